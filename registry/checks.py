@@ -1,0 +1,55 @@
+"""System checks: a setting that is wrong or missing stops the start, with the setting's name. Ids are stable."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.db import connection
+
+
+@register()
+def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:  # noqa: ARG001  (the signature is Django's)
+    """Settings that need no service to be judged."""
+    problems = []
+    if not settings.SECRET_KEY:
+        problems.append(Error("STEERHUB_SECRET_KEY is not set; sessions cannot be signed without it.", id="steerhub.E001"))
+    problems += _check_signing_key()
+    if urlsplit(settings.STEERHUB_BLOB_URL).scheme not in ("file", "s3"):
+        problems.append(Error("STEERHUB_BLOB_URL must be file:///folder or s3://bucket/prefix.", id="steerhub.E003"))
+    if not settings.CELERY_BROKER_URL:
+        problems.append(Error("CELERY_BROKER_URL is not set; jobs would never reach a worker.", id="steerhub.E004"))
+    if not settings.STEERHUB_MODEL_ROOT.is_dir():
+        problems.append(Error("STEERHUB_MODEL_ROOT is not a folder.", id="steerhub.E005"))
+    if settings.STEERHUB_SNAPSHOT_SECONDS < 60:
+        problems.append(Error("STEERHUB_SNAPSHOT_SECONDS is below 60: snapshots would expire before nodes pull them.", id="steerhub.E006"))
+    if settings.STEERHUB_LEASE_SECONDS < 5:
+        problems.append(Error("STEERHUB_LEASE_SECONDS is below 5: a slow worker would lose jobs it is still running.", id="steerhub.E007"))
+    if settings.DATABASES["default"].get("ATOMIC_REQUESTS"):
+        problems.append(Error("ATOMIC_REQUESTS must stay off: transitions are durable transactions.", id="steerhub.E008"))
+    if not settings.EMBEDDED and "*" in settings.ALLOWED_HOSTS:
+        problems.append(Error("STEERHUB_HOSTS must name hosts in production, not *.", id="steerhub.E009"))
+    return problems
+
+
+def _check_signing_key() -> list[CheckMessage]:
+    from registry.snapshots.sign import signing_key
+
+    if not settings.STEERHUB_SIGNING_KEY:
+        return [Error("STEERHUB_SIGNING_KEY is not set; give the Ed25519 private key in PEM.", id="steerhub.E002")]
+    try:
+        signing_key()
+    except ValueError as error:
+        return [Error(f"STEERHUB_SIGNING_KEY is not usable: {error}.", id="steerhub.E002")]
+    return []
+
+
+@register("database")
+def check_database(app_configs: Any, databases: Any = None, **kwargs: Any) -> Sequence[CheckMessage]:  # noqa: ARG001
+    """The server must be a PostgreSQL that the migrations are written for."""
+    if not databases:
+        return []
+    if connection.vendor != "postgresql" or connection.pg_version < 150000:
+        return [Error("DATABASE_URL must name a PostgreSQL of version 15 or later.", id="steerhub.E010")]
+    return []

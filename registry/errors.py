@@ -1,0 +1,19 @@
+"""What the registry refuses, beyond what steerkit refuses. One sentence each; the code says which."""
+
+from steerkit.errors import SteerError
+
+
+class NotFound(SteerError):
+    """No such record, or none that the caller may know of."""
+
+
+class TransitionRefused(SteerError):
+    """The record is not in a state from which this change may be made, or not by this person."""
+
+
+class InvalidInput(SteerError):
+    """What was sent cannot become a record."""
+
+
+class BlobMissing(SteerError):
+    """The store has no blob of that digest, or its bytes are not what the digest says."""

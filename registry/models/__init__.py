@@ -1,0 +1,66 @@
+"""The governed record, in the order the data flows. Each arrow is a foreign key that points back."""
+
+# ruff: noqa: I001  (the order is the order of the data, not of the alphabet)
+from registry.models.people import ApiToken, Role, User
+from registry.models.base_models import BaseModel
+from registry.models.contrast import ContrastPair, ContrastSet
+from registry.models.evals import EvalItem, EvalSuite, Split, SuiteKind
+from registry.models.jobs import Job, JobKind, JobState
+from registry.models.vectors import Site, SteeringVector, Unit
+from registry.models.evaluations import Evaluation
+from registry.models.profiles import (
+    Component,
+    Operator,
+    Profile,
+    ProfileRevision,
+    RevisionState,
+    RiskClass,
+    StalePolicy,
+    TokenScope,
+)
+from registry.models.approvals import Approval, Decision
+from registry.models.tenants import Environment, Kill, KillKind, Tenant, TenantFlag
+from registry.models.snapshots import Snapshot
+from registry.models.nodes import NodeReport, ReportResult, ServingNode
+from registry.models.audit import ZERO_DIGEST, AuditEvent
+
+__all__ = [
+    "ZERO_DIGEST",
+    "ApiToken",
+    "Approval",
+    "AuditEvent",
+    "BaseModel",
+    "Component",
+    "ContrastPair",
+    "ContrastSet",
+    "Decision",
+    "Environment",
+    "EvalItem",
+    "EvalSuite",
+    "Evaluation",
+    "Job",
+    "JobKind",
+    "JobState",
+    "Kill",
+    "KillKind",
+    "NodeReport",
+    "Operator",
+    "Profile",
+    "ProfileRevision",
+    "ReportResult",
+    "RevisionState",
+    "RiskClass",
+    "Role",
+    "ServingNode",
+    "Site",
+    "Snapshot",
+    "Split",
+    "StalePolicy",
+    "SteeringVector",
+    "SuiteKind",
+    "Tenant",
+    "TenantFlag",
+    "TokenScope",
+    "Unit",
+    "User",
+]

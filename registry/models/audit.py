@@ -1,0 +1,40 @@
+"""Audit events: the exact bytes that were hashed, with columns projected from them for reading."""
+
+from django.db import models
+
+from registry.models.fields import DigestField
+
+
+class AuditEvent(models.Model):
+    """One link of the log. A trigger refuses UPDATE and DELETE (migration 0002)."""
+
+    # Assigned under a lock by audit.record(), without gaps.
+    seq = models.BigIntegerField(primary_key=True)
+    event_id = models.UUIDField(unique=True)
+    body = models.BinaryField()
+    digest = DigestField(unique=True)
+    previous_digest = DigestField(unique=True)
+    # Projected from the body.
+    occurred_at = models.DateTimeField()
+    action = models.CharField(max_length=50, db_index=True)
+    actor_type = models.CharField(max_length=20)
+    actor_name = models.CharField(max_length=150)
+    object_type = models.CharField(max_length=50)
+    object_id = models.CharField(max_length=100)
+    object_name = models.CharField(max_length=300)
+    object_version = models.PositiveBigIntegerField()
+    tenant = models.CharField(max_length=100, blank=True, default="")
+    environment = models.CharField(max_length=50, blank=True, default="")
+    base_model_fingerprint = models.CharField(max_length=64, blank=True, default="")
+
+    class Meta:
+        ordering = ["seq"]
+        constraints = [
+            models.UniqueConstraint(fields=["object_type", "object_id", "object_version"], name="audit_object_version_is_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.action}"
+
+
+ZERO_DIGEST = "0" * 64

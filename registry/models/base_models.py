@@ -1,0 +1,38 @@
+"""Base models: one exact set of weights, tokenizer, chat template and config."""
+
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from registry.models.fields import DigestField
+
+
+class BaseModel(models.Model):
+    """A named, fingerprinted base model. Everything learned from it names the fingerprint, not the name."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    name = models.SlugField(max_length=100)
+    # A folder below STEERHUB_MODEL_ROOT, where worker and node find the same files.
+    source = models.CharField(max_length=500)
+    fingerprint = DigestField()
+    architecture = models.CharField(max_length=100)
+    n_layers = models.PositiveIntegerField()
+    d_model = models.PositiveIntegerField()
+    context_length = models.PositiveIntegerField()
+    # The canonical document whose sha256 is the fingerprint: the digest of every file.
+    manifest = models.JSONField()
+    registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    registered_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["name", "-registered_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["name", "fingerprint"], name="base_model_once_per_fingerprint"),
+            models.CheckConstraint(condition=Q(n_layers__gt=0, d_model__gt=0, context_length__gt=0), name="base_model_has_a_size"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.fingerprint[:12]})"

@@ -1,0 +1,93 @@
+"""Jobs: units of worker time. The row is the truth; a message only says where to look."""
+
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from registry.models.fields import DigestField
+
+
+class JobKind(models.TextChoices):
+    EXTRACTION = "extraction"
+    VALIDATION = "validation"
+
+
+class JobState(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Job(models.Model):
+    """A recipe to run once, however many attempts that takes (three at most)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    kind = models.CharField(max_length=10, choices=JobKind)
+    state = models.CharField(max_length=9, choices=JobState, default=JobState.QUEUED)
+    # What to do, as accepted: method, site, read position, α grid and unit, gates, seed, sizes.
+    recipe = models.JSONField()
+    base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="jobs")
+    contrast_set = models.ForeignKey("registry.ContrastSet", models.PROTECT, null=True, related_name="jobs")
+    suites = models.ManyToManyField("registry.EvalSuite", related_name="jobs")
+    # The candidate of a validation.
+    vector = models.ForeignKey("registry.SteeringVector", models.PROTECT, null=True, related_name="validations")
+
+    attempt = models.PositiveSmallIntegerField(default=0)
+    max_attempts = models.PositiveSmallIntegerField(default=3)
+    lease_owner = models.CharField(max_length=200, blank=True, default="")
+    lease_expires_at = models.DateTimeField(null=True)
+    dispatched_at = models.DateTimeField(db_default=Now())
+    cancel_requested_at = models.DateTimeField(null=True)
+
+    stage = models.CharField(max_length=50, blank=True, default="")
+    progress_done = models.PositiveIntegerField(default=0)
+    progress_total = models.PositiveIntegerField(default=0)
+    note = models.CharField(max_length=300, blank=True, default="")
+    # Finished pieces of an unfinished job, so that the next attempt goes on where this one stopped.
+    checkpoint = models.JSONField(default=dict)
+
+    result_digest = DigestField(blank=True, default="")
+    error_code = models.CharField(max_length=50, blank=True, default="")
+    error_message = models.TextField(blank=True, default="")
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="jobs")
+    requested_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-requested_at"]
+        indexes = [models.Index(fields=["state", "lease_expires_at"], name="job_by_state_and_lease")]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_is_known"),
+            models.CheckConstraint(
+                condition=(Q(kind=JobKind.EXTRACTION) & Q(contrast_set__isnull=False, vector__isnull=True))
+                | (Q(kind=JobKind.VALIDATION) & Q(contrast_set__isnull=True, vector__isnull=False)),
+                name="job_has_the_inputs_of_its_kind",
+            ),
+            models.CheckConstraint(
+                condition=Q(state=JobState.RUNNING, lease_expires_at__isnull=False)
+                | (~Q(state=JobState.RUNNING) & Q(lease_expires_at__isnull=True)),
+                name="job_has_a_lease_exactly_when_running",
+            ),
+            models.CheckConstraint(
+                condition=(Q(state=JobState.SUCCEEDED) & ~Q(result_digest="")) | (~Q(state=JobState.SUCCEEDED) & Q(result_digest="")),
+                name="job_has_a_result_exactly_when_succeeded",
+            ),
+            models.CheckConstraint(
+                condition=(Q(state=JobState.FAILED) & ~Q(error_code="")) | (~Q(state=JobState.FAILED) & Q(error_code="")),
+                name="job_has_an_error_exactly_when_failed",
+            ),
+            models.CheckConstraint(condition=Q(attempt__lte=models.F("max_attempts")), name="job_attempts_are_bounded"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {str(self.id)[:8]}"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)

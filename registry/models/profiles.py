@@ -1,0 +1,129 @@
+"""Profiles: a named intent, its numbered revisions, and the components each is made of."""
+
+from decimal import Decimal
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from registry.models.fields import CoefficientField, DigestField
+from registry.models.vectors import Unit
+
+
+class RiskClass(models.TextChoices):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Operator(models.TextChoices):
+    """What this release can apply. A capability that a node lacks is refused by name."""
+
+    ADD = "add"
+
+
+class TokenScope(models.TextChoices):
+    GENERATED = "generated"
+    ASSISTANT = "assistant"
+    PROMPT = "prompt"
+    ALL = "all"
+
+
+class StalePolicy(models.TextChoices):
+    """What a node does once it has not reached the hub for `max_staleness_seconds`."""
+
+    KEEP = "keep"
+    ZERO = "zero"
+
+
+class RevisionState(models.TextChoices):
+    DRAFT = "draft"
+    SUBMITTED = "submitted"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    RETIRED = "retired"
+
+
+class Profile(models.Model):
+    """A named intent, such as "warm billing replies". What it does is in its revisions."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    name = models.SlugField(max_length=100, unique=True)
+    intent = models.TextField()
+    axis = models.SlugField(max_length=50)
+    risk_class = models.CharField(max_length=6, choices=RiskClass)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=Q(risk_class__in=RiskClass.values), name="profile_risk_class_is_known")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProfileRevision(models.Model):
+    """One numbered revision. Its digest covers everything it does and is fixed from submission on."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    profile = models.ForeignKey(Profile, models.PROTECT, related_name="revisions")
+    number = models.PositiveIntegerField()
+    state = models.CharField(max_length=9, choices=RevisionState, default=RevisionState.DRAFT)
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="revisions")
+    evaluation = models.ForeignKey("registry.Evaluation", models.PROTECT, null=True, related_name="revisions")
+    stale_policy = models.CharField(max_length=4, choices=StalePolicy, default=StalePolicy.ZERO)
+    max_staleness_seconds = models.PositiveIntegerField(default=900)
+    approvals_needed = models.PositiveSmallIntegerField(default=1)
+    rationale = models.TextField(blank=True, default="")
+    digest = DigestField(blank=True, default="")
+    created_at = models.DateTimeField(db_default=Now())
+    submitted_at = models.DateTimeField(null=True)
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["profile", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["profile", "number"], name="revision_number_is_unique"),
+            models.CheckConstraint(condition=Q(state__in=RevisionState.values), name="revision_state_is_known"),
+            models.CheckConstraint(condition=Q(stale_policy__in=StalePolicy.values), name="revision_stale_policy_is_known"),
+            models.CheckConstraint(condition=Q(approvals_needed__gte=1), name="revision_needs_an_approval"),
+            models.CheckConstraint(
+                condition=Q(state=RevisionState.DRAFT, digest="")
+                | (~Q(state=RevisionState.DRAFT) & ~Q(digest="") & Q(evaluation__isnull=False)),
+                name="revision_has_digest_and_evidence_exactly_when_not_draft",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.profile.name} r{self.number}"
+
+
+class Component(models.Model):
+    """vector × operator × α (and its allowed range) × scope × schedule × condition."""
+
+    revision = models.ForeignKey(ProfileRevision, models.PROTECT, related_name="components")
+    position = models.PositiveSmallIntegerField()
+    vector = models.ForeignKey("registry.SteeringVector", models.PROTECT, related_name="components")
+    operator = models.CharField(max_length=10, choices=Operator, default=Operator.ADD)
+    alpha = CoefficientField()
+    alpha_min = CoefficientField(default=Decimal(0))
+    alpha_max = CoefficientField()
+    unit = models.CharField(max_length=15, choices=Unit)
+    scope = models.CharField(max_length=10, choices=TokenScope, default=TokenScope.GENERATED)
+
+    class Meta:
+        ordering = ["revision", "position"]
+        constraints = [
+            models.UniqueConstraint(fields=["revision", "position"], name="component_position_is_unique"),
+            models.CheckConstraint(condition=Q(operator__in=Operator.values), name="component_operator_is_known"),
+            models.CheckConstraint(condition=Q(scope__in=TokenScope.values), name="component_scope_is_known"),
+            models.CheckConstraint(condition=Q(unit__in=Unit.values), name="component_unit_is_known"),
+            models.CheckConstraint(
+                condition=Q(alpha__gte=F("alpha_min"), alpha__lte=F("alpha_max"), alpha_min__gte=-1000, alpha_max__lte=1000),
+                name="component_alpha_is_inside_its_range",
+            ),
+        ]

@@ -1,0 +1,115 @@
+"""Reads that span models."""
+
+from django.db.models import Q, QuerySet
+
+from registry.errors import NotFound
+from registry.models import (
+    Approval,
+    Decision,
+    Environment,
+    Evaluation,
+    Kill,
+    KillKind,
+    Profile,
+    ProfileRevision,
+    RevisionState,
+    Snapshot,
+    SteeringVector,
+    TenantFlag,
+)
+from steerkit.canonical import format_decimal
+
+
+def get_revision(profile: str, number: int) -> ProfileRevision:
+    """A revision by its profile's name and its number. Raises: NotFound REVISION_NOT_FOUND."""
+    revision = (
+        ProfileRevision.objects.select_related("profile", "base_model", "author", "evaluation__vector")
+        .filter(profile__name=profile, number=number)
+        .first()
+    )
+    if revision is None:
+        raise NotFound("REVISION_NOT_FOUND", f"no revision {number} of a profile {profile!r}", f"{profile} r{number}")
+    return revision
+
+
+def get_profile(name: str) -> Profile:
+    profile = Profile.objects.filter(name=name).first()
+    if profile is None:
+        raise NotFound("PROFILE_NOT_FOUND", f"no profile {name!r}", name)
+    return profile
+
+
+def get_environment(name: str) -> Environment:
+    environment = Environment.objects.filter(name=name).first()
+    if environment is None:
+        raise NotFound("ENVIRONMENT_NOT_FOUND", f"no environment {name!r}", name)
+    return environment
+
+
+def live_flags(environment: Environment) -> QuerySet[TenantFlag]:
+    """The flags that steer: on, with a scale above zero, and pointing at a revision that is approved now."""
+    return (
+        TenantFlag.objects.filter(environment=environment, enabled=True, alpha_scale__gt=0, revision__state=RevisionState.APPROVED)
+        .select_related("tenant", "revision__profile", "revision__base_model", "revision__evaluation")
+        .order_by("tenant__name", "route")
+    )
+
+
+def engaged_kills(environment: Environment | None = None) -> QuerySet[Kill]:
+    """Kills not lifted; with an environment, those that reach it."""
+    kills = Kill.objects.filter(lifted_at__isnull=True).select_related("profile", "tenant", "environment")
+    if environment is not None:
+        kills = kills.filter(~Q(kind=KillKind.ENVIRONMENT) | Q(environment=environment))
+    return kills
+
+
+def head_snapshot(environment: Environment) -> Snapshot | None:
+    return environment.snapshots.order_by("-revision").first()
+
+
+def valid_approvals(revision: ProfileRevision) -> QuerySet[Approval]:
+    """Approvals of the revision and the evidence as they are now; decisions on an earlier state do not count."""
+    evidence = revision.evaluation.digest if revision.evaluation else ""
+    return revision.approvals.filter(decision=Decision.APPROVE, revision_digest=revision.digest, evidence_digest=evidence)
+
+
+def latest_evaluation(vector: SteeringVector) -> Evaluation | None:
+    return vector.evaluations.order_by("-evaluated_at").first()
+
+
+def revision_document(revision: ProfileRevision) -> dict[str, object]:
+    """Everything a revision does, as the canonical document whose sha256 an approval names."""
+    return {
+        "schema": "steerhub.revision/1",
+        "profile": revision.profile.name,
+        "revision": revision.number,
+        "intent": revision.profile.intent,
+        "base_model": revision.base_model.fingerprint,
+        "risk_class": revision.profile.risk_class,
+        "stale_policy": revision.stale_policy,
+        "max_staleness_seconds": revision.max_staleness_seconds,
+        "approvals_needed": revision.approvals_needed,
+        "components": [
+            {
+                "vector": {
+                    "sha256": component.vector.digest,
+                    "bytes": component.vector.size_bytes,
+                    "dtype": component.vector.dtype,
+                    "shape": [component.vector.d_model],
+                },
+                "layer": component.vector.layer,
+                "site": component.vector.site,
+                "operator": component.operator,
+                "alpha": format_decimal(component.alpha),
+                "alpha_min": format_decimal(component.alpha_min),
+                "alpha_max": format_decimal(component.alpha_max),
+                "unit": component.unit,
+                "norm": format_decimal(component.vector.norm),
+                "mean_residual_norm": format_decimal(component.vector.mean_residual_norm),
+                "scope": component.scope,
+                "schedule": {"kind": "constant"},
+                "condition": None,
+            }
+            for component in revision.components.select_related("vector").order_by("position")
+        ],
+    }

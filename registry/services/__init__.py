@@ -1,0 +1,1 @@
+"""Transitions: the only code that changes state. One file per noun."""

@@ -1,0 +1,262 @@
+"""Jobs: request, claim by lease, report, finish. The row is the truth; a worker owns it only while its attempt is current."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from registry.audit import Action, record
+from registry.dispatch import send_job
+from registry.errors import InvalidInput, NotFound, TransitionRefused
+from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, SteeringVector, SuiteKind, User
+from registry.services.recipes import parse_extraction_recipe
+from steerkit.canonical import format_decimal, parse_alpha
+from steerkit.errors import ContrastSetError
+
+# A queued job whose message was lost is sent again after this long.
+RESEND_AFTER = timedelta(seconds=15)
+# What a search and a validation cannot be judged without.
+NEEDED_KINDS = (SuiteKind.BEHAVIOUR, SuiteKind.FACTUAL, SuiteKind.SAFETY)
+
+
+@transaction.atomic(durable=True)
+def request_extraction(
+    *, base_model: BaseModel, contrast_set: ContrastSet, suites: Sequence[EvalSuite], recipe: dict[str, Any], actor: User
+) -> Job:
+    """nothing -> queued: extract directions, sweep layers, search α on the select split.
+
+    Raises: InvalidInput RECIPE_*, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
+    """
+    full_recipe = parse_extraction_recipe(recipe, base_model)
+    _check_suites(suites)
+    _refuse_overlap(contrast_set, suites)
+    job = Job.objects.create(
+        kind=JobKind.EXTRACTION, recipe=full_recipe, base_model=base_model, contrast_set=contrast_set, requested_by=actor
+    )
+    return _queue(job, suites, actor)
+
+
+@transaction.atomic(durable=True)
+def request_validation(
+    *, vector: SteeringVector, suites: Sequence[EvalSuite], actor: User, alpha: Decimal | None = None, unit: str = ""
+) -> Job:
+    """nothing -> queued: open the test split for this vector, once, at the proposed α unless another is given.
+
+    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, SUITES_MISSING.
+    """
+    vector = SteeringVector.objects.select_for_update(of=("self",)).select_related("base_model", "contrast_set").get(pk=vector.pk)
+    if vector.evaluations.exists():
+        raise TransitionRefused("TEST_SPLIT_OPENED", f"the test split was opened for {vector} already; make another version", str(vector))
+    if vector.validations.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).exists():
+        raise TransitionRefused("VALIDATION_RUNNING", f"a validation of {vector} is under way", str(vector))
+    alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
+    if alpha is None:
+        raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
+    _check_suites(suites)
+    if vector.contrast_set is not None:
+        _refuse_overlap(vector.contrast_set, suites)
+    extraction = vector.job.recipe if vector.job else {}
+    recipe = {
+        "alpha": format_decimal(alpha),
+        "unit": unit or vector.proposed_unit or "mean_difference",
+        "gates": extraction.get("gates", "default"),
+        "seed": extraction.get("seed", 0),
+        "max_new_tokens": extraction.get("max_new_tokens", 64),
+    }
+    job = Job.objects.create(kind=JobKind.VALIDATION, recipe=recipe, base_model=vector.base_model, vector=vector, requested_by=actor)
+    return _queue(job, suites, actor)
+
+
+def _queue(job: Job, suites: Sequence[EvalSuite], actor: User) -> Job:
+    job.suites.set(suites)
+    record(
+        Action.JOB_REQUESTED,
+        actor=actor,
+        subject=job,
+        details={"kind": job.kind, "suites": sorted(str(suite) for suite in suites)},
+        base_model_fingerprint=job.base_model.fingerprint,
+    )
+    send_job(job)
+    return job
+
+
+def _check_suites(suites: Sequence[EvalSuite]) -> None:
+    kinds = [suite.kind for suite in suites]
+    for kind in NEEDED_KINDS:
+        if kinds.count(kind) != 1:
+            raise InvalidInput("SUITES_MISSING", f"name exactly one {kind} suite, got {kinds.count(kind)}", kind)
+
+
+def _refuse_overlap(contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> None:
+    """A prompt in both would let a vector be judged by what it was made from."""
+    clash = (
+        EvalItem.objects.filter(suite__in=suites, prompt_key__in=contrast_set.pairs.values("prompt_key")).select_related("suite").first()
+    )
+    if clash is not None:
+        pair = contrast_set.pairs.filter(prompt_key=clash.prompt_key).first()
+        pair_id = pair.pair_id if pair else ""
+        raise ContrastSetError(
+            "CONTRAST_SUITE_OVERLAP",
+            f"pair {pair_id!r} of {contrast_set} asks the same as item {clash.item_id!r} of {clash.suite}",
+            pair_id,
+        )
+
+
+def claim_job(job_id: UUID | str, *, worker: str) -> Job | None:
+    """queued -> running, or running with a lapsed lease -> running as the next attempt. None when it is not ours to run.
+
+    One conditional UPDATE: of two workers with the same message, one sees a row.
+    """
+    now = timezone.now()
+    claimed = Job.objects.filter(_claimable(now), pk=job_id, attempt__lt=F("max_attempts")).update(
+        state=JobState.RUNNING,
+        attempt=F("attempt") + 1,
+        lease_owner=worker,
+        lease_expires_at=now + timedelta(seconds=settings.STEERHUB_LEASE_SECONDS),
+        started_at=now,
+    )
+    if not claimed:
+        return None
+    return Job.objects.select_related("base_model", "contrast_set", "vector__base_model", "requested_by").get(pk=job_id)
+
+
+def _claimable(now: Any) -> Q:
+    return Q(state=JobState.QUEUED) | Q(state=JobState.RUNNING, lease_expires_at__lt=now)
+
+
+def renew_lease(job: Job) -> bool:
+    """Whether the attempt is still ours and nobody asked to cancel. Call it every few seconds while working."""
+    now = timezone.now()
+    return bool(
+        _ours(job)
+        .filter(cancel_requested_at__isnull=True)
+        .update(lease_expires_at=now + timedelta(seconds=settings.STEERHUB_LEASE_SECONDS))
+    )
+
+
+def report_progress(job: Job, *, stage: str, done: int, total: int, note: str = "") -> None:
+    """What a person watching sees. A lost lease shows at the next renewal, not here."""
+    _ours(job).update(stage=stage, progress_done=done, progress_total=total, note=note[:300])
+
+
+def save_checkpoint(job: Job, checkpoint: dict[str, Any]) -> bool:
+    """Keep the finished pieces for the next attempt, if this one is still ours."""
+    return bool(_ours(job).update(checkpoint=checkpoint))
+
+
+@transaction.atomic(durable=True)
+def fail_job(job: Job, *, code: str, message: str) -> bool:
+    """running -> failed, for a reason that another attempt would meet again. False when the attempt is no longer ours."""
+    locked = lock_attempt(job)
+    if locked is None:
+        return False
+    _finish(locked, JobState.FAILED, error_code=code, error_message=message)
+    _record_end(locked, Action.JOB_FAILED, {"code": code, "message": message})
+    return True
+
+
+@transaction.atomic(durable=True)
+def request_cancel(job_id: UUID, *, actor: User) -> Job:
+    """queued -> cancelled; running -> asked to stop, and cancelled when the worker notices.
+
+    Raises: NotFound JOB_NOT_FOUND; TransitionRefused JOB_FINISHED.
+    """
+    job = Job.objects.select_for_update(of=("self",)).select_related("base_model").filter(pk=job_id).first()
+    if job is None:
+        raise NotFound("JOB_NOT_FOUND", "no such job", str(job_id))
+    if job.is_finished:
+        raise TransitionRefused("JOB_FINISHED", f"{job} is {job.state} already", str(job_id))
+    job.cancel_requested_at = timezone.now()
+    job.save(update_fields=["cancel_requested_at"])
+    record(Action.JOB_CANCEL_REQUESTED, actor=actor, subject=job, base_model_fingerprint=job.base_model.fingerprint)
+    if job.state == JobState.QUEUED:
+        _finish(job, JobState.CANCELLED)
+        _record_end(job, Action.JOB_CANCELLED, {})
+    return job
+
+
+@transaction.atomic(durable=True)
+def confirm_cancel(job: Job) -> bool:
+    """running and asked to stop -> cancelled."""
+    locked = lock_attempt(job)
+    if locked is None or locked.cancel_requested_at is None:
+        return False
+    _finish(locked, JobState.CANCELLED)
+    _record_end(locked, Action.JOB_CANCELLED, {})
+    return True
+
+
+def resend_lost_jobs() -> int:
+    """Send again what no worker holds; fail what lost its last attempt. Returns how many jobs were touched."""
+    now = timezone.now()
+    lost = Job.objects.filter(
+        Q(state=JobState.QUEUED, dispatched_at__lt=now - RESEND_AFTER) | Q(state=JobState.RUNNING, lease_expires_at__lt=now)
+    )
+    return sum(_resend(job_id) for job_id in lost.values_list("pk", flat=True))
+
+
+@transaction.atomic(durable=True)
+def _resend(job_id: UUID) -> bool:
+    now = timezone.now()
+    job = (
+        Job.objects.select_for_update(of=("self",), skip_locked=True)
+        .select_related("base_model")
+        .filter(_claimable(now), pk=job_id)
+        .first()
+    )
+    if job is None:
+        return False
+    if job.cancel_requested_at is not None:
+        _finish(job, JobState.CANCELLED)
+        _record_end(job, Action.JOB_CANCELLED, {})
+    elif job.attempt >= job.max_attempts:
+        message = f"{job.attempt} workers were lost while running this job; see the workers' logs for what ended them"
+        _finish(job, JobState.FAILED, error_code="ATTEMPTS_EXHAUSTED", error_message=message)
+        _record_end(job, Action.JOB_FAILED, {"code": "ATTEMPTS_EXHAUSTED", "message": message})
+    else:
+        job.dispatched_at = now
+        job.save(update_fields=["dispatched_at"])
+        send_job(job)
+    return True
+
+
+def lock_attempt(job: Job) -> Job | None:
+    """The job's row, locked, if this attempt still owns it."""
+    return Job.objects.select_for_update(of=("self",)).select_related("base_model").filter(**_attempt(job)).first()
+
+
+def complete_job(job: Job, *, result_digest: str) -> None:
+    """running -> succeeded, for a row locked by `lock_attempt` in the caller's transaction."""
+    _finish(job, JobState.SUCCEEDED, result_digest=result_digest)
+    _record_end(job, Action.JOB_SUCCEEDED, {"result_digest": result_digest})
+
+
+def _attempt(job: Job) -> dict[str, Any]:
+    return {"pk": job.pk, "state": JobState.RUNNING, "attempt": job.attempt}
+
+
+def _ours(job: Job) -> Any:
+    return Job.objects.filter(**_attempt(job))
+
+
+def _finish(job: Job, state: JobState, **fields: str) -> None:
+    job.state, job.lease_expires_at, job.finished_at = state, None, timezone.now()
+    for name, value in fields.items():
+        setattr(job, name, value)
+    job.save(update_fields=["state", "lease_expires_at", "finished_at", *fields])
+
+
+def _record_end(job: Job, action: Action, details: dict[str, Any]) -> None:
+    record(
+        action,
+        actor=job.lease_owner or "scheduler",
+        subject=job,
+        details={"kind": job.kind, "attempt": job.attempt, **details},
+        base_model_fingerprint=job.base_model.fingerprint,
+    )

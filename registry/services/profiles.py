@@ -1,0 +1,237 @@
+"""Profiles and their revisions: draft -> submitted -> approved / rejected -> retired. Decisions are in approvals.py."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from registry.audit import Action, record
+from registry.errors import InvalidInput, TransitionRefused
+from registry.models import (
+    BaseModel,
+    Component,
+    Environment,
+    Evaluation,
+    Profile,
+    ProfileRevision,
+    RevisionState,
+    RiskClass,
+    SteeringVector,
+    User,
+)
+from registry.selectors import revision_document
+from registry.services.versions import next_version
+from registry.snapshots import lock_environments, publish_snapshot
+from steerkit.canonical import canonical_json, format_decimal, sha256_hex
+from steerkit.errors import AlphaError
+
+# How many people besides the author must approve.
+APPROVALS_NEEDED: Mapping[str, int] = {RiskClass.LOW: 1, RiskClass.MEDIUM: 1, RiskClass.HIGH: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSpec:
+    """One component as an author writes it. α inside [alpha_min, alpha_max]."""
+
+    vector: SteeringVector
+    alpha: Decimal
+    alpha_min: Decimal
+    alpha_max: Decimal
+    unit: str
+    operator: str = "add"
+    scope: str = "generated"
+
+
+@transaction.atomic(durable=True)
+def create_profile(name: str, *, intent: str, axis: str, risk_class: str, owner: User) -> Profile:
+    """A named intent without a revision. The same name again is an error unless nothing differs."""
+    known = Profile.objects.filter(name=name).first()
+    if known is not None:
+        if (known.intent, known.axis, known.risk_class) == (intent, axis, risk_class):
+            return known
+        raise TransitionRefused("PROFILE_EXISTS", f"a profile {name!r} exists with another intent, axis or risk class", name)
+    if risk_class not in RiskClass.values:
+        raise InvalidInput("RISK_CLASS", f"no risk class {risk_class!r}; it is one of {', '.join(RiskClass.values)}", risk_class)
+    profile = Profile.objects.create(name=name, intent=intent, axis=axis, risk_class=risk_class, owner=owner)
+    record(Action.PROFILE_CREATED, actor=owner, subject=profile, details={"intent": intent, "axis": axis, "risk_class": risk_class})
+    return profile
+
+
+@transaction.atomic(durable=True)
+def draft_revision(profile: Profile, *, components: Sequence[ComponentSpec], author: User, **options: Any) -> ProfileRevision:
+    """nothing -> draft: revision n + 1 of the profile. `options` are those of `edit_revision`.
+
+    Raises: InvalidInput REVISION_*; AlphaError ALPHA_RANGE.
+    """
+    base_model = _check_components(components)
+    revision = ProfileRevision.objects.create(
+        profile=profile,
+        number=next_version(ProfileRevision, field="number", profile=profile),
+        author=author,
+        base_model=base_model,
+        approvals_needed=APPROVALS_NEEDED[profile.risk_class],
+        **options,
+    )
+    _write_components(revision, components)
+    record(
+        Action.REVISION_DRAFTED,
+        actor=author,
+        subject=revision,
+        details={"components": revision_document(revision)["components"]},
+        base_model_fingerprint=base_model.fingerprint,
+    )
+    return revision
+
+
+@transaction.atomic(durable=True)
+def edit_revision(
+    revision_id: UUID,
+    *,
+    components: Sequence[ComponentSpec],
+    actor: User,
+    stale_policy: str | None = None,
+    max_staleness_seconds: int | None = None,
+    rationale: str | None = None,
+) -> ProfileRevision:
+    """draft | submitted -> draft: replace what the revision does. Approvals already given do not count for what it becomes.
+
+    Raises: TransitionRefused REVISION_STATE once it is approved, rejected or retired: draft a new revision instead.
+    """
+    revision = _lock_revision(revision_id)
+    if revision.state not in (RevisionState.DRAFT, RevisionState.SUBMITTED):
+        raise TransitionRefused(
+            "REVISION_STATE", f"{revision} is {revision.state} and cannot be edited; draft a new revision", str(revision)
+        )
+    base_model = _check_components(components)
+    revision.components.all().delete()
+    _write_components(revision, components)
+    revision.base_model, revision.state, revision.digest, revision.evaluation = base_model, RevisionState.DRAFT, "", None
+    revision.submitted_at = None
+    for name, value in (("stale_policy", stale_policy), ("max_staleness_seconds", max_staleness_seconds), ("rationale", rationale)):
+        if value is not None:
+            setattr(revision, name, value)
+    revision.save()
+    record(
+        Action.REVISION_EDITED,
+        actor=actor,
+        subject=revision,
+        details={"components": revision_document(revision)["components"]},
+        base_model_fingerprint=base_model.fingerprint,
+    )
+    return revision
+
+
+@transaction.atomic(durable=True)
+def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -> ProfileRevision:
+    """draft -> submitted: fix the digest and name the evidence.
+
+    The evidence must be of this vector at this α, in its unit, and every gate must have passed.
+    Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISMATCH, GATES_FAILED, COMPOSITION_EVIDENCE.
+    """
+    revision = _lock_revision(revision_id)
+    if revision.state != RevisionState.DRAFT:
+        raise TransitionRefused("REVISION_STATE", f"{revision} is {revision.state}, not draft", str(revision))
+    _check_evidence(revision, evaluation)
+    revision.evaluation = evaluation
+    revision.digest = sha256_hex(canonical_json(revision_document(revision)))
+    revision.state, revision.submitted_at = RevisionState.SUBMITTED, timezone.now()
+    revision.save(update_fields=["evaluation", "digest", "state", "submitted_at"])
+    record(
+        Action.REVISION_SUBMITTED,
+        actor=actor,
+        subject=revision,
+        details={"revision_digest": revision.digest, "evidence_digest": evaluation.digest},
+        base_model_fingerprint=revision.base_model.fingerprint,
+    )
+    return revision
+
+
+@transaction.atomic(durable=True)
+def retire_revision(revision_id: UUID, *, reason: str, actor: User) -> ProfileRevision:
+    """approved -> retired: no flag may steer with it any more, from the next snapshot on."""
+    environments = lock_environments(Environment.objects.filter(flags__revision_id=revision_id).distinct())
+    revision = _lock_revision(revision_id)
+    if revision.state != RevisionState.APPROVED:
+        raise TransitionRefused("REVISION_STATE", f"{revision} is {revision.state}, not approved", str(revision))
+    revision.state = RevisionState.RETIRED
+    revision.save(update_fields=["state"])
+    record(
+        Action.REVISION_RETIRED,
+        actor=actor,
+        subject=revision,
+        details={"reason": reason, "revision_digest": revision.digest},
+        base_model_fingerprint=revision.base_model.fingerprint,
+    )
+    for environment in environments:
+        publish_snapshot(environment, cause=Action.REVISION_RETIRED, actor=actor)
+    return revision
+
+
+def _lock_revision(revision_id: UUID) -> ProfileRevision:
+    return ProfileRevision.objects.select_for_update(of=("self",)).select_related("profile", "base_model", "evaluation").get(pk=revision_id)
+
+
+def _check_components(components: Sequence[ComponentSpec]) -> BaseModel:
+    """The one base model that all components steer. Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS; AlphaError ALPHA_RANGE."""
+    if not components:
+        raise InvalidInput("REVISION_EMPTY", "a revision needs at least one component")
+    base_models = {component.vector.base_model for component in components}
+    if len(base_models) != 1:
+        raise InvalidInput("REVISION_BASE_MODELS", f"the components belong to {len(base_models)} base models; a revision steers one")
+    for component in components:
+        numbers = (component.alpha, component.alpha_min, component.alpha_max)
+        if not all(number.is_finite() for number in numbers) or not component.alpha_min <= component.alpha <= component.alpha_max:
+            raise AlphaError(
+                "ALPHA_RANGE",
+                f"α {component.alpha} is outside its own range {component.alpha_min} to {component.alpha_max}",
+                str(component.alpha),
+            )
+    return base_models.pop()
+
+
+def _write_components(revision: ProfileRevision, components: Sequence[ComponentSpec]) -> None:
+    Component.objects.bulk_create(
+        Component(
+            revision=revision,
+            position=position,
+            vector=spec.vector,
+            operator=spec.operator,
+            alpha=spec.alpha,
+            alpha_min=spec.alpha_min,
+            alpha_max=spec.alpha_max,
+            unit=spec.unit,
+            scope=spec.scope,
+        )
+        for position, spec in enumerate(components)
+    )
+
+
+def _check_evidence(revision: ProfileRevision, evaluation: Evaluation) -> None:
+    components = list(revision.components.all())
+    if len(components) > 1:
+        raise TransitionRefused(
+            "COMPOSITION_EVIDENCE", f"{revision} combines {len(components)} vectors and no evaluation covers them together"
+        )
+    (component,) = components
+    if (component.vector_id, component.alpha, component.unit) != (evaluation.vector_id, evaluation.alpha, evaluation.unit):
+        raise TransitionRefused(
+            "EVIDENCE_MISMATCH",
+            f"the evaluation is of {evaluation}, not of {component.vector} at α = {format_decimal(component.alpha)} {component.unit}",
+            str(evaluation.pk),
+        )
+    # Evidence reaches from no steering to the evaluated α; a range beyond that would be approved unseen.
+    evaluated = sorted((Decimal(0), evaluation.alpha))
+    if component.alpha_min < evaluated[0] or component.alpha_max > evaluated[1]:
+        raise AlphaError(
+            "ALPHA_RANGE",
+            f"the range {format_decimal(component.alpha_min)} to {format_decimal(component.alpha_max)} goes beyond the evaluated "
+            f"α = {format_decimal(evaluation.alpha)}",
+            format_decimal(component.alpha_max),
+        )
+    if not evaluation.passed:
+        failed = [gate["metric"] for gate in evaluation.gates if gate["verdict"] != "pass"]
+        raise TransitionRefused("GATES_FAILED", f"the evaluation failed its gates on {', '.join(failed)}", str(evaluation.pk))

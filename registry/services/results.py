@@ -1,0 +1,85 @@
+"""What a finished job leaves in the record, written with its completion or not at all."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+
+from registry.audit import Action, record
+from registry.blobs import put_blob
+from registry.models import Evaluation, Job, SteeringVector
+from registry.services.jobs import complete_job, lock_attempt
+from registry.services.vectors import seal_vector
+from steerkit.canonical import canonical_json
+from steerkit.vectorfile import read_vector
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionResult:
+    """The chosen direction as a vector file, the search that chose it, and its picture (PNG)."""
+
+    vector: bytes
+    sweep: dict[str, Any]
+    heatmap: bytes
+    alpha: Decimal
+    unit: str
+
+
+@transaction.atomic(durable=True)
+def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | None:
+    """running -> succeeded, with its sealed vector. None when another attempt owns the job: nothing is written."""
+    file = read_vector(result.vector, d_model=job.base_model.d_model)
+    locked = lock_attempt(job)
+    if locked is None or job.contrast_set is None:
+        return None
+    sweep_digest = put_blob(canonical_json(result.sweep))
+    vector = seal_vector(
+        locked.recipe["vector"],
+        file=file,
+        data=result.vector,
+        base_model=job.base_model,
+        contrast_set=job.contrast_set,
+        author=job.requested_by,
+        job=locked,
+        proposal=(result.alpha, result.unit),
+        sweep_digest=sweep_digest,
+        heatmap_digest=put_blob(result.heatmap),
+    )
+    record(
+        Action.VECTOR_EXTRACTED,
+        actor=locked.lease_owner,
+        subject=vector,
+        details={"digest": vector.digest, "layer": vector.layer, "site": vector.site, "sweep_digest": sweep_digest},
+        base_model_fingerprint=job.base_model.fingerprint,
+    )
+    complete_job(locked, result_digest=vector.digest)
+    return vector
+
+
+@transaction.atomic(durable=True)
+def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None:
+    """running -> succeeded, with its evaluation. None when another attempt owns the job: nothing is written."""
+    locked = lock_attempt(job)
+    if locked is None or job.vector is None:
+        return None
+    digest = put_blob(canonical_json(evidence))
+    evaluation = Evaluation.objects.create(
+        vector=job.vector,
+        job=locked,
+        alpha=Decimal(locked.recipe["alpha"]),
+        unit=locked.recipe["unit"],
+        digest=digest,
+        metrics=evidence["metrics"],
+        gates=evidence["gates"],
+        passed=evidence["passed"],
+    )
+    record(
+        Action.EVALUATION_RECORDED,
+        actor=locked.lease_owner,
+        subject=evaluation,
+        details={"digest": digest, "passed": evidence["passed"], "alpha": locked.recipe["alpha"], "unit": locked.recipe["unit"]},
+        base_model_fingerprint=job.base_model.fingerprint,
+    )
+    complete_job(locked, result_digest=digest)
+    return evaluation

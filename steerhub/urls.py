@@ -1,0 +1,12 @@
+"""Where requests go: people to the console, programs to /api/v1. /fleet/v1 never reaches Django (see asgi.py)."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("api/v1/", include("registry.api.urls")),
+    path("console/", include("registry.console.urls")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,1 @@
+"""Celery tasks: claim the job, call the engine, call a service. Nothing else."""
