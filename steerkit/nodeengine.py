@@ -1,0 +1,63 @@
+"""What a serving node asks of an engine. `steerkit.integrations.transformers` is one; a node needs nothing else of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from steerkit.conversation import Message
+from steerkit.effective import Effective
+from steerkit.snapshotrecords import Profile
+from steerkit.vectorfile import VectorFile
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One reply. `finish_reason` is 'stop' when the model ended it, 'length' when max_tokens did."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    milliseconds_per_token: float
+    finish_reason: str
+
+
+class NodeEngine(Protocol):
+    """A loaded model that can be steered. The node never calls `swap` while a `generate` is running."""
+
+    @property
+    def name(self) -> str:
+        """Which engine this is, for reports: 'transformers'."""
+        ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the files really loaded, as `basemodel.inspect_model` computes it."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Such as operator:add, site:resid_post, scope:generated, schedule:constant."""
+        ...
+
+    @property
+    def d_model(self) -> int: ...
+
+    def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> Any:
+        """Prepares these profiles beside the ones in use, and returns a handle for `swap`. `vectors` is keyed by file digest.
+
+        The profiles are those for this engine's own fingerprint. Raises: SteerError if one cannot be served; nothing in use changes.
+        """
+        ...
+
+    def swap(self, staged: Any) -> None:
+        """Replaces what is in use by what was staged. Cannot fail half-way."""
+        ...
+
+    def generate(self, messages: Sequence[Message], effective: Effective, *, max_tokens: int) -> Generation:
+        """The most likely reply, steered by `effective.components`; their vectors are found by `component.vector.sha256`."""
+        ...

@@ -1,0 +1,142 @@
+"""The records a snapshot holds, as types. `snapshot` reads them from signed bytes, `effective` resolves a request against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+UNITS = ("absolute", "mean_difference", "residual")
+SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "embedding")
+OPERATORS = ("add", "ablate", "clamp")
+SCOPES = ("generated", "assistant", "prompt", "all")
+STALE_POLICIES = ("zero", "keep")
+KILL_KINDS = ("everything", "environment", "tenant", "profile")
+# The whole-number parameters of each schedule, counted in generated tokens.
+SCHEDULE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "constant": (),
+    "linear": ("tokens",),
+    "exponential": ("half_life_tokens",),
+    "window": ("first_token", "last_token"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModelEntry:
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class VectorEntry:
+    """The vector file a component needs. `shape` is (d_model,)."""
+
+    sha256: str
+    bytes: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One vector and how it is applied. `alpha` and its range are in `unit`; both norms are in activation units."""
+
+    vector: VectorEntry
+    layer: int
+    site: str
+    operator: str
+    alpha: Decimal
+    alpha_min: Decimal
+    alpha_max: Decimal
+    unit: str
+    norm: Decimal
+    mean_residual_norm: Decimal
+    scope: str
+    schedule_kind: str
+    schedule: tuple[tuple[str, int], ...]
+    condition_kind: str | None
+    # Kept as read, canonical: only an engine with the matching capability looks inside.
+    condition: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One approved revision of a profile. `id` is the profile's name."""
+
+    id: str
+    revision: int
+    revision_digest: str
+    evidence_digest: str
+    base_model: str
+    risk_class: str
+    stale_policy: str
+    max_staleness_seconds: int
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """What a tenant gets on a route; the route '' stands for every route without a flag of its own."""
+
+    tenant: str
+    route: str
+    profile: str
+    enabled: bool
+    alpha_scale: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    kind: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`alpha_cap` gives the largest magnitude a coefficient may have, per unit."""
+
+    max_components: int
+    alpha_cap: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    environment: str
+    revision: int
+    content_digest: str
+    rollback_of: int | None
+    issued_at: datetime
+    expires_at: datetime
+    base_models: tuple[BaseModelEntry, ...]
+    profiles: tuple[Profile, ...]
+    flags: tuple[Flag, ...]
+    kills: tuple[Kill, ...]
+    limits: Limits
+    capabilities: tuple[str, ...]
+    profile_of: Mapping[str, Profile] = field(init=False, repr=False, compare=False)
+    flag_of: Mapping[tuple[str, str], Flag] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "profile_of", {profile.id: profile for profile in self.profiles})
+        object.__setattr__(self, "flag_of", {(flag.tenant, flag.route): flag for flag in self.flags})
+
+    @property
+    def vectors(self) -> dict[str, VectorEntry]:
+        """Every vector file the profiles need, by digest."""
+        return {component.vector.sha256: component.vector for profile in self.profiles for component in profile.components}
+
+
+def required_capabilities(profiles: Iterable[Profile]) -> tuple[str, ...]:
+    """What an engine must be able to do to serve these profiles, sorted."""
+    needed: set[str] = set()
+    for component in (component for profile in profiles for component in profile.components):
+        needed |= {
+            f"operator:{component.operator}",
+            f"site:{component.site}",
+            f"scope:{component.scope}",
+            f"schedule:{component.schedule_kind}",
+        }
+        if component.condition_kind is not None:
+            needed.add(f"condition:{component.condition_kind}")
+    return tuple(sorted(needed))
