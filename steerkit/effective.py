@@ -80,7 +80,7 @@ def resolve(snapshot: Snapshot, tenant: str, route: str) -> Effective:
         return unsteered("killed_profile")
     if flag.alpha_scale.is_zero():
         return unsteered("zero_scale")
-    profile = snapshot.profile_of[flag.profile]
+    profile = snapshot.profile_of[(flag.profile, flag.revision)]
     return Effective(profile, tuple(_scale(component, flag) for component in profile.components), "flag_on")
 
 
@@ -107,7 +107,7 @@ def find_alpha_problem(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | No
     for flag in snapshot.flags:
         if not flag.enabled:
             continue
-        for component in snapshot.profile_of[flag.profile].components:
+        for component in snapshot.profile_of[(flag.profile, flag.revision)].components:
             alpha = component.alpha * flag.alpha_scale
             if not alpha.is_zero() and not component.alpha_min <= alpha <= component.alpha_max:
                 allowed = f"{component.alpha_min} to {component.alpha_max}"

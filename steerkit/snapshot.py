@@ -163,8 +163,10 @@ def _check_agreement(document: dict[str, Any], snapshot: Snapshot) -> None:
         raise refuse_field("payload", error.message) from error
     if digest != snapshot.content_digest:
         raise refuse_field("content_digest", f"says {snapshot.content_digest[:12]}, the content has {digest[:12]}")
-    if len(snapshot.profile_of) != len(snapshot.profiles) or len(snapshot.flag_of) != len(snapshot.flags):
-        raise refuse_field("profiles", "a profile, or the flag of a tenant and route, is listed twice")
+    if len({(profile.id, profile.revision) for profile in snapshot.profiles}) != len(snapshot.profiles):
+        raise refuse_field("profiles", "lists one revision of a profile twice")
+    if len(snapshot.flag_of) != len(snapshot.flags):
+        raise refuse_field("flags", "lists one tenant and route twice")
     listed = {model.fingerprint for model in snapshot.base_models}
     for profile in snapshot.profiles:
         if profile.base_model not in listed:
@@ -172,8 +174,8 @@ def _check_agreement(document: dict[str, Any], snapshot: Snapshot) -> None:
         if len(profile.components) > snapshot.limits.max_components:
             raise SnapshotRefused("LIMIT", f"profile {profile.id!r} has more than {snapshot.limits.max_components} components", profile.id)
     for flag in snapshot.flags:
-        if flag.enabled and flag.profile not in snapshot.profile_of:
-            raise refuse_field("flags", f"tenant {flag.tenant!r} is given the profile {flag.profile!r}, which profiles does not list")
+        if flag.enabled and (flag.profile, flag.revision) not in snapshot.profile_of:
+            raise refuse_field("flags", f"give tenant {flag.tenant!r} the profile {flag.profile!r}, which profiles does not list just once")
     missing = sorted(set(required_capabilities(snapshot.profiles)) - set(snapshot.capabilities))
     if missing:
         raise refuse_field("capabilities", f"a profile needs {missing[0]!r}, which capabilities does not list")
@@ -266,7 +268,7 @@ def _schedule(value: Any, path: str) -> tuple[str, tuple[tuple[str, int], ...]]:
 
 
 def _flag(value: Any, path: str) -> Flag:
-    read_exactly(value, path, ("tenant", "route", "profile", "enabled", "alpha_scale"))
+    read_exactly(value, path, ("tenant", "route", "profile", "enabled", "alpha_scale"), optional=("revision",))
     if not isinstance(value["enabled"], bool):
         raise refuse_field(f"{path}.enabled", "must be true or false")
     scale = read_alpha(value["alpha_scale"], f"{path}.alpha_scale")
@@ -278,6 +280,7 @@ def _flag(value: Any, path: str) -> Flag:
         profile=read_text(value["profile"], f"{path}.profile"),
         enabled=value["enabled"],
         alpha_scale=scale,
+        revision=read_integer(value["revision"], f"{path}.revision", least=1) if "revision" in value else None,
     )
 
 

@@ -22,10 +22,10 @@ def refuse_field(path: str, problem: str) -> SnapshotRefused:
     return SnapshotRefused("SCHEMA", f"{path} {problem}", path)
 
 
-def read_exactly(value: Any, path: str, names: tuple[str, ...]) -> None:
+def read_exactly(value: Any, path: str, names: tuple[str, ...], *, optional: tuple[str, ...] = ()) -> None:
     if not isinstance(value, dict):
         raise refuse_field(path, "must be an object")
-    wrong = sorted(set(value) ^ set(names))
+    wrong = sorted((set(value) ^ set(names)) - set(optional))
     if wrong:
         raise refuse_field(f"{path}.{wrong[0]}", "is unknown" if wrong[0] in value else "is missing")
 

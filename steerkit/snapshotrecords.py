@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -77,13 +78,17 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """What a tenant gets on a route; the route '' stands for every route without a flag of its own."""
+    """What a tenant gets on a route; the route '' stands for every route without a flag of its own.
+
+    `revision` tells two revisions of one profile apart while tenants move from one to the other; None where only one is listed.
+    """
 
     tenant: str
     route: str
     profile: str
     enabled: bool
     alpha_scale: Decimal
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +119,24 @@ class Snapshot:
     kills: tuple[Kill, ...]
     limits: Limits
     capabilities: tuple[str, ...]
-    profile_of: Mapping[str, Profile] = field(init=False, repr=False, compare=False)
+    profile_of: Mapping[tuple[str, int | None], Profile] = field(init=False, repr=False, compare=False)
     flag_of: Mapping[tuple[str, str], Flag] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "profile_of", {profile.id: profile for profile in self.profiles})
+        object.__setattr__(self, "profile_of", _index_profiles(self.profiles))
         object.__setattr__(self, "flag_of", {(flag.tenant, flag.route): flag for flag in self.flags})
 
     @property
     def vectors(self) -> dict[str, VectorEntry]:
         """Every vector file the profiles need, by digest."""
         return {component.vector.sha256: component.vector for profile in self.profiles for component in profile.components}
+
+
+def _index_profiles(profiles: tuple[Profile, ...]) -> dict[tuple[str, int | None], Profile]:
+    """By name and revision, and by name alone where that is enough."""
+    index: dict[tuple[str, int | None], Profile] = {(profile.id, profile.revision): profile for profile in profiles}
+    times_listed = Counter(profile.id for profile in profiles)
+    return index | {(profile.id, None): profile for profile in profiles if times_listed[profile.id] == 1}
 
 
 def required_capabilities(profiles: Iterable[Profile]) -> tuple[str, ...]:
