@@ -65,3 +65,11 @@ def _write_once(path: Path, make) -> None:
         pass
     finally:
         temporary.unlink()
+
+
+if __name__ == "__main__":
+    # python -m steerhub.embedded stop: end the server that embedded mode started; the data stays.
+    import sys
+
+    if sys.argv[1:] == ["stop"]:
+        stop_postgres(Path(os.environ.get("STEERHUB_VAR", "var")).resolve() / "postgres")

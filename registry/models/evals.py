@@ -32,7 +32,7 @@ class EvalSuite(models.Model):
     name = models.SlugField(max_length=100)
     version = models.PositiveIntegerField()
     kind = models.CharField(max_length=10, choices=SuiteKind)
-    digest = DigestField(unique=True)
+    digest = DigestField()
     item_count = models.PositiveIntegerField()
     # A behaviour suite is scored by a classifier trained on labelled replies of one axis; others score by rule.
     axis = models.SlugField(max_length=50, blank=True)
@@ -44,6 +44,8 @@ class EvalSuite(models.Model):
         ordering = ["name", "-version"]
         constraints = [
             models.UniqueConstraint(fields=["name", "version"], name="eval_suite_version_is_unique"),
+            # The same tickets may be judged on several axes, each with a rubric of its own.
+            models.UniqueConstraint(fields=["digest", "rubric_digest"], name="eval_suite_content_is_sealed_once"),
             models.CheckConstraint(condition=Q(kind__in=SuiteKind.values), name="eval_suite_kind_is_known"),
             models.CheckConstraint(
                 condition=(Q(kind=SuiteKind.BEHAVIOUR) & ~Q(axis="") & ~Q(rubric_digest=""))

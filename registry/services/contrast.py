@@ -4,6 +4,7 @@ from django.db import transaction
 
 from registry.audit import Action, record
 from registry.blobs import put_blob
+from registry.errors import TransitionRefused
 from registry.models import ContrastPair, ContrastSet, User
 from registry.services.versions import next_version
 from steerkit.contrast import parse_pairs
@@ -14,13 +15,15 @@ from steerkit.conversation import prompt_key
 def seal_contrast_set(name: str, *, axis: str, data: bytes, author: User) -> ContrastSet:
     """uploaded -> sealed: version n + 1 of `name`. The same bytes under the same name are the same version.
 
-    Raises: ContrastSetError CONTRAST_* naming the line.
+    Raises: ContrastSetError CONTRAST_* naming the line; TransitionRefused CONTRAST_EXISTS under another name or axis.
     """
     file = parse_pairs(data)
     version = next_version(ContrastSet, name=name)
-    known = ContrastSet.objects.filter(name=name, axis=axis, digest=file.digest).first()
+    known = ContrastSet.objects.filter(digest=file.digest).first()
     if known is not None:
-        return known
+        if (known.name, known.axis) == (name, axis):
+            return known
+        raise TransitionRefused("CONTRAST_EXISTS", f"the same pairs are sealed as {known} on the axis {known.axis}", str(known))
     contrast_set = ContrastSet.objects.create(
         name=name,
         version=version,

@@ -4,7 +4,7 @@ from django.db import transaction
 
 from registry.audit import Action, record
 from registry.blobs import put_blob
-from registry.errors import InvalidInput
+from registry.errors import InvalidInput, TransitionRefused
 from registry.models import EvalItem, EvalSuite, SuiteKind, User
 from registry.services.versions import next_version
 from steerkit.conversation import prompt_key
@@ -15,7 +15,7 @@ from steerkit.suite import parse_rubric, parse_suite
 def seal_eval_suite(name: str, *, kind: str, data: bytes, author: User, rubric: bytes | None = None) -> EvalSuite:
     """uploaded -> sealed: version n + 1 of `name`. A behaviour suite brings the labelled replies of its rubric.
 
-    Raises: SuiteError SUITE_* or RUBRIC_* naming the line; InvalidInput SUITE_RUBRIC.
+    Raises: SuiteError SUITE_* or RUBRIC_* naming the line; InvalidInput SUITE_RUBRIC; TransitionRefused SUITE_EXISTS.
     """
     file = parse_suite(data, kind)
     if (kind == SuiteKind.BEHAVIOUR) != (rubric is not None):
@@ -23,9 +23,11 @@ def seal_eval_suite(name: str, *, kind: str, data: bytes, author: User, rubric: 
     labelled = parse_rubric(rubric) if rubric is not None else None
     version = next_version(EvalSuite, name=name)
     rubric_digest = labelled.digest if labelled else ""
-    known = EvalSuite.objects.filter(name=name, kind=kind, digest=file.digest, rubric_digest=rubric_digest).first()
+    known = EvalSuite.objects.filter(digest=file.digest, rubric_digest=rubric_digest).first()
     if known is not None:
-        return known
+        if (known.name, known.kind) == (name, kind):
+            return known
+        raise TransitionRefused("SUITE_EXISTS", f"the same items are sealed as {known} of kind {known.kind}", str(known))
     if rubric is not None:
         put_blob(rubric)
     suite = EvalSuite.objects.create(

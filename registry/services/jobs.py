@@ -161,6 +161,11 @@ def fail_job(job: Job, *, code: str, message: str) -> bool:
     return True
 
 
+def release_job(job: Job, *, note: str) -> bool:
+    """Give the attempt up: its lease lapses now, and the sweeper sends the job again or, after the last attempt, fails it."""
+    return bool(_ours(job).update(lease_expires_at=timezone.now(), note=note[:300]))
+
+
 @transaction.atomic(durable=True)
 def request_cancel(job_id: UUID, *, actor: User) -> Job:
     """queued -> cancelled; running -> asked to stop, and cancelled when the worker notices.
@@ -216,7 +221,7 @@ def _resend(job_id: UUID) -> bool:
         _finish(job, JobState.CANCELLED)
         _record_end(job, Action.JOB_CANCELLED, {})
     elif job.attempt >= job.max_attempts:
-        message = f"{job.attempt} workers were lost while running this job; see the workers' logs for what ended them"
+        message = f"{job.attempt} attempts were lost; {job.note or 'the workers ended without a word'}"
         _finish(job, JobState.FAILED, error_code="ATTEMPTS_EXHAUSTED", error_message=message)
         _record_end(job, Action.JOB_FAILED, {"code": "ATTEMPTS_EXHAUSTED", "message": message})
     else:

@@ -32,6 +32,7 @@ def compile_content(environment: Environment) -> dict[str, Any]:
                 "tenant": flag.tenant.name,
                 "route": flag.route,
                 "profile": revision.profile.name,
+                "revision": revision.number,
                 "enabled": True,
                 "alpha_scale": format_decimal(flag.alpha_scale),
             }

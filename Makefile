@@ -1,0 +1,56 @@
+# make demo   play the Harbor story on a real model, from nothing to a verified audit export
+# make test   run every test
+# make run    open the console, with a worker and a serving node, on the demo's data
+# make lint   style, types, the direction of imports, missing migrations
+# make bench-NAME   run benchmarks/NAME.py; make stop ends embedded PostgreSQL; make clean forgets everything under var/
+
+PYTHON3 ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test run lint format stop clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/python -m demo.play
+
+run: $(VENV)/.runtime
+	$(BIN)/python -m demo.run
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: export DATABASE_URL = postgresql://lint@127.0.0.1/lint
+lint: export STEERHUB_SECRET_KEY = lint
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-%: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.$(subst -,_,$*)
+
+stop:
+	-$(BIN)/python -m steerhub.embedded stop
+
+clean: stop
+	rm -rf var
+
+$(VENV)/bin/python:
+	$(PYTHON3) -m venv $(VENV)
+
+
+$(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the hub, its workers and a node need (a few minutes, once) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	@echo "Installing the tools of the tests ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

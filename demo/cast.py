@@ -1,0 +1,66 @@
+"""The people of the Harbor story, made through the services: run once, before the processes start.
+
+Writes what each needs to log in to var/demo/, readable by its owner only. Running it again makes new tokens for the same people.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+import django
+
+PEOPLE = {
+    "ada": (["author"], "ML engineer"),
+    "grace": (["approver"], "approver"),
+    "oscar": (["operator"], "operator"),
+    "iris": (["auditor"], "auditor"),
+}
+NODE = "node-1"
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steerhub.settings")
+    django.setup()
+    from django.conf import settings
+    from django.core.management import call_command
+
+    from registry.models import Environment, ServingNode, User
+    from registry.services.nodes import enroll_node
+    from registry.services.people import create_user, issue_token
+    from registry.services.tenants import create_environment
+    from registry.snapshots import trust_document
+
+    call_command("migrate", verbosity=0)
+    folder = settings.VAR_DIR / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    people_file = folder / "people.json"
+    people = json.loads(people_file.read_text()) if people_file.exists() else {}
+    for name, (roles, title) in PEOPLE.items():
+        user = User.objects.filter(username=name).first()
+        password = people.get(name, {}).get("password") or secrets.token_urlsafe(12)
+        if user is None:
+            user = create_user(name, roles=roles, actor="demo", password=password)
+        elif not user.check_password(password):
+            user.set_password(password)
+            user.save(update_fields=["password"])
+        _, token = issue_token(user, name="demo", actor="demo", days=7)
+        people[name] = {"title": title, "password": password, "token": token}
+    write_private(people_file, json.dumps(people, indent=2))
+    (folder / "trust.json").write_text(json.dumps(trust_document(), indent=2))
+    if not ServingNode.objects.filter(name=NODE).exists():
+        operator = User.objects.get(username="oscar")
+        environment = Environment.objects.filter(name="production").first() or create_environment("production", actor=operator)
+        _, token = enroll_node(NODE, environment=environment, actor=operator)
+        write_private(folder / "node.token", token)
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that only its owner reads, from its first byte on."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""manage.py export_trust FILE: the public keys a serving node should trust."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from registry.snapshots import trust_document
+from steerkit.canonical import canonical_json
+
+
+class Command(BaseCommand):
+    help = "Write the trust document for `steer node serve --trust`. Bring it to the node by another road than the hub's URL."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        options["file"].write_bytes(canonical_json(trust_document()) + b"\n")

@@ -1,0 +1,23 @@
+"""What a job works on, read back from the store as the exact bytes that were sealed."""
+
+from registry.blobs import get_blob
+from registry.models import Job, SuiteKind
+from steerkit.contrast import ContrastFile, parse_pairs
+from steerkit.suite import RubricFile, SuiteFile, parse_rubric, parse_suite
+
+
+def read_contrast_set(job: Job) -> ContrastFile:
+    """The pairs of an extraction."""
+    if job.contrast_set is None:
+        raise ValueError(f"{job} has no contrast set")
+    return parse_pairs(get_blob(job.contrast_set.digest))
+
+
+def read_suites(job: Job) -> dict[str, SuiteFile]:
+    """The job's suites by kind."""
+    return {suite.kind: parse_suite(get_blob(suite.digest), suite.kind) for suite in job.suites.all()}
+
+
+def read_rubric(job: Job) -> RubricFile:
+    """The labelled replies that the behaviour suite is scored by."""
+    return parse_rubric(get_blob(job.suites.get(kind=SuiteKind.BEHAVIOUR).rubric_digest))

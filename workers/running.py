@@ -1,0 +1,49 @@
+"""Running a job: claim it, hold its lease, do the work, and say how it ended."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from django.db import close_old_connections
+
+from registry.models import Job
+from registry.services.jobs import claim_job, confirm_cancel, fail_job, release_job, report_progress
+from steerkit.errors import SteerError
+from workers.lease import Lease, LeaseEnded
+
+logger = logging.getLogger(__name__)
+# (stage, done, total, note): what a person watching the job sees.
+Report = Callable[..., None]
+
+
+def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
+    """Run one attempt of a job, if it is ours to run. Safe to deliver twice: claiming is a compare-and-set.
+
+    A SteerError is the job's own fault and fails it at once. Anything else may be this machine's fault, so the job goes back
+    for another attempt, three in all.
+    """
+    close_old_connections()
+    job = claim_job(job_id, worker=f"{socket.gethostname()}:{os.getpid()}")
+    if job is None:
+        return "not ours to run"
+    logger.info("%s: attempt %s begins", job, job.attempt)
+    with Lease(job) as lease:
+
+        def report(stage: str, done: int, total: int, note: str = "") -> None:
+            lease.check()
+            report_progress(job, stage=stage, done=done, total=total, note=note)
+
+        try:
+            finished = work(job, report)
+        except LeaseEnded:
+            return "cancelled" if confirm_cancel(job) else "lease lost; another attempt owns it"
+        except SteerError as error:
+            logger.warning("%s failed: %s %s", job, error.code, error)
+            return "failed" if fail_job(job, code=error.code, message=str(error)) else "lease lost; another attempt owns it"
+        except Exception as error:
+            logger.exception("%s: attempt %s was lost", job, job.attempt)
+            release_job(job, note=f"attempt {job.attempt} was lost: {type(error).__name__}: {error}")
+            return "lost; another attempt will be made"
+    return "succeeded" if finished else "lease lost; another attempt owns it"
