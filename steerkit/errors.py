@@ -54,7 +54,10 @@ class EngineError(SteerError):
 
 
 class HubError(SteerError):
-    """The hub refused a request, answered nonsense, or could not be reached."""
+    """The hub refused a request, answered nonsense, or could not be reached. `status` is None if it never answered."""
+
+    status: int | None = None
+    retry_after_seconds: float | None = None
 
 
 class VerificationFailed(SteerError):

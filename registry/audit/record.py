@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from django.db import connection, models
 from django.utils import timezone
-from steerkit.verify import event_digest
 
 from registry.audit.actions import Action
 from registry.models import ZERO_DIGEST, AuditEvent, ServingNode, User
 from steerkit.canonical import canonical_json
+from steerkit.verify import event_digest
 
 # What every event says of itself, so that a reader who sees only one knows what steering is.
 INFERENCE_CONFIGURATION = "inference configuration, weights unchanged"
@@ -51,10 +51,11 @@ def record(
     actor_type, actor_name = _name_actor(actor)
     now = timezone.now()
     event_id = uuid4()
+    seq = (last["seq"] if last else 0) + 1
     body = {
         "_": "steerhub.audit/1",
         "id": str(event_id),
-        "seq": (last["seq"] if last else 0) + 1,
+        "seq": seq,
         "ts": _timestamp(now),
         "action": str(action),
         "actor": {"type": actor_type, "name": actor_name},
@@ -68,7 +69,7 @@ def record(
     data = canonical_json(body)
     previous = last["digest"] if last else ZERO_DIGEST
     return AuditEvent.objects.create(
-        seq=body["seq"],
+        seq=seq,
         event_id=event_id,
         body=data,
         digest=event_digest(previous, data),

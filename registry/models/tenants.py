@@ -110,11 +110,11 @@ class Kill(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target}"
+
     @property
     def target(self) -> str:
         """The name of what is killed, as nodes are told it."""
         subject = self.profile or self.tenant or self.environment
         return subject.name if subject else "*"
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.target}"

@@ -6,9 +6,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from django.conf import settings
-from steerkit.trust import key_id, sign_envelope
 
 from steerkit.snapshot import PAYLOAD_TYPE
+from steerkit.trust import key_id, sign_envelope
 
 
 def signing_key() -> Ed25519PrivateKey:

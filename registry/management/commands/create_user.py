@@ -26,9 +26,7 @@ class Command(BaseCommand):
         password = os.environ.get("STEERHUB_PASSWORD") or getpass.getpass("Password: ")
         try:
             validate_password(password)
-            user = create_user(
-                options["username"], roles=options["role"], actor="command line", password=password, email=options["email"]
-            )
+            user = create_user(options["username"], roles=options["role"], actor="command line", password=password, email=options["email"])
             self.stdout.write(f"created {user} with roles {', '.join(sorted(options['role'])) or 'none'}")
             if options["token"]:
                 _, secret = issue_token(user, name=options["token"], actor="command line")
