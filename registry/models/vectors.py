@@ -48,8 +48,8 @@ class SteeringVector(models.Model):
     method = models.CharField(max_length=30)
     read_position = models.CharField(max_length=30)
     # Of the mean difference before it was normalised, and of the residual stream it was read from.
-    norm = models.DecimalField(max_digits=18, decimal_places=8)
-    mean_residual_norm = models.DecimalField(max_digits=18, decimal_places=8)
+    norm = models.DecimalField(max_digits=30, decimal_places=15)
+    mean_residual_norm = models.DecimalField(max_digits=30, decimal_places=15)
     # What the search on the select split proposes, and the document that shows why.
     proposed_alpha = CoefficientField(null=True)
     proposed_unit = models.CharField(max_length=15, choices=Unit, blank=True, default="")

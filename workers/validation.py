@@ -1,0 +1,50 @@
+"""Validation: open the test split once for one vector at one α, and write the evidence."""
+
+from celery import shared_task
+
+from registry.blobs import get_blob
+from registry.models import Evaluation, Job
+from registry.services.results import complete_validation
+from steerkit.canonical import parse_strict
+from workers.checkpoints import read_direction
+from workers.inputs import read_rubric, read_suites
+from workers.running import Report, run_job
+from workers.target import load_target
+
+
+@shared_task(name="workers.validation.run")
+def run_validation(job_id: str) -> str:
+    """Safe to deliver twice: claiming is a compare-and-set, and the database takes one evaluation of a vector."""
+    return run_job(job_id, validate)
+
+
+def validate(job: Job, report: Report) -> Evaluation | None:
+    """One attempt."""
+    from steerkit.engine.evaluate import Candidate, evaluate
+    from steerkit.engine.gates import DEFAULT_GATES
+    from steerkit.engine.rubric import RubricScorer
+
+    if job.vector is None:
+        raise ValueError(f"{job} has no vector")
+    report("loading", 0, 1, f"loading {job.base_model.name}")
+    loaded = load_target(job.base_model)
+    rubric = read_rubric(job)
+    report("training the scorer", 0, 1, f"{len(rubric.examples)} labelled replies on the axis {rubric.axis}")
+    curve = parse_strict(get_blob(job.vector.sweep_digest))["curve"] if job.vector.sweep_digest else []
+    evidence = evaluate(
+        loaded,
+        Candidate(
+            direction=read_direction(get_blob(job.vector.digest)),
+            vector_digest=job.vector.digest,
+            alpha=job.recipe["alpha"],
+            unit=job.recipe["unit"],
+        ),
+        read_suites(job),
+        RubricScorer.train(rubric.examples, rubric.axis),
+        gates=DEFAULT_GATES if job.recipe["gates"] == "default" else job.recipe["gates"],
+        curve=curve,
+        seed=job.recipe["seed"],
+        max_new_tokens=job.recipe["max_new_tokens"],
+        on_progress=lambda done, total: report("validating", done, total, f"{done} of {total} replies on the test split"),
+    )
+    return complete_validation(job, evidence)
