@@ -35,6 +35,7 @@ bench-%: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.$(subst -,_,$*)
 
 stop:
+	-STEERHUB_VAR=var/demo $(BIN)/python -m steerhub.embedded stop
 	-$(BIN)/python -m steerhub.embedded stop
 
 clean: stop

@@ -1,6 +1,6 @@
 """The people of the Harbor story, made through the services: run once, before the processes start.
 
-Writes what each needs to log in to var/demo/, readable by its owner only. Running it again makes new tokens for the same people.
+Writes what each needs to log in under STEERHUB_VAR, readable by its owner only. Running it again makes new tokens for the same people.
 """
 
 import json
@@ -32,8 +32,7 @@ def main() -> None:
     from registry.snapshots import trust_document
 
     call_command("migrate", verbosity=0)
-    folder = settings.VAR_DIR / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = settings.VAR_DIR
     people_file = folder / "people.json"
     people = json.loads(people_file.read_text()) if people_file.exists() else {}
     for name, (roles, title) in PEOPLE.items():

@@ -45,7 +45,7 @@ class Processes:
         self._log = log
 
     def command(self, name: str) -> list[str]:
-        demo, port = self.var / "demo", self.node.rsplit(":", 1)[1]
+        port = self.node.rsplit(":", 1)[1]
         uvicorn = [str(BIN / "uvicorn"), "steerhub.asgi:application", "--host", "127.0.0.1", "--port", self.hub.rsplit(":", 1)[1]]
         return {
             "web": [*uvicorn, "--no-access-log", "--timeout-graceful-shutdown", "3"],
@@ -56,7 +56,7 @@ class Processes:
             ],
             "node": [
                 *(str(BIN / "steer"), "node", "serve", "--hub", self.hub, "--environment", "production", "--name", "node-1"),
-                *("--token-file", str(demo / "node.token"), "--trust", str(demo / "trust.json")),
+                *("--token-file", str(self.var / "node.token"), "--trust", str(self.var / "trust.json")),
                 *("--model", "demo/model", "--store", str(self.var / "node"), "--port", port),
             ],
         }[name]

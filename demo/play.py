@@ -1,0 +1,271 @@
+"""make demo: the Harbor story on a real model, with processes that are really separate.
+
+Every step goes through the REST API, the fleet protocol or `steer`, as the person or program that would do it. The story is
+in `main`; what it shows is checked at the end, and the exit status says whether all of it came true.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from typing import Any
+
+import httpx
+
+from demo import story
+from demo.check_report import find_shortfalls
+from demo.processes import BIN, ROOT, Processes, running
+from steerkit.client import HubClient
+from steerkit.errors import HubError
+
+# The demo keeps a hub of its own, so that playing it never touches another embedded hub's record.
+VAR = ROOT / "var/demo"
+TICKETS = 5
+MAX_TOKENS = 64
+
+
+def main() -> int:
+    started = time.monotonic()
+    story.tell_chapter(
+        "Harbor Support", "A billing assistant answers correctly but coldly. Its company wants warm replies, and no surprises."
+    )
+    forget_earlier_demo()
+    story.tell("starting web, worker, scheduler on embedded PostgreSQL ...")
+    with running(VAR, "web", "worker", "scheduler") as processes:
+        processes.wait_for(f"{processes.hub}/api/v1/healthz", "web")
+        report = play(processes)
+    shortfalls = find_shortfalls(report)
+    (VAR / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    summarise(report, time.monotonic() - started)
+    for claim in shortfalls:
+        story.console.print(f"[red]not shown: {claim}")
+    return 1 if shortfalls else 0
+
+
+def play(processes: Processes) -> dict[str, Any]:
+    people = json.loads((VAR / "people.json").read_text())
+    clients = {name: HubClient(processes.hub, person["token"]) for name, person in people.items()}
+    ada, grace, oscar, iris = (clients[name] for name in ("ada", "grace", "oscar", "iris"))
+    model, contrast_set = declare(processes, people, ada)
+    processes.start("node")
+    vector, sweep = extract(ada)
+    evaluation, evidence = validate(ada, vector)
+    refused, revision = decide(ada, grace, vector, evaluation)
+    answers = serve(processes, oscar, revision)
+    audit = prove(processes, people, iris)
+    metrics = evidence["metrics"]
+    return {
+        "model": {"fingerprint": model["fingerprint"], "layers": model["n_layers"], "d_model": model["d_model"]},
+        "pairs": contrast_set["pair_count"],
+        "chosen": {"layer": vector["layer"], "alpha": vector["proposed_alpha"], "unit": vector["proposed_unit"]},
+        **{name: read_metric(metrics, name) for name in ("behaviour", "facts", "refusals")},
+        "perplexity_ratio": float(metrics["perplexity_ratio"]["steered"]["estimate"]),
+        "ms_per_token": read_metric(metrics, "ms_per_token"),
+        "cells_measured": len(sweep["cells"]),
+        "author_approval_refused": refused,
+        **answers,
+        "audit": audit,
+    }
+
+
+def forget_earlier_demo() -> None:
+    """A demo begins with an empty record."""
+    subprocess.run(
+        [str(BIN / "python"), "-m", "steerhub.embedded", "stop"], cwd=ROOT, env={**os.environ, "STEERHUB_VAR": str(VAR)}, check=True
+    )
+    shutil.rmtree(VAR, ignore_errors=True)
+    VAR.mkdir(parents=True)
+
+
+def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:
+    story.tell_chapter("1. Declare", "Ada, ML engineer, applies the manifests in demo/manifests: model, data, suites, profile, recipe.")
+    steer(processes, people["ada"]["token"], "apply", "-f", "demo/manifests")
+    model = one(ada.get("/base-models?name=harbor-support"))
+    contrast_set = one(ada.get("/contrast-sets?name=empathy"))
+    story.tell(
+        f"fingerprint {model['fingerprint'][:16]}…, {model['n_layers']} layers of {model['d_model']}; {contrast_set['pair_count']} pairs sealed"
+    )
+    return model, contrast_set
+
+
+def extract(ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:
+    story.tell_chapter(
+        "2. Extract and search", "A worker reads 800 pairs at every layer, then tries layers and coefficients on the select split."
+    )
+    job = watch(ada, one(ada.get("/jobs?kind=extraction"))["id"])
+    vector = job["extracted_vector"]
+    path = f"/vectors/{vector['name']}/{vector['version']}"
+    vector, sweep = ada.get(path), ada.get(f"{path}/sweep")
+    story.show_heatmap(sweep["cells"], (vector["layer"], vector["proposed_alpha"]))
+    ada.download(f"{path}/heatmap.png", VAR / "heatmap.png")
+    story.tell(
+        f"chosen: layer {vector['layer']}, α = {vector['proposed_alpha']} {vector['proposed_unit']}; the heat map is in var/demo/heatmap.png"
+    )
+    return vector, sweep
+
+
+def validate(ada: HubClient, vector: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    story.tell_chapter("3. Validate", "The test split is opened, once, for the evidence that an approval will name.")
+    suites = ["tickets-empathy", "policy-facts", "refusals"]
+    job = ada.post("/jobs", {"kind": "validation", "vector": f"{vector['name']}@{vector['version']}", "suites": suites})
+    evaluation = watch(ada, job["id"])["evaluation"]
+    evidence = ada.get(f"/evaluations/{evaluation['id']}/evidence")
+    story.show_gates(evidence["gates"])
+    return evaluation, evidence
+
+
+def decide(ada: HubClient, grace: HubClient, vector: dict[str, Any], evaluation: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+    story.tell_chapter("4. Decide", "Ada submits a revision with its evidence. She cannot approve it; Grace can.")
+    alpha = vector["proposed_alpha"]
+    component = {"vector": f"{vector['name']}@{vector['version']}", "alpha": alpha, "alpha_min": "0", "alpha_max": alpha}
+    component["unit"] = vector["proposed_unit"]
+    revision = ada.post("/profiles/harbor-empathy/revisions", {"components": [component], "rationale": "Warm replies for Harbor."})
+    path = f"/profiles/harbor-empathy/revisions/{revision['number']}"
+    revision = ada.post(f"{path}/submit", {"evaluation": evaluation["id"]})
+    decision = {"revision_digest": revision["digest"], "evidence_digest": revision["evidence_digest"], "comment": "Warm, and right."}
+    refused = False
+    try:
+        ada.post(f"{path}/approve", decision)
+    except HubError as error:
+        refused = error.code in ("SELF_APPROVAL", "PERMISSION_DENIED")
+        story.tell(f"Ada tries to approve: [red]{error.code}[/] {error.message}")
+    revision = grace.post(f"{path}/approve", decision)
+    story.tell(f"Grace approves: revision {revision['number']} is [green]{revision['state']}[/]")
+    return refused, revision
+
+
+def serve(processes: Processes, oscar: HubClient, revision: dict[str, Any]) -> dict[str, Any]:
+    story.tell_chapter(
+        "5. Flag, pull, steer", "Oscar, operator, turns it on for the tenant harbor only. The node pulls, verifies and answers."
+    )
+    processes.wait_for(f"{processes.node}/readyz", "node", seconds=90)
+    tickets = read_tickets()
+    wait_for_head(processes, oscar)
+    before = {tenant: ask(processes, tickets, tenant) for tenant in ("harbor", "atlas")}
+    flag = {"profile": "harbor-empathy", "revision": revision["number"], "alpha_scale": "1"}
+    oscar.put("/environments/production/flags/harbor", {**flag, "enabled": True, "reason": "Harbor asked for warm replies."})
+    seconds = wait_for_head(processes, oscar)
+    story.tell(f"flag on: applied by the node {seconds:.2f} s after the flip")
+    after = {tenant: ask(processes, tickets, tenant) for tenant in ("harbor", "atlas")}
+    story.show_replies(tickets, before["harbor"], after["harbor"])
+    steered = all(cold != warm for cold, warm in zip(before["harbor"], after["harbor"], strict=True))
+    identical = before["atlas"] == after["atlas"] == before["harbor"]
+    story.tell(f"harbor is {'steered' if steered else 'NOT steered'}; atlas gets {'byte-identical' if identical else 'DIFFERENT'} replies")
+    story.tell_chapter("6. Roll back", "Oscar turns the flag off: a new, higher revision with the content from before.")
+    oscar.put("/environments/production/flags/harbor", {**flag, "enabled": False, "reason": "Rollback drill."})
+    rollback_seconds = wait_for_head(processes, oscar)
+    rolled_back = ask(processes, tickets, "harbor") == before["harbor"]
+    story.tell(f"replies are {'byte-identical to the baseline' if rolled_back else 'NOT the baseline'} after {rollback_seconds:.2f} s")
+    return {
+        "tenants": {"harbor": "steered" if steered else "unsteered", "atlas": "identical" if identical else "different"},
+        "flag_on_seconds": round(seconds, 3),
+        "rollback": {"identical": rolled_back, "seconds": round(rollback_seconds, 3)},
+    }
+
+
+def prove(processes: Processes, people: dict[str, Any], iris: HubClient) -> dict[str, Any]:
+    story.tell_chapter("7. Prove", "Iris, auditor, exports the log and verifies it offline; then one byte is changed.")
+    export = VAR / "audit.jsonl"
+    steer(processes, people["iris"]["token"], "audit", "export", "--format", "jsonl", "--out", str(export))
+    verified = steer(processes, "", "verify", str(export), check=False) == 0
+    data = bytearray(export.read_bytes())
+    data[data.index(b"flag.changed")] ^= 1
+    tampered = VAR / "audit-tampered.jsonl"
+    tampered.write_bytes(data)
+    detected = steer(processes, "", "verify", str(tampered), check=False) == 1
+    events = sum(1 for _ in export.open("rb")) - 1
+    return {"events": events, "verified": verified, "tamper_detected": detected}
+
+
+def summarise(report: dict[str, Any], seconds: float) -> None:
+    chosen = report["chosen"]
+    story.show_summary(
+        [
+            ("model", f"{report['model']['fingerprint'][:16]}…, {report['model']['layers']} layers of {report['model']['d_model']}"),
+            ("vector", f"layer {chosen['layer']}, α = {chosen['alpha']} {chosen['unit']}, from {report['pairs']} pairs"),
+            ("behaviour, 1 to 5", f"{report['behaviour']['baseline']:.2f} → {report['behaviour']['steered']:.2f}"),
+            ("facts", f"{report['facts']['baseline']:.1%} → {report['facts']['steered']:.1%}"),
+            ("refusals", f"{report['refusals']['baseline']:.1%} → {report['refusals']['steered']:.1%}"),
+            ("perplexity ratio", f"{report['perplexity_ratio']:.3f}"),
+            ("ms per token", f"{report['ms_per_token']['baseline']:.2f} → {report['ms_per_token']['steered']:.2f}"),
+            ("tenants", f"harbor {report['tenants']['harbor']}, atlas {report['tenants']['atlas']}"),
+            ("author's own approval", "refused" if report["author_approval_refused"] else "NOT refused"),
+            ("rollback", f"{'identical' if report['rollback']['identical'] else 'DIFFERENT'} after {report['rollback']['seconds']:.2f} s"),
+            ("audit", f"{report['audit']['events']} events, {'verified' if report['audit']['verified'] else 'NOT verified'} offline"),
+            ("whole story", f"{seconds:.0f} s; report in var/demo/report.json; open the console with: make run"),
+        ]
+    )
+
+
+def watch(client: HubClient, job_id: str) -> dict[str, Any]:
+    """Follow a job to its end, a bar for each stage. Raises: RuntimeError when it does not succeed."""
+    with story.job_progress() as progress:
+        bars: dict[str, Any] = {}
+        while True:
+            job = client.get(f"/jobs/{job_id}")
+            stage = job["stage"]
+            if stage and stage not in bars:
+                for bar in bars.values():
+                    progress.update(bar, completed=progress.tasks[bar].total)
+                    progress.stop_task(bar)
+                bars[stage] = progress.add_task(stage, total=job["progress_total"] or 1, note="")
+            if stage:
+                progress.update(bars[stage], completed=job["progress_done"], total=job["progress_total"] or 1)
+            if job["state"] in ("succeeded", "failed", "cancelled"):
+                break
+            time.sleep(0.25)
+        for bar in bars.values():
+            progress.update(bar, completed=progress.tasks[bar].total)
+    if job["state"] != "succeeded":
+        raise RuntimeError(f"job {job_id} {job['state']}: {job['error_code']} {job['error_message']}")
+    return job
+
+
+def read_tickets() -> list[str]:
+    """The first held-out tickets of the billing product."""
+    lines = (ROOT / "demo/data/tickets.jsonl").read_text().splitlines()
+    items = [item for item in map(json.loads, lines) if item["split"] == "test" and item["product"] == "billing"]
+    return [item["messages"][-1]["content"] for item in items[:TICKETS]]
+
+
+def ask(processes: Processes, tickets: list[str], tenant: str) -> list[str]:
+    """What a customer of the tenant reads."""
+    replies = []
+    for ticket in tickets:
+        body = {"messages": [{"role": "user", "content": ticket}], "max_tokens": MAX_TOKENS}
+        answer = httpx.post(f"{processes.node}/v1/chat/completions", json=body, headers={"X-SteerHub-Tenant": tenant}, timeout=60)
+        answer.raise_for_status()
+        replies.append(answer.json()["choices"][0]["message"]["content"])
+    return replies
+
+
+def wait_for_head(processes: Processes, oscar: HubClient, *, seconds: float = 30) -> float:
+    """Until the node serves with the environment's head revision; the seconds it took."""
+    head = oscar.get("/environments/production")["head_revision"]
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        if httpx.get(f"{processes.node}/status", timeout=5).json()["revision"] == head:
+            return time.monotonic() - started
+        time.sleep(0.02)
+    raise RuntimeError(f"the node did not apply revision {head} within {seconds} s; see var/log/node.log")
+
+
+def steer(processes: Processes, token: str, *arguments: str, check: bool = True) -> int:
+    """Run the command line as a person would, and show what it prints."""
+    story.console.print(f"  [dim]$ steer {' '.join(arguments)}")
+    environment = {**os.environ, "STEERHUB_URL": processes.hub, "STEERHUB_TOKEN": token}
+    return subprocess.run([str(BIN / "steer"), *arguments], cwd=ROOT, env=environment, check=check).returncode
+
+
+def one(page: dict[str, Any]) -> dict[str, Any]:
+    """The first row of a list."""
+    return page["results"][0]
+
+
+def read_metric(metrics: dict[str, Any], name: str) -> dict[str, float]:
+    return {side: float(metrics[name][side]["estimate"]) for side in ("baseline", "steered")}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
