@@ -44,7 +44,6 @@ clean: stop
 $(VENV)/bin/python:
 	$(PYTHON3) -m venv $(VENV)
 
-
 $(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the hub, its workers and a node need (a few minutes, once) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt

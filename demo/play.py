@@ -83,9 +83,8 @@ def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tup
     steer(processes, people["ada"]["token"], "apply", "-f", "demo/manifests")
     model = one(ada.get("/base-models?name=harbor-support"))
     contrast_set = one(ada.get("/contrast-sets?name=empathy"))
-    story.tell(
-        f"fingerprint {model['fingerprint'][:16]}…, {model['n_layers']} layers of {model['d_model']}; {contrast_set['pair_count']} pairs sealed"
-    )
+    story.tell(f"fingerprint {model['fingerprint'][:16]}…, {model['n_layers']} layers of {model['d_model']}")
+    story.tell(f"{contrast_set['pair_count']} pairs sealed on the axis {contrast_set['axis']}")
     return model, contrast_set
 
 
@@ -99,9 +98,8 @@ def extract(ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:
     vector, sweep = ada.get(path), ada.get(f"{path}/sweep")
     story.show_heatmap(sweep["cells"], (vector["layer"], vector["proposed_alpha"]))
     ada.download(f"{path}/heatmap.png", VAR / "heatmap.png")
-    story.tell(
-        f"chosen: layer {vector['layer']}, α = {vector['proposed_alpha']} {vector['proposed_unit']}; the heat map is in var/demo/heatmap.png"
-    )
+    story.tell(f"chosen: layer {vector['layer']}, α = {vector['proposed_alpha']} {vector['proposed_unit']}")
+    story.tell("the heat map is in var/demo/heatmap.png")
     return vector, sweep
 
 

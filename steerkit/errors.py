@@ -46,7 +46,9 @@ class VectorFileError(SteerError):
 
 
 class SnapshotRefused(SteerError):
-    """A snapshot must not be applied; the node keeps the one it has and reports the code."""
+    """A snapshot must not be applied; the node keeps the one it has and reports the code. `revision` is None if it was not read."""
+
+    revision: int | None = None
 
 
 class EngineError(SteerError):

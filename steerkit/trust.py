@@ -201,6 +201,13 @@ class TrustedSnapshots:
         EQUIVOCATION, EXPIRED, SCHEMA or LIMIT, CAPABILITY, BASE_MODEL_MISMATCH, ALPHA_CAP.
         """
         document = parse_document(open_envelope(envelope, keys=self._keys, payload_type=PAYLOAD_TYPE, now=now))
+        try:
+            return self._consider_document(document, now)
+        except SnapshotRefused as refusal:
+            refusal.revision = document["revision"]
+            raise
+
+    def _consider_document(self, document: dict[str, Any], now: datetime) -> Snapshot:
         self._check_identity(document)
         if read_time(document.get("expires_at"), "expires_at") <= now:
             raise SnapshotRefused("EXPIRED", f"revision {document['revision']} expired at {document['expires_at']}", document["expires_at"])

@@ -1,0 +1,195 @@
+"""Train the Harbor reference model: a small Llama on the synthetic support corpus.
+
+    python -m demo.train_model                 trains and writes demo/model/ (about 8 minutes on two cores)
+    python -m demo.train_model --data-only     only writes demo/data/
+
+Every draw is seeded and training runs on one thread. The weights come out bit for bit the same on the same machine
+with the same library versions; elsewhere they differ in rounding and behave alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from demo.corpus.dialogues import Message, draw_dialogue
+from demo.corpus.files import held_out_texts, write_data
+
+MODEL_FOLDER = Path(__file__).parent / "model"
+SEED = 20_260_731
+VOCABULARY = 2048
+CONTEXT_LENGTH = 1024
+TOKENS_PER_BATCH = 3072
+IGNORED = -100  # the label that the loss skips
+
+BOS, EOS, PAD = "<s>", "<|end|>", "<pad>"
+SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
+SPECIAL = [BOS, EOS, PAD, SYSTEM, USER, ASSISTANT]
+
+# The end-of-turn token after a reply is the assistant's too: it has to learn when to stop.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% elif message['role'] in ['system', 'user'] %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% else %}{{ raise_exception('unknown role ' + message['role']) }}"
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def render_dialogue(messages: list[Message]) -> str:
+    """What the chat template renders, without the cost of a template engine for every training dialogue."""
+    return BOS + "".join(f"<|{message['role']}|>{message['content']}{EOS}" for message in messages)
+
+
+def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with the chat template.
+
+    It is built as `PreTrainedTokenizerFast`, a class name that both transformers 4 and 5 can load.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
+        model_max_length=CONTEXT_LENGTH,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """The untrained model. The padding token is its own, so that it is never mistaken for an end of turn."""
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=8,
+        num_attention_heads=6,
+        num_key_value_heads=3,
+        head_dim=32,
+        max_position_embeddings=CONTEXT_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+    )
+    # Eager attention trains twice as fast as the fused kernels on a CPU at these sizes. The choice is not saved.
+    config._attn_implementation = "eager"
+    return LlamaForCausalLM(config)
+
+
+def label_assistant_tokens(ids: list[int], assistant: int, eos: int) -> list[int]:
+    """The ids, with every token outside the assistant's turns ignored."""
+    labels, is_reply = [], False
+    for token in ids:
+        labels.append(token if is_reply else IGNORED)
+        if token == assistant:
+            is_reply = True
+        elif token == eos:
+            is_reply = False
+    return labels
+
+
+def draw_batches(rows: list[list[int]], rng: random.Random) -> Iterator[list[list[int]]]:
+    """Batches of rows of similar length and about TOKENS_PER_BATCH tokens, in random order, for ever."""
+    rows = sorted((row for row in rows if len(row) <= CONTEXT_LENGTH), key=len)
+    batches: list[list[list[int]]] = [[]]
+    for row in rows:
+        if len(row) * (len(batches[-1]) + 1) > TOKENS_PER_BATCH:
+            batches.append([])
+        batches[-1].append(row)
+    while True:
+        rng.shuffle(batches)
+        yield from batches
+
+
+def pad_batch(batch: list[list[int]], tokenizer: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and labels, (rows, longest row). Padding is on the right, where causal attention never sees it."""
+    assistant, width = tokenizer.convert_tokens_to_ids(ASSISTANT), max(map(len, batch))
+    inputs = torch.full((len(batch), width), tokenizer.pad_token_id)
+    labels = torch.full((len(batch), width), IGNORED)
+    for index, row in enumerate(batch):
+        inputs[index, : len(row)] = torch.tensor(row)
+        labels[index, : len(row)] = torch.tensor(label_assistant_tokens(row, assistant, tokenizer.eos_token_id))
+    return inputs, labels
+
+
+def measure_loss(model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the assistant's tokens, nats per token; no logits are computed for the others."""
+    targets = labels[:, 1:]
+    is_target = targets != IGNORED
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden[:, :-1][is_target])
+    return torch.nn.functional.cross_entropy(logits.float(), targets[is_target])
+
+
+def train_model(folder: Path, *, dialogues: int, steps: int, learning_rate: float) -> None:
+    """Draw the corpus, train the tokenizer and the model, and write both to the folder."""
+    started = time.monotonic()
+    # One thread: at these sizes a second one gains little, and the order of every sum stays the same.
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    rng = random.Random(SEED)
+    held_out = held_out_texts()
+    texts = [render_dialogue(draw_dialogue(rng, held_out)) for _ in range(dialogues)]
+    tokenizer = train_tokenizer(texts[:12_000])
+    rows = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch(texts)]
+    model = build_model(tokenizer)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{len(rows)} dialogues, {sum(map(len, rows))} tokens, {size} parameters, {time.monotonic() - started:.0f} s", flush=True)
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.08)
+    batches = draw_batches(rows, rng)
+    for step in range(steps):
+        loss = measure_loss(model, *pad_batch(next(batches), tokenizer))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 50 == 0 or step == steps - 1:
+            print(f"step {step}: loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True)
+    model.generation_config.do_sample = False
+    model.generation_config.max_new_tokens = 64
+    model.eval().to(torch.float16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the Harbor reference model and write its data.")
+    parser.add_argument("--data-only", action="store_true", help="write demo/data/ and stop")
+    parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder of the model")
+    parser.add_argument("--dialogues", type=int, default=60_000)
+    parser.add_argument("--steps", type=int, default=1_200)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    arguments = parser.parse_args()
+    if arguments.data_only:
+        write_data()
+        return
+    train_model(arguments.out, dialogues=arguments.dialogues, steps=arguments.steps, learning_rate=arguments.learning_rate)
+
+
+if __name__ == "__main__":
+    main()
