@@ -1,0 +1,231 @@
+"""The sweep: every layer on a small subset, then the best few on the whole select split, over a grid of α.
+
+A cell is one (layer, α) and a plain document with decimal strings, so that a job can store each when it is measured and go on
+after an interruption without measuring it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import torch
+
+from steerkit.canonical import canonical_json, format_decimal, format_measure, sha256_hex
+from steerkit.effective import absolute_coefficient
+from steerkit.engine.capture import Progress
+from steerkit.engine.directions import LayerDirection
+from steerkit.engine.gates import choose_cell, judge_gates
+from steerkit.engine.generate import Reply, generate
+from steerkit.engine.metrics import EvalItems, ReplyScores, Scorer, score_replies
+from steerkit.engine.models import LoadedModel
+from steerkit.engine.recipe import SweepRecipe
+from steerkit.engine.stats import measure
+from steerkit.engine.steer import Component
+from steerkit.errors import EngineError
+from steerkit.suite import SuiteFile
+
+Cell = dict[str, Any]
+OnCell = Callable[[Cell], None]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What was measured. `layers` are the finalists, best first; `chosen` is the cell that `choose_cell` picked."""
+
+    digest: str
+    cells: tuple[Cell, ...]
+    layers: tuple[int, ...]
+    chosen: Cell
+
+    def curve(self, layer: int) -> list[Cell]:
+        """The dose-response of one layer: its cells of the final stage with the baseline, by rising α."""
+        of_layer = [cell for cell in self.cells if cell["stage"] == "final" and cell["layer"] in (None, layer)]
+        return sorted(of_layer, key=lambda cell: Decimal(cell["alpha"]))
+
+
+def digest_sweep(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, recipe: SweepRecipe) -> str:
+    """What a cell must have in common with a sweep to be reused by it."""
+    identity = {
+        "base_model_fingerprint": loaded.fingerprint,
+        "suites": {kind: suite.digest for kind, suite in suites.items()},
+        "scorer": dict(scorer.description),
+        "recipe": recipe.to_document(),
+    }
+    return sha256_hex(canonical_json(identity))
+
+
+def coefficient_of(direction: LayerDirection, alpha: str, unit: str) -> Decimal:
+    """The factor on the unit direction, from the same rounded norms that the vector file and the snapshot will carry."""
+    norm, residual = Decimal(format_measure(direction.norm)), Decimal(format_measure(direction.mean_residual_norm))
+    return absolute_coefficient(Decimal(alpha), unit=unit, norm=norm, mean_residual_norm=residual)
+
+
+def sweep(
+    loaded: LoadedModel,
+    directions: Sequence[LayerDirection],
+    suites: Mapping[str, SuiteFile],
+    scorer: Scorer,
+    recipe: SweepRecipe,
+    *,
+    on_progress: Progress | None = None,
+    done_cells: Sequence[Cell] = (),
+    on_cell: OnCell | None = None,
+) -> Sweep:
+    """Measures the grid on the select split and chooses a cell. `on_progress(done, total)` counts replies.
+
+    `done_cells` are cells of an earlier attempt and are not measured again; `on_cell` is called with each new cell.
+
+    Raises: EngineError NO_CELL_PASSES, CHECKPOINT_MISMATCH if a done cell belongs to another sweep, DIRECTION_MISSING,
+    SUITE_MISSING, and the codes of `generate`.
+    """
+    run = _Run(loaded, directions, suites, scorer, recipe, done_cells, on_progress, on_cell)
+    layers = recipe.resolve_layers(loaded.n_layers)
+    run.measure("screen", layers)
+    finalists = rank_layers([cell for cell in run.cells if cell["stage"] == "screen"], recipe)[: recipe.finalists]
+    run.measure("final", finalists)
+    return Sweep(run.digest, tuple(run.cells), tuple(finalists), choose_cell(run.cells, recipe.gates))
+
+
+def rank_layers(cells: Sequence[Cell], recipe: SweepRecipe) -> list[int]:
+    """Layers by their best screened cell: first those that pass more gates, then by behaviour.
+
+    On a small subset one item is worth more than a gate allows, so here a share may miss its threshold by one item.
+    """
+    baseline = next(cell for cell in cells if cell["layer"] is None)
+    gates = [_loosen(gate, baseline["items"]) for gate in recipe.gates]
+
+    def merit(cell: Cell) -> tuple[int, Decimal, int]:
+        passed = sum(judged["verdict"] == "pass" for judged in judge_gates(gates, cell, baseline))
+        return passed, Decimal(cell["behaviour"]), -cell["layer"]
+
+    best: dict[int, tuple[int, Decimal, int]] = {}
+    for cell in cells:
+        if cell["layer"] is not None:
+            best[cell["layer"]] = max(best.get(cell["layer"], merit(cell)), merit(cell))
+    return sorted(best, key=lambda layer: best[layer], reverse=True)
+
+
+def _loosen(gate: Mapping[str, str], items: Mapping[str, int]) -> dict[str, str]:
+    if gate["kind"] != "min_difference" or gate["metric"] not in ("facts", "refusals"):
+        return dict(gate)
+    one_item = Decimal(format_measure(1 / items[gate["metric"]], significant_digits=3))
+    return {**gate, "threshold": format_decimal(min(Decimal(gate["threshold"]), -one_item))}
+
+
+class _Run:
+    """One sweep in progress: the cells so far, and how many replies of how many have been written."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        directions: Sequence[LayerDirection],
+        suites: Mapping[str, SuiteFile],
+        scorer: Scorer,
+        recipe: SweepRecipe,
+        done_cells: Sequence[Cell],
+        on_progress: Progress | None,
+        on_cell: OnCell | None,
+    ) -> None:
+        self._loaded, self._scorer, self._recipe, self._on_progress, self._on_cell = loaded, scorer, recipe, on_progress, on_cell
+        self._directions = {direction.layer: direction for direction in directions}
+        layers = recipe.resolve_layers(loaded.n_layers)
+        missing = [layer for layer in layers if layer not in self._directions]
+        if missing:
+            raise EngineError(
+                "DIRECTION_MISSING", f"there is no direction for layer {missing[0]}; extract it or leave the layer out", str(missing[0])
+            )
+        self.digest = digest_sweep(loaded, suites, scorer, recipe)
+        for cell in done_cells:
+            if cell["sweep"] != self.digest:
+                raise EngineError(
+                    "CHECKPOINT_MISMATCH",
+                    "a stored cell was measured on another model, suite or recipe; start the sweep again",
+                    cell["sweep"],
+                )
+        self.cells: list[Cell] = [dict(cell) for cell in done_cells]
+        everything = EvalItems.of(suites, "select")
+        screened = everything.subset(recipe.screen_behaviour, recipe.screen_facts, recipe.screen_refusals)
+        self._items = {"screen": screened, "final": everything}
+        alphas = len(recipe.steered_alphas())
+        cells_of = {"screen": 1 + alphas * len(layers), "final": 1 + alphas * min(recipe.finalists, len(layers))}
+        self._total = sum(cells_of[stage] * len(items.all) for stage, items in self._items.items())
+        self._done = sum(len(self._items[cell["stage"]].all) for cell in self.cells)
+
+    def measure(self, stage: str, layers: Sequence[int]) -> None:
+        """All cells of a stage that are not there yet: the baseline, then layer by layer."""
+        have = {(cell["layer"], cell["alpha"]): cell for cell in self.cells if cell["stage"] == stage}
+        baseline = have.get((None, "0"))
+        if baseline is None:
+            [baseline] = self._measure_cells(stage, None, ["0"], None)
+        for layer in layers:
+            alphas = [alpha for alpha in self._recipe.steered_alphas() if (layer, alpha) not in have]
+            if alphas:
+                self._measure_cells(stage, layer, alphas, baseline)
+
+    def _measure_cells(self, stage: str, layer: int | None, alphas: Sequence[str], baseline: Cell | None) -> list[Cell]:
+        """The cells of one layer. All its α are rows of the same batches, and an item's rows share the work on its prompt."""
+        items = self._items[stage]
+        replies = self._generate(items, layer, alphas)
+        cells = []
+        for index, alpha in enumerate(alphas):
+            scores = score_replies(self._loaded, items, replies[index :: len(alphas)], self._scorer)
+            cells.append(self._describe(stage, layer, alpha, items, scores, baseline))
+            self.cells.append(cells[-1])
+            if self._on_cell is not None:
+                self._on_cell(dict(cells[-1]))
+        return cells
+
+    def _generate(self, items: EvalItems, layer: int | None, alphas: Sequence[str]) -> list[Reply]:
+        """Replies in the order item by item, and within an item α by α."""
+        components: list[Component] = []
+        rows = None
+        if layer is not None:
+            direction, recipe = self._directions[layer], self._recipe
+            components.append(Component(direction.direction, layer, 0.0, direction.site, recipe.operator, recipe.scope))
+            coefficients = [float(coefficient_of(direction, alpha, recipe.unit)) for alpha in alphas]
+            rows = torch.tensor(coefficients, dtype=torch.float32).repeat(len(items.all))[:, None]
+        conversations = [messages for messages in items.conversations for _ in alphas]
+        before = self._done
+
+        def advance(done: int, _total: int) -> None:
+            self._done = before + done
+            if self._on_progress is not None:
+                self._on_progress(self._done, self._total)
+
+        return generate(
+            self._loaded,
+            conversations,
+            components=components,
+            row_coefficients=rows,
+            max_new_tokens=self._recipe.max_new_tokens,
+            on_progress=advance,
+        )
+
+    def _describe(self, stage: str, layer: int | None, alpha: str, items: EvalItems, scores: ReplyScores, baseline: Cell | None) -> Cell:
+        perplexity = measure(scores.perplexity)
+        own = Decimal(perplexity if baseline is None else baseline["perplexity"])
+        depth = coefficient = "0"
+        if layer is not None:
+            depth = measure(layer / self._loaded.n_layers)
+            coefficient = measure(float(coefficient_of(self._directions[layer], alpha, self._recipe.unit)))
+        return {
+            "schema": "steerhub.cell/1",
+            "sweep": self.digest,
+            "stage": stage,
+            "layer": layer,
+            "layer_depth": depth,
+            "alpha": alpha,
+            "unit": self._recipe.unit,
+            "coefficient": coefficient,
+            "items": items.counts,
+            "behaviour": measure(float(scores.behaviour.mean())),
+            "facts": measure(float(scores.facts.mean())),
+            "refusals": measure(float(scores.refusals.mean())),
+            "perplexity": perplexity,
+            "perplexity_ratio": measure(float(Decimal(perplexity) / own)),
+            "repetition": measure(float(scores.repetition.mean())),
+            "reply_tokens": measure(float(scores.reply_tokens.mean())),
+        }
