@@ -1,5 +1,7 @@
 """Reads that span models."""
 
+from datetime import datetime, timedelta
+
 from django.db.models import Q, QuerySet
 
 from registry.errors import NotFound
@@ -12,12 +14,17 @@ from registry.models import (
     KillKind,
     Profile,
     ProfileRevision,
+    ReportResult,
     RevisionState,
+    ServingNode,
     Snapshot,
     SteeringVector,
     TenantFlag,
 )
 from steerkit.canonical import format_decimal
+
+# A node says something at least every ten seconds; three missed words and it is silent.
+SILENT_AFTER = timedelta(seconds=30)
 
 
 def get_revision(profile: str, number: int) -> ProfileRevision:
@@ -65,6 +72,23 @@ def engaged_kills(environment: Environment | None = None) -> QuerySet[Kill]:
 
 def head_snapshot(environment: Environment) -> Snapshot | None:
     return environment.snapshots.order_by("-revision").first()
+
+
+def convergence_of(node: ServingNode, now: datetime) -> str:
+    """Where a node stands, judged as it is read: its own last word would call a dead node healthy for ever.
+
+    NEVER (said nothing, or never applied anything), SILENT, NACKED, SYNCED, or BEHIND (an older revision, or stale by its own word).
+    """
+    if node.last_seen_at is None:
+        return "NEVER"
+    if now - node.last_seen_at > SILENT_AFTER:
+        return "SILENT"
+    if node.last_result == ReportResult.NACK:
+        return "NACKED"
+    if node.applied_revision is None:
+        return "NEVER"
+    in_step = node.applied_revision == node.environment.head_revision and node.last_result != ReportResult.STALE
+    return "SYNCED" if in_step else "BEHIND"
 
 
 def valid_approvals(revision: ProfileRevision) -> QuerySet[Approval]:

@@ -1,0 +1,93 @@
+"""The fields of bodies and answers. Nothing is coerced: "5" is not 5, "false" is not false, and an unknown field is an error."""
+
+from decimal import Decimal
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from steerkit.canonical import format_decimal, parse_alpha
+
+
+class Body(serializers.Serializer):
+    """What a caller sends. A field that is not declared here is refused by name, so that nobody can assign what is not theirs."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise serializers.ValidationError("want a JSON object", code="not_an_object")
+        unknown = sorted(set(data) - set(self.fields))
+        if unknown:
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(
+                {name[:100]: [serializers.ErrorDetail(f"unknown field; known are {known}", code="unknown_field")] for name in unknown[:10]}
+            )
+        return super().to_internal_value(data)
+
+
+class Text(serializers.CharField):
+    """Text, and only text."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Name(serializers.RegexField):
+    """The name of a record: it stands in addresses and file names, so letters, digits, '-' and '_' only."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("max_length", 100)
+        super().__init__(r"\A[A-Za-z0-9][A-Za-z0-9_-]*\Z", **options)
+        self.error_messages["invalid"] = "want letters, digits, '-' and '_', starting with a letter or digit"
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Digest(serializers.RegexField):
+    """A sha256 in 64 lower-case hex digits."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(r"\A[0-9a-f]{64}\Z", **options)
+        self.error_messages["invalid"] = "want 64 lower-case hex digits"
+
+
+class Whole(serializers.IntegerField):
+    """A whole number written as one."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Switch(serializers.BooleanField):
+    """true or false, in no other spelling."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class Alpha(serializers.Field):
+    """A coefficient: a decimal string such as "0.5", or an integer. A JSON float is refused by the code ALPHA_FORMAT."""
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        return parse_alpha(data)
+
+    def to_representation(self, value: Decimal) -> str:
+        return format_decimal(value)
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class Measure(serializers.Field):
+    """A measured decimal in plain notation."""
+
+    def to_representation(self, value: Decimal) -> str:
+        return format_decimal(value)

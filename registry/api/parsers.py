@@ -1,0 +1,48 @@
+"""How bodies are read: JSON that two parsers cannot read differently, and raw bytes for uploads."""
+
+from typing import IO, Any
+
+from django.conf import settings
+from rest_framework.parsers import BaseParser
+
+from registry.errors import InvalidInput
+from steerkit.canonical import parse_strict
+from steerkit.errors import CanonicalError
+
+MAX_JSON_BYTES = 1024 * 1024
+MAX_JSON_DEPTH = 16
+
+
+class StrictJSONParser(BaseParser):
+    """Refuses duplicate keys, NaN, integers past 64 bits, NUL characters, and what is too deep or too large."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
+        data = stream.read(MAX_JSON_BYTES + 1)
+        value = parse_strict(data, max_bytes=MAX_JSON_BYTES, max_depth=MAX_JSON_DEPTH)
+        # A NUL can only arrive escaped: JSON has no other way to write one.
+        if b"\\u0000" in data and _holds_nul(value):
+            raise CanonicalError("JSON_NUL", "the body holds a NUL character, which no record can hold")
+        return value
+
+
+class RawParser(BaseParser):
+    """An upload as the bytes it is."""
+
+    media_type = "application/octet-stream"
+
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> bytes:
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        data = stream.read(limit + 1)
+        if len(data) > limit:
+            raise InvalidInput("UPLOAD_TOO_LARGE", f"the upload is larger than {limit} bytes, the most this hub reads", str(limit))
+        return data
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(_holds_nul(item) for item in value)

@@ -1,0 +1,27 @@
+"""What a person may do is a matter of roles. Each view says beside its methods which role each one takes."""
+
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+
+class HoldsRole(BasePermission):
+    """The caller holds one of the roles that the view's `roles` gives for the method.
+
+    Reading needs no role unless the view names one. A change without a declared role is refused, so that a forgotten line
+    closes an address rather than opening it. Administrators hold no role but their own.
+    """
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed = getattr(view, "roles", {}).get(request.method)
+        if needed is None:
+            return request.method in SAFE_METHODS
+        require_role(request, *needed)
+        return True
+
+
+def require_role(request: Request, *roles: str) -> None:
+    """Raises: PermissionDenied naming the roles that would do."""
+    if not request.user.has_role(*roles):
+        raise PermissionDenied(f"this takes the role {' or '.join(roles)}; {request.user.get_username()} does not hold it")

@@ -1,0 +1,94 @@
+"""References: a person writes harbor-empathy@3, a program may write the id. Both are resolved here and nowhere else."""
+
+import re
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import models
+
+from registry.errors import NotFound
+from registry.models import ApiToken, BaseModel, ContrastSet, EvalSuite, Evaluation, Job, Kill, ServingNode, SteeringVector, Tenant, User
+
+Record = TypeVar("Record", bound=models.Model)
+_VERSIONED = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,100})(?:@(?P<version>[0-9]{1,9}))?", re.ASCII)
+
+
+def find_vector(reference: str) -> SteeringVector:
+    return _find_versioned(SteeringVector.objects.select_related("base_model", "contrast_set"), reference, "VECTOR_NOT_FOUND", "vector")
+
+
+def find_contrast_set(reference: str) -> ContrastSet:
+    return _find_versioned(ContrastSet.objects.all(), reference, "CONTRAST_SET_NOT_FOUND", "contrast set")
+
+
+def find_suite(reference: str) -> EvalSuite:
+    return _find_versioned(EvalSuite.objects.all(), reference, "SUITE_NOT_FOUND", "eval suite")
+
+
+def find_base_model(reference: str) -> BaseModel:
+    """By id, or by name: the one registered last. Versions of a base model are fingerprints, so name@3 means nothing."""
+    key = _as_id(reference)
+    found = BaseModel.objects.filter(**({"pk": key} if key else {"name": reference})).order_by("-registered_at").first()
+    return _need(found, "BASE_MODEL_NOT_FOUND", "base model", reference)
+
+
+def find_evaluation(reference: str | UUID) -> Evaluation:
+    return _find_by_id(Evaluation.objects.select_related("vector"), reference, "EVALUATION_NOT_FOUND", "evaluation")
+
+
+def find_job(reference: str | UUID) -> Job:
+    related = ("base_model", "contrast_set", "vector", "requested_by", "extracted_vector", "evaluation")
+    return _find_by_id(Job.objects.select_related(*related).prefetch_related("suites"), reference, "JOB_NOT_FOUND", "job")
+
+
+def find_kill(reference: str | UUID) -> Kill:
+    return _find_by_id(Kill.objects.all(), reference, "KILL_NOT_FOUND", "kill")
+
+
+def find_tenant(name: str) -> Tenant:
+    return _need(Tenant.objects.filter(name=name).first(), "TENANT_NOT_FOUND", "tenant", name)
+
+
+def find_node(name: str) -> ServingNode:
+    return _need(ServingNode.objects.select_related("environment").filter(name=name).first(), "NODE_NOT_FOUND", "serving node", name)
+
+
+def find_user(name: str) -> User:
+    return _need(User.objects.filter(username=name).first(), "USER_NOT_FOUND", "user", name)
+
+
+def find_token(user: User, reference: str | UUID) -> ApiToken:
+    return _find_by_id(ApiToken.objects.filter(user=user), reference, "TOKEN_NOT_FOUND", "token")
+
+
+def _find_versioned(records: "models.QuerySet[Any]", reference: str, code: str, noun: str) -> Any:
+    """By id, by name@version, or by name alone: the latest version."""
+    key = _as_id(reference)
+    if key is not None:
+        return _need(records.filter(pk=key).first(), code, noun, reference)
+    match = _VERSIONED.fullmatch(reference)
+    found = None
+    if match is not None:
+        named = records.filter(name=match["name"])
+        found = (named.filter(version=int(match["version"])) if match["version"] else named).order_by("-version").first()
+    return _need(found, code, noun, reference)
+
+
+def _find_by_id(records: "models.QuerySet[Record]", reference: str | UUID, code: str, noun: str) -> Record:
+    key = _as_id(reference)
+    return _need(records.filter(pk=key).first() if key else None, code, noun, str(reference))
+
+
+def _as_id(reference: str | UUID) -> UUID | None:
+    if isinstance(reference, UUID):
+        return reference
+    try:
+        return UUID(reference) if len(reference) == 36 else None
+    except ValueError:
+        return None
+
+
+def _need(found: Record | None, code: str, noun: str, reference: str) -> Record:
+    if found is None:
+        raise NotFound(code, f"no {noun} {reference[:200]!r}", reference[:200])
+    return found

@@ -1,0 +1,111 @@
+"""The audit log: read it, and take it away in a form that proves itself."""
+
+import json
+
+from django.core.handlers.asgi import ASGIRequest
+from django.db.models import Q, QuerySet
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from registry.api.views.base import Records, View
+from registry.audit.export import FORMATS, open_export, stream_in_background
+from registry.models import AuditEvent, Role
+
+
+class ActorOut(serializers.Serializer):
+    type = serializers.CharField(source="actor_type")
+    name = serializers.CharField(source="actor_name")
+
+
+class ObjectOut(serializers.Serializer):
+    type = serializers.CharField(source="object_type")
+    id = serializers.CharField(source="object_id")
+    name = serializers.CharField(source="object_name")
+    version = serializers.IntegerField(source="object_version")
+
+
+class AuditEventOut(serializers.Serializer):
+    seq = serializers.IntegerField()
+    id = serializers.UUIDField(source="event_id")
+    occurred_at = serializers.DateTimeField()
+    action = serializers.CharField()
+    actor = ActorOut(source="*")
+    object = ObjectOut(source="*")
+    tenant = serializers.CharField()
+    environment = serializers.CharField()
+    base_model_fingerprint = serializers.CharField()
+    inference_configuration = serializers.SerializerMethodField()
+    details = serializers.SerializerMethodField()
+    digest = serializers.CharField()
+    previous_digest = serializers.CharField()
+
+    def get_inference_configuration(self, event: AuditEvent) -> str:
+        return str(self._body(event)["inference_configuration"])
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_details(self, event: AuditEvent) -> dict[str, object]:
+        return dict(self._body(event)["details"])
+
+    def _body(self, event: AuditEvent) -> dict[str, object]:
+        return json.loads(bytes(event.body))
+
+
+class AuditEventsView(Records):
+    """The log, newest first. `object` is a type, an id or a name."""
+
+    roles = {"GET": [Role.AUDITOR]}
+    serializer_class = AuditEventOut
+    queryset = AuditEvent.objects.order_by("-seq")
+    filters = {"action": "action", "actor": "actor_name", "object": "object", "tenant": "tenant", "environment": "environment"}
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(name, OpenApiTypes.STR, description=text)
+            for name, text in (
+                ("action", "such as revision.approved"),
+                ("actor", "the name of a person, a node or a part of the system"),
+                ("object", "a type, an id or a name"),
+                ("tenant", "a tenant's name"),
+                ("environment", "an environment's name"),
+            )
+        ]
+    )
+    def get(self, request: Request, *args: object, **kwargs: object) -> object:
+        return super().get(request, *args, **kwargs)
+
+    def filter_queryset(self, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        for name in self.filters:
+            value = self.request.query_params.get(name)
+            if value is not None and name == "object":
+                queryset = queryset.filter(Q(object_type=value) | Q(object_id=value) | Q(object_name=value))
+            elif value is not None:
+                queryset = queryset.filter(**{self.filters[name]: value})
+        return queryset
+
+
+class AuditExportView(View):
+    """Everything up to and including the event that records this export, as a stream that `steer verify` checks offline."""
+
+    roles = {"GET": [Role.AUDITOR]}
+    query = ("format",)
+
+    @extend_schema(
+        summary="Export the audit log",
+        parameters=[OpenApiParameter("format", OpenApiTypes.STR, enum=list(FORMATS), description="jsonl unless given")],
+        responses={(200, "application/jsonl"): OpenApiResponse(OpenApiTypes.STR), (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR)},
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        name = request.query_params.get("format", "jsonl")
+        if name not in FORMATS:
+            raise serializers.ValidationError({"format": [f"want one of {', '.join(FORMATS)}"]})
+        export = open_export(name, actor=request.user)
+        # Under ASGI a plain iterator would be read whole before the first byte is sent.
+        chunks = stream_in_background(export) if isinstance(request._request, ASGIRequest) else export.chunks()
+        response = StreamingHttpResponse(chunks, content_type=FORMATS[name])
+        response["Content-Disposition"] = f'attachment; filename="steerhub-audit-{export.to_seq}.{name}"'
+        response["Cache-Control"] = "no-store"
+        response["X-Content-Type-Options"] = "nosniff"
+        return response

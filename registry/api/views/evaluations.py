@@ -1,0 +1,56 @@
+"""Evaluations: the evidence that an approval names."""
+
+from uuid import UUID
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api.fields import Alpha
+from registry.api.references import find_evaluation
+from registry.api.views.base import Records, View, document, send_bytes
+from registry.blobs import get_blob
+from registry.models import Evaluation
+
+
+class EvaluationOut(serializers.Serializer):
+    id = serializers.UUIDField()
+    vector = serializers.SerializerMethodField(help_text="name@version")
+    job = serializers.UUIDField(source="job_id")
+    alpha = Alpha()
+    unit = serializers.CharField()
+    digest = serializers.CharField(help_text="of the evidence document; an approval names it")
+    metrics = serializers.JSONField()
+    gates = serializers.JSONField()
+    passed = serializers.BooleanField()
+    evaluated_at = serializers.DateTimeField()
+
+    def get_vector(self, evaluation: Evaluation) -> str:
+        return f"{evaluation.vector.name}@{evaluation.vector.version}"
+
+
+class EvaluationsView(Records):
+    """Every evaluation, newest first."""
+
+    serializer_class = EvaluationOut
+    queryset = Evaluation.objects.select_related("vector").order_by("-evaluated_at")
+    filters = {"vector": "vector__name", "digest": "digest"}
+
+
+class EvaluationView(View):
+    """One evaluation, as lists and pages show it."""
+
+    @document("One evaluation", answer=EvaluationOut, refuses=[404])
+    def get(self, request: Request, evaluation_id: UUID) -> Response:
+        return Response(EvaluationOut(find_evaluation(evaluation_id)).data)
+
+
+class EvidenceView(View):
+    """The whole evidence document, byte for byte what its digest covers."""
+
+    @extend_schema(summary="The evidence document", responses={(200, "application/json"): OpenApiResponse(OpenApiTypes.OBJECT)})
+    def get(self, request: Request, evaluation_id: UUID) -> HttpResponse:
+        return send_bytes(get_blob(find_evaluation(evaluation_id).digest), "application/json")

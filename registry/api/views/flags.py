@@ -1,0 +1,68 @@
+"""Tenant flags: which approved revision a tenant is steered by, in one environment."""
+
+from decimal import Decimal
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api.fields import Alpha, Body, Name, Switch, Text, Whole
+from registry.api.references import find_tenant
+from registry.api.views.base import Records, View, document
+from registry.models import Role, TenantFlag
+from registry.selectors import get_environment, get_revision
+from registry.services.tenants import set_flag
+
+
+class FlagOut(serializers.Serializer):
+    id = serializers.UUIDField()
+    environment = serializers.CharField(source="environment.name")
+    tenant = serializers.CharField(source="tenant.name")
+    route = serializers.CharField(help_text="empty: every route without a flag of its own")
+    profile = serializers.CharField(source="revision.profile.name")
+    revision = serializers.IntegerField(source="revision.number")
+    revision_state = serializers.CharField(source="revision.state")
+    enabled = serializers.BooleanField()
+    alpha_scale = Alpha()
+    reason = serializers.CharField()
+    changed_by = serializers.CharField(source="changed_by.username")
+    changed_at = serializers.DateTimeField()
+
+
+class FlagsView(Records):
+    """The flags of one environment. A tenant without one is not steered."""
+
+    serializer_class = FlagOut
+    queryset = TenantFlag.objects.select_related("environment", "tenant", "revision__profile", "changed_by").order_by(
+        "tenant__name", "route"
+    )
+    filters = {"tenant": "tenant__name", "profile": "revision__profile__name"}
+
+    def get_queryset(self) -> object:
+        return super().get_queryset().filter(environment=get_environment(self.kwargs["environment"]))
+
+
+class FlagView(View):
+    """Turn a tenant's flag on or off. Turning on takes an approved revision; turning off always works."""
+
+    roles = {"PUT": [Role.OPERATOR]}
+
+    class FlagBody(Body):
+        profile = Name()
+        revision = Whole(min_value=1, max_value=2**31 - 1)
+        route = Text(max_length=100, required=False, allow_blank=True, default="")
+        enabled = Switch()
+        alpha_scale = Alpha(default=Decimal(1))
+        reason = Text(max_length=2000)
+
+    @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 422])
+    def put(self, request: Request, environment: str, tenant: str) -> Response:
+        body = self.read_body(self.FlagBody)
+        flag = set_flag(
+            get_environment(environment),
+            find_tenant(tenant),
+            revision=get_revision(body.pop("profile"), body.pop("revision")),
+            actor=request.user,
+            **body,
+        )
+        return Response(FlagOut(flag).data)

@@ -1,0 +1,55 @@
+"""The hub itself: who am I to it, does it answer, and addresses it does not have."""
+
+from django.db import connection
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api.views.base import View, document
+
+
+class WhoamiOut(serializers.Serializer):
+    name = serializers.CharField(source="username")
+    roles = serializers.SerializerMethodField()
+    acts_for = serializers.CharField(source="acts_for.username", default=None, allow_null=True)
+
+    def get_roles(self, user: object) -> list[str]:
+        return sorted(user.groups.values_list("name", flat=True))
+
+
+class HealthOut(serializers.Serializer):
+    status = serializers.CharField()
+    database = serializers.CharField()
+
+
+class WhoamiView(View):
+    """The person or service account behind the token, and the roles it holds."""
+
+    @document("Who the hub takes the caller for", answer=WhoamiOut)
+    def get(self, request: Request) -> Response:
+        return Response(WhoamiOut(request.user).data)
+
+
+class HealthView(View):
+    """Whether the hub answers and its database does. 503 if not."""
+
+    authentication_classes = []
+    permission_classes = []
+
+    @document("Whether the hub and its database answer", answer=HealthOut, refuses=[503])
+    def get(self, request: Request) -> Response:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return Response({"status": "ok", "database": "ok"})
+
+
+class NoSuchView(View):
+    """Any other address below /api/v1. It answers in the same form as the rest, and the same with or without a token."""
+
+    authentication_classes = []
+    permission_classes = []
+    schema = None
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        raise NotFound("there is nothing at this address")

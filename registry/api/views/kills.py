@@ -1,0 +1,100 @@
+"""The kill switch. One person engages it; lifting it takes two."""
+
+from uuid import UUID
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api.fields import Body, Text
+from registry.api.references import find_kill
+from registry.api.views.base import Records, View, document
+from registry.errors import InvalidInput
+from registry.models import Kill, KillKind, Role
+from registry.services.kills import confirm_lift, engage_kill, request_lift
+
+MAY_KILL = [Role.OPERATOR, Role.APPROVER, Role.ADMIN]
+
+
+class KillOut(serializers.Serializer):
+    id = serializers.UUIDField()
+    kind = serializers.CharField()
+    target = serializers.CharField(help_text="a name; * for everything")
+    reason = serializers.CharField()
+    is_engaged = serializers.SerializerMethodField()
+    engaged_by = serializers.CharField(source="engaged_by.username")
+    engaged_at = serializers.DateTimeField()
+    lift_requested_by = serializers.CharField(source="lift_requested_by.username", default=None, allow_null=True)
+    lifted_by = serializers.CharField(source="lifted_by.username", default=None, allow_null=True)
+    lifted_at = serializers.DateTimeField(allow_null=True)
+
+    def get_is_engaged(self, kill: Kill) -> bool:
+        return kill.lifted_at is None
+
+
+class NothingBody(Body):
+    """No fields."""
+
+
+class KillsView(Records):
+    """Every kill, in force or lifted, newest first."""
+
+    roles = {"POST": MAY_KILL}
+    serializer_class = KillOut
+    queryset = Kill.objects.select_related("profile", "tenant", "environment", "engaged_by", "lift_requested_by", "lifted_by").order_by(
+        "-engaged_at"
+    )
+    filters = {"kind": "kind"}
+
+    class KillBody(Body):
+        kind = serializers.ChoiceField(KillKind.choices)
+        target = Text(max_length=100, required=False, allow_blank=True, default="", help_text="name of the profile, tenant or environment")
+        environment = Text(max_length=50, required=False, help_text="the target of an environment kill, by another name")
+        reason = Text(max_length=2000)
+
+    @document("Back to α = 0, now", body=KillBody, answer=KillOut, status=201, refuses=[404, 422])
+    def post(self, request: Request) -> Response:
+        body = self.read_body(self.KillBody)
+        kill = engage_kill(body["kind"], target=_target_of(body), reason=body["reason"], actor=request.user)
+        return Response(KillOut(kill).data, status=201)
+
+
+def _target_of(body: dict[str, str]) -> str:
+    environment = body.get("environment")
+    if environment is None:
+        return body["target"]
+    if body["kind"] != KillKind.ENVIRONMENT or body["target"] not in ("", environment):
+        raise InvalidInput("KILL_TARGET", f"a {body['kind']} kill reaches every environment; leave `environment` out", environment)
+    return environment
+
+
+class KillView(View):
+    """One kill."""
+
+    @document("One kill", answer=KillOut, refuses=[404])
+    def get(self, request: Request, kill_id: UUID) -> Response:
+        return Response(KillOut(find_kill(kill_id)).data)
+
+
+class RequestLiftView(View):
+    """The first of the two people."""
+
+    roles = {"POST": MAY_KILL}
+
+    @document("Ask that a kill be lifted", body=NothingBody, answer=KillOut, refuses=[404])
+    def post(self, request: Request, kill_id: UUID) -> Response:
+        self.read_body(NothingBody)
+        request_lift(kill_id, actor=request.user)
+        return Response(KillOut(find_kill(kill_id)).data)
+
+
+class ConfirmLiftView(View):
+    """The second of the two people."""
+
+    roles = {"POST": MAY_KILL}
+
+    @document("Lift a kill that somebody else asked to lift", body=NothingBody, answer=KillOut, refuses=[404, 409])
+    def post(self, request: Request, kill_id: UUID) -> Response:
+        self.read_body(NothingBody)
+        confirm_lift(kill_id, actor=request.user)
+        return Response(KillOut(find_kill(kill_id)).data)

@@ -1,0 +1,197 @@
+"""Profile revisions: draft, edit, submit, decide, retire. An approval names the two digests its reviewer read."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api.fields import Alpha, Body, Digest, Text, Whole
+from registry.api.references import find_evaluation, find_vector
+from registry.api.views.base import Records, View, document
+from registry.api.views.base_models import BaseModelRefOut
+from registry.models import Approval, Component, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
+from registry.selectors import get_profile, get_revision
+from registry.services.approvals import approve_revision, reject_revision
+from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, retire_revision, submit_revision
+
+
+class ComponentOut(serializers.Serializer):
+    position = serializers.IntegerField()
+    vector = serializers.SerializerMethodField(help_text="name@version")
+    vector_digest = serializers.CharField(source="vector.digest")
+    layer = serializers.IntegerField(source="vector.layer")
+    site = serializers.CharField(source="vector.site")
+    operator = serializers.CharField()
+    alpha = Alpha()
+    alpha_min = Alpha()
+    alpha_max = Alpha()
+    unit = serializers.CharField()
+    scope = serializers.CharField()
+
+    def get_vector(self, component: Component) -> str:
+        return f"{component.vector.name}@{component.vector.version}"
+
+
+class ApprovalOut(serializers.Serializer):
+    reviewer = serializers.CharField(source="reviewer.username")
+    decision = serializers.CharField()
+    comment = serializers.CharField()
+    revision_digest = serializers.CharField()
+    evidence_digest = serializers.CharField()
+    decided_at = serializers.DateTimeField()
+    is_current = serializers.SerializerMethodField(help_text="whether it is of the revision and evidence as they are now")
+
+    def get_is_current(self, approval: Approval) -> bool:
+        revision = approval.revision
+        evidence = revision.evaluation.digest if revision.evaluation else ""
+        return (approval.revision_digest, approval.evidence_digest) == (revision.digest, evidence)
+
+
+class RevisionOut(serializers.Serializer):
+    id = serializers.UUIDField()
+    profile = serializers.CharField(source="profile.name")
+    number = serializers.IntegerField()
+    state = serializers.CharField()
+    author = serializers.CharField(source="author.username")
+    base_model = BaseModelRefOut()
+    risk_class = serializers.CharField(source="profile.risk_class")
+    digest = serializers.CharField(help_text="empty while a draft")
+    evidence_digest = serializers.CharField(source="evaluation.digest", default="", help_text="empty while a draft")
+    evaluation = serializers.UUIDField(source="evaluation_id", allow_null=True)
+    components = ComponentOut(many=True)
+    stale_policy = serializers.CharField()
+    max_staleness_seconds = serializers.IntegerField()
+    approvals_needed = serializers.IntegerField()
+    approvals = ApprovalOut(many=True)
+    rationale = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    submitted_at = serializers.DateTimeField(allow_null=True)
+    decided_at = serializers.DateTimeField(allow_null=True)
+
+
+class ComponentBody(Body):
+    vector = Text(help_text="name@version, name or id")
+    alpha = Alpha()
+    alpha_min = Alpha()
+    alpha_max = Alpha()
+    unit = serializers.ChoiceField(Unit.choices)
+    scope = serializers.ChoiceField(TokenScope.choices, default=TokenScope.GENERATED)
+    operator = serializers.ChoiceField(Operator.choices, default=Operator.ADD)
+
+
+class RevisionBody(Body):
+    components = ComponentBody(many=True, min_length=1, max_length=8)
+    stale_policy = serializers.ChoiceField(StalePolicy.choices, required=False)
+    max_staleness_seconds = Whole(min_value=0, max_value=30 * 86400, required=False)
+    rationale = Text(max_length=5000, required=False, allow_blank=True)
+
+
+def render_revision(profile: str, number: int) -> dict[str, Any]:
+    revision = get_revision(profile, number)
+    rows = ProfileRevision.objects.prefetch_related("components__vector", "approvals__reviewer", "approvals__revision__evaluation")
+    return RevisionOut(rows.select_related("profile", "author", "base_model", "evaluation").get(pk=revision.pk)).data
+
+
+def read_revision(view: View) -> dict[str, Any]:
+    body = view.read_body(RevisionBody)
+    specs = [ComponentSpec(**{**component, "vector": find_vector(component["vector"])}) for component in body.pop("components")]
+    return {"components": specs, **body}
+
+
+class RevisionsView(Records):
+    """The revisions of one profile, newest first."""
+
+    roles = {"POST": [Role.AUTHOR]}
+    serializer_class = RevisionOut
+    queryset = (
+        ProfileRevision.objects.select_related("profile", "author", "base_model", "evaluation")
+        .prefetch_related("components__vector", "approvals__reviewer", "approvals__revision__evaluation")
+        .order_by("-number")
+    )
+    filters = {"state": "state"}
+
+    def get_queryset(self) -> object:
+        return super().get_queryset().filter(profile=get_profile(self.kwargs["name"]))
+
+    @document("Draft a revision", body=RevisionBody, answer=RevisionOut, status=201, refuses=[404, 409, 422])
+    def post(self, request: Request, name: str) -> Response:
+        revision = draft_revision(get_profile(name), author=request.user, **read_revision(self))
+        return Response(render_revision(name, revision.number), status=201)
+
+
+class RevisionView(View):
+    """One revision: what it does, on what evidence, and who decided."""
+
+    roles = {"PUT": [Role.AUTHOR]}
+
+    @document("One revision", answer=RevisionOut, refuses=[404])
+    def get(self, request: Request, name: str, number: int) -> Response:
+        return Response(render_revision(name, number))
+
+    @document("Edit a draft or a submitted revision; it is a draft again", body=RevisionBody, answer=RevisionOut, refuses=[404, 409, 422])
+    def put(self, request: Request, name: str, number: int) -> Response:
+        revision = get_revision(name, number)
+        edit_revision(revision.pk, actor=request.user, **read_revision(self))
+        return Response(render_revision(name, number))
+
+
+class SubmitRevisionView(View):
+    """draft -> submitted."""
+
+    roles = {"POST": [Role.AUTHOR]}
+
+    class SubmitBody(Body):
+        evaluation = Text(max_length=36, help_text="id of the evaluation of this vector at this α")
+
+    @document("Submit a draft with its evidence", body=SubmitBody, answer=RevisionOut, refuses=[404, 409, 422])
+    def post(self, request: Request, name: str, number: int) -> Response:
+        body = self.read_body(self.SubmitBody)
+        revision = get_revision(name, number)
+        submit_revision(revision.pk, evaluation=find_evaluation(body["evaluation"]), actor=request.user)
+        return Response(render_revision(name, number))
+
+
+class DecisionBody(Body):
+    revision_digest = Digest(help_text="of the revision as the reviewer read it")
+    evidence_digest = Digest(help_text="of the evidence as the reviewer read it")
+    comment = Text(max_length=2000)
+
+
+class ApproveRevisionView(View):
+    """Give one approval. 409 if the revision is not awaiting one, changed since it was read, or the caller wrote it."""
+
+    roles = {"POST": [Role.APPROVER]}
+
+    @document("Approve a submitted revision", body=DecisionBody, answer=RevisionOut, refuses=[404, 409])
+    def post(self, request: Request, name: str, number: int) -> Response:
+        body = self.read_body(DecisionBody)
+        approve_revision(get_revision(name, number).pk, reviewer=request.user, **body)
+        return Response(render_revision(name, number))
+
+
+class RejectRevisionView(View):
+    """Reject for good; the author drafts another revision."""
+
+    roles = {"POST": [Role.APPROVER]}
+
+    @document("Reject a submitted revision", body=DecisionBody, answer=RevisionOut, refuses=[404, 409])
+    def post(self, request: Request, name: str, number: int) -> Response:
+        body = self.read_body(DecisionBody)
+        reject_revision(get_revision(name, number).pk, reviewer=request.user, **body)
+        return Response(render_revision(name, number))
+
+
+class RetireRevisionView(View):
+    """approved -> retired. Reduces steering, so one person does it: an approver or an operator."""
+
+    roles = {"POST": [Role.APPROVER, Role.OPERATOR]}
+
+    class RetireBody(Body):
+        reason = Text(max_length=2000)
+
+    @document("Retire an approved revision", body=RetireBody, answer=RevisionOut, refuses=[404, 409])
+    def post(self, request: Request, name: str, number: int) -> Response:
+        body = self.read_body(self.RetireBody)
+        retire_revision(get_revision(name, number).pk, actor=request.user, **body)
+        return Response(render_revision(name, number))

@@ -1,0 +1,114 @@
+"""Steering vectors: where each came from, its file, and the search that chose it."""
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api.fields import Alpha, Body, Digest, Measure, Name
+from registry.api.references import find_vector
+from registry.api.views.base import Records, View, document, send_bytes
+from registry.api.views.base_models import BaseModelRefOut
+from registry.blobs import get_blob
+from registry.errors import NotFound
+from registry.models import Role, SteeringVector
+from registry.services.vectors import import_vector
+
+
+class VectorOut(serializers.Serializer):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    version = serializers.IntegerField()
+    base_model = BaseModelRefOut()
+    contrast_set = serializers.SerializerMethodField(help_text="name@version; null if the file names a set that is not on record")
+    job = serializers.UUIDField(source="job_id", allow_null=True)
+    digest = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+    dtype = serializers.CharField()
+    d_model = serializers.IntegerField()
+    layer = serializers.IntegerField()
+    site = serializers.CharField()
+    method = serializers.CharField()
+    read_position = serializers.CharField()
+    norm = Measure()
+    mean_residual_norm = Measure()
+    proposed_alpha = Alpha(allow_null=True)
+    proposed_unit = serializers.CharField()
+    sweep_digest = serializers.CharField()
+    heatmap_digest = serializers.CharField()
+    evaluation = serializers.SerializerMethodField(help_text="id of its evaluation, once its test split was opened")
+    author = serializers.CharField(source="author.username")
+    sealed_at = serializers.DateTimeField()
+
+    def get_contrast_set(self, vector: SteeringVector) -> str | None:
+        return f"{vector.contrast_set.name}@{vector.contrast_set.version}" if vector.contrast_set else None
+
+    def get_evaluation(self, vector: SteeringVector) -> str | None:
+        evaluation = next(iter(vector.evaluations.all()), None)
+        return str(evaluation.pk) if evaluation else None
+
+
+class VectorsView(Records):
+    """Every sealed version of every vector."""
+
+    roles = {"POST": [Role.AUTHOR]}
+    serializer_class = VectorOut
+    queryset = (
+        SteeringVector.objects.select_related("base_model", "contrast_set", "author")
+        .prefetch_related("evaluations")
+        .order_by("name", "-version")
+    )
+    filters = {"name": "name", "digest": "digest", "base_model": "base_model__name"}
+
+    class ImportBody(Body):
+        name = Name()
+        digest = Digest(help_text="of the uploaded vector file")
+
+    @document("Import a vector file", body=ImportBody, answer=VectorOut, status=201, refuses=[404, 409, 413, 415, 422])
+    def post(self, request: Request) -> Response:
+        body = self.read_body(self.ImportBody)
+        vector = import_vector(body["name"], data=get_blob(body["digest"]), author=request.user)
+        return Response(VectorOut(vector).data, status=201)
+
+
+class VectorView(View):
+    """One sealed version with its lineage."""
+
+    @document("One vector", answer=VectorOut, refuses=[404])
+    def get(self, request: Request, name: str, version: int) -> Response:
+        return Response(VectorOut(find_vector(f"{name}@{version}")).data)
+
+
+class VectorFileView(View):
+    """The file that nodes load, byte for byte."""
+
+    @extend_schema(summary="The vector file", responses={(200, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY)})
+    def get(self, request: Request, name: str, version: int) -> HttpResponse:
+        vector = find_vector(f"{name}@{version}")
+        return send_bytes(get_blob(vector.digest), "application/octet-stream", filename=f"{name}-{version}.safetensors")
+
+
+class SweepView(View):
+    """The search on the select split, as the document that was stored."""
+
+    @extend_schema(summary="The layer sweep and α search", responses={(200, "application/json"): OpenApiResponse(OpenApiTypes.OBJECT)})
+    def get(self, request: Request, name: str, version: int) -> HttpResponse:
+        vector = find_vector(f"{name}@{version}")
+        return send_bytes(_read_artifact(vector, vector.sweep_digest, "sweep"), "application/json")
+
+
+class HeatmapView(View):
+    """The picture of the sweep."""
+
+    @extend_schema(summary="The heat map of the sweep", responses={(200, "image/png"): OpenApiResponse(OpenApiTypes.BINARY)})
+    def get(self, request: Request, name: str, version: int) -> HttpResponse:
+        vector = find_vector(f"{name}@{version}")
+        return send_bytes(_read_artifact(vector, vector.heatmap_digest, "heat map"), "image/png")
+
+
+def _read_artifact(vector: SteeringVector, digest: str, noun: str) -> bytes:
+    if not digest:
+        raise NotFound("NO_SWEEP", f"{vector} has no {noun}: it was imported, not extracted here", str(vector))
+    return get_blob(digest)

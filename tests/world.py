@@ -1,0 +1,97 @@
+"""The bytes that the sealed world of the tests is made from: a model folder, pairs, suites, a rubric, a vector file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steerkit.vectorfile import write_vector
+
+N_LAYERS, D_MODEL = 4, 64
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "num_hidden_layers": N_LAYERS,
+    "hidden_size": D_MODEL,
+    "max_position_embeddings": 256,
+    "vocab_size": 128,
+    "dtype": "float32",
+}
+EXPECTATIONS: dict[str, dict[str, Any]] = {"behaviour": {}, "factual": {"contains": ["30 days"]}, "safety": {"refuse": True}}
+
+
+def write_model_folder(folder: Path, **config: Any) -> Path:
+    """What steerkit.basemodel demands and no more; the weights are an empty safetensors file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
+    return folder
+
+
+def lines(rows: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+
+
+def make_pair(number: int, **changes: Any) -> dict[str, Any]:
+    def side(manner: str) -> list[dict[str, str]]:
+        return [{"role": "system", "content": manner}, {"role": "user", "content": f"Where is refund {number}?"}]
+
+    return {
+        "id": f"p{number}",
+        "positive": side("Be warm."),
+        "negative": side("Be curt."),
+        "locale": "en-US",
+        "product": "billing",
+    } | changes
+
+
+def pairs_file(count: int = 4) -> bytes:
+    return lines([make_pair(number) for number in range(count)])
+
+
+def make_suite(kind: str) -> bytes:
+    """Two items of each split."""
+    return lines(
+        [
+            {
+                "id": f"{kind}-{number}",
+                "split": "select" if number % 2 else "test",
+                "messages": [{"role": "user", "content": f"{kind} question {number}?"}],
+                "expect": EXPECTATIONS[kind],
+                "locale": "en-US",
+                "product": "billing",
+            }
+            for number in range(4)
+        ]
+    )
+
+
+def rubric_file() -> bytes:
+    return lines([{"text": "I am so sorry, let me help.", "score": 5, "axis": "empathy"}, {"text": "No.", "score": 1, "axis": "empathy"}])
+
+
+def make_direction(seed: int = 7, size: int = D_MODEL) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=size)
+    return (values / np.linalg.norm(values)).astype(np.float32)
+
+
+def vector_file(fingerprint: str, contrast_digest: str, *, seed: int = 7, size: int = D_MODEL, **lineage: Any) -> bytes:
+    """A vector file whose lineage is that of a mean difference at layer 2."""
+    full = {
+        "schema": "steerhub.vector/1",
+        "base_model_fingerprint": fingerprint,
+        "layer": 2,
+        "site": "resid_post",
+        "method": "mean_difference",
+        "read_position": "last_prompt_token",
+        "contrast_set_digest": contrast_digest,
+        "norm": "41.2",
+        "mean_residual_norm": "180.1",
+        "engine_version": "0.1.0",
+        "seed": seed,
+        "pairs": 4,
+    }
+    return write_vector(make_direction(seed, size), {**full, **lineage})
