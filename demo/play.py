@@ -243,7 +243,7 @@ def wait_for_head(processes: Processes, oscar: HubClient, *, seconds: float = 30
     head = oscar.get("/environments/production")["head_revision"]
     started = time.monotonic()
     while time.monotonic() - started < seconds:
-        if httpx.get(f"{processes.node}/status", timeout=5).json()["revision"] == head:
+        if processes.applied_revision() == head:
             return time.monotonic() - started
         time.sleep(0.02)
     raise RuntimeError(f"the node did not apply revision {head} within {seconds} s; see var/log/node.log")

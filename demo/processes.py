@@ -92,6 +92,11 @@ class Processes:
         log = (self._log / f"{name}.log").read_text(errors="replace")
         raise RuntimeError(f"{name} did not answer at {url}; the end of its log:\n{log[-3000:]}")
 
+    def applied_revision(self) -> int | None:
+        """The snapshot revision that the node serves with, as it says itself."""
+        applied = httpx.get(f"{self.node}/status", timeout=5).json()["applied"]
+        return applied["revision"] if applied else None
+
     def stop(self) -> None:
         """Ask every process to end, and make the slow ones."""
         for process in self._running.values():

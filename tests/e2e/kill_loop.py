@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -141,7 +139,7 @@ def wait_for_node(processes: Processes, client: HubClient, *, seconds: float = 3
     head = client.get("/environments/production")["head_revision"]
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if httpx.get(f"{processes.node}/status", timeout=5).json()["revision"] == head:
+        if processes.applied_revision() == head:
             return True
         time.sleep(0.1)
     return False
