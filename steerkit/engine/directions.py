@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from steerkit import __version__
+from steerkit.canonical import format_measure
 from steerkit.contrast import ContrastPair
 from steerkit.engine.capture import MAX_BATCH_TOKENS, Progress, capture_pairs, capture_spec
 from steerkit.engine.models import LoadedModel
 from steerkit.errors import ContrastSetError, EngineError
+from steerkit.vectorfile import SCHEMA, VectorFile, write_vector
 
 METHODS = ("mean_difference",)
 
@@ -107,3 +110,45 @@ def _layer_direction(layer: int, site: str, difference: Tensor, mean_residual_no
             f"layer {layer}",
         )
     return LayerDirection(layer, site, (difference / norm).float(), norm, mean_residual_norm, pairs)
+
+
+def write_direction(
+    direction: LayerDirection,
+    *,
+    base_model_fingerprint: str,
+    contrast_set_digest: str,
+    method: str = "mean_difference",
+    read_position: str = "last_prompt_token",
+    seed: int = 0,
+    dtype: str = "F32",
+) -> bytes:
+    """The vector file of a direction, with its lineage. Raises: VectorFileError."""
+    lineage = {
+        "schema": SCHEMA,
+        "base_model_fingerprint": base_model_fingerprint,
+        "layer": direction.layer,
+        "site": direction.site,
+        "method": method,
+        "read_position": read_position,
+        "contrast_set_digest": contrast_set_digest,
+        "norm": format_measure(direction.norm),
+        "mean_residual_norm": format_measure(direction.mean_residual_norm),
+        "engine_version": __version__,
+        "seed": seed,
+        "pairs": direction.pairs,
+    }
+    return write_vector(direction.direction.numpy(), lineage, dtype)
+
+
+def read_direction(vector: VectorFile) -> LayerDirection:
+    """The direction in a vector file, as it was when it was written."""
+    lineage = vector.lineage
+    return LayerDirection(
+        layer=lineage["layer"],
+        site=lineage["site"],
+        # The file's array is read-only, which torch tensors cannot be.
+        direction=torch.from_numpy(vector.direction.copy()),
+        norm=float(lineage["norm"]),
+        mean_residual_norm=float(lineage["mean_residual_norm"]),
+        pairs=lineage["pairs"],
+    )

@@ -1,0 +1,1 @@
+"""Engines that a serving node can steer."""
