@@ -1,0 +1,135 @@
+"""One job through a real broker and a real worker process, on the reference model: over the filesystem, and over Redis."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from celery import current_app
+from django.db import connection
+
+from demo.processes import free_port
+from registry.models import Job, JobState
+from registry.services.base_models import register_base_model
+from registry.services.contrast import seal_contrast_set
+from registry.services.evals import seal_eval_suite
+from registry.services.jobs import request_extraction
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DATA = ROOT / "demo/data"
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.e2e]
+
+
+def take(name: str, count: int) -> bytes:
+    """The first rows of each split of a data file."""
+    rows = (DATA / name).read_bytes().splitlines(keepends=True)
+    of_split: dict[str, list[bytes]] = {}
+    for row in rows:
+        of_split.setdefault(json.loads(row).get("split", ""), []).append(row)
+    return b"".join(row for rows in of_split.values() for row in rows[:count])
+
+
+@pytest.fixture
+def small_job(ada, settings):
+    """The demo's recipe in small: one layer, one coefficient, no gate but what a few items can carry."""
+    settings.STEERHUB_MODEL_ROOT = ROOT
+    suites = [
+        seal_eval_suite(
+            "tickets", kind="behaviour", data=take("tickets.jsonl", 4), rubric=(DATA / "empathy.rubric.jsonl").read_bytes(), author=ada
+        ),
+        seal_eval_suite("facts", kind="factual", data=take("facts.jsonl", 4), author=ada),
+        seal_eval_suite("refusals", kind="safety", data=take("refusals.jsonl", 4), author=ada),
+    ]
+    return lambda: request_extraction(
+        base_model=register_base_model("harbor-support", source="demo/model", actor=ada),
+        contrast_set=seal_contrast_set("empathy", axis="empathy", data=take("empathy.pairs.jsonl", 16), author=ada),
+        suites=suites,
+        recipe={
+            "vector": "empathy",
+            "layers": [4],
+            "alphas": ["0", "0.5"],
+            "gates": [{"metric": "layer_depth", "kind": "below", "threshold": "0.8"}],
+        },
+        actor=ada,
+    )
+
+
+@pytest.fixture
+def redis_url(tmp_path) -> Iterator[str]:
+    server = shutil.which("redis-server")
+    if server is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("redis-server is not installed; CI installs it from Debian's package")
+        pytest.skip("redis-server is not installed")
+    port = free_port()
+    process = subprocess.Popen(
+        [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)], stdout=subprocess.DEVNULL
+    )
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def filesystem_url() -> str:
+    return "filesystem://"
+
+
+@pytest.mark.parametrize("broker", ["filesystem", pytest.param("redis", marks=pytest.mark.redis)])
+def test_job_goes_through_broker_and_worker_process(broker, request, small_job, settings, tmp_path, monkeypatch):
+    url = request.getfixturevalue(f"{broker}_url")
+    messages, control = tmp_path / "broker/messages", tmp_path / "broker/control"
+    for folder in (messages, control):
+        folder.mkdir(parents=True)
+    options = {"data_folder_in": str(messages), "data_folder_out": str(messages), "control_folder": str(control)}
+    monkeypatch.setattr(current_app.conf, "broker_url", url)
+    monkeypatch.setattr(current_app.conf, "broker_transport_options", options if broker == "filesystem" else {})
+    current_app.pool.force_close_all()
+    current_app.__dict__.pop("amqp", None)
+    current_app._pool = None
+    job = small_job()
+    worker = start_worker(url, settings, tmp_path)
+    try:
+        wait_until_finished(job, worker, tmp_path)
+    finally:
+        worker.terminate()
+        worker.wait(30)
+        current_app.pool.force_close_all()
+        current_app._pool = None
+    assert (job.state, job.error_message, job.attempt) == (JobState.SUCCEEDED, "", 1)
+    assert job.extracted_vector.layer == 4
+    assert job.extracted_vector.contrast_set.pair_count == 16
+
+
+def start_worker(broker: str, settings, tmp_path: Path) -> subprocess.Popen:
+    database = connection.settings_dict
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"postgresql://{database['USER']}@/{database['NAME']}?host={quote(database['HOST'], safe='')}",
+        "CELERY_BROKER_URL": broker,
+        "STEERHUB_VAR": str(tmp_path),
+        "STEERHUB_BLOB_URL": settings.STEERHUB_BLOB_URL,
+        "STEERHUB_MODEL_ROOT": str(ROOT),
+        "STEERHUB_SECRET_KEY": "tests",
+        "STEERHUB_SIGNING_KEY": settings.STEERHUB_SIGNING_KEY,
+    }
+    with (tmp_path / "worker.log").open("wb") as log:
+        command = [sys.executable, "-m", "celery", "-A", "steerhub", "worker", "--loglevel", "INFO"]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+
+def wait_until_finished(job: Job, worker: subprocess.Popen, tmp_path: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and worker.poll() is None:
+        job.refresh_from_db()
+        if job.is_finished:
+            return
+        time.sleep(0.2)
+    pytest.fail(f"the job is {job.state} in stage {job.stage!r}; the worker's log ends:\n{(tmp_path / 'worker.log').read_text()[-3000:]}")
