@@ -1,0 +1,39 @@
+"""The `steer` command: what an engineer, an approver, an operator, an auditor and a serving node's host type."""
+
+from __future__ import annotations
+
+import click
+
+from steerkit import __version__
+from steerkit.cli.auditing import audit, verify
+from steerkit.cli.context import SteerGroup, hub_options, show_document
+from steerkit.cli.governing import apply, flag, kill, profile
+from steerkit.cli.inspecting import inspect
+from steerkit.cli.jobs import job
+from steerkit.cli.nodes import node
+from steerkit.client import HubClient
+
+
+@click.group(cls=SteerGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Govern activation steering: inference configuration, weights unchanged.
+
+    Commands that ask the hub find it by --hub or STEERHUB_URL, and know you by --token-file, STEERHUB_TOKEN_FILE or STEERHUB_TOKEN.
+    """
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"steer {__version__}")
+
+
+@main.command()
+@hub_options
+def whoami(hub: HubClient) -> None:
+    """Show who the hub takes you for."""
+    show_document(hub.get("/whoami"))
+
+
+for command in (inspect, audit, verify, job, node, apply, profile, flag, kill):
+    main.add_command(command)

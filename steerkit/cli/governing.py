@@ -1,0 +1,136 @@
+"""`steer apply`, `profile`, `flag` and `kill`: the changes people make to the governed record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from steerkit.applying import read_manifests, upload_files
+from steerkit.canonical import format_decimal, parse_alpha, sha256_hex
+from steerkit.cli.context import hub_options, parse_reference, read_results, show_document, show_table
+from steerkit.client import HubClient
+from steerkit.errors import HubError
+
+_KILL_KINDS = ["profile", "tenant", "environment", "everything"]
+
+
+@click.command()
+@click.option(
+    "-f", "--file", "source", type=click.Path(exists=True, path_type=Path), required=True, help="A manifest, or a folder of them."
+)
+@click.option("--dry-run", is_flag=True, help="Have the hub check the documents; upload and change nothing.")
+@hub_options
+def apply(hub: HubClient, source: Path, dry_run: bool) -> None:
+    """Make the record say what manifests say. Safe to repeat."""
+    manifests = read_manifests(source)
+    documents = upload_files(manifests, source, sha256_hex if dry_run else hub.upload_blob)
+    body: dict[str, Any] = {"documents": documents}
+    if dry_run:
+        body["dry_run"] = True
+    rows = read_results(hub.post("/manifests/apply", body))
+    columns = ["kind", "name", "result"] + (["reference"] if any(row.get("reference") for row in rows) else [])
+    show_table(columns, [[row.get(column) for column in columns] for row in rows])
+
+
+@click.group()
+def profile() -> None:
+    """Revisions of profiles, written NAME@NUMBER."""
+
+
+@profile.command("submit")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@hub_options
+def submit(hub: HubClient, reference: tuple[str, int]) -> None:
+    """Hand a revision in for approval."""
+    show_document(hub.post(f"{_revision_path(reference)}/submit"))
+
+
+@profile.command("approve")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@click.option("--comment", default="", help="Why.")
+@click.option("--revision-digest", help="The revision you looked at; refused if it is another by now.")
+@click.option("--evidence-digest", help="The evidence you looked at.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_options
+def approve(
+    hub: HubClient, reference: tuple[str, int], comment: str, revision_digest: str | None, evidence_digest: str | None, yes: bool
+) -> None:
+    """Approve exactly the revision and evidence shown. Authors cannot approve their own."""
+    if revision_digest is None or evidence_digest is None:
+        revision = hub.get(_revision_path(reference))
+        revision_digest = revision_digest or _read_digest(revision, "digest")
+        evidence_digest = evidence_digest or _read_digest(revision, "evidence_digest")
+    click.echo(f"revision {reference[0]}@{reference[1]}: {revision_digest}\nevidence: {evidence_digest}")
+    if not yes:
+        click.confirm("Approve this revision on this evidence?", abort=True)
+    body = {"revision_digest": revision_digest, "evidence_digest": evidence_digest, "comment": comment}
+    show_document(hub.post(f"{_revision_path(reference)}/approve", body))
+
+
+@profile.command("reject")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@click.option("--comment", required=True, help="Why.")
+@hub_options
+def reject(hub: HubClient, reference: tuple[str, int], comment: str) -> None:
+    """Reject a revision; its author may write another."""
+    show_document(hub.post(f"{_revision_path(reference)}/reject", {"comment": comment}))
+
+
+@click.group()
+def flag() -> None:
+    """Which tenant gets which profile."""
+
+
+@flag.command("set")
+@click.option("--environment", required=True)
+@click.option("--tenant", required=True)
+@click.option("--route", default="", help="Only this route; without it, every route that has no flag of its own.")
+@click.option("--profile", "reference", type=parse_reference, metavar="NAME@NUMBER", help="Needed with --on.")
+@click.option("--on/--off", "enabled", required=True, default=None)
+@click.option("--alpha-scale", default="1", show_default=True, help="Weakens what was approved: 0.5 is half.")
+@click.option("--reason", required=True)
+@hub_options
+def set_flag(
+    hub: HubClient,
+    environment: str,
+    tenant: str,
+    route: str,
+    reference: tuple[str, int] | None,
+    enabled: bool,
+    alpha_scale: str,
+    reason: str,
+) -> None:
+    """Turn steering on or off for a tenant. Off needs one person, on needs an approved revision."""
+    if enabled and reference is None:
+        raise click.UsageError("--on needs --profile NAME@NUMBER")
+    body: dict[str, Any] = {"route": route, "enabled": enabled, "alpha_scale": format_decimal(parse_alpha(alpha_scale)), "reason": reason}
+    if reference is not None:
+        body |= {"profile": reference[0], "revision": reference[1]}
+    show_document(hub.put(f"/environments/{quote(environment, safe='')}/flags/{quote(tenant, safe='')}", body))
+
+
+@click.command()
+@click.option("--kind", type=click.Choice(_KILL_KINDS), required=True)
+@click.option("--target", default="", help="The profile, tenant or environment; nothing for everything.")
+@click.option("--environment", default="", help="Only in this environment; without it, in all of them.")
+@click.option("--reason", required=True)
+@hub_options
+def kill(hub: HubClient, kind: str, target: str, environment: str, reason: str) -> None:
+    """Return to α = 0 at once. Needs no approval and waits for no freeze."""
+    if kind != "everything" and not target:
+        raise click.UsageError(f"--kind {kind} needs --target")
+    show_document(hub.post("/kills", {"kind": kind, "target": target, "environment": environment, "reason": reason}))
+
+
+def _revision_path(reference: tuple[str, int]) -> str:
+    return f"/profiles/{quote(reference[0], safe='')}/revisions/{reference[1]}"
+
+
+def _read_digest(revision: Any, field: str) -> str:
+    value = revision.get(field) if isinstance(revision, dict) else None
+    if not isinstance(value, str) or not value:
+        raise HubError("HUB_ANSWER", f"the revision has no {field}; nothing can be approved without it", field)
+    return value
