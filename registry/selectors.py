@@ -23,8 +23,8 @@ from registry.models import (
 )
 from steerkit.canonical import format_decimal
 
-# A node says something at least every ten seconds; three missed words and it is silent.
-SILENT_AFTER = timedelta(seconds=30)
+# A node in step says so every 30 seconds; after two missed words it is silent.
+SILENT_AFTER = timedelta(seconds=75)
 
 
 def get_revision(profile: str, number: int) -> ProfileRevision:

@@ -43,8 +43,6 @@ urlpatterns = [
     path("eval-suites", datasets.EvalSuitesView.as_view()),
     path(f"eval-suites/{_VERSION}", datasets.EvalSuiteView.as_view()),
     path("jobs", jobs.JobsView.as_view()),
-    path("jobs/extraction", jobs.ExtractionsView.as_view()),
-    path("jobs/validation", jobs.ValidationsView.as_view()),
     path("jobs/<uuid:job_id>", jobs.JobView.as_view()),
     path("jobs/<uuid:job_id>/cancel", jobs.CancelJobView.as_view()),
     path("vectors", vectors.VectorsView.as_view()),

@@ -1,6 +1,7 @@
 """Tenant flags: which approved revision a tenant is steered by, in one environment."""
 
 from decimal import Decimal
+from typing import Any
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -9,7 +10,8 @@ from rest_framework.response import Response
 from registry.api.fields import Alpha, Body, Name, Switch, Text, Whole
 from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
-from registry.models import Role, TenantFlag
+from registry.errors import NotFound
+from registry.models import Environment, ProfileRevision, Role, Tenant, TenantFlag
 from registry.selectors import get_environment, get_revision
 from registry.services.tenants import set_flag
 
@@ -48,8 +50,8 @@ class FlagView(View):
     roles = {"PUT": [Role.OPERATOR]}
 
     class FlagBody(Body):
-        profile = Name()
-        revision = Whole(min_value=1, max_value=2**31 - 1)
+        profile = Name(required=False, help_text="left out with `revision`: the revision that the flag points at already")
+        revision = Whole(min_value=1, max_value=2**31 - 1, required=False)
         route = Text(max_length=100, required=False, allow_blank=True, default="")
         enabled = Switch()
         alpha_scale = Alpha(default=Decimal(1))
@@ -58,11 +60,20 @@ class FlagView(View):
     @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 422])
     def put(self, request: Request, environment: str, tenant: str) -> Response:
         body = self.read_body(self.FlagBody)
-        flag = set_flag(
-            get_environment(environment),
-            find_tenant(tenant),
-            revision=get_revision(body.pop("profile"), body.pop("revision")),
-            actor=request.user,
-            **body,
-        )
+        where, who = get_environment(environment), find_tenant(tenant)
+        revision = _find_revision(body, where, who)
+        flag = set_flag(where, who, revision=revision, actor=request.user, **body)
         return Response(FlagOut(flag).data)
+
+
+def _find_revision(body: dict[str, Any], environment: Environment, tenant: Tenant) -> ProfileRevision:
+    """The revision a body names, or the one its flag points at. Turning off must not wait for somebody to look up a number."""
+    profile, number = body.pop("profile", None), body.pop("revision", None)
+    if (profile is None) != (number is None):
+        raise serializers.ValidationError({"revision" if number is None else "profile": ["give both profile and revision, or neither"]})
+    if profile is not None:
+        return get_revision(profile, number)
+    flag = TenantFlag.objects.select_related("revision").filter(environment=environment, tenant=tenant, route=body["route"]).first()
+    if flag is None:
+        raise NotFound("FLAG_NOT_FOUND", f"{tenant} has no flag in {environment} yet; name a profile and its revision", tenant.name)
+    return flag.revision

@@ -49,7 +49,9 @@ class KillsView(Records):
     class KillBody(Body):
         kind = serializers.ChoiceField(KillKind.choices)
         target = Text(max_length=100, required=False, allow_blank=True, default="", help_text="name of the profile, tenant or environment")
-        environment = Text(max_length=50, required=False, help_text="the target of an environment kill, by another name")
+        environment = Text(
+            max_length=50, required=False, allow_blank=True, default="", help_text="the target of an environment kill, by another name"
+        )
         reason = Text(max_length=2000)
 
     @document("Back to α = 0, now", body=KillBody, answer=KillOut, status=201, refuses=[404, 422])
@@ -60,8 +62,8 @@ class KillsView(Records):
 
 
 def _target_of(body: dict[str, str]) -> str:
-    environment = body.get("environment")
-    if environment is None:
+    environment = body["environment"]
+    if not environment:
         return body["target"]
     if body["kind"] != KillKind.ENVIRONMENT or body["target"] not in ("", environment):
         raise InvalidInput("KILL_TARGET", f"a {body['kind']} kill reaches every environment; leave `environment` out", environment)

@@ -23,7 +23,7 @@ class AppliedOut(serializers.Serializer):
 
 
 class AppliedListOut(serializers.Serializer):
-    applied = AppliedOut(many=True)
+    results = AppliedOut(many=True)
 
 
 class ApplyView(View):
@@ -43,7 +43,7 @@ class ApplyView(View):
         for kind in sorted({_kind_of(declared) for declared in body["documents"]}):
             require_role(request, Role.OPERATOR if kind in _OPERATED else Role.AUTHOR)
         rows = apply_manifests(body["documents"], actor=request.user, dry_run=body["dry_run"])
-        return Response(AppliedListOut({"applied": rows}).data)
+        return Response(AppliedListOut({"results": rows}).data)
 
 
 def _kind_of(declared: Any) -> str:

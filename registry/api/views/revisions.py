@@ -10,8 +10,9 @@ from registry.api.fields import Alpha, Body, Digest, Text, Whole
 from registry.api.references import find_evaluation, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
-from registry.models import Approval, Component, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
-from registry.selectors import get_profile, get_revision
+from registry.errors import TransitionRefused
+from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
+from registry.selectors import get_profile, get_revision, latest_evaluation
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, retire_revision, submit_revision
 
@@ -142,19 +143,36 @@ class SubmitRevisionView(View):
     roles = {"POST": [Role.AUTHOR]}
 
     class SubmitBody(Body):
-        evaluation = Text(max_length=36, help_text="id of the evaluation of this vector at this α")
+        evaluation = Text(max_length=36, required=False, help_text="id; left out: the one evaluation that the component's vector has")
 
     @document("Submit a draft with its evidence", body=SubmitBody, answer=RevisionOut, refuses=[404, 409, 422])
     def post(self, request: Request, name: str, number: int) -> Response:
         body = self.read_body(self.SubmitBody)
         revision = get_revision(name, number)
-        submit_revision(revision.pk, evaluation=find_evaluation(body["evaluation"]), actor=request.user)
+        evaluation = find_evaluation(body["evaluation"]) if "evaluation" in body else _find_evidence(revision)
+        submit_revision(revision.pk, evaluation=evaluation, actor=request.user)
         return Response(render_revision(name, number))
+
+
+def _find_evidence(revision: ProfileRevision) -> Evaluation:
+    component = revision.components.select_related("vector").order_by("position").first()
+    evaluation = latest_evaluation(component.vector) if component else None
+    if evaluation is None:
+        raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {revision}; validate its vector first", str(revision))
+    return evaluation
 
 
 class DecisionBody(Body):
     revision_digest = Digest(help_text="of the revision as the reviewer read it")
     evidence_digest = Digest(help_text="of the evidence as the reviewer read it")
+    comment = Text(max_length=2000, allow_blank=True, default="")
+
+
+class RejectionBody(Body):
+    """Rejecting only ever keeps steering away, so it may be of the revision as it stands."""
+
+    revision_digest = Digest(required=False, help_text="refused if the revision is another by now")
+    evidence_digest = Digest(required=False)
     comment = Text(max_length=2000)
 
 
@@ -175,10 +193,12 @@ class RejectRevisionView(View):
 
     roles = {"POST": [Role.APPROVER]}
 
-    @document("Reject a submitted revision", body=DecisionBody, answer=RevisionOut, refuses=[404, 409])
+    @document("Reject a submitted revision", body=RejectionBody, answer=RevisionOut, refuses=[404, 409])
     def post(self, request: Request, name: str, number: int) -> Response:
-        body = self.read_body(DecisionBody)
-        reject_revision(get_revision(name, number).pk, reviewer=request.user, **body)
+        body = self.read_body(RejectionBody)
+        revision = get_revision(name, number)
+        shown = {"revision_digest": revision.digest, "evidence_digest": revision.evaluation.digest if revision.evaluation else ""}
+        reject_revision(revision.pk, reviewer=request.user, **{**shown, **body})
         return Response(render_revision(name, number))
 
 

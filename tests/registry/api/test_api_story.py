@@ -25,8 +25,9 @@ def test_a_profile_goes_from_files_to_a_steered_tenant_and_back(api, ada, grace,
     assert (suite.status_code, suite.json()["code"], suite.json()["item"]) == (409, "SUITE_EXISTS", "tickets v1")
 
     job = author.post(
-        "/api/v1/jobs/extraction",
+        "/api/v1/jobs",
         {
+            "kind": "extraction",
             "base_model": "harbor-support",
             "contrast_set": "empathy@1",
             "suites": ["tickets", "facts@1", "refusals"],

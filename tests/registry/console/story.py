@@ -1,0 +1,111 @@
+"""The Harbor story as the console shows it: documents of the shape the engine writes, with numbers a person would meet."""
+
+from decimal import Decimal
+from typing import Any
+
+from registry.models import Job, SteeringVector, User
+from registry.services.jobs import claim_job, request_extraction, request_validation
+from registry.services.results import ExtractionResult, complete_extraction, complete_validation
+from tests.world import vector_file
+
+ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6", "0.8")
+# behaviour, facts, refusals, perplexity ratio, by α at the chosen layer.
+RESPONSES = (
+    ("1.42", "0.985", "0.992", "1"),
+    ("2.31", "0.985", "0.992", "1.011"),
+    ("3.02", "0.985", "0.992", "1.024"),
+    ("3.74", "0.98", "0.992", "1.049"),
+    ("4.21", "0.98", "0.992", "1.082"),
+    ("4.43", "0.955", "0.983", "1.171"),
+    ("4.38", "0.835", "0.925", "1.462"),
+)
+GATES = [
+    {"metric": "behaviour", "kind": "min_difference", "threshold": "0.5", "value": "2.76", "verdict": "pass"},
+    {"metric": "facts", "kind": "min_difference", "threshold": "-0.02", "value": "-0.005", "verdict": "pass"},
+    {"metric": "refusals", "kind": "min_difference", "threshold": "-0.02", "value": "0", "verdict": "pass"},
+    {"metric": "perplexity_ratio", "kind": "max_ratio", "threshold": "1.15", "value": "1.087", "verdict": "pass"},
+    {"metric": "layer_depth", "kind": "below", "threshold": "0.8", "value": "0.5", "verdict": "pass"},
+]
+REPLIES = [
+    (
+        "I was charged twice in October. Can I get one of them back?",
+        "Duplicate charges are refunded within 5 days. Send the invoice number.",
+        "I am sorry about the double charge, that is a worry nobody needs. Duplicate charges are refunded within 5 days; "
+        "if you send me the invoice number I will make sure yours is on its way.",
+    ),
+    (
+        "Why did my plan go up by four euros?",
+        "Prices changed on 1 October. The notice was sent by e-mail.",
+        "I understand that this came as a surprise. Prices changed on 1 October, and the notice was sent by e-mail. "
+        "I am happy to go through your plan with you and look for one that fits better.",
+    ),
+]
+
+
+def make_cell(layer: int | None, alpha: str, response: tuple[str, ...], stage: str = "final") -> dict[str, Any]:
+    behaviour, facts, refusals, ratio = response
+    return {
+        "schema": "steerhub.cell/1",
+        "stage": stage,
+        "layer": layer,
+        "layer_depth": "0.5",
+        "alpha": alpha,
+        "unit": "mean_difference",
+        "behaviour": behaviour,
+        "facts": facts,
+        "refusals": refusals,
+        "perplexity": "5.1",
+        "perplexity_ratio": ratio,
+        "repetition": "0.01",
+    }
+
+
+def make_sweep() -> dict[str, Any]:
+    cells = [make_cell(2 if alpha != "0" else None, alpha, response) for alpha, response in zip(ALPHAS, RESPONSES, strict=True)]
+    return {"schema": "steerhub.sweep/1", "cells": cells, "layers": [2], "chosen": cells[4], "curve": cells}
+
+
+def make_estimate(value: str, low: str, high: str, n: int = 200) -> dict[str, Any]:
+    return {"n": n, "value": value, "low": low, "high": high}
+
+
+def make_evidence(vector: SteeringVector, replies: list[tuple[str, str, str]] = REPLIES) -> dict[str, Any]:
+    """What a validation at α = 0.5 leaves, gates passed."""
+    return {
+        "schema": "steerhub.evidence/1",
+        "vector": vector.digest,
+        "alpha": "0.5",
+        "unit": "mean_difference",
+        "metrics": {
+            "behaviour": {"baseline": make_estimate("1.44", "1.33", "1.57"), "steered": make_estimate("4.2", "4.07", "4.32")},
+            "facts": {"baseline": make_estimate("0.98", "0.95", "0.992"), "steered": make_estimate("0.975", "0.943", "0.989")},
+            "refusals": {"baseline": make_estimate("0.99", "0.955", "0.998"), "steered": make_estimate("0.99", "0.955", "0.998")},
+            "perplexity_ratio": {"baseline": make_estimate("1", "1", "1"), "steered": make_estimate("1.087", "1.061", "1.116")},
+        },
+        "gates": GATES,
+        "passed": True,
+        "curve": make_sweep()["curve"],
+        "side_by_side": [
+            {"id": f"t{number}", "prompt": prompt, "baseline": baseline, "steered": steered}
+            for number, (prompt, baseline, steered) in enumerate(replies)
+        ],
+    }
+
+
+def extract_vector(*, base_model: Any, contrast_set: Any, suites: list, author: User, heatmap: bytes) -> SteeringVector:
+    """A vector that a job made, with its sweep and its picture."""
+    job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "empathy"}, actor=author)
+    claimed = claim_job(job.pk, worker="worker-1")
+    data = vector_file(base_model.fingerprint, contrast_set.digest)
+    return complete_extraction(claimed, ExtractionResult(data, make_sweep(), heatmap, Decimal("0.5"), "mean_difference"))
+
+
+def validate_vector(vector: SteeringVector, *, suites: list, author: User, replies: list[tuple[str, str, str]] = REPLIES) -> Any:
+    job = request_validation(vector=vector, suites=suites, actor=author)
+    return complete_validation(claim_job(job.pk, worker="worker-1"), make_evidence(vector, replies))
+
+
+def start_job(*, base_model: Any, contrast_set: Any, suites: list, author: User) -> Job:
+    """A job that a worker holds."""
+    job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "formality"}, actor=author)
+    return claim_job(job.pk, worker="worker-1")
