@@ -60,8 +60,8 @@ def play(processes: Processes) -> dict[str, Any]:
         "pairs": contrast_set["pair_count"],
         "chosen": {"layer": vector["layer"], "alpha": vector["proposed_alpha"], "unit": vector["proposed_unit"]},
         **{name: read_metric(metrics, name) for name in ("behaviour", "facts", "refusals")},
-        "perplexity_ratio": float(metrics["perplexity_ratio"]["steered"]["estimate"]),
-        "ms_per_token": read_metric(metrics, "ms_per_token"),
+        "perplexity_ratio": float(metrics["perplexity_ratio"]["steered"]["value"]),
+        "ms_per_token": {side: float(value) for side, value in evidence["speed"]["milliseconds_per_token"].items()},
         "cells_measured": len(sweep["cells"]),
         "author_approval_refused": refused,
         **answers,
@@ -262,7 +262,7 @@ def one(page: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_metric(metrics: dict[str, Any], name: str) -> dict[str, float]:
-    return {side: float(metrics[name][side]["estimate"]) for side in ("baseline", "steered")}
+    return {side: float(metrics[name][side]["value"]) for side in ("baseline", "steered")}
 
 
 if __name__ == "__main__":

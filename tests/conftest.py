@@ -179,7 +179,7 @@ def evaluate(ada, suites) -> Callable:
             "unit": unit,
             "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}, "factual": {"baseline": "0.95", "steered": "0.94"}},
             "gates": [{"metric": "factual", "threshold": "0.9", "value": "0.94", "verdict": verdict}],
-            "passed": passed,
+            "verdict": verdict,
         }
         return complete_validation(claim_job(job.pk, worker="worker-1"), evidence)
 

@@ -23,7 +23,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     """One attempt, going on from the last one's checkpoint."""
     # The engine is imported by the job that needs it, never before a fork and never by the web process.
     from steerkit.engine.directions import extract_directions
-    from steerkit.engine.plots import draw_heatmap
+    from steerkit.engine.plots import draw_heat_map
     from steerkit.engine.recipe import SweepRecipe
     from steerkit.engine.rubric import RubricScorer
     from steerkit.engine.sweep import sweep
@@ -67,7 +67,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
         ExtractionResult(
             vector=by_layer[chosen["layer"]],
             sweep=searched.to_document(),
-            heatmap=draw_heatmap(searched),
+            heatmap=draw_heat_map(searched.cells, title=f"{job.recipe['vector']}: behaviour on the select split", chosen=chosen),
             alpha=Decimal(chosen["alpha"]),
             unit=chosen["unit"],
         ),

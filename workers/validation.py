@@ -34,8 +34,8 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     evidence = evaluate(
         loaded,
         Candidate(
-            direction=read_direction(get_blob(job.vector.digest)),
             vector_digest=job.vector.digest,
+            direction=read_direction(get_blob(job.vector.digest)),
             alpha=job.recipe["alpha"],
             unit=job.recipe["unit"],
         ),
@@ -43,7 +43,6 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         RubricScorer.train(rubric.examples, rubric.axis),
         gates=DEFAULT_GATES if job.recipe["gates"] == "default" else job.recipe["gates"],
         curve=curve,
-        seed=job.recipe["seed"],
         max_new_tokens=job.recipe["max_new_tokens"],
         on_progress=lambda done, total: report("validating", done, total, f"{done} of {total} replies on the test split"),
     )

@@ -66,7 +66,6 @@ def request_validation(
         "alpha": format_decimal(alpha),
         "unit": unit or vector.proposed_unit or "mean_difference",
         "gates": extraction.get("gates", "default"),
-        "seed": extraction.get("seed", 0),
         "max_new_tokens": extraction.get("max_new_tokens", 64),
     }
     job = Job.objects.create(kind=JobKind.VALIDATION, recipe=recipe, base_model=vector.base_model, vector=vector, requested_by=actor)

@@ -63,7 +63,7 @@ def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None
     locked = lock_attempt(job)
     if locked is None or job.vector is None:
         return None
-    digest = put_blob(canonical_json(evidence))
+    digest, passed = put_blob(canonical_json(evidence)), evidence["verdict"] == "pass"
     evaluation = Evaluation.objects.create(
         vector=job.vector,
         job=locked,
@@ -72,13 +72,13 @@ def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None
         digest=digest,
         metrics=evidence["metrics"],
         gates=evidence["gates"],
-        passed=evidence["passed"],
+        passed=passed,
     )
     record(
         Action.EVALUATION_RECORDED,
         actor=locked.lease_owner,
         subject=evaluation,
-        details={"digest": digest, "passed": evidence["passed"], "alpha": locked.recipe["alpha"], "unit": locked.recipe["unit"]},
+        details={"digest": digest, "passed": passed, "alpha": locked.recipe["alpha"], "unit": locked.recipe["unit"]},
         base_model_fingerprint=job.base_model.fingerprint,
     )
     complete_job(locked, result_digest=digest)

@@ -40,6 +40,17 @@ class Sweep:
     layers: tuple[int, ...]
     chosen: Cell
 
+    def to_document(self) -> dict[str, Any]:
+        """All of it as canonical JSON, with the dose-response of the chosen layer ready for plots."""
+        return {
+            "schema": "steerhub.sweep/1",
+            "digest": self.digest,
+            "cells": list(self.cells),
+            "finalists": list(self.layers),
+            "chosen": self.chosen,
+            "curve": self.curve(self.chosen["layer"]),
+        }
+
     def curve(self, layer: int) -> list[Cell]:
         """The dose-response of one layer: its cells of the final stage with the baseline, by rising α."""
         of_layer = [cell for cell in self.cells if cell["stage"] == "final" and cell["layer"] in (None, layer)]
