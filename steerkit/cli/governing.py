@@ -115,12 +115,12 @@ def set_flag(
 @click.command()
 @click.option("--kind", type=click.Choice(_KILL_KINDS), required=True)
 @click.option("--target", default="", help="The profile, tenant or environment; nothing for everything.")
-@click.option("--environment", default="", help="Only in this environment; without it, in all of them.")
+@click.option("--environment", default="", help="Another way to name an environment kill's target.")
 @click.option("--reason", required=True)
 @hub_options
 def kill(hub: HubClient, kind: str, target: str, environment: str, reason: str) -> None:
     """Return to α = 0 at once. Needs no approval and waits for no freeze."""
-    if kind != "everything" and not target:
+    if kind != "everything" and not target and not (kind == "environment" and environment):
         raise click.UsageError(f"--kind {kind} needs --target")
     show_document(hub.post("/kills", {"kind": kind, "target": target, "environment": environment, "reason": reason}))
 
