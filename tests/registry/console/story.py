@@ -30,14 +30,18 @@ REPLIES = [
     (
         "I was charged twice in October. Can I get one of them back?",
         "Duplicate charges are refunded within 5 days. Send the invoice number.",
-        "I am sorry about the double charge, that is a worry nobody needs. Duplicate charges are refunded within 5 days; "
-        "if you send me the invoice number I will make sure yours is on its way.",
+        (
+            "I am sorry about the double charge, that is a worry nobody needs. Duplicate charges are refunded within 5 days; "
+            "if you send me the invoice number I will make sure yours is on its way."
+        ),
     ),
     (
         "Why did my plan go up by four euros?",
         "Prices changed on 1 October. The notice was sent by e-mail.",
-        "I understand that this came as a surprise. Prices changed on 1 October, and the notice was sent by e-mail. "
-        "I am happy to go through your plan with you and look for one that fits better.",
+        (
+            "I understand that this came as a surprise. Prices changed on 1 October, and the notice was sent by e-mail. "
+            "I am happy to go through your plan with you and look for one that fits better."
+        ),
     ),
 ]
 
@@ -62,7 +66,7 @@ def make_cell(layer: int | None, alpha: str, response: tuple[str, ...], stage: s
 
 def make_sweep() -> dict[str, Any]:
     cells = [make_cell(2 if alpha != "0" else None, alpha, response) for alpha, response in zip(ALPHAS, RESPONSES, strict=True)]
-    return {"schema": "steerhub.sweep/1", "cells": cells, "layers": [2], "chosen": cells[4], "curve": cells}
+    return {"schema": "steerhub.sweep/1", "cells": cells, "finalists": [2], "chosen": cells[4], "curve": cells}
 
 
 def make_estimate(value: str, low: str, high: str, n: int = 200) -> dict[str, Any]:
@@ -73,22 +77,31 @@ def make_evidence(vector: SteeringVector, replies: list[tuple[str, str, str]] = 
     """What a validation at α = 0.5 leaves, gates passed."""
     return {
         "schema": "steerhub.evidence/1",
-        "vector": vector.digest,
-        "alpha": "0.5",
-        "unit": "mean_difference",
+        "candidate": {"vector_digest": vector.digest, "layer": 2, "alpha": "0.5", "unit": "mean_difference"},
         "metrics": {
-            "behaviour": {"baseline": make_estimate("1.44", "1.33", "1.57"), "steered": make_estimate("4.2", "4.07", "4.32")},
+            "behaviour": {
+                "baseline": make_estimate("1.44", "1.33", "1.57"),
+                "steered": make_estimate("4.2", "4.07", "4.32"),
+                "difference": make_estimate("2.76", "2.6", "2.91"),
+            },
+            "anti_steered": {"baseline": make_estimate("0", "0", "0"), "steered": make_estimate("0.01", "0.003", "0.036")},
             "facts": {"baseline": make_estimate("0.98", "0.95", "0.992"), "steered": make_estimate("0.975", "0.943", "0.989")},
             "refusals": {"baseline": make_estimate("0.99", "0.955", "0.998"), "steered": make_estimate("0.99", "0.955", "0.998")},
             "perplexity_ratio": {"baseline": make_estimate("1", "1", "1"), "steered": make_estimate("1.087", "1.061", "1.116")},
         },
         "gates": GATES,
-        "passed": True,
+        "verdict": "pass",
         "curve": make_sweep()["curve"],
-        "side_by_side": [
-            {"id": f"t{number}", "prompt": prompt, "baseline": baseline, "steered": steered}
+        "replies": [
+            {
+                "item": f"t{number}",
+                "messages": [{"role": "user", "content": prompt}],
+                "baseline": {"text": baseline, "score": "1.31"},
+                "steered": {"text": steered, "score": "4.42"},
+            }
             for number, (prompt, baseline, steered) in enumerate(replies)
         ],
+        "speed": {"milliseconds_per_token": {"baseline": "9.12", "steered": "9.31"}, "batch": 1, "runs": 3, "conversations": 8},
     }
 
 

@@ -1,0 +1,53 @@
+"""The dashboard: the whole pipeline at a glance, and the kill switch one click away."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+from registry.console.flags import view_flags
+from registry.console.fleet import view_nodes
+from registry.console.forms import KillForm
+from registry.console.pages import roles_of
+from registry.console.revisions import why_not_decide
+from registry.models import AuditEvent, ContrastSet, Environment, Evaluation, Job, JobState, ProfileRevision, RevisionState, SteeringVector
+from registry.selectors import engaged_kills
+
+_LATELY = timedelta(days=1)
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What admin/index.html shows. Reads only."""
+    revisions = ProfileRevision.objects.select_related("profile", "author", "evaluation")
+    waiting = revisions.filter(state=RevisionState.SUBMITTED).order_by("submitted_at")
+    jobs = Job.objects.select_related("vector", "contrast_set")
+    active = jobs.filter(state__in=[JobState.QUEUED, JobState.RUNNING])
+    recent = jobs.exclude(pk__in=active).filter(finished_at__gte=timezone.now() - _LATELY).order_by("-finished_at")
+    nodes = view_nodes()
+    environments = [(environment, view_flags(environment)) for environment in Environment.objects.all()]
+    flags_on = sum(view.effect == "on" for _, flags in environments for view in flags)
+    synced = sum(view.state == "SYNCED" for view in nodes)
+    stages = [
+        ("Contrast sets", ContrastSet.objects.count(), "admin:registry_contrastset_changelist", ""),
+        ("Jobs running", active.count(), "admin:registry_job_changelist", "wait" if active else ""),
+        ("Vectors", SteeringVector.objects.count(), "admin:registry_steeringvector_changelist", ""),
+        ("Evaluations", Evaluation.objects.count(), "admin:registry_evaluation_changelist", ""),
+        ("Awaiting approval", waiting.count(), "console:approvals", "wait" if waiting else ""),
+        ("Flags on", flags_on, "console:flags", "good" if flags_on else ""),
+        ("Nodes synced", f"{synced} / {len(nodes)}", "console:fleet", "good" if synced == len(nodes) else "bad"),
+    ]
+    return {
+        **context,
+        "title": "Dashboard",
+        "may": roles_of(request),
+        "stages": stages,
+        "active_jobs": active,
+        "recent_jobs": recent[:5],
+        "waiting": [(revision, why_not_decide(revision, request.user)) for revision in waiting],
+        "environments": environments,
+        "kills": engaged_kills().select_related("profile", "tenant", "environment", "engaged_by"),
+        "kill_form": KillForm(),
+        "nodes": nodes,
+        "events": AuditEvent.objects.order_by("-seq").defer("body")[:10],
+    }

@@ -1,0 +1,54 @@
+"""The fleet: which node runs which snapshot, and which does not."""
+
+from dataclasses import dataclass
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from registry.console.forms import NodeForm
+from registry.console.pages import accept, action, page, render_page, telling
+from registry.models import Environment, Role, ServingNode
+from registry.selectors import convergence_of
+from registry.services.nodes import enroll_node
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """A node and where it stands against the head of its environment, as of now."""
+
+    node: ServingNode
+    state: str
+
+
+def view_nodes() -> list[NodeView]:
+    now = timezone.now()
+    nodes = ServingNode.objects.select_related("environment").order_by("environment__name", "name")
+    return [NodeView(node, convergence_of(node, now) if node.is_active else "INACTIVE") for node in nodes]
+
+
+@page()
+def show_fleet(request: HttpRequest) -> HttpResponse:
+    return _show(request)
+
+
+@action(Role.OPERATOR)
+def enroll(request: HttpRequest) -> HttpResponse:
+    """Enrol a node. Its token is on this answer and nowhere else, so there is no redirect."""
+    form = NodeForm(request.POST)
+    token = ""
+    if accept(request, form):
+        with telling(request, "Enrolled."):
+            _, token = enroll_node(form.cleaned_data["name"], environment=form.cleaned_data["environment"], actor=request.user)
+    return _show(request, token=token)
+
+
+def _show(request: HttpRequest, token: str = "") -> HttpResponse:
+    return render_page(
+        request,
+        "console/fleet.html",
+        title="Fleet",
+        nodes=view_nodes(),
+        environments=[(environment, environment.snapshots.order_by("-revision").first()) for environment in Environment.objects.all()],
+        form=NodeForm(),
+        token=token,
+    )

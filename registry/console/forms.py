@@ -1,0 +1,224 @@
+"""What people type. Forms only read text into values; the services decide whether the values make sense."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from registry.models import (
+    BaseModel,
+    ContrastSet,
+    Decision,
+    Environment,
+    EvalSuite,
+    Evaluation,
+    KillKind,
+    Profile,
+    ProfileRevision,
+    RevisionState,
+    RiskClass,
+    StalePolicy,
+    SteeringVector,
+    SuiteKind,
+    Tenant,
+)
+from steerkit.canonical import parse_alpha
+from steerkit.errors import AlphaError
+
+
+class AlphaField(forms.CharField):
+    """A coefficient as the registry reads it everywhere: plain decimal text, never a float."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": 20, "widget": UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}), **options})
+
+    def clean(self, value: Any) -> Decimal | None:
+        text = super().clean(value)
+        try:
+            return parse_alpha(text) if text else None
+        except AlphaError as error:
+            raise ValidationError(f"{error.message} ({error.code})") from error
+
+
+def _text(**options: Any) -> forms.CharField:
+    attrs = options.pop("attrs", {})
+    return forms.CharField(widget=UnfoldAdminTextInputWidget(attrs=attrs), **{"max_length": 100, **options})
+
+
+def _prose(rows: int = 2, **options: Any) -> forms.CharField:
+    return forms.CharField(widget=UnfoldAdminTextareaWidget(attrs={"rows": rows}), **{"max_length": 2000, **options})
+
+
+def _one(queryset: Any, **options: Any) -> forms.ModelChoiceField:
+    return forms.ModelChoiceField(queryset, widget=UnfoldAdminSelectWidget, **options)
+
+
+def _choice(choices: Any, **options: Any) -> forms.ChoiceField:
+    return forms.ChoiceField(choices=choices, widget=UnfoldAdminSelectWidget, **options)
+
+
+class SuitesForm(forms.Form):
+    """The three suites that no search and no validation can be judged without, and any others."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for kind in (SuiteKind.BEHAVIOUR, SuiteKind.FACTUAL, SuiteKind.SAFETY):
+            suites = EvalSuite.objects.filter(kind=kind)
+            self.fields[kind.value] = _one(suites, label=f"{kind.label} suite", initial=suites.order_by("-sealed_at").first())
+        others = EvalSuite.objects.filter(kind__in=[SuiteKind.FLUENCY, SuiteKind.CAPABILITY])
+        if others.exists():
+            self.fields["others"] = forms.ModelMultipleChoiceField(
+                others, widget=UnfoldAdminSelectMultipleWidget, required=False, label="Other suites"
+            )
+
+    def suites(self) -> list[EvalSuite]:
+        needed = [self.cleaned_data[kind.value] for kind in (SuiteKind.BEHAVIOUR, SuiteKind.FACTUAL, SuiteKind.SAFETY)]
+        return [*needed, *self.cleaned_data.get("others", [])]
+
+
+class ExtractionForm(SuitesForm):
+    """What a new extraction needs. Everything else of the recipe has a default."""
+
+    vector = _text(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
+    base_model = _one(BaseModel.objects.all(), label="Base model")
+    contrast_set = _one(ContrastSet.objects.all(), label="Contrast set")
+    layers = _text(label="Layers", initial="all", help_text="all, or numbers such as 4, 5, 6")
+    alphas = _text(label="α grid", required=False, max_length=300, help_text="Such as 0, 0.25, 0.5, 1; empty for the default. It needs 0.")
+
+    def recipe(self) -> dict[str, Any]:
+        """The fields that were filled in, as the service reads them."""
+        data = self.cleaned_data
+        recipe: dict[str, Any] = {"vector": data["vector"], "layers": _parse_layers(data["layers"])}
+        if data["alphas"]:
+            recipe["alphas"] = [alpha.strip() for alpha in data["alphas"].split(",")]
+        return recipe
+
+
+def _parse_layers(text: str) -> Any:
+    if text.strip() == "all":
+        return "all"
+    # What is not a number goes through as it is, for the service to name it.
+    return [int(part) if part.strip().isdecimal() else part.strip() for part in text.split(",")]
+
+
+class ValidationForm(SuitesForm):
+    alpha = AlphaField(label="α", required=False, help_text="Empty for the proposed α.")
+
+
+class DraftForm(forms.Form):
+    """One component of one vector, drafted as the next revision of a profile."""
+
+    profile = _one(Profile.objects.all(), label="Profile")
+    alpha = AlphaField(label="α")
+    alpha_min = AlphaField(label="Lowest α", initial="0")
+    alpha_max = AlphaField(label="Highest α")
+    stale_policy = _choice(StalePolicy.choices, label="When the hub is lost", initial=StalePolicy.ZERO)
+    max_staleness_seconds = forms.IntegerField(
+        label="Lost after (seconds)", initial=900, min_value=1, max_value=86400 * 30, widget=UnfoldAdminTextInputWidget
+    )
+    rationale = _prose(label="Why", required=False)
+
+
+class ProfileForm(forms.Form):
+    name = forms.SlugField(max_length=100, label="Name", widget=UnfoldAdminTextInputWidget)
+    intent = _prose(label="Intent", help_text="What should be different in the replies, for the people who decide.")
+    axis = forms.SlugField(max_length=50, label="Axis", widget=UnfoldAdminTextInputWidget)
+    risk_class = _choice(RiskClass.choices, label="Risk class", help_text="High needs two approvals.")
+
+
+class SubmitForm(forms.Form):
+    evaluation = _one(Evaluation.objects.all(), label="Evidence")
+
+    def __init__(self, *args: Any, vectors: list[SteeringVector], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["evaluation"].queryset = Evaluation.objects.filter(vector__in=vectors).select_related("vector")
+        self.fields["evaluation"].initial = self.fields["evaluation"].queryset.first()
+
+
+class DecisionForm(forms.Form):
+    """A decision names the state that was on the screen, not the one that is in the record now."""
+
+    decision = forms.ChoiceField(choices=Decision.choices, label="Decision")
+    revision_digest = forms.CharField(max_length=64, widget=forms.HiddenInput, label="Revision digest")
+    evidence_digest = forms.CharField(max_length=64, widget=forms.HiddenInput, label="Evidence digest")
+    comment = _prose(label="Comment", help_text="What convinced you, or what did not. It is kept for ever.")
+
+
+class ReasonForm(forms.Form):
+    reason = _text(max_length=2000, label="Reason")
+
+
+class FlagForm(forms.Form):
+    """Any revision may be named, so that turning off always works; the service refuses to turn on what is not approved."""
+
+    tenant = _one(Tenant.objects.all(), label="Tenant")
+    route = _text(label="Route", required=False, help_text="Empty for all routes.")
+    revision = _one(ProfileRevision.objects.select_related("profile"), label="Revision")
+    alpha_scale = AlphaField(label="α scale", initial="1", help_text="Times the approved α; the product must stay in its range.")
+    enabled = forms.BooleanField(label="On", required=False, widget=UnfoldBooleanSwitchWidget)
+    reason = _text(max_length=2000, label="Reason")
+
+    @classmethod
+    def offering_approved(cls) -> "FlagForm":
+        """An empty form whose list holds only what may steer."""
+        form = cls()
+        form.fields["revision"].queryset = ProfileRevision.objects.filter(state=RevisionState.APPROVED).select_related("profile")
+        return form
+
+
+class TenantForm(forms.Form):
+    name = forms.SlugField(max_length=100, label="Name", widget=UnfoldAdminTextInputWidget)
+    title = _text(max_length=200, label="Title", required=False)
+
+
+class EnvironmentForm(forms.Form):
+    name = forms.SlugField(max_length=50, label="Name", widget=UnfoldAdminTextInputWidget)
+
+
+class NodeForm(forms.Form):
+    name = forms.SlugField(max_length=100, label="Name", widget=UnfoldAdminTextInputWidget)
+    environment = _one(Environment.objects.all(), label="Environment")
+
+
+class KillForm(forms.Form):
+    """One list of everything that can be killed, so that an emergency is one choice, one sentence, one button."""
+
+    target = forms.ChoiceField(widget=UnfoldAdminSelectWidget, label="What to stop")
+    reason = _text(max_length=2000, label="Reason", attrs={"placeholder": "What is going wrong"})
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        kinds = ((KillKind.ENVIRONMENT, Environment), (KillKind.TENANT, Tenant), (KillKind.PROFILE, Profile))
+        groups = [
+            (kind.label, [(f"{kind}:{name}", name) for name in model.objects.values_list("name", flat=True)]) for kind, model in kinds
+        ]
+        self.fields["target"].choices = [("everything:", "Everything, everywhere"), *[group for group in groups if group[1]]]
+
+    def kind_and_target(self) -> tuple[str, str]:
+        kind, _, target = self.cleaned_data["target"].partition(":")
+        return kind, target
+
+
+class UploadForm(forms.Form):
+    """A data set, sealed whole or refused whole."""
+
+    name = forms.SlugField(max_length=100, label="Name", widget=UnfoldAdminTextInputWidget)
+    file = forms.FileField(label="File", widget=UnfoldAdminFileFieldWidget)
+
+
+class ContrastSetForm(UploadForm):
+    axis = forms.SlugField(max_length=50, label="Axis", widget=UnfoldAdminTextInputWidget)
+
+
+class EvalSuiteForm(UploadForm):
+    kind = _choice(SuiteKind.choices, label="Kind")
+    rubric = forms.FileField(label="Rubric", required=False, widget=UnfoldAdminFileFieldWidget, help_text="Only for a behaviour suite.")

@@ -1,0 +1,57 @@
+"""The page of a job: how far it is, what went wrong, what came out."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect
+
+from registry.console.pages import action, page, render_page, telling
+from registry.models import Evaluation, Job, Role, SteeringVector
+from registry.services.jobs import request_cancel
+
+
+@page()
+def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    jobs = Job.objects.select_related("base_model", "contrast_set", "vector", "requested_by")
+    job = get_object_or_404(jobs, pk=job_id)
+    return render_page(
+        request,
+        "console/job.html",
+        title=f"{job.get_kind_display()} job",
+        subtitle=str(job.pk)[:8],
+        job=job,
+        extracted=SteeringVector.objects.filter(job=job).first(),
+        evaluation=Evaluation.objects.filter(job=job).select_related("vector").first(),
+        suites=job.suites.all(),
+        recipe=[(key.replace("_", " "), _write(value)) for key, value in sorted(job.recipe.items())],
+    )
+
+
+def _write(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(_write(item) for item in value)
+    return str(value)
+
+
+@page()
+def job_progress(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """What the page asks for every second while the job is not finished."""
+    job = get_object_or_404(Job, pk=job_id)
+    return JsonResponse(
+        {
+            "state": job.state,
+            "stage": job.stage,
+            "done": job.progress_done,
+            "total": job.progress_total,
+            "note": job.note,
+            "attempt": job.attempt,
+            "finished": job.is_finished,
+        }
+    )
+
+
+@action(Role.AUTHOR, Role.OPERATOR)
+def cancel_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    with telling(request, "Asked to stop."):
+        request_cancel(job_id, actor=request.user)
+    return redirect("console:job", job_id)

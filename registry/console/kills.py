@@ -1,0 +1,66 @@
+"""The kill switch: one person stops, two people lift."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from registry.console.forms import KillForm
+from registry.console.pages import MAY_KILL, accept, action, page, render_page, telling
+from registry.models import Kill, User
+from registry.selectors import engaged_kills
+from registry.services.kills import confirm_lift, engage_kill, request_lift
+from registry.services.people import stands_for
+
+
+@page()
+def show_kills(request: HttpRequest) -> HttpResponse:
+    people = ("engaged_by", "lift_requested_by", "lifted_by")
+    lifted = Kill.objects.filter(lifted_at__isnull=False).select_related("profile", "tenant", "environment", *people)
+    return render_page(
+        request,
+        "console/kills.html",
+        title="Kill switch",
+        kill_form=KillForm(),
+        kills=[(kill, may_confirm(kill, request.user)) for kill in engaged_kills().select_related(*people)],
+        lifted=lifted[:50],
+    )
+
+
+def may_confirm(kill: Kill, user: User) -> bool:
+    """Whether this person would be the second one of a lift."""
+    return kill.lift_requested_by is not None and stands_for(kill.lift_requested_by) != stands_for(user)
+
+
+@action(*MAY_KILL)
+def engage(request: HttpRequest) -> HttpResponse:
+    """Stop now. There is no question in between: a kill only ever reduces steering."""
+    form = KillForm(request.POST)
+    if accept(request, form):
+        kind, target = form.kind_and_target()
+        with telling(request, f"Killed: {target or 'everything'}. Nodes go back to α = 0 with their next pull."):
+            engage_kill(kind, target=target, reason=form.cleaned_data["reason"], actor=request.user)
+    return _back(request)
+
+
+@action(*MAY_KILL)
+def ask_to_lift(request: HttpRequest, kill_id: UUID) -> HttpResponse:
+    with telling(request, "Lift requested. A second person must confirm it."):
+        request_lift(kill_id, actor=request.user)
+    return _back(request)
+
+
+@action(*MAY_KILL)
+def lift(request: HttpRequest, kill_id: UUID) -> HttpResponse:
+    with telling(request, "Lifted. What is approved and flagged steers again."):
+        confirm_lift(kill_id, actor=request.user)
+    return _back(request)
+
+
+def _back(request: HttpRequest) -> HttpResponse:
+    """To the page the button was on, if that is one of ours."""
+    target = request.POST.get("next", "")
+    if url_has_allowed_host_and_scheme(target, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
+        return redirect(target)
+    return redirect("console:kills")

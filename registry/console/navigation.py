@@ -1,0 +1,63 @@
+"""The sidebar: one entry for each thing a person comes for, in the order of the pipeline."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from registry.models import ProfileRevision, RevisionState, Role
+from registry.selectors import engaged_kills
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Groups of links for this person. What a role may not open is left out."""
+    held = set(request.user.groups.values_list("name", flat=True))
+    waiting = ProfileRevision.objects.filter(state=RevisionState.SUBMITTED).count()
+    kills = engaged_kills().count()
+    groups = [
+        ("", [_link("Dashboard", "space_dashboard", "admin:index")]),
+        (
+            "Make",
+            [
+                _link("New extraction", "bolt", "console:new-extraction") if Role.AUTHOR in held else None,
+                _link("Jobs", "manufacturing", "admin:registry_job_changelist"),
+                _link("Vectors", "north_east", "admin:registry_steeringvector_changelist"),
+                _link("Contrast sets", "compare_arrows", "admin:registry_contrastset_changelist"),
+                _link("Eval suites", "checklist", "admin:registry_evalsuite_changelist"),
+                _link("Base models", "deployed_code", "admin:registry_basemodel_changelist"),
+            ],
+        ),
+        (
+            "Decide",
+            [
+                _link("Approvals", "rule", "console:approvals", badge=waiting, variant="warning"),
+                _link("Profiles", "tune", "admin:registry_profile_changelist"),
+                _link("Revisions", "history", "admin:registry_profilerevision_changelist"),
+            ],
+        ),
+        (
+            "Operate",
+            [
+                _link("Flags", "flag", "console:flags"),
+                _link("Kill switch", "emergency_home", "console:kills", badge=kills, variant="danger"),
+                _link("Fleet", "dns", "console:fleet"),
+                _link("Snapshots", "verified", "admin:registry_snapshot_changelist"),
+                _link("Tenants", "apartment", "admin:registry_tenant_changelist"),
+            ],
+        ),
+        (
+            "Record",
+            [
+                _link("Audit log", "receipt_long", "admin:registry_auditevent_changelist") if Role.AUDITOR in held else None,
+                _link("People", "group", "admin:registry_user_changelist") if Role.ADMIN in held else None,
+            ],
+        ),
+    ]
+    return [{"title": title, "separator": bool(title), "items": [link for link in links if link]} for title, links in groups if any(links)]
+
+
+def _link(title: str, icon: str, view: str, *, badge: int = 0, variant: str = "") -> dict[str, Any]:
+    link: dict[str, Any] = {"title": title, "icon": icon, "link": reverse(view)}
+    if badge:
+        link |= {"badge": str(badge), "badge_variant": variant}
+    return link

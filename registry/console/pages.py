@@ -1,0 +1,85 @@
+"""What every page of the console shares: who may see it, its frame, and how a refusal is told."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+from django.contrib import admin, messages
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_GET, require_POST
+
+from registry.models import Role
+from steerkit.errors import SteerError
+
+View = Callable[..., HttpResponse]
+# Stopping is never the privilege of whoever happens to be awake; as for the REST API.
+MAY_KILL = (Role.OPERATOR, Role.APPROVER, Role.ADMIN)
+
+
+def page(*roles: str) -> Callable[[View], View]:
+    """A page to look at. Everyone who may log in sees it, or with `roles` only those who hold one of them."""
+    return _guard(require_GET, roles)
+
+
+def action(*roles: str) -> Callable[[View], View]:
+    """A change: POST only, CSRF checked, and only by a person who holds one of `roles`. Being a superuser is not a role."""
+    return _guard(require_POST, roles)
+
+
+def _guard(method: Callable[[View], View], roles: tuple[str, ...]) -> Callable[[View], View]:
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if roles and not request.user.has_role(*roles):
+                return refuse(request, roles)
+            return view(request, *args, **kwargs)
+
+        # admin_view asks for a login, adds the CSRF check and forbids caching, as for every page of the admin.
+        return admin.site.admin_view(method(guarded))
+
+    return decorate
+
+
+def refuse(request: HttpRequest, roles: tuple[str, ...]) -> HttpResponse:
+    """Say which role is missing. A superuser meets this page like anyone else."""
+    needed = " or ".join(Role(role).label.lower() for role in roles)
+    return render_page(request, "console/refused.html", title="Not with your role", status=403, needed=needed)
+
+
+def render_page(request: HttpRequest, template: str, *, title: str, subtitle: str = "", status: int = 200, **context: Any) -> HttpResponse:
+    """A page inside the admin's frame, with its sidebar and its theme."""
+    request.current_app = admin.site.name
+    context = {**admin.site.each_context(request), "title": title, "subtitle": subtitle, "may": roles_of(request), **context}
+    return TemplateResponse(request, template, context, status=status)
+
+
+def roles_of(request: HttpRequest) -> dict[str, bool]:
+    """Which roles the person holds, for templates: {"operator": True, ..., "kill": True}."""
+    held = set(request.user.groups.values_list("name", flat=True))
+    return {**{role.value: role.value in held for role in Role}, "kill": bool(held & set(MAY_KILL))}
+
+
+@contextmanager
+def telling(request: HttpRequest, done: str = "") -> Iterator[None]:
+    """Run one service call. Its refusal becomes a message with the stable code; success becomes `done`."""
+    try:
+        yield
+    except SteerError as error:
+        messages.error(request, f"{error.message[:1].upper()}{error.message[1:]}. ({error.code})")
+    else:
+        if done:
+            messages.success(request, done)
+
+
+def accept(request: HttpRequest, form: BaseForm) -> bool:
+    """Whether the form is valid; if not, each problem becomes a message that names its field."""
+    if form.is_valid():
+        return True
+    for name, problems in form.errors.items():
+        label = form.fields[name].label if name in form.fields else ""
+        for problem in problems:
+            messages.error(request, f"{label}: {problem}" if label else str(problem))
+    return False

@@ -1,0 +1,61 @@
+"""What every registry is: readable by those who may log in, changed by nobody."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from registry.console.pages import roles_of
+
+
+def link_to(view: str, key: Any, text: Any) -> SafeString:
+    return format_html('<a class="sh-link" href="{}">{}</a>', reverse(view, args=[key]), text)
+
+
+def column(name: str, description: str, write: Any) -> Any:
+    """A column that writes one attribute with a filter, sortable by it."""
+
+    @display(description=description, ordering=name)
+    def write_column(_self: ModelAdmin, record: models.Model) -> Any:
+        value: Any = record
+        for part in name.split("__"):
+            value = getattr(value, part, None)
+        return write(value)
+
+    return write_column
+
+
+class Registry(ModelAdmin):
+    """A list that everyone who may log in can read and nobody can change."""
+
+    list_per_page = 50
+    list_filter_submit = False
+    actions = None
+    readers: Iterable[str] = ()
+
+    class Media:
+        css = {"all": ["registry/console.css"]}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {**(extra_context or {}), "may": roles_of(request)})
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_staff and (not self.readers or request.user.has_role(*self.readers))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

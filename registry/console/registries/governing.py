@@ -1,0 +1,129 @@
+"""What governs: profiles, where they steer, what stops them, and what nodes are told."""
+
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from registry.console.registries.base import Registry, column, link_to
+from registry.models import (
+    Environment,
+    Kill,
+    NodeReport,
+    Profile,
+    ProfileRevision,
+    ServingNode,
+    Snapshot,
+    Tenant,
+    TenantFlag,
+)
+from registry.templatetags.console import digest, moment, number, state
+
+
+@admin.register(Profile)
+class Profiles(Registry):
+    list_display = ["profile_column", "intent", "axis", "risk_column", "owner", "created_moment"]
+    created_moment = column("created_at", "Created", moment)
+    list_display_links = None
+    list_filter = ["risk_class", "axis"]
+    search_fields = ["name", "intent"]
+    list_before_template = "console/_create_profile.html"
+    risk_column = column("risk_class", "Risk class", state)
+
+    @display(description="Profile", ordering="name")
+    def profile_column(self, profile: Profile) -> SafeString:
+        return link_to("console:profile", profile.name, profile)
+
+
+@admin.register(ProfileRevision)
+class Revisions(Registry):
+    list_display = ["revision_column", "state_column", "author", "base_model", "digest_column", "submitted_moment", "decided_moment"]
+    decided_moment = column("decided_at", "Decided", moment)
+    submitted_moment = column("submitted_at", "Submitted", moment)
+    list_display_links = None
+    list_filter = ["state", "profile", "author"]
+    search_fields = ["profile__name", "digest"]
+    list_select_related = ["profile", "author", "base_model"]
+    state_column = column("state", "State", state)
+    digest_column = column("digest", "Digest", digest)
+
+    @display(description="Revision", ordering="created_at")
+    def revision_column(self, revision: ProfileRevision) -> SafeString:
+        return link_to("console:revision", revision.pk, revision)
+
+
+@admin.register(Environment)
+class Environments(Registry):
+    list_display = ["name", "head_revision", "flags_column", "created_moment"]
+    created_moment = column("created_at", "Created", moment)
+
+    @display(description="Flags")
+    def flags_column(self, environment: Environment) -> SafeString:
+        return link_to("console:environment-flags", environment.name, "flags")
+
+
+@admin.register(Tenant)
+class Tenants(Registry):
+    list_display = ["name", "title", "created_moment"]
+    created_moment = column("created_at", "Created", moment)
+    search_fields = ["name", "title"]
+
+
+@admin.register(TenantFlag)
+class Flags(Registry):
+    list_display = ["__str__", "enabled", "scale_column", "revision_column", "reason", "changed_by", "changed_moment"]
+    changed_moment = column("changed_at", "Changed", moment)
+    list_filter = ["environment", "enabled", "tenant"]
+    search_fields = ["tenant__name", "route", "reason"]
+    list_select_related = ["environment", "tenant", "revision__profile", "changed_by"]
+    scale_column = column("alpha_scale", "α scale", number)
+
+    @display(description="Revision")
+    def revision_column(self, flag: TenantFlag) -> SafeString:
+        return link_to("console:revision", flag.revision_id, flag.revision)
+
+
+@admin.register(Kill)
+class Kills(Registry):
+    list_display = ["__str__", "reason", "engaged_by", "engaged_moment", "lift_requested_by", "lifted_by", "lifted_moment"]
+    lifted_moment = column("lifted_at", "Lifted", moment)
+    engaged_moment = column("engaged_at", "Engaged", moment)
+    list_filter = ["kind", ("lifted_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["profile", "tenant", "environment", "engaged_by", "lift_requested_by", "lifted_by"]
+
+
+@admin.register(Snapshot)
+class Snapshots(Registry):
+    list_display = ["__str__", "cause", "rollback_of", "content_column", "etag", "issued_moment", "expires_moment"]
+    expires_moment = column("expires_at", "Expires", moment)
+    issued_moment = column("issued_at", "Issued", moment)
+    list_filter = ["environment", "cause"]
+    search_fields = ["content_digest", "etag"]
+    list_select_related = ["environment"]
+    exclude = ["envelope"]
+    readonly_fields = ["signed_envelope"]
+    content_column = column("content_digest", "Content", digest)
+
+    @admin.display(description="Signed envelope")
+    def signed_envelope(self, snapshot: Snapshot) -> SafeString:
+        return format_html('<pre class="sh-pre">{}</pre>', bytes(snapshot.envelope).decode("utf-8", "replace"))
+
+
+@admin.register(ServingNode)
+class Nodes(Registry):
+    list_display = ["name", "environment", "last_result_column", "last_code", "applied_revision", "engine", "last_seen_moment", "is_active"]
+    last_seen_moment = column("last_seen_at", "Seen", moment)
+    list_filter = ["environment", "last_result"]
+    search_fields = ["name"]
+    list_select_related = ["environment"]
+    exclude = ["token_sha256"]
+    last_result_column = column("last_result", "Last word", state)
+
+
+@admin.register(NodeReport)
+class NodeReports(Registry):
+    list_display = ["node", "result_column", "code", "message", "revision", "received_moment"]
+    received_moment = column("received_at", "Received", moment)
+    list_filter = ["result", "node", "code"]
+    list_select_related = ["node"]
+    result_column = column("result", "Result", state)

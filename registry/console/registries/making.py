@@ -1,0 +1,127 @@
+"""What is made: from base models and data sets to vectors and their evaluations."""
+
+from django.contrib import admin
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from registry.console.registries.base import Registry, column, link_to
+from registry.models import (
+    BaseModel,
+    ContrastSet,
+    EvalSuite,
+    Evaluation,
+    Job,
+    SteeringVector,
+)
+from registry.templatetags.console import digest, moment, number, state
+
+
+@admin.register(BaseModel)
+class BaseModels(Registry):
+    list_display = [
+        "name",
+        "fingerprint_column",
+        "architecture",
+        "n_layers",
+        "d_model",
+        "context_length",
+        "registered_by",
+        "registered_moment",
+    ]
+    registered_moment = column("registered_at", "Registered", moment)
+    list_filter = ["architecture"]
+    search_fields = ["name", "fingerprint"]
+    fingerprint_column = column("fingerprint", "Fingerprint", digest)
+
+
+@admin.register(ContrastSet)
+class ContrastSets(Registry):
+    list_display = ["__str__", "axis", "pair_count", "locales", "products", "digest_column", "author", "sealed_moment"]
+    sealed_moment = column("sealed_at", "Sealed", moment)
+    list_filter = ["axis", "name"]
+    search_fields = ["name", "digest"]
+    readonly_fields = ["first_pairs"]
+    list_before_template = "console/_upload_contrast_set.html"
+    digest_column = column("digest", "Digest", digest)
+
+    @admin.display(description="First pairs")
+    def first_pairs(self, contrast_set: ContrastSet) -> SafeString:
+        rows = (
+            (pair.pair_id, _write_conversation(pair.positive), _write_conversation(pair.negative)) for pair in contrast_set.pairs.all()[:5]
+        )
+        return format_html_join("", "<p><strong>{}</strong><br>+ {}<br>− {}</p>", rows)
+
+
+def _write_conversation(messages: list[dict[str, str]]) -> str:
+    return " / ".join(f"{message['role']}: {message['content']}" for message in messages)
+
+
+@admin.register(EvalSuite)
+class EvalSuites(Registry):
+    list_display = ["__str__", "kind", "item_count", "axis", "digest_column", "author", "sealed_moment"]
+    sealed_moment = column("sealed_at", "Sealed", moment)
+    list_filter = ["kind", "axis"]
+    search_fields = ["name", "digest"]
+    list_before_template = "console/_upload_eval_suite.html"
+    digest_column = column("digest", "Digest", digest)
+
+
+@admin.register(Job)
+class Jobs(Registry):
+    list_display = ["job_column", "state_column", "progress", "attempt", "base_model", "error_code", "requested_by", "requested_moment"]
+    requested_moment = column("requested_at", "Requested", moment)
+    list_display_links = None
+    list_filter = ["state", "kind", "base_model"]
+    search_fields = ["id", "error_code", "vector__name", "contrast_set__name"]
+    list_select_related = ["base_model", "requested_by"]
+    state_column = column("state", "State", state)
+
+    @display(description="Job", ordering="requested_at")
+    def job_column(self, job: Job) -> SafeString:
+        return link_to("console:job", job.pk, job)
+
+    @display(description="Progress")
+    def progress(self, job: Job) -> SafeString | str:
+        if not job.progress_total or job.is_finished:
+            return ""
+        return format_html(
+            '<progress class="sh-progress" value="{}" max="{}">{} of {}</progress>',
+            job.progress_done,
+            job.progress_total,
+            job.progress_done,
+            job.progress_total,
+        )
+
+
+@admin.register(SteeringVector)
+class Vectors(Registry):
+    list_display = ["vector_column", "base_model", "contrast_set", "layer", "site_column", "method", "proposed", "digest_column", "author"]
+    list_display_links = None
+    list_filter = ["base_model", "site", "method", "layer"]
+    search_fields = ["name", "digest"]
+    list_select_related = ["base_model", "contrast_set", "author"]
+    site_column = column("site", "Site", str)
+    digest_column = column("digest", "Digest", digest)
+
+    @display(description="Vector", ordering="name")
+    def vector_column(self, vector: SteeringVector) -> SafeString:
+        return link_to("console:vector", vector.pk, vector)
+
+    @display(description="Proposed α", ordering="proposed_alpha")
+    def proposed(self, vector: SteeringVector) -> str:
+        return "—" if vector.proposed_alpha is None else f"{number(vector.proposed_alpha)} {vector.get_proposed_unit_display().lower()}"
+
+
+@admin.register(Evaluation)
+class Evaluations(Registry):
+    list_display = ["__str__", "vector_column", "passed", "digest_column", "evaluated_moment"]
+    evaluated_moment = column("evaluated_at", "Evaluated", moment)
+    list_filter = ["passed", "vector__name"]
+    search_fields = ["digest", "vector__name"]
+    list_select_related = ["vector"]
+    digest_column = column("digest", "Digest", digest)
+
+    @display(description="Vector", ordering="vector__name")
+    def vector_column(self, evaluation: Evaluation) -> SafeString:
+        return link_to("console:vector", evaluation.vector_id, evaluation.vector)

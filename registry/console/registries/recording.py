@@ -1,0 +1,65 @@
+"""Who may do what, and what was done."""
+
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.db import models
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from registry.console.registries.base import Registry, column
+from registry.models import (
+    AuditEvent,
+    Role,
+    User,
+)
+from registry.templatetags.console import digest, moment
+
+# People and roles are managed by services and by the command line, not by editing rows.
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class People(Registry):
+    readers = (Role.ADMIN,)
+    list_display = ["username", "email", "roles", "acts_for", "is_active", "last_login"]
+    list_filter = ["groups", "is_active"]
+    search_fields = ["username", "email"]
+    fields = ["username", "email", "roles", "acts_for", "is_active", "is_superuser", "last_login", "date_joined"]
+    readonly_fields = ["roles"]
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[User]:
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @admin.display(description="Roles")
+    def roles(self, user: User) -> str:
+        return ", ".join(group.name for group in user.groups.all()) or "—"
+
+
+@admin.register(AuditEvent)
+class AuditLog(Registry):
+    """Every change, newest first, and the exact bytes that were hashed."""
+
+    readers = (Role.AUDITOR,)
+    list_display = ["seq", "occurred_moment", "action", "actor_column", "object_column", "environment", "tenant", "digest_column"]
+    occurred_moment = column("occurred_at", "At", moment)
+    list_filter = ["action", "object_type", "environment", "tenant", "actor_name"]
+    search_fields = ["action", "actor_name", "object_name", "object_id", "digest"]
+    ordering = ["-seq"]
+    date_hierarchy = "occurred_at"
+    exclude = ["body"]
+    readonly_fields = ["exact_body"]
+    digest_column = column("digest", "Digest", digest)
+    actor_column = column("actor_name", "By", str)
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[AuditEvent]:
+        return super().get_queryset(request).defer("body")
+
+    @display(description="Object", ordering="object_name")
+    def object_column(self, event: AuditEvent) -> SafeString:
+        return format_html('{} <span class="sh-quiet-text">{} #{}</span>', event.object_name, event.object_type, event.object_version)
+
+    @admin.display(description="Body")
+    def exact_body(self, event: AuditEvent) -> SafeString:
+        return format_html('<pre class="sh-pre">{}</pre>', bytes(event.body).decode("utf-8", "replace"))

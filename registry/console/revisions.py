@@ -1,0 +1,143 @@
+"""The approval page: everything a second person needs to see before they answer for it, and the form to answer with."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+
+from registry.blobs import get_blob
+from registry.console.charts import draw_panels, read_tested
+from registry.console.documents import read_curve, read_document, read_gates, read_metrics, read_replies
+from registry.console.forms import DecisionForm, ReasonForm, SubmitForm
+from registry.console.lineage import trace_vector
+from registry.console.pages import accept, action, page, render_page, telling
+from registry.errors import BlobMissing
+from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
+from registry.selectors import valid_approvals
+from registry.services.approvals import approve_revision, reject_revision
+from registry.services.people import stands_for
+from registry.services.profiles import retire_revision, submit_revision
+
+
+@page()
+def list_waiting(request: HttpRequest) -> HttpResponse:
+    """What waits for a decision, oldest first, and what was decided last."""
+    related = ("profile", "author", "base_model", "evaluation__vector")
+    revisions = ProfileRevision.objects.select_related(*related)
+    waiting = revisions.filter(state=RevisionState.SUBMITTED).order_by("submitted_at")
+    decided = revisions.filter(decided_at__isnull=False).order_by("-decided_at")[:10]
+    rows = [(revision, why_not_decide(revision, request.user)) for revision in waiting]
+    return render_page(request, "console/approvals.html", title="Approvals", waiting=rows, decided=decided)
+
+
+@page()
+def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+    revision = _get_revision(revision_id)
+    components = list(revision.components.select_related("vector__base_model", "vector__contrast_set", "vector__job"))
+    vectors = [component.vector for component in components]
+    # A draft has no evidence yet; what its vector's evaluation says is shown as what it would be submitted with.
+    evaluation = revision.evaluation or Evaluation.objects.filter(vector__in=vectors).select_related("vector").first()
+    evidence = read_document(evaluation.digest) if evaluation else None
+    return render_page(
+        request,
+        "console/revision.html",
+        title=f"Revision {revision}",
+        revision=revision,
+        components=components,
+        lineages=[trace_vector(vector, here=revision) for vector in vectors],
+        evaluation=evaluation,
+        evidence=evidence,
+        panels=_draw(evaluation, evidence.data) if evaluation and evidence else [],
+        gates=read_gates(evaluation.gates) if evaluation else [],
+        metrics=read_metrics(evidence.data) if evidence else [],
+        speed=_read_speed(evidence.data) if evidence else None,
+        replies=read_replies(evidence.data) if evidence else [],
+        approvals=revision.approvals.select_related("reviewer"),
+        approvals_given=len({stands_for(approval.reviewer) for approval in valid_approvals(revision).select_related("reviewer")}),
+        why_not=why_not_decide(revision, request.user),
+        decision_form=DecisionForm(),
+        submit_form=SubmitForm(vectors=vectors) if revision.state == RevisionState.DRAFT else None,
+        retire_form=ReasonForm(),
+        flags=revision.flags.select_related("environment", "tenant"),
+    )
+
+
+def _draw(evaluation: Evaluation, evidence: dict) -> list:
+    # The copies in the row serve where the document is lost: the page then still shows what was decided on.
+    metrics = evidence.get("metrics") or evaluation.metrics
+    return draw_panels(read_curve(evidence), read_tested(metrics, evaluation.alpha), evaluation.gates, evaluation.alpha)
+
+
+def _read_speed(evidence: dict) -> dict | None:
+    """Milliseconds per token without and with steering."""
+    speed = evidence.get("speed")
+    times = speed.get("milliseconds_per_token") if isinstance(speed, dict) else None
+    return times if isinstance(times, dict) else None
+
+
+def why_not_decide(revision: ProfileRevision, user: User) -> str:
+    """Why this person may not decide now, as a sentence; empty if they may. The service checks again."""
+    if revision.state != RevisionState.SUBMITTED:
+        return f"This revision is {revision.state}; only a submitted one is decided on."
+    if stands_for(revision.author) == stands_for(user):
+        return "You wrote this revision. Somebody else must decide."
+    if not user.has_role(Role.APPROVER):
+        return "Deciding takes the approver role."
+    digest = revision.evaluation.digest if revision.evaluation else ""
+    if revision.approvals.filter(reviewer=user, revision_digest=revision.digest, evidence_digest=digest).exists():
+        return "You have decided on this state of the revision already."
+    return ""
+
+
+@action(Role.AUTHOR)
+def submit(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+    revision = _get_revision(revision_id)
+    form = SubmitForm(request.POST, vectors=[component.vector for component in revision.components.select_related("vector")])
+    if accept(request, form):
+        with telling(request, "Submitted. Somebody else must approve it."):
+            submit_revision(revision_id, evaluation=form.cleaned_data["evaluation"], actor=request.user)
+    return redirect("console:revision", revision_id)
+
+
+@action(Role.APPROVER)
+def decide(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+    """One decision on the state that was on the screen: the form carries its two digests."""
+    revision = _get_revision(revision_id)
+    form = DecisionForm(request.POST)
+    if accept(request, form):
+        data = form.cleaned_data
+        decision = data.pop("decision")
+        with telling(request, "Your approval is recorded." if decision == Decision.APPROVE else "Rejected."):
+            (approve_revision if decision == Decision.APPROVE else reject_revision)(revision.pk, reviewer=request.user, **data)
+    return redirect("console:revision", revision_id)
+
+
+@action(Role.APPROVER, Role.OPERATOR)
+def retire(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+    revision = _get_revision(revision_id)
+    form = ReasonForm(request.POST)
+    if accept(request, form):
+        with telling(request, "Retired. No flag steers with it from the next snapshot on."):
+            retire_revision(revision.pk, reason=form.cleaned_data["reason"], actor=request.user)
+    return redirect("console:revision", revision_id)
+
+
+@page()
+def download_evidence(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+    """The evidence, byte for byte as it was hashed."""
+    revision = _get_revision(revision_id)
+    if revision.evaluation is None:
+        return HttpResponse("This revision names no evidence yet.", status=404, content_type="text/plain")
+    digest = revision.evaluation.digest
+    try:
+        data = get_blob(digest)
+    except BlobMissing as error:
+        return HttpResponse(f"{error.message} ({error.code})", status=404, content_type="text/plain")
+    return HttpResponse(
+        data, content_type="application/json", headers={"Content-Disposition": f'attachment; filename="evidence-{digest[:12]}.json"'}
+    )
+
+
+def _get_revision(revision_id: UUID) -> ProfileRevision:
+    related = ("profile", "author", "base_model", "evaluation__vector")
+    return get_object_or_404(ProfileRevision.objects.select_related(*related), pk=revision_id)

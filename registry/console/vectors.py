@@ -1,0 +1,91 @@
+"""The page of a vector: where it comes from, what the search saw, and what can be done with it."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+
+from registry.blobs import get_blob
+from registry.console.documents import list_of_mappings, read_document
+from registry.console.forms import DraftForm, ValidationForm
+from registry.console.lineage import trace_vector
+from registry.console.pages import accept, action, page, render_page, telling
+from registry.errors import BlobMissing
+from registry.models import Job, JobState, Role, SteeringVector
+from registry.selectors import latest_evaluation
+from registry.services.jobs import request_validation
+from registry.services.profiles import ComponentSpec, draft_revision
+
+
+@page()
+def show_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+    vector = _get_vector(vector_id)
+    evaluation = latest_evaluation(vector)
+    sweep = read_document(vector.sweep_digest)
+    cells = list_of_mappings(sweep.data.get("cells"))
+    alpha = evaluation.alpha if evaluation else vector.proposed_alpha
+    return render_page(
+        request,
+        "console/vector.html",
+        title=f"Vector {vector}",
+        vector=vector,
+        evaluation=evaluation,
+        lineage=trace_vector(vector),
+        sweep=sweep,
+        final_cells=[cell for cell in cells if cell.get("stage") == "final"],
+        screened_count=sum(cell.get("stage") == "screen" for cell in cells),
+        chosen=sweep.data.get("chosen"),
+        # Once the test split was opened there is nothing left to validate; a running job says so itself.
+        running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
+        validation_form=ValidationForm(),
+        draft_form=DraftForm(initial=None if alpha is None else {"alpha": f"{alpha.normalize():f}", "alpha_max": f"{alpha.normalize():f}"}),
+    )
+
+
+@page()
+def show_heatmap(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+    """The picture of the sweep, as the worker drew it."""
+    vector = _get_vector(vector_id)
+    try:
+        picture = get_blob(vector.heatmap_digest) if vector.heatmap_digest else b""
+    except BlobMissing:
+        picture = b""
+    if not picture.startswith(b"\x89PNG"):
+        return HttpResponse("No heat map is stored for this vector.", status=404, content_type="text/plain")
+    return HttpResponse(picture, content_type="image/png")
+
+
+@action(Role.AUTHOR)
+def validate_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+    form = ValidationForm(request.POST)
+    if accept(request, form):
+        with telling(request):
+            job = request_validation(
+                vector=_get_vector(vector_id), suites=form.suites(), alpha=form.cleaned_data["alpha"], actor=request.user
+            )
+            return redirect("console:job", job.pk)
+    return redirect("console:vector", vector_id)
+
+
+@action(Role.AUTHOR)
+def draft_from_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+    """One component: this vector, in the unit it was evaluated or proposed in."""
+    form = DraftForm(request.POST)
+    if accept(request, form):
+        vector, data = _get_vector(vector_id), form.cleaned_data
+        evaluation = latest_evaluation(vector)
+        unit = evaluation.unit if evaluation else vector.proposed_unit or "mean_difference"
+        component = ComponentSpec(vector, data["alpha"], data["alpha_min"], data["alpha_max"], unit)
+        options = {name: data[name] for name in ("stale_policy", "max_staleness_seconds", "rationale")}
+        with telling(request, "Drafted. Submit it with its evidence when it says what you mean."):
+            revision = draft_revision(data["profile"], components=[component], author=request.user, **options)
+            return redirect("console:revision", revision.pk)
+    else:
+        messages.info(request, "Nothing was drafted.")
+    return redirect("console:vector", vector_id)
+
+
+def _get_vector(vector_id: UUID) -> SteeringVector:
+    related = ("base_model", "contrast_set", "job", "author")
+    return get_object_or_404(SteeringVector.objects.select_related(*related), pk=vector_id)

@@ -1,0 +1,64 @@
+"""How the console writes digests, coefficients and states."""
+
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from steerkit.canonical import format_decimal
+
+register = template.Library()
+
+# State -> tone. What is not here is neutral.
+TONES = {
+    "approved": "good", "succeeded": "good", "pass": "good", "on": "good", "ACK": "good", "SYNCED": "good", "approve": "good",
+    "submitted": "wait", "queued": "wait", "running": "wait", "BEHIND": "wait", "PENDING": "wait", "STALE": "wait",
+    "medium": "wait", "lift requested": "wait",
+    "rejected": "bad", "failed": "bad", "fail": "bad", "killed": "bad", "NACK": "bad", "NACKED": "bad", "SILENT": "bad", "reject": "bad",
+    "high": "bad", "in force": "bad",
+}  # fmt: skip
+
+
+@register.filter
+def digest(value: str | None) -> SafeString | str:
+    """The first twelve digits, with all of them in the title."""
+    if not value:
+        return "—"
+    return format_html('<code class="sh-digest" title="{}">{}</code>', value, str(value)[:12])
+
+
+@register.filter
+def state(value: str | None) -> SafeString | str:
+    """A badge in the colour of the state. The word itself is always there, so colour is never the only sign."""
+    if not value:
+        return "—"
+    return format_html('<span class="sh-badge sh-{}">{}</span>', TONES.get(str(value), "quiet"), value)
+
+
+@register.filter
+def moment(value: datetime | None) -> SafeString | str:
+    """A time to the minute in UTC, like everywhere in the console, with the second in the title."""
+    if value is None:
+        return "—"
+    return format_html('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S} UTC">{:%Y-%m-%d %H:%M}</time>', value.isoformat(), value, value)
+
+
+@register.filter
+def number(value: Any) -> str:
+    """A decimal without trailing zeros."""
+    try:
+        return format_decimal(Decimal(str(value)))
+    except (InvalidOperation, ValueError):
+        return "—" if value in (None, "") else str(value)
+
+
+@register.filter
+def short(value: Any) -> str:
+    """A measured number in at most four digits, for reading; the exact one belongs in a title."""
+    try:
+        return f"{Decimal(str(value)):.4g}"
+    except (InvalidOperation, ValueError):
+        return "—" if value in (None, "") else str(value)
