@@ -58,7 +58,7 @@ def _database(url: str) -> dict:
 DATABASES = {"default": _database(DATABASE_URL or embedded.postgres_url(VAR_DIR / "postgres"))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or ("filesystem://" if EMBEDDED else "")
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or ("filesystem://localhost//" if EMBEDDED else "")
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {
         "data_folder_in": str(VAR_DIR / "broker/messages"),
