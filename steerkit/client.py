@@ -151,8 +151,7 @@ class FleetClient:
             f"/fleet/v1/environments/{quote(self.environment, safe='')}/snapshot",
             headers=headers,
             read_seconds=(wait_seconds + LONG_POLL_MARGIN_SECONDS) if wait_seconds else READ_SECONDS,
-            # One byte past what a node accepts, so that the trust rules are the ones that refuse it.
-            max_bytes=MAX_ENVELOPE_BYTES + 1,
+            max_bytes=MAX_ENVELOPE_BYTES,
         )
         if answer.status == 304:
             if etag is None:

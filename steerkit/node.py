@@ -7,12 +7,11 @@ without a verified snapshot.
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 from steerkit.batchgate import BatchGate
 from steerkit.canonical import sha256_hex
 from steerkit.client import Fetched, NotModified
+from steerkit.clock import SteadyClock
 from steerkit.conversation import Message
 from steerkit.effective import Effective, resolve, unsteered
 from steerkit.errors import HubError, NodeError, SnapshotRefused, SteerError, VectorFileError
@@ -65,16 +65,6 @@ class InForce:
     etag: str
     accepted_at: datetime
     last_contact_at: datetime
-
-
-class SteadyClock:
-    """UTC that never runs backwards while the process lives: turning the clock back must not prolong a snapshot."""
-
-    def __init__(self) -> None:
-        self._wall, self._monotonic = datetime.now(UTC), time.monotonic()
-
-    def __call__(self) -> datetime:
-        return max(datetime.now(UTC), self._wall + timedelta(seconds=time.monotonic() - self._monotonic))
 
 
 class Node:
@@ -163,7 +153,12 @@ class Node:
         """Asks the hub once and applies what it has. Raises: HubError if the hub cannot be asked; what is in force stays."""
         in_force = self.in_force
         # Only the ETag of an accepted snapshot is ever sent: one that was refused must be fetched and judged again.
-        answer = self._client.snapshot((in_force.etag or None) if in_force else None, wait_seconds)
+        try:
+            answer = self._client.snapshot((in_force.etag or None) if in_force else None, wait_seconds)
+        except HubError as error:
+            if error.code != "HUB_TOO_LARGE":
+                raise
+            return self._refuse(Refusal("LIMIT", error.message, None))
         if in_force is not None and (isinstance(answer, NotModified) or answer.envelope == in_force.envelope):
             etag = answer.etag if isinstance(answer, Fetched) else in_force.etag
             self._note_contact(replace(in_force, etag=etag))

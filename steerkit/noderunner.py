@@ -50,8 +50,12 @@ class NodeRunner:
 
     def run(self) -> None:
         while not self._stopping.is_set():
-            pause = self._poll()
-            self._report()
+            try:
+                pause = self._poll()
+                self._report()
+            except Exception:  # Whatever it was, a node that stops polling can no longer be killed.
+                log.exception("the node's loop failed")
+                pause = self._back_off(None)
             self._stopping.wait(pause)
 
     def _poll(self) -> float:
@@ -63,9 +67,6 @@ class NodeRunner:
             outcome = self._node.poll(wait)
         except HubError as error:
             return self._back_off(error)
-        except Exception:  # Whatever it was, a node that stops polling can no longer be killed.
-            log.exception("a poll failed")
-            return self._back_off(None)
         if outcome is PollOutcome.REFUSED:
             return self._back_off(None)
         self._failures = 0

@@ -80,7 +80,11 @@ class NodeStore:
 
     def read_blob(self, sha256: str) -> bytes | None:
         """The bytes with this digest; None if they are not there, or no longer what they were."""
-        data = _read(self.folder / "blobs" / sha256, MAX_FILE_BYTES)
+        try:
+            data = _read(self.folder / "blobs" / sha256, MAX_FILE_BYTES)
+        except NodeError:
+            # A vector can be had again from the hub, whatever is wrong with this copy.
+            return None
         return data if data is not None and sha256_hex(data) == sha256 else None
 
     def write_snapshot(self, envelope: bytes, state: NodeState) -> None:
@@ -99,7 +103,7 @@ def _read(path: Path, max_bytes: int) -> bytes | None:
     try:
         with path.open("rb") as stream:
             return stream.read(max_bytes + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise NodeError("STORE_CORRUPT", f"cannot read {path}: {error.strerror or error}", path.name) from error
