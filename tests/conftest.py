@@ -27,9 +27,17 @@ def _own_folders(settings, tmp_path: Path, model_root: Path) -> None:
     """Nothing a test stores or sends reaches the checkout's var folder."""
     settings.STEERHUB_BLOB_URL = (tmp_path / "blobs").as_uri()
     settings.STEERHUB_MODEL_ROOT = model_root
-    # WhiteNoise warns about a folder that collectstatic would make.
-    settings.STATIC_ROOT = model_root
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _static_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """WhiteNoise warns when the folder that collectstatic makes is not there."""
+    from django.conf import settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "STATIC_ROOT", tmp_path_factory.mktemp("static"))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,9 +5,8 @@ from typing import IO, Any
 from django.conf import settings
 from rest_framework.parsers import BaseParser
 
+from registry.bodies import parse_body
 from registry.errors import InvalidInput
-from steerkit.canonical import parse_strict
-from steerkit.errors import CanonicalError
 
 MAX_JSON_BYTES = 1024 * 1024
 MAX_JSON_DEPTH = 16
@@ -19,12 +18,7 @@ class StrictJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
-        data = stream.read(MAX_JSON_BYTES + 1)
-        value = parse_strict(data, max_bytes=MAX_JSON_BYTES, max_depth=MAX_JSON_DEPTH)
-        # A NUL can only arrive escaped: JSON has no other way to write one.
-        if b"\\u0000" in data and _holds_nul(value):
-            raise CanonicalError("JSON_NUL", "the body holds a NUL character, which no record can hold")
-        return value
+        return parse_body(stream.read(MAX_JSON_BYTES + 1), max_bytes=MAX_JSON_BYTES, max_depth=MAX_JSON_DEPTH)
 
 
 class RawParser(BaseParser):
@@ -38,11 +32,3 @@ class RawParser(BaseParser):
         if len(data) > limit:
             raise InvalidInput("UPLOAD_TOO_LARGE", f"the upload is larger than {limit} bytes, the most this hub reads", str(limit))
         return data
-
-
-def _holds_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
-    return isinstance(value, list) and any(_holds_nul(item) for item in value)

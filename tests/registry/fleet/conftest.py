@@ -1,0 +1,60 @@
+"""A real server: uvicorn in a thread on a free port of 127.0.0.1, with the whole ASGI application."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import uvicorn
+
+
+@pytest.fixture(scope="session")
+def server(django_db_setup, django_db_blocker) -> Iterator[str]:
+    with serve() as url:
+        yield url
+
+
+@pytest.fixture
+def hub(server, transactional_db) -> str:
+    """The URL of the hub, serving the test database."""
+    return server
+
+
+class serve:
+    """`with serve() as url:`, or serve(max_held=1)."""
+
+    def __init__(self, **options: int) -> None:
+        from django.core.asgi import get_asgi_application
+
+        from registry.fleet.app import FleetApplication
+
+        self.application = FleetApplication(get_asgi_application(), **options)
+        config = uvicorn.Config(self.application, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1, lifespan="on")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def __enter__(self) -> str:
+        self.thread.start()
+        wait_until(lambda: self.server.started, seconds=10)
+        return f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+def wait_until(holds, *, seconds: float) -> float:
+    """Until the condition holds; the seconds it took."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < seconds, "it did not happen in time"
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+@pytest.fixture
+def pull(hub, node) -> Iterator[httpx.Client]:
+    """A client with the token of node-1."""
+    with httpx.Client(base_url=hub, headers={"Authorization": f"Bearer {node[1]}"}, timeout=20) as client:
+        yield client
