@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -52,8 +52,9 @@ class _Connection:
 
     def __init__(self, hub_url: str, token: str) -> None:
         try:
+            urlsplit(hub_url)
             url = httpx.URL(hub_url)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, ValueError) as error:
             raise HubError("HUB_URL", f"{hub_url!r} is not a URL: {error}", hub_url) from error
         if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
             raise HubError("HUB_URL", f"{hub_url!r} is not the plain http(s) URL of a hub, such as https://steerhub.example", hub_url)

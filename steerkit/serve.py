@@ -41,6 +41,7 @@ GRACE_SECONDS = 10
 _FIELDS = ("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "stream", "seed", "user")
 # Decoding is greedy, so these may be given only the value that says so. The seed and the user change nothing then.
 _ONLY_VALUE = {"temperature": 0, "top_p": 1, "n": 1, "stream": False}
+_UNFORESEEN = "the node failed on this request; its log says why"
 _STATUS = {
     "BODY_TOO_LARGE": 413,
     "CONTENT_TYPE": 415,
@@ -108,6 +109,11 @@ class _Endpoint:
             effective, generation = await run_in_threadpool(
                 self._node.generate, messages, tenant=tenant, route=route, max_tokens=max_tokens
             )
+        except SteerError:
+            raise
+        except Exception as error:  # Answered here, because an error that reaches the server closes the client's connection.
+            log.exception("a request failed")
+            raise NodeError("INTERNAL", _UNFORESEEN) from error
         finally:
             self._waiting -= 1
         return JSONResponse(
@@ -222,4 +228,4 @@ async def _answer_http_error(_request: Request, error: Exception) -> JSONRespons
 
 async def _answer_unforeseen(_request: Request, error: Exception) -> JSONResponse:
     log.error("a request failed", exc_info=error)
-    return JSONResponse({"error": {"code": "INTERNAL", "message": "the node failed on this request; its log says why"}}, status_code=500)
+    return JSONResponse({"error": {"code": "INTERNAL", "message": _UNFORESEEN}}, status_code=500)

@@ -89,7 +89,7 @@ def flag() -> None:
 @click.option("--tenant", required=True)
 @click.option("--route", default="", help="Only this route; without it, every route that has no flag of its own.")
 @click.option("--profile", "reference", type=parse_reference, metavar="NAME@NUMBER", help="Needed with --on.")
-@click.option("--on/--off", "enabled", required=True, default=None)
+@click.option("--on/--off", "enabled", default=None)
 @click.option("--alpha-scale", default="1", show_default=True, help="Weakens what was approved: 0.5 is half.")
 @click.option("--reason", required=True)
 @hub_options
@@ -99,11 +99,13 @@ def set_flag(
     tenant: str,
     route: str,
     reference: tuple[str, int] | None,
-    enabled: bool,
+    enabled: bool | None,
     alpha_scale: str,
     reason: str,
 ) -> None:
     """Turn steering on or off for a tenant. Off needs one person, on needs an approved revision."""
+    if enabled is None:
+        raise click.UsageError("say --on or --off")
     if enabled and reference is None:
         raise click.UsageError("--on needs --profile NAME@NUMBER")
     body: dict[str, Any] = {"route": route, "enabled": enabled, "alpha_scale": format_decimal(parse_alpha(alpha_scale)), "reason": reason}

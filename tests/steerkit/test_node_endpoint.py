@@ -1,0 +1,185 @@
+import httpx
+import pytest
+from hub_simulator import NODE_TOKEN, FakeEngine, HubSimulator, make_content, served, trust
+
+from steerkit.client import FleetClient
+from steerkit.errors import EngineError
+from steerkit.node import Node
+from steerkit.noderunner import NodeRunner
+from steerkit.serve import MAX_BODY_BYTES, build_app
+
+ASKED = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.fixture(scope="module")
+def hub():
+    simulator = HubSimulator()
+    simulator.publish(3)
+    return simulator
+
+
+@pytest.fixture(scope="module")
+def node(hub, tmp_path_factory):
+    with served(hub.app) as hub_url:
+        client = FleetClient(hub_url, "production", "node-1", NODE_TOKEN)
+        node = Node(
+            environment="production",
+            name="node-1",
+            store=tmp_path_factory.mktemp("store"),
+            client=client,
+            keys=trust(hub.signer),
+            engine=FakeEngine(),
+        )
+        node.start()
+        node.poll()
+        yield node
+        client.close()
+
+
+@pytest.fixture(scope="module")
+def endpoint(node):
+    with served(build_app(node, "harbor-model")) as url, httpx.Client(base_url=url, timeout=10) as client:
+        yield client
+
+
+def ask(endpoint, body=ASKED, **headers):
+    return endpoint.post("/v1/chat/completions", json=body, headers=headers)
+
+
+def error_of(answer):
+    assert set(answer.json()) == {"error"}
+    assert answer.json()["error"]["message"]
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_a_flagged_tenant_gets_a_steered_reply_that_says_so(endpoint):
+    answer = ask(endpoint, **{"X-SteerHub-Tenant": "harbor"}).json()
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": "warmth 20.60 for hello"}
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    steering = answer["steering"]
+    assert (steering["profile"], steering["revision"], steering["alpha"], steering["layer"]) == ("harbor-empathy", 3, "0.5", 6)
+    assert answer["usage"] == {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
+    assert (answer["milliseconds_per_token"], answer["steering_reason"], answer["model"]) == (1.5, "flag_on", "harbor-model")
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-SteerHub-Tenant": "stranger"}, {"X-SteerHub-Tenant": ""}])
+def test_an_unknown_tenant_or_none_is_not_steered(endpoint, headers):
+    answer = ask(endpoint, **headers).json()
+    assert (answer["steering"], answer["steering_reason"]) == (None, "no_flag")
+    assert answer["choices"][0]["message"]["content"] == "warmth 0.00 for hello"
+
+
+def test_a_reply_cut_by_max_tokens_says_so(endpoint):
+    assert ask(endpoint, ASKED | {"max_tokens": 2}).json()["choices"][0]["finish_reason"] == "length"
+
+
+def test_fields_that_change_nothing_under_greedy_decoding_are_accepted(endpoint):
+    body = ASKED | {"model": "x", "temperature": 0.0, "top_p": 1, "n": 1, "stream": False, "seed": 7, "user": "u", "max_tokens": 3}
+    assert ask(endpoint, body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"steering": None}, "STEERING_OVERRIDE"),
+        ({"steering": {"alpha": "9"}}, "STEERING_OVERRIDE"),
+        ({"surprise": 1}, "UNKNOWN_FIELD"),
+        ({"temperature": 0.7}, "UNSUPPORTED_VALUE"),
+        ({"stream": True}, "UNSUPPORTED_VALUE"),
+        ({"n": 2}, "UNSUPPORTED_VALUE"),
+        ({"n": True}, "UNSUPPORTED_VALUE"),
+        ({"max_tokens": 0}, "MAX_TOKENS"),
+        ({"max_tokens": 10**6}, "MAX_TOKENS"),
+        ({"max_tokens": "9"}, "MAX_TOKENS"),
+        ({"max_tokens": True}, "MAX_TOKENS"),
+        ({"messages": None}, "MESSAGES"),
+        ({"messages": []}, "MESSAGES"),
+        ({"messages": ["hello"]}, "MESSAGES"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "MESSAGES"),
+        ({"messages": [{"role": "user", "content": "x", "name": "y"}]}, "MESSAGES"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "MESSAGES"),
+        ({"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}, "MESSAGES"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "MESSAGES"),
+    ],
+)
+def test_a_request_that_asks_for_what_a_node_does_not_do_is_refused(endpoint, change, code):
+    assert error_of(ask(endpoint, ASKED | change)) == (400, code)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", b"[]", b'{"messages":NaN}', b'{"a":1,"a":2}', b"\xff", b"[" * 5000, b'{"max_tokens":1' + b"0" * 30 + b"}"]
+)
+def test_a_body_that_is_no_strict_json_object_is_refused(endpoint, content):
+    answer = endpoint.post("/v1/chat/completions", content=content, headers={"Content-Type": "application/json"})
+    assert error_of(answer) == (400, "BODY_INVALID")
+
+
+def test_a_body_too_large_or_of_another_type_is_refused(endpoint):
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    assert error_of(endpoint.post("/v1/chat/completions", content=b" " * (MAX_BODY_BYTES + 1), headers=headers)) == (413, "BODY_TOO_LARGE")
+    assert error_of(endpoint.post("/v1/chat/completions", content=b"{}")) == (415, "CONTENT_TYPE")
+
+
+def test_a_tenant_given_twice_or_unreadably_is_refused(endpoint):
+    twice = [("X-SteerHub-Tenant", "harbor"), ("X-SteerHub-Tenant", "atlas")]
+    assert error_of(endpoint.post("/v1/chat/completions", json=ASKED, headers=twice)) == (400, "HEADER_REPEATED")
+    assert error_of(ask(endpoint, **{"X-SteerHub-Route": "r" * 201})) == (400, "HEADER_INVALID")
+
+
+def test_other_addresses_and_methods_answer_in_the_same_form(endpoint):
+    assert error_of(endpoint.get("/nothing")) == (404, "NOT_FOUND")
+    assert error_of(endpoint.get("/v1/chat/completions")) == (405, "METHOD_NOT_ALLOWED")
+
+
+def test_health_readiness_and_status(endpoint, node):
+    assert endpoint.get("/healthz").json() == {"status": "ok"}
+    assert endpoint.get("/readyz").json() == {"is_ready": True, "problem": None}
+    status = endpoint.get("/status").json()
+    assert (status["node"], status["environment"], status["applied"]["revision"]) == ("node-1", "production", 3)
+    assert status["slots"][0]["steering"]["profile"] == "harbor-empathy"
+
+
+def test_a_node_without_a_snapshot_is_alive_but_not_ready(tmp_path, hub):
+    client = FleetClient("http://127.0.0.1:9", "production", "node-1", NODE_TOKEN)
+    empty = Node(
+        environment="production", name="node-1", store=tmp_path / "store", client=client, keys=trust(hub.signer), engine=FakeEngine()
+    )
+    runner = NodeRunner(empty, client)
+    with served(build_app(empty, "harbor-model", runner)) as url:
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        ready = httpx.get(f"{url}/readyz")
+        assert (ready.status_code, ready.json()["problem"]) == (503, "no_snapshot")
+        reply = httpx.post(f"{url}/v1/chat/completions", json=ASKED, headers={"X-SteerHub-Tenant": "harbor"}).json()
+        assert (reply["steering"], reply["steering_reason"]) == (None, "no_snapshot")
+    client.close()
+
+
+def test_an_engines_refusal_is_the_requests_and_its_failure_is_the_nodes(endpoint, node, monkeypatch):
+    def refuse(*arguments, **options):
+        raise EngineError("CONTEXT_LENGTH", "600 tokens, the model reads 512")
+
+    monkeypatch.setattr(node.engine, "generate", refuse)
+    assert error_of(ask(endpoint)) == (400, "CONTEXT_LENGTH")
+
+    def overflow(*arguments, **options):
+        raise EngineError("NON_FINITE", "layer 6 overflows")
+
+    monkeypatch.setattr(node.engine, "generate", overflow)
+    assert error_of(ask(endpoint)) == (500, "NON_FINITE")
+
+    def fail(*arguments, **options):
+        raise RuntimeError("secret path")
+
+    monkeypatch.setattr(node.engine, "generate", fail)
+    answer = ask(endpoint)
+    assert error_of(answer) == (500, "INTERNAL")
+    assert "secret" not in answer.text
+    monkeypatch.undo()
+    assert ask(endpoint).status_code == 200
+
+
+def test_a_kill_shows_in_the_next_reply(endpoint, node, hub):
+    hub.publish(4, content=make_content(kills=[{"kind": "profile", "target": "harbor-empathy"}]))
+    node.poll()
+    answer = ask(endpoint, **{"X-SteerHub-Tenant": "harbor"}).json()
+    assert (answer["steering"], answer["steering_reason"]) == (None, "killed_profile")
