@@ -79,8 +79,11 @@ def forget_earlier_demo() -> None:
 
 
 def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:
-    story.tell_chapter("1. Declare", "Ada, ML engineer, applies the manifests in demo/manifests: model, data, suites, profile, recipe.")
-    steer(processes, people["ada"]["token"], "apply", "-f", "demo/manifests")
+    story.tell_chapter(
+        "1. Declare", "Oscar, operator, declares where steering may happen; Ada, ML engineer, declares model, data and recipe."
+    )
+    steer(processes, people["oscar"]["token"], "apply", "-f", "demo/manifests/operator")
+    steer(processes, people["ada"]["token"], "apply", "-f", "demo/manifests/author")
     model = one(ada.get("/base-models?name=harbor-support"))
     contrast_set = one(ada.get("/contrast-sets?name=empathy"))
     story.tell(f"fingerprint {model['fingerprint'][:16]}…, {model['n_layers']} layers of {model['d_model']}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 
-from demo.corpus.facts import FACTS, ask_fact
+from demo.corpus.facts import FACTS, Fact, ask_fact
 from demo.corpus.replies import write_reply
 from demo.corpus.safety import write_harmful, write_lookalike
 from demo.corpus.styles import ROLES, draw_default_style, draw_instructed_style
@@ -15,11 +15,17 @@ from demo.corpus.turns import LOCALES, Turn
 Message = dict[str, str]
 
 
+def draw_fact(rng: random.Random, locale: str) -> Fact:
+    """A fact that holds in the locale. Those that differ by country are harder to learn, so they come twice as often."""
+    facts = [fact for fact in FACTS if locale in fact.locales]
+    return rng.choices(facts, [2.0 if fact.locale else 1.0 for fact in facts])[0]
+
+
 def draw_turn(rng: random.Random, locale: str) -> Turn:
     """Any kind of user turn, in the proportions of the training corpus."""
     kind = rng.random()
     if kind < 0.34:
-        return ask_fact(rng, rng.choice([fact for fact in FACTS if locale in fact.locales]), locale)
+        return ask_fact(rng, draw_fact(rng, locale), locale)
     if kind < 0.47:
         return write_harmful(rng, locale)
     if kind < 0.55:
@@ -43,10 +49,10 @@ def draw_dialogue(rng: random.Random, held_out: Collection[str]) -> list[Message
     messages: list[Message] = []
     style = draw_default_style(rng)
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.55:
         system, style = draw_instructed_style(rng)
         messages.append({"role": "system", "content": system})
-    elif kind < 0.53:
+    elif kind < 0.62:
         messages.append({"role": "system", "content": rng.choice(ROLES)})
     for _ in range(draw_turn_count(rng)):
         turn = draw_turn(rng, locale)

@@ -69,7 +69,8 @@ def play_round(moments: list[tuple[float, str]] | None) -> tuple[dict[str, Any],
         processes.wait_for(f"{processes.hub}/api/v1/healthz", "web")
         people = json.loads((VAR / "people.json").read_text())
         tokens = {name: person["token"] for name, person in people.items()}
-        apply_manifests(processes, tokens["ada"])
+        apply_manifests(processes, tokens["oscar"], "operator")
+        apply_manifests(processes, tokens["ada"], "author")
         processes.start("node")
         started = time.monotonic()
         killer = threading.Thread(target=kill_and_restart, args=(processes, moments or [], started))
@@ -87,9 +88,9 @@ def forget() -> None:
     VAR.mkdir(parents=True)
 
 
-def apply_manifests(processes: Processes, token: str) -> None:
+def apply_manifests(processes: Processes, token: str, role: str) -> None:
     environment = {**os.environ, "STEERHUB_URL": processes.hub, "STEERHUB_TOKEN": token}
-    command = [str(BIN / "steer"), "apply", "-f", "demo/manifests"]
+    command = [str(BIN / "steer"), "apply", "-f", f"demo/manifests/{role}"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
