@@ -82,8 +82,8 @@ def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tup
     story.tell_chapter(
         "1. Declare", "Oscar, operator, declares where steering may happen; Ada, ML engineer, declares model, data and recipe."
     )
-    steer(processes, people["oscar"]["token"], "apply", "-f", "demo/manifests/operator")
-    steer(processes, people["ada"]["token"], "apply", "-f", "demo/manifests/author")
+    steer(processes, people["oscar"]["token"], "apply", "-f", "demo/manifests/operator.yaml")
+    steer(processes, people["ada"]["token"], "apply", "-f", "demo/manifests/author.yaml")
     model = one(ada.get("/base-models?name=harbor-support"))
     contrast_set = one(ada.get("/contrast-sets?name=empathy"))
     story.tell(f"fingerprint {model['fingerprint'][:16]}…, {model['n_layers']} layers of {model['d_model']}")

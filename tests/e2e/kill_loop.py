@@ -90,7 +90,7 @@ def forget() -> None:
 
 def apply_manifests(processes: Processes, token: str, role: str) -> None:
     environment = {**os.environ, "STEERHUB_URL": processes.hub, "STEERHUB_TOKEN": token}
-    command = [str(BIN / "steer"), "apply", "-f", f"demo/manifests/{role}"]
+    command = [str(BIN / "steer"), "apply", "-f", f"demo/manifests/{role}.yaml"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
