@@ -30,6 +30,7 @@ from registry.models import (
     SteeringVector,
     SuiteKind,
     Tenant,
+    Unit,
 )
 from steerkit.canonical import parse_alpha
 from steerkit.errors import AlphaError
@@ -112,6 +113,7 @@ def _parse_layers(text: str) -> Any:
 
 class ValidationForm(SuitesForm):
     alpha = AlphaField(label="α", required=False, help_text="Empty for the proposed α.")
+    unit = _choice([("", "As proposed"), *Unit.choices], label="Unit of α", required=False)
 
 
 class DraftForm(forms.Form):

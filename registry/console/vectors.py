@@ -12,7 +12,7 @@ from registry.console.forms import DraftForm, ValidationForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing
-from registry.models import Job, JobState, Role, SteeringVector
+from registry.models import Evaluation, Job, JobState, Role, SteeringVector, Unit
 from registry.selectors import latest_evaluation
 from registry.services.jobs import request_validation
 from registry.services.profiles import ComponentSpec, draft_revision
@@ -38,6 +38,7 @@ def show_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
         chosen=sweep.data.get("chosen"),
         # Once the test split was opened there is nothing left to validate; a running job says so itself.
         running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
+        draft_unit=Unit(_unit_of(vector, evaluation)).label.lower(),
         validation_form=ValidationForm(),
         draft_form=DraftForm(initial=None if alpha is None else {"alpha": f"{alpha.normalize():f}", "alpha_max": f"{alpha.normalize():f}"}),
     )
@@ -61,9 +62,8 @@ def validate_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
     form = ValidationForm(request.POST)
     if accept(request, form):
         with telling(request):
-            job = request_validation(
-                vector=_get_vector(vector_id), suites=form.suites(), alpha=form.cleaned_data["alpha"], actor=request.user
-            )
+            alpha, unit = form.cleaned_data["alpha"], form.cleaned_data["unit"]
+            job = request_validation(vector=_get_vector(vector_id), suites=form.suites(), alpha=alpha, unit=unit, actor=request.user)
             return redirect("console:job", job.pk)
     return redirect("console:vector", vector_id)
 
@@ -75,8 +75,7 @@ def draft_from_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
     if accept(request, form):
         vector, data = _get_vector(vector_id), form.cleaned_data
         evaluation = latest_evaluation(vector)
-        unit = evaluation.unit if evaluation else vector.proposed_unit or "mean_difference"
-        component = ComponentSpec(vector, data["alpha"], data["alpha_min"], data["alpha_max"], unit)
+        component = ComponentSpec(vector, data["alpha"], data["alpha_min"], data["alpha_max"], _unit_of(vector, evaluation))
         options = {name: data[name] for name in ("stale_policy", "max_staleness_seconds", "rationale")}
         with telling(request, "Drafted. Submit it with its evidence when it says what you mean."):
             revision = draft_revision(data["profile"], components=[component], author=request.user, **options)
@@ -84,6 +83,11 @@ def draft_from_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
     else:
         messages.info(request, "Nothing was drafted.")
     return redirect("console:vector", vector_id)
+
+
+def _unit_of(vector: SteeringVector, evaluation: Evaluation | None) -> str:
+    """What α of this vector means: the unit it was judged in, or the one it was proposed in."""
+    return evaluation.unit if evaluation else vector.proposed_unit or Unit.MEAN_DIFFERENCE
 
 
 def _get_vector(vector_id: UUID) -> SteeringVector:

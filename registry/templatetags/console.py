@@ -1,6 +1,6 @@
 """How the console writes digests, coefficients and states."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -43,7 +43,8 @@ def moment(value: datetime | None) -> SafeString | str:
     """A time to the minute in UTC, like everywhere in the console, with the second in the title."""
     if value is None:
         return "—"
-    return format_html('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S} UTC">{:%Y-%m-%d %H:%M}</time>', value.isoformat(), value, value)
+    exact = value.astimezone(UTC)
+    return format_html('<time datetime="{}" title="{} UTC">{}</time>', exact.isoformat(), f"{exact:%F %T}", f"{exact:%F %H:%M}")
 
 
 @register.filter

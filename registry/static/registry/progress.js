@@ -13,7 +13,9 @@
         bar.removeAttribute("value");
       }
     }
-    const texts = { state: job.state, stage: job.stage, note: job.note, attempt: job.attempt, count: job.total ? `${job.done} / ${job.total}` : "" };
+    // A note counts in words of its own.
+    const count = job.total && !job.note ? `${job.done} / ${job.total}` : "";
+    const texts = { state: job.state, stage: job.stage, note: job.note, attempt: job.attempt, count };
     for (const [name, text] of Object.entries(texts)) {
       const place = box.querySelector(`[data-job-${name}]`);
       if (place && place.textContent !== String(text)) place.textContent = text;

@@ -1,5 +1,7 @@
 """The Harbor story as the console shows it: documents of the shape the engine writes, with numbers a person would meet."""
 
+import struct
+import zlib
 from decimal import Decimal
 from typing import Any
 
@@ -122,3 +124,14 @@ def start_job(*, base_model: Any, contrast_set: Any, suites: list, author: User)
     """A job that a worker holds."""
     job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "formality"}, actor=author)
     return claim_job(job.pk, worker="worker-1")
+
+
+def make_png(size: int = 8) -> bytes:
+    """The smallest honest picture: one grey square."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + b"\x90" * size for _ in range(size))
+    header = struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

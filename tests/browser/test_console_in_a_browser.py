@@ -1,0 +1,68 @@
+"""The short paths of an approver and of an operator, clicked through."""
+
+import pytest
+from playwright.sync_api import expect
+
+from registry.models import Approval, Kill, ProfileRevision, TenantFlag
+from registry.services.jobs import fail_job, report_progress
+from tests.registry.console import story
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def test_an_approver_sees_the_evidence_and_approves(open_as, grace, submitted):
+    page = open_as(grace)
+    page.get_by_role("link", name="Review").click()
+    for metric in ("Behaviour", "Facts", "Refusals", "Perplexity ratio"):
+        expect(page.get_by_role("img", name=f"{metric} over α")).to_be_visible()
+    expect(page.get_by_text(story.REPLIES[0][2])).to_be_visible()
+    page.get_by_label("Comment").fill("Warm, and the facts are still right.")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("Your approval is recorded.")).to_be_visible()
+    expect(page.get_by_text("approved", exact=True).first).to_be_visible()
+    assert ProfileRevision.objects.get().state == "approved"
+    assert Approval.objects.get().comment == "Warm, and the facts are still right."
+    assert page.errors == []
+
+
+def test_an_author_finds_no_button_to_approve_with(open_as, ada, submitted):
+    page = open_as(ada)
+    page.goto(f"/console/revisions/{submitted.pk}/")
+    expect(page.get_by_text("You wrote this revision. Somebody else must decide.")).to_be_visible()
+    assert page.get_by_role("button", name="Approve").count() == 0
+
+
+def test_an_operator_flips_a_flag_and_kills(open_as, oscar, production, harbor, approved):
+    page = open_as(oscar)
+    page.locator("#nav-sidebar-apps").get_by_role("link", name="Flags").click()
+    page.get_by_label("Tenant").select_option(label="harbor")
+    page.get_by_label("Revision").select_option(label="harbor-empathy r1")
+    page.locator("[name=enabled]").check()
+    page.locator("form[action$='/set/'] [name=reason]").last.fill("Pilot with the night team.")
+    page.get_by_role("button", name="Set the flag").click()
+    expect(page.get_by_text("harbor is on at α scale 1.")).to_be_visible()
+    page.get_by_role("button", name="Turn off").click()
+    expect(page.get_by_text("harbor is off")).to_be_visible()
+    page.get_by_role("button", name="Turn on").click()
+    expect(page.get_by_role("button", name="Turn off")).to_be_visible()
+    assert TenantFlag.objects.get().enabled
+
+    page.goto("/admin/")
+    page.get_by_label("What to stop").select_option("everything:")
+    page.get_by_placeholder("What is going wrong").fill("Wrong tone in a complaint.")
+    page.get_by_role("button", name="Stop steering now").click()
+    expect(page.get_by_text("Kill in force: everything.")).to_be_visible()
+    assert Kill.objects.get().reason == "Wrong tone in a complaint."
+    assert page.errors == []
+
+
+def test_a_job_page_follows_its_job_without_being_reloaded(open_as, ada, base_model, contrast_set, suites):
+    job = story.start_job(base_model=base_model, contrast_set=contrast_set, suites=suites, author=ada)
+    page = open_as(ada)
+    page.goto(f"/console/jobs/{job.pk}/")
+    report_progress(job, stage="sweeping", done=30, total=120, note="30 of 120 replies")
+    expect(page.get_by_text("30 of 120 replies")).to_be_visible()
+    assert page.locator("progress").first.evaluate("bar => bar.position") == 0.25
+    fail_job(job, code="NO_CELL_PASSES", message="none of 14 cells passes every gate")
+    expect(page.get_by_text("NO_CELL_PASSES")).to_be_visible()
+    assert page.errors == []

@@ -1,0 +1,80 @@
+"""Documents from the store are read for what they hold; nothing in them can break a page or bend a chart."""
+
+from decimal import Decimal
+
+import pytest
+
+from registry.blobs import put_blob
+from registry.console.charts import draw_panels, read_tested
+from registry.console.documents import read_curve, read_document, read_estimate, read_gates, read_metrics, read_replies
+from tests.registry.console import story
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b"not json", b"\xff", b'{"a": NaN}', b'{"a": 1, "a": 2}'])
+def test_a_blob_that_is_no_document_is_a_sentence(data):
+    document = read_document(put_blob(data))
+    assert not document.data
+    assert document.problem
+
+
+@pytest.mark.parametrize(
+    "odd", [None, 7, "text", [], {}, {"replies": 3, "metrics": [1], "curve": {"a": 1}, "gates": "x"}, {"replies": [{}, 4]}]
+)
+def test_documents_of_another_shape_give_nothing_and_raise_nothing(odd):
+    document = odd if isinstance(odd, dict) else {"replies": odd, "metrics": odd, "curve": odd}
+    assert all(not reply.asked for reply in read_replies(document))
+    assert read_metrics(document) == []
+    assert (
+        draw_panels(read_curve(document), read_tested(document.get("metrics"), Decimal("0.5")), document.get("gates"), Decimal("0.5")) == []
+    )
+    assert read_gates(odd) == []
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, "NaN", "Infinity", "x", {"value": "NaN"}, {}, []])
+def test_what_is_no_finite_number_is_no_estimate(value):
+    assert read_estimate(value) is None
+
+
+def draw(**changes):
+    tested = {"behaviour": {Decimal(0): read_estimate("1.4"), Decimal("0.5"): read_estimate(story.make_estimate("4.2", "4.07", "4.32"))}}
+    arguments = {"curve": story.make_sweep()["curve"], "tested": tested, "gates": story.GATES, "proposed": Decimal("0.5"), **changes}
+    return {panel.metric: panel for panel in draw_panels(**arguments)}
+
+
+def test_each_metric_has_its_panel_and_the_proposed_alpha_its_line():
+    panels = draw()
+    assert list(panels) == ["behaviour", "facts", "refusals", "perplexity_ratio"]
+    behaviour = panels["behaviour"]
+    at_half = next(point for point in behaviour.points if "α 0.5" in point.label)
+    assert behaviour.proposed_x == at_half.x
+    assert len({panel.proposed_x for panel in panels.values()}) == 1
+
+
+def test_a_higher_value_is_drawn_higher_and_a_gate_on_the_metrics_own_scale():
+    behaviour = draw()["behaviour"]
+    heights = [float(point.y) for point in behaviour.points]
+    assert heights[0] > heights[4]
+    # Half a point above what the test split said without steering.
+    assert behaviour.gate.label == "gate 1.9"
+    assert float(behaviour.gate.y) < heights[0]
+
+
+def test_the_side_of_a_gate_that_fails_is_shaded():
+    panels = draw()
+    facts, ratio = panels["facts"], panels["perplexity_ratio"]
+    assert facts.gate.fail_y == facts.gate.y
+    assert float(ratio.gate.fail_y) + float(ratio.gate.fail_height) == pytest.approx(float(ratio.gate.y))
+
+
+def test_everything_drawn_stays_inside_the_frame():
+    wild = [{"alpha": alpha, "behaviour": value} for alpha, value in (("-3", "0"), ("0", "5"), ("12.5", "99999"))]
+    panel = draw(curve=wild, proposed=Decimal("12.5"))["behaviour"]
+    for point in [*panel.points, *panel.tested]:
+        assert panel.left <= float(point.x) <= panel.right
+        assert panel.top <= float(point.y) <= panel.bottom
+
+
+def test_a_single_value_is_drawn_without_dividing_by_zero():
+    flat = [{"alpha": "0", "facts": "1"}]
+    panel = draw_panels(flat, {}, [], Decimal(0))[0]
+    assert (panel.metric, len(panel.points)) == ("facts", 1)
