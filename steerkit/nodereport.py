@@ -10,8 +10,8 @@ from steerkit.effective import Effective
 from steerkit.node import Node
 from steerkit.snapshot import format_time
 
-# A report is read by people; past this many flags they read the registry instead.
-MAX_SLOTS = 1000
+# A report has a size limit and is read by people; past this many flags they read the registry instead.
+MAX_SLOTS = 200
 
 
 def describe_steering(effective: Effective) -> dict[str, Any] | None:

@@ -12,7 +12,10 @@ import httpx
 
 from steerkit.canonical import parse_strict
 from steerkit.cli.context import read_token, show_document
+from steerkit.client import FleetClient
 from steerkit.errors import CanonicalError, HubError, NodeError
+from steerkit.node import Node
+from steerkit.noderunner import NodeRunner
 from steerkit.trust import TrustedKeys
 
 DEFAULT_PORT = 8300
@@ -42,18 +45,13 @@ def serve_node(
     # The client logs every request it makes; a node polls for ever.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     keys = read_trust(trust_file)
-    token = read_token(None, token_file)
+    client = FleetClient(hub_url, environment, name, read_token(None, token_file))
     try:
         # Imported here, because every other command works without torch and without a server.
         from steerkit.integrations.transformers import TransformersEngine
         from steerkit.serve import serve
     except ImportError as error:
         raise NodeError("NODE_EXTRAS", f"{error.name} is not installed; pip install 'steerkit[engine,serve]'", error.name) from error
-    from steerkit.client import FleetClient
-    from steerkit.node import Node
-    from steerkit.noderunner import NodeRunner
-
-    client = FleetClient(hub_url, environment, name, token)
     serving = Node(environment=environment, name=name, store=store, client=client, keys=keys, engine=TransformersEngine(model_folder))
     serving.start()
     serve(serving, NodeRunner(serving, client), model_name=model_folder.name, port=port)
