@@ -19,7 +19,7 @@ DEFAULT_ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6", "0.8")
 @dataclass(frozen=True)
 class SweepRecipe:
     """`layers` None means all. The first stage screens every layer on small subsets of the select split; the best `finalists`
-    layers are then measured on all of it."""
+    layers are then measured on all of it, on a finer grid around their best α."""
 
     layers: tuple[int, ...] | None = None
     alphas: tuple[str, ...] = DEFAULT_ALPHAS

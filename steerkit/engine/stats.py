@@ -87,7 +87,7 @@ def _bootstrap(samples: tuple[Floats, ...], statistic: Callable[..., Any]) -> Es
 
 
 def _interval(samples: tuple[Floats, ...], statistic: Callable[..., Any], method: str) -> tuple[float, float]:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         result = stats.bootstrap(
             samples,

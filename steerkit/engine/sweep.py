@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import torch
 
-from steerkit.canonical import canonical_json, format_decimal, format_measure, sha256_hex
+from steerkit.canonical import canonical_json, format_decimal, format_measure, parse_alpha, sha256_hex
 from steerkit.effective import absolute_coefficient
 from steerkit.engine.capture import Progress
 from steerkit.engine.directions import LayerDirection
@@ -52,9 +53,16 @@ class Sweep:
         }
 
     def curve(self, layer: int) -> list[Cell]:
-        """The dose-response of one layer: its cells of the final stage with the baseline, by rising α."""
-        of_layer = [cell for cell in self.cells if cell["stage"] == "final" and cell["layer"] in (None, layer)]
-        return sorted(of_layer, key=lambda cell: Decimal(cell["alpha"]))
+        """The dose-response of one layer with the baseline, by rising α: final cells, and screened ones where there is no final."""
+        return dose_response(self.cells, layer)
+
+
+def dose_response(cells: Sequence[Cell], layer: int) -> list[Cell]:
+    """One cell per α of this layer, from the larger of the two stages that measured it, by rising α. Each says on how many items."""
+    of_alpha: dict[str, Cell] = {}
+    for stage in ("screen", "final"):
+        of_alpha |= {cell["alpha"]: cell for cell in cells if cell["stage"] == stage and cell["layer"] in (None, layer)}
+    return sorted(of_alpha.values(), key=lambda cell: Decimal(cell["alpha"]))
 
 
 def digest_sweep(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, recipe: SweepRecipe) -> str:
@@ -94,29 +102,49 @@ def sweep(
     """
     run = _Run(loaded, directions, suites, scorer, recipe, done_cells, on_progress, on_cell)
     layers = recipe.resolve_layers(loaded.n_layers)
-    run.measure("screen", layers)
-    finalists = rank_layers([cell for cell in run.cells if cell["stage"] == "screen"], recipe)[: recipe.finalists]
-    run.measure("final", finalists)
+    run.measure("screen", dict.fromkeys(layers, recipe.steered_alphas()))
+    finalists = rank_layers(run.cells, recipe)[: recipe.finalists]
+    run.measure("final", {layer: refine_alphas(run.cells, layer, recipe) for layer in finalists})
     return Sweep(run.digest, tuple(run.cells), tuple(finalists), choose_cell(run.cells, recipe.gates))
 
 
 def rank_layers(cells: Sequence[Cell], recipe: SweepRecipe) -> list[int]:
-    """Layers by their best screened cell: first those that pass more gates, then by behaviour.
+    """Layers by their best screened cell: first those deep enough to be chosen at all, then by gates passed, then by behaviour."""
+    best = _best_screened(cells, recipe)
+    return sorted(best, key=lambda layer: best[layer][0], reverse=True)
+
+
+def refine_alphas(cells: Sequence[Cell], layer: int, recipe: SweepRecipe) -> list[str]:
+    """The α of the final stage: the best screened one of this layer, its two neighbours on the grid, and the points half-way.
+
+    The usable window is often narrower than any grid worth screening, and a cell far outside it teaches nothing.
+    """
+    grid = sorted(parse_alpha(alpha) for alpha in recipe.alphas)
+    best = grid.index(Decimal(_best_screened(cells, recipe)[layer][1]))
+    near = grid[max(0, best - 1) : best + 2]
+    between = [(low + high) / 2 for low, high in pairwise(near)]
+    return [format_decimal(alpha) for alpha in sorted([*near, *between]) if alpha]
+
+
+def _best_screened(cells: Sequence[Cell], recipe: SweepRecipe) -> dict[int, tuple[tuple[bool, int, Decimal, int], str]]:
+    """Per layer, how good its best screened cell is and the α of that cell.
 
     On a small subset one item is worth more than a gate allows, so here a share may miss its threshold by one item.
     """
-    baseline = next(cell for cell in cells if cell["layer"] is None)
+    screened = [cell for cell in cells if cell["stage"] == "screen"]
+    baseline = next(cell for cell in screened if cell["layer"] is None)
     gates = [_loosen(gate, baseline["items"]) for gate in recipe.gates]
 
-    def merit(cell: Cell) -> tuple[int, Decimal, int]:
-        passed = sum(judged["verdict"] == "pass" for judged in judge_gates(gates, cell, baseline))
-        return passed, Decimal(cell["behaviour"]), -cell["layer"]
+    def merit(cell: Cell) -> tuple[bool, int, Decimal, int]:
+        judged = judge_gates(gates, cell, baseline)
+        is_deep_enough = all(gate["verdict"] == "pass" for gate in judged if gate["metric"] == "layer_depth")
+        return is_deep_enough, sum(gate["verdict"] == "pass" for gate in judged), Decimal(cell["behaviour"]), -cell["layer"]
 
-    best: dict[int, tuple[int, Decimal, int]] = {}
-    for cell in cells:
-        if cell["layer"] is not None:
-            best[cell["layer"]] = max(best.get(cell["layer"], merit(cell)), merit(cell))
-    return sorted(best, key=lambda layer: best[layer], reverse=True)
+    best: dict[int, tuple[tuple[bool, int, Decimal, int], str]] = {}
+    for cell in sorted((cell for cell in screened if cell["layer"] is not None), key=lambda cell: abs(Decimal(cell["alpha"]))):
+        if cell["layer"] not in best or merit(cell) > best[cell["layer"]][0]:
+            best[cell["layer"]] = merit(cell), cell["alpha"]
+    return best
 
 
 def _loosen(gate: Mapping[str, str], items: Mapping[str, int]) -> dict[str, str]:
@@ -160,19 +188,19 @@ class _Run:
         everything = EvalItems.of(suites, "select")
         screened = everything.subset(recipe.screen_behaviour, recipe.screen_facts, recipe.screen_refusals)
         self._items = {"screen": screened, "final": everything}
-        alphas = len(recipe.steered_alphas())
-        cells_of = {"screen": 1 + alphas * len(layers), "final": 1 + alphas * min(recipe.finalists, len(layers))}
-        self._total = sum(cells_of[stage] * len(items.all) for stage, items in self._items.items())
+        # How many cells the final stage has is known when the first is over; until then the most there can be is announced.
+        self._cells_of = {"screen": 1 + len(recipe.steered_alphas()) * len(layers), "final": 1 + 5 * min(recipe.finalists, len(layers))}
         self._done = sum(len(self._items[cell["stage"]].all) for cell in self.cells)
 
-    def measure(self, stage: str, layers: Sequence[int]) -> None:
+    def measure(self, stage: str, alphas_of: Mapping[int, Sequence[str]]) -> None:
         """All cells of a stage that are not there yet: the baseline, then layer by layer."""
+        self._cells_of[stage] = 1 + sum(len(alphas) for alphas in alphas_of.values())
         have = {(cell["layer"], cell["alpha"]): cell for cell in self.cells if cell["stage"] == stage}
         baseline = have.get((None, "0"))
         if baseline is None:
             [baseline] = self._measure_cells(stage, None, ["0"], None)
-        for layer in layers:
-            alphas = [alpha for alpha in self._recipe.steered_alphas() if (layer, alpha) not in have]
+        for layer, wanted in alphas_of.items():
+            alphas = [alpha for alpha in wanted if (layer, alpha) not in have]
             if alphas:
                 self._measure_cells(stage, layer, alphas, baseline)
 
@@ -200,11 +228,12 @@ class _Run:
             rows = torch.tensor(coefficients, dtype=torch.float32).repeat(len(items.all))[:, None]
         conversations = [messages for messages in items.conversations for _ in alphas]
         before = self._done
+        total = sum(self._cells_of[stage] * len(items.all) for stage, items in self._items.items())
 
         def advance(done: int, _total: int) -> None:
             self._done = before + done
             if self._on_progress is not None:
-                self._on_progress(self._done, self._total)
+                self._on_progress(self._done, total)
 
         return generate(
             self._loaded,

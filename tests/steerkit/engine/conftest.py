@@ -11,6 +11,12 @@ from tiny_models import save_model
 from steerkit.engine.models import LoadedModel, load_model
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Models this small spend more time waking threads than computing."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: save_model(tmp_path_factory.mktemp(name), name) for name in ("llama", "gpt2", "gpt_neox")}
@@ -18,7 +24,6 @@ def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def llama(model_folders: dict[str, Path]) -> LoadedModel:
-    torch.set_num_threads(2)
     return load_model(model_folders["llama"])
 
 

@@ -19,6 +19,7 @@ from transformers import (
 
 from steerkit.contrast import ContrastPair
 from steerkit.conversation import Message
+from steerkit.engine.models import LoadedModel
 
 SPECIAL = ["<s>", "</s>", "<pad>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 TEMPLATE = (
@@ -112,3 +113,8 @@ def make_answered_pair(name: str, question: str) -> ContrastPair:
     positive = (*ask(question), Message("assistant", "sorry, we help"))
     negative = (*ask(question), Message("assistant", "declined"))
     return ContrastPair(name, positive, negative, "en-US", "billing", "0" * 64)
+
+
+def count_hooks(loaded: LoadedModel) -> int:
+    """The library leaves hooks of its own behind once hidden states were asked for, so tests compare counts."""
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in loaded.model.modules())

@@ -1,0 +1,78 @@
+"""Loading: what a folder must be before anything in it is loaded, and where the blocks are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from steerkit.basemodel import inspect_model
+from steerkit.engine.models import LoadedModel, load_model, wrap_model
+from steerkit.engine.sites import residual_stream
+from steerkit.errors import EngineError, ModelError
+
+
+def test_a_loaded_model_knows_its_files_and_its_blocks(any_model: LoadedModel) -> None:
+    assert any_model.n_layers == any_model.manifest.n_layers
+    assert any_model.d_model == 32
+    assert len(any_model.fingerprint) == 64
+    assert any_model.end_token_ids == {6}
+    assert not any(parameter.requires_grad for parameter in any_model.model.parameters())
+    assert not any_model.model.training
+
+
+def test_a_hub_id_without_a_pinned_commit_is_refused_before_any_download() -> None:
+    for revision in (None, "main", "v1.0", "abc123", "A" * 40):
+        with pytest.raises(ModelError) as refused:
+            load_model("harbor/support-model", revision=revision)
+        assert refused.value.code == "MODEL_REVISION_REQUIRED"
+
+
+def test_a_folder_that_does_not_exist_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as refused:
+        load_model(tmp_path / "nowhere")
+    assert refused.value.code == "MODEL_MISSING"
+
+
+def test_an_unknown_dtype_is_refused(model_folders: dict[str, Path]) -> None:
+    with pytest.raises(ModelError) as refused:
+        load_model(model_folders["llama"], dtype="int4")
+    assert refused.value.code == "MODEL_DTYPE"
+
+
+def test_a_config_that_would_run_code_is_refused_before_loading(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModelForCausalLM": "evil.Model"}}))
+    with pytest.raises(ModelError) as refused:
+        load_model(folder)
+    assert refused.value.code == "MODEL_CONFIG_REJECTED"
+
+
+def test_weights_that_do_not_fit_the_config_are_an_error_with_a_code(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
+    with pytest.raises(ModelError) as refused:
+        load_model(folder)
+    assert refused.value.code == "MODEL_LOAD"
+
+
+def test_blocks_in_an_unknown_place_are_refused(model_folders: dict[str, Path]) -> None:
+    with pytest.raises(ModelError, match=r"none of model\.layers") as refused:
+        wrap_model(nn.Sequential(nn.Linear(2, 2)), None, inspect_model(model_folders["llama"]))
+    assert refused.value.code == "MODEL_ARCHITECTURE"
+
+
+def test_tensors_and_tuples_from_a_block_are_both_unpacked() -> None:
+    stream = torch.zeros(1, 2, 3)
+    assert residual_stream(stream) is stream
+    assert residual_stream((stream, "cache")) is stream
+    for output in (None, torch.zeros(3), {"hidden": stream}):
+        with pytest.raises(EngineError) as refused:
+            residual_stream(output)
+        assert refused.value.code == "BLOCK_OUTPUT"
