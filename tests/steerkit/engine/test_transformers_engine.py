@@ -1,0 +1,136 @@
+"""The node's engine: staged beside what is in use, swapped between replies, and byte for byte the base model when off."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tiny_models import ask, make_pairs
+
+from steerkit.basemodel import inspect_model
+from steerkit.effective import Effective, EffectiveComponent, unsteered
+from steerkit.engine.directions import LayerDirection, extract_directions, write_direction
+from steerkit.engine.models import LoadedModel
+from steerkit.errors import EngineError, LayerError
+from steerkit.integrations.transformers import TransformersEngine
+from steerkit.nodeengine import NodeEngine
+from steerkit.snapshotrecords import Component, Profile, VectorEntry
+from steerkit.vectorfile import VectorFile, read_vector
+
+OFF = unsteered("no_flag")
+
+
+@pytest.fixture(scope="module")
+def engine(model_folders: dict[str, Path]) -> TransformersEngine:
+    return TransformersEngine(model_folders["llama"])
+
+
+@pytest.fixture(scope="module")
+def direction(llama: LoadedModel) -> LayerDirection:
+    return extract_directions(llama, make_pairs(4))[2]
+
+
+@pytest.fixture(scope="module")
+def vector(llama: LoadedModel, direction: LayerDirection) -> VectorFile:
+    return read_vector(write_direction(direction, base_model_fingerprint=llama.fingerprint, contrast_set_digest="c" * 64))
+
+
+def make_profile(vector: VectorFile, **changes: object) -> Profile:
+    component = Component(
+        vector=VectorEntry(vector.digest, 300, "F32", (32,)), layer=2, site="resid_post", operator="add", alpha=Decimal("2"),
+        alpha_min=Decimal(0), alpha_max=Decimal("2"), unit="mean_difference", norm=Decimal("5"), mean_residual_norm=Decimal("20"),
+        scope="generated", schedule_kind="constant", schedule=(), condition_kind=None, condition=None,
+    )  # fmt: skip
+    profile = Profile("harbor-empathy", 1, "d" * 64, "e" * 64, vector.lineage["base_model_fingerprint"], "low", "zero", 900, ())
+    return replace(profile, components=(replace(component, **changes),))
+
+
+def make_effective(profile: Profile, coefficient: str) -> Effective:
+    scaled = tuple(EffectiveComponent(component, component.alpha, Decimal(coefficient)) for component in profile.components)
+    return Effective(profile, scaled, "flag_on")
+
+
+def test_it_is_the_engine_a_node_asks_for(engine: TransformersEngine, model_folders: dict[str, Path]) -> None:
+    node_engine: NodeEngine = engine
+    assert node_engine.name == "transformers"
+    assert node_engine.fingerprint == inspect_model(model_folders["llama"]).fingerprint
+    assert node_engine.d_model == 32
+    assert {"operator:add", "site:resid_post", "scope:generated", "schedule:constant"} <= node_engine.capabilities
+    assert "transformers" in node_engine.version
+
+
+def test_replies_change_when_steered_and_return_byte_for_byte_when_off(engine: TransformersEngine, vector: VectorFile) -> None:
+    profile = make_profile(vector)
+    baseline = engine.generate(ask("the bill is late"), OFF, max_tokens=8)
+    engine.swap(engine.stage([profile], {vector.digest: vector}))
+    steered = engine.generate(ask("the bill is late"), make_effective(profile, "30"), max_tokens=8)
+    zero = engine.generate(ask("the bill is late"), make_effective(profile, "0"), max_tokens=8)
+    after = engine.generate(ask("the bill is late"), OFF, max_tokens=8)
+    assert steered.text != baseline.text
+    assert zero.text.encode() == after.text.encode() == baseline.text.encode()
+    assert baseline.finish_reason == "length"
+    assert baseline.completion_tokens == 8
+    assert baseline.milliseconds_per_token > 0
+
+
+def test_staging_changes_nothing_until_the_swap(model_folders: dict[str, Path], vector: VectorFile) -> None:
+    engine = TransformersEngine(model_folders["llama"])
+    profile = make_profile(vector)
+    staged = engine.stage([profile], {vector.digest: vector})
+    with pytest.raises(EngineError) as refused:
+        engine.generate(ask("hi"), make_effective(profile, "3"), max_tokens=2)
+    assert refused.value.code == "VECTOR_MISSING"
+    engine.swap(staged)
+    assert engine.generate(ask("hi"), make_effective(profile, "3"), max_tokens=2).completion_tokens == 2
+
+
+def test_threads_with_different_steering_do_not_mix(engine: TransformersEngine, vector: VectorFile) -> None:
+    profile = make_profile(vector)
+    engine.swap(engine.stage([profile], {vector.digest: vector}))
+    wanted = {amount: engine.generate(ask("refund"), make_effective(profile, amount), max_tokens=6).text for amount in ("0", "15", "30")}
+    seen: dict[str, set[str]] = {amount: set() for amount in wanted}
+
+    def ask_often(amount: str) -> None:
+        for _ in range(3):
+            seen[amount].add(engine.generate(ask("refund"), make_effective(profile, amount), max_tokens=6).text)
+
+    threads = [threading.Thread(target=ask_often, args=(amount,)) for amount in wanted for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {amount: {text} for amount, text in wanted.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"schedule_kind": "linear"}, "SCHEDULE_UNKNOWN"),
+        ({"condition_kind": "intent", "condition": b"{}"}, "CONDITION_UNKNOWN"),
+        ({"operator": "clamp"}, "OPERATOR_UNKNOWN"),
+        ({"site": "mlp_out"}, "SITE_UNKNOWN"),
+        ({"layer": 9}, "LAYER_RANGE"),
+    ],
+)
+def test_a_profile_that_cannot_be_served_is_refused_when_staged(
+    engine: TransformersEngine, vector: VectorFile, changes: dict, code: str
+) -> None:
+    with pytest.raises((EngineError, LayerError)) as refused:
+        engine.stage([make_profile(vector, **changes)], {vector.digest: vector})
+    assert refused.value.code == code
+
+
+def test_a_vector_of_another_base_model_is_refused_when_staged(engine: TransformersEngine, direction: LayerDirection) -> None:
+    foreign = read_vector(write_direction(direction, base_model_fingerprint="0" * 64, contrast_set_digest="c" * 64))
+    with pytest.raises(EngineError) as refused:
+        engine.stage([make_profile(foreign)], {foreign.digest: foreign})
+    assert refused.value.code == "BASE_MODEL_MISMATCH"
+
+
+def test_a_vector_that_was_not_given_is_named(engine: TransformersEngine, vector: VectorFile) -> None:
+    with pytest.raises(EngineError) as refused:
+        engine.stage([make_profile(vector)], {})
+    assert (refused.value.code, refused.value.item) == ("VECTOR_MISSING", vector.digest)
