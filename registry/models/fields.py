@@ -1,9 +1,17 @@
 """Column types that mean the same thing everywhere: digests and coefficients."""
 
+import re
+from decimal import Decimal
 from typing import Any
 
 from django.core.validators import RegexValidator
 from django.db import models
+
+from steerkit.errors import AlphaError
+
+# Names stand in addresses, references (name@3) and file names.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", re.ASCII)
+ALPHA_DECIMALS = 6
 
 
 class DigestField(models.CharField):
@@ -16,9 +24,19 @@ class DigestField(models.CharField):
 
 
 class CoefficientField(models.DecimalField):
-    """A coefficient α, or a bound of one: exact decimals, never floats."""
+    """A coefficient α, or a bound of one: exact decimals, never floats, and refused rather than rounded."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("max_digits", 12)
-        options.setdefault("decimal_places", 6)
+        options.setdefault("decimal_places", ALPHA_DECIMALS)
         super().__init__(**options)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return super().get_db_prep_save(refuse_rounding(value) if isinstance(value, Decimal) else value, connection)
+
+
+def refuse_rounding(alpha: Decimal) -> Decimal:
+    """The coefficient, if the record can hold it exactly: what is steered must be what was written. Raises: AlphaError ALPHA_FORMAT."""
+    if alpha.is_finite() and alpha != round(alpha, ALPHA_DECIMALS):
+        raise AlphaError("ALPHA_FORMAT", f"coefficient {alpha} has more than {ALPHA_DECIMALS} decimals", str(alpha))
+    return alpha

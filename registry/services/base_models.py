@@ -27,8 +27,9 @@ def register_base_model(name: str, *, source: str, actor: User) -> BaseModel:
 
     Raises: InvalidInput MODEL_ID; ModelError for files that are missing, unsafe or of an unknown kind.
     """
-    environments = lock_environments(Environment.objects.all())
+    # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
     manifest = inspect_model(resolve_model_folder(source))
+    environments = lock_environments(Environment.objects.all())
     known = BaseModel.objects.filter(name=name, fingerprint=manifest.fingerprint).first()
     if known is not None:
         return known

@@ -25,6 +25,9 @@ def create_user(
         raise InvalidInput("ROLE_UNKNOWN", f"no role {unknown[0]!r}; roles are {', '.join(Role.values)}", unknown[0])
     if User.objects.filter(username=username).exists():
         raise TransitionRefused("USER_EXISTS", f"a user {username!r} exists already", username)
+    # Accounts of accounts would hide which person is behind both, and two of them would pass for two people.
+    if acts_for is not None and acts_for.acts_for_id is not None:
+        raise InvalidInput("ACTS_FOR", f"{acts_for} is a service account itself; name the person", acts_for.username)
     user = User.objects.create_user(username, email, password, acts_for=acts_for, is_staff=acts_for is None)
     user.groups.set(Group.objects.filter(name__in=roles))
     record(Action.USER_CREATED, actor=actor, subject=user, details={"roles": sorted(roles)})

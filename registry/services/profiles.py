@@ -24,8 +24,9 @@ from registry.models import (
     User,
 )
 from registry.selectors import revision_document
+from registry.services.people import stands_for
 from registry.services.versions import next_version
-from registry.snapshots import lock_environments, publish_snapshot
+from registry.snapshots import ALPHA_CAPS, lock_environments, publish_snapshot
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 from steerkit.errors import AlphaError
 
@@ -99,9 +100,12 @@ def edit_revision(
 ) -> ProfileRevision:
     """draft | submitted -> draft: replace what the revision does. Approvals already given do not count for what it becomes.
 
-    Raises: TransitionRefused REVISION_STATE once it is approved, rejected or retired: draft a new revision instead.
+    Raises: TransitionRefused REVISION_STATE once it is approved, rejected or retired: draft a new revision instead;
+    NOT_THE_AUTHOR, because whoever could rewrite somebody else's revision could then approve it.
     """
     revision = _lock_revision(revision_id)
+    if stands_for(revision.author) != stands_for(actor):
+        raise TransitionRefused("NOT_THE_AUTHOR", f"{revision} is {revision.author}'s; draft a revision of your own", str(revision))
     if revision.state not in (RevisionState.DRAFT, RevisionState.SUBMITTED):
         raise TransitionRefused(
             "REVISION_STATE", f"{revision} is {revision.state} and cannot be edited; draft a new revision", str(revision)
@@ -172,11 +176,15 @@ def retire_revision(revision_id: UUID, *, reason: str, actor: User) -> ProfileRe
 
 
 def _lock_revision(revision_id: UUID) -> ProfileRevision:
-    return ProfileRevision.objects.select_for_update(of=("self",)).select_related("profile", "base_model", "evaluation").get(pk=revision_id)
+    related = ("profile", "author", "base_model", "evaluation")
+    return ProfileRevision.objects.select_for_update(of=("self",)).select_related(*related).get(pk=revision_id)
 
 
 def _check_components(components: Sequence[ComponentSpec]) -> BaseModel:
-    """The one base model that all components steer. Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS; AlphaError ALPHA_RANGE."""
+    """The one base model that all components steer.
+
+    Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS; AlphaError ALPHA_RANGE, ALPHA_CAP.
+    """
     if not components:
         raise InvalidInput("REVISION_EMPTY", "a revision needs at least one component")
     base_models = {component.vector.base_model for component in components}
@@ -190,6 +198,11 @@ def _check_components(components: Sequence[ComponentSpec]) -> BaseModel:
                 f"α {component.alpha} is outside its own range {component.alpha_min} to {component.alpha_max}",
                 str(component.alpha),
             )
+        # Nodes refuse what lies beyond; better here than when a flag is turned on.
+        cap = Decimal(ALPHA_CAPS.get(component.unit, "0"))
+        largest = max(abs(number) for number in numbers)
+        if largest > cap:
+            raise AlphaError("ALPHA_CAP", f"α may reach {largest} {component.unit}, the cap is {cap}", str(largest))
     return base_models.pop()
 
 

@@ -8,7 +8,7 @@ from steerkit.canonical import format_decimal
 
 MAX_COMPONENTS = 8
 # The largest |α| of each unit that a node may be asked for, whatever was approved.
-ALPHA_CAPS = {Unit.ABSOLUTE: "1000", Unit.MEAN_DIFFERENCE: "2", Unit.RESIDUAL: "1"}
+ALPHA_CAPS: dict[str, str] = {Unit.ABSOLUTE: "1000", Unit.MEAN_DIFFERENCE: "2", Unit.RESIDUAL: "1"}
 
 
 def compile_content(environment: Environment) -> dict[str, Any]:
