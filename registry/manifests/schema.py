@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.errors import InvalidInput
+from registry.models.fields import NAME
 
 API_VERSION = "steerhub/v1"
 
@@ -59,8 +60,8 @@ def _parse(document: Any, where: str) -> Manifest:
         raise InvalidInput("MANIFEST_SHAPE", f"{where}: metadata is not a mapping", where)
     _check_fields(metadata, {"name"}, {"labels"}, f"{where} metadata")
     name = metadata["name"]
-    if not isinstance(name, str) or not name:
-        raise InvalidInput("MANIFEST_NAME", f"{where} has no name", where)
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InvalidInput("MANIFEST_NAME", f"{where} needs a name of letters, digits, '-' and '_', got {name!r}", where)
     where = f"{kind} {name}"
     spec = document.get("spec") or {}
     if not isinstance(spec, dict):

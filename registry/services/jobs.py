@@ -15,6 +15,7 @@ from registry.audit import Action, record
 from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, SteeringVector, SuiteKind, User
+from registry.models.fields import refuse_rounding
 from registry.services.recipes import parse_extraction_recipe
 from steerkit.canonical import format_decimal, parse_alpha
 from steerkit.errors import ContrastSetError
@@ -58,6 +59,7 @@ def request_validation(
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
         raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
+    refuse_rounding(alpha)
     _check_suites(suites)
     if vector.contrast_set is not None:
         _refuse_overlap(vector.contrast_set, suites)

@@ -4,6 +4,7 @@ from typing import Any
 
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Site, Unit
+from registry.models.fields import NAME, refuse_rounding
 from steerkit.canonical import format_decimal, parse_alpha, parse_layer
 from steerkit.errors import AlphaError
 
@@ -25,8 +26,8 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> di
     unknown = sorted(set(recipe) - _EXTRACTION_FIELDS)
     if unknown:
         raise InvalidInput("RECIPE_UNKNOWN_FIELD", f"a recipe has no field {unknown[0]!r}", unknown[0])
-    if not isinstance(recipe.get("vector"), str) or not recipe["vector"]:
-        raise InvalidInput("RECIPE_VECTOR", "a recipe names the vector it makes", "vector")
+    if not isinstance(recipe.get("vector"), str) or not NAME.fullmatch(recipe["vector"]):
+        raise InvalidInput("RECIPE_VECTOR", "a recipe names the vector it makes, in letters, digits, '-' and '_'", "vector")
     layers = recipe.get("layers", "all")
     if layers == "all":
         layers = list(range(base_model.n_layers))
@@ -40,7 +41,7 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> di
         "layers": sorted({parse_layer(layer, base_model.n_layers) for layer in layers}),
         "alphas": _parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
         "unit": _one_of(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
-        "gates": recipe.get("gates", "default"),
+        "gates": _parse_gates(recipe.get("gates", "default")),
         "dtype": _one_of(recipe, "dtype", ("F32", "F16", "BF16")),
         "seed": _integer(recipe, "seed", 0, 0, 2**31 - 1),
         "max_new_tokens": _integer(recipe, "max_new_tokens", 64, 1, 1024),
@@ -50,15 +51,32 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> di
 def _parse_grid(alphas: Any) -> list[str]:
     if not isinstance(alphas, list) or not 2 <= len(alphas) <= MAX_ALPHAS:
         raise AlphaError("ALPHA_GRID", f"alphas is a list of 2 to {MAX_ALPHAS} coefficients", "alphas")
-    grid = sorted({parse_alpha(alpha) for alpha in alphas})
+    grid = sorted({refuse_rounding(parse_alpha(alpha)) for alpha in alphas})
     if 0 not in grid:
         raise AlphaError("ALPHA_GRID", "the α grid needs 0, the unsteered baseline", "alphas")
     return [format_decimal(alpha) for alpha in grid]
 
 
+def _parse_gates(gates: Any) -> Any:
+    """'default', or at least one gate: a recipe without gates would pass whatever it makes."""
+    if gates == "default":
+        return gates
+    if not isinstance(gates, list) or not gates or not all(_is_gate(gate) for gate in gates):
+        raise InvalidInput("RECIPE_GATES", "gates is 'default' or a list of gates, each with metric, kind and threshold as text", "gates")
+    for gate in gates:
+        parse_alpha(gate["threshold"])
+    return gates
+
+
+def _is_gate(gate: Any) -> bool:
+    if not isinstance(gate, dict) or set(gate) != {"metric", "kind", "threshold"}:
+        return False
+    return all(isinstance(value, str) for value in gate.values())
+
+
 def _one_of(recipe: dict[str, Any], field: str, choices: tuple[str, ...]) -> str:
     value = recipe.get(field, choices[0])
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise InvalidInput(f"RECIPE_{field.upper()}", f"{field} {value!r} is not one of {', '.join(choices)}", str(value))
     return str(value)
 

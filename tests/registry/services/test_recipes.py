@@ -1,0 +1,76 @@
+"""Recipes are checked whole before any worker time is spent."""
+
+import pytest
+
+from registry.models import Job
+from registry.services.jobs import request_extraction, request_validation
+from steerkit.errors import SteerError
+
+BAD_RECIPES = [
+    ({}, "RECIPE_VECTOR"),
+    ({"vector": ""}, "RECIPE_VECTOR"),
+    ({"vector": "a/b"}, "RECIPE_VECTOR"),
+    ({"vector": "v" * 101}, "RECIPE_VECTOR"),
+    ({"surprise": 1}, "RECIPE_UNKNOWN_FIELD"),
+    ({"layers": []}, "RECIPE_LAYERS"),
+    ({"layers": [-1]}, "LAYER_RANGE"),
+    ({"layers": [4]}, "LAYER_RANGE"),
+    ({"layers": [True]}, "LAYER_RANGE"),
+    ({"layers": ["1 "]}, "LAYER_RANGE"),
+    ({"layers": [1.0]}, "LAYER_RANGE"),
+    ({"alphas": ["0", "NaN"]}, "ALPHA_FORMAT"),
+    ({"alphas": ["0", "1e309"]}, "ALPHA_FORMAT"),
+    ({"alphas": ["0", 1.5]}, "ALPHA_FORMAT"),
+    ({"alphas": ["0", True]}, "ALPHA_FORMAT"),
+    ({"alphas": ["0", "0,5"]}, "ALPHA_FORMAT"),
+    ({"alphas": ["0", "-0"]}, "ALPHA_FORMAT"),
+    ({"alphas": ["0", "0.1234567"]}, "ALPHA_FORMAT"),
+    ({"alphas": ["0", "1001"]}, "ALPHA_RANGE"),
+    ({"alphas": ["0.5", "1"]}, "ALPHA_GRID"),
+    ({"alphas": ["0"]}, "ALPHA_GRID"),
+    ({"alphas": "0"}, "ALPHA_GRID"),
+    ({"method": "magic"}, "RECIPE_METHOD"),
+    ({"method": ["mean_difference"]}, "RECIPE_METHOD"),
+    ({"site": "cloud"}, "RECIPE_SITE"),
+    ({"unit": "furlong"}, "RECIPE_UNIT"),
+    ({"dtype": "F64"}, "RECIPE_DTYPE"),
+    ({"seed": -1}, "RECIPE_SEED"),
+    ({"seed": True}, "RECIPE_SEED"),
+    ({"max_new_tokens": 0}, "RECIPE_MAX_NEW_TOKENS"),
+    ({"gates": []}, "RECIPE_GATES"),
+    ({"gates": "none"}, "RECIPE_GATES"),
+    ({"gates": [{"metric": "facts"}]}, "RECIPE_GATES"),
+    ({"gates": [{"metric": "facts", "kind": "min", "threshold": "low"}]}, "ALPHA_FORMAT"),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), BAD_RECIPES)
+def test_a_bad_recipe_is_refused_by_its_code(base_model, contrast_set, suites, ada, change, code):
+    recipe = {"vector": "empathy", **change} if change else {}
+    with pytest.raises(SteerError) as refusal:
+        request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe=recipe, actor=ada)
+    assert refusal.value.code == code
+    assert not Job.objects.exists()
+
+
+def test_defaults_are_written_down(base_model, contrast_set, suites, ada):
+    job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "empathy"}, actor=ada)
+    assert job.recipe["layers"] == [0, 1, 2, 3]
+    assert job.recipe["alphas"][0] == "0"
+    assert job.recipe["gates"] == "default"
+
+
+def test_a_job_needs_one_suite_of_each_kind(base_model, contrast_set, suites, ada):
+    for some in (suites[:2], [*suites, suites[0]], []):
+        with pytest.raises(SteerError, check=lambda error: error.code == "SUITES_MISSING"):
+            request_extraction(base_model=base_model, contrast_set=contrast_set, suites=some, recipe={"vector": "v"}, actor=ada)
+
+
+def test_the_test_split_opens_once(evaluation, vector, suites, ada):
+    with pytest.raises(SteerError, check=lambda error: error.code == "TEST_SPLIT_OPENED"):
+        request_validation(vector=vector, suites=suites, actor=ada)
+
+
+def test_a_vector_without_a_proposal_needs_a_coefficient(vector, suites, ada):
+    with pytest.raises(SteerError, check=lambda error: error.code == "ALPHA_MISSING"):
+        request_validation(vector=vector, suites=suites, actor=ada)
