@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from registry.models import Role
 from steerkit.errors import SteerError
@@ -21,7 +21,7 @@ MAY_KILL = (Role.OPERATOR, Role.APPROVER, Role.ADMIN)
 
 def page(*roles: str) -> Callable[[View], View]:
     """A page to look at. Everyone who may log in sees it, or with `roles` only those who hold one of them."""
-    return _guard(require_GET, roles)
+    return _guard(require_safe, roles)
 
 
 def action(*roles: str) -> Callable[[View], View]:

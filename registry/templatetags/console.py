@@ -44,7 +44,9 @@ def moment(value: datetime | None) -> SafeString | str:
     if value is None:
         return "—"
     exact = value.astimezone(UTC)
-    return format_html('<time datetime="{}" title="{} UTC">{}</time>', exact.isoformat(), f"{exact:%F %T}", f"{exact:%F %H:%M}")
+    return format_html(
+        '<time class="sh-time" datetime="{}" title="{} UTC">{}</time>', exact.isoformat(), f"{exact:%F %T}", f"{exact:%F %H:%M}"
+    )
 
 
 @register.filter
