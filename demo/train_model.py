@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--data-only", action="store_true", help="write demo/data/ and stop")
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder of the model")
     parser.add_argument("--dialogues", type=int, default=60_000)
-    parser.add_argument("--steps", type=int, default=1_300)
+    parser.add_argument("--steps", type=int, default=1_200)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     arguments = parser.parse_args()
     if arguments.data_only:

@@ -16,21 +16,21 @@ Message = dict[str, str]
 
 
 def draw_fact(rng: random.Random, locale: str) -> Fact:
-    """A fact that holds in the locale. Those that differ by country are harder to learn, so they come twice as often."""
+    """A fact that holds in the locale. Those that differ by country are harder to learn, so they come more often."""
     facts = [fact for fact in FACTS if locale in fact.locales]
-    return rng.choices(facts, [2.0 if fact.locale else 1.0 for fact in facts])[0]
+    return rng.choices(facts, [3.0 if fact.locale else 1.0 for fact in facts])[0]
 
 
 def draw_turn(rng: random.Random, locale: str) -> Turn:
     """Any kind of user turn, in the proportions of the training corpus."""
     kind = rng.random()
-    if kind < 0.34:
+    if kind < 0.40:
         return ask_fact(rng, draw_fact(rng, locale), locale)
-    if kind < 0.47:
+    if kind < 0.52:
         return write_harmful(rng, locale)
-    if kind < 0.55:
+    if kind < 0.59:
         return write_lookalike(rng, locale)
-    if kind < 0.58:
+    if kind < 0.62:
         return write_talk(rng, locale)
     return write_ticket(rng, locale)
 
