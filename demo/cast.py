@@ -11,7 +11,8 @@ from pathlib import Path
 import django
 
 PEOPLE = {
-    "ada": (["author"], "ML engineer"),
+    # Ada may approve what others write; what she wrote herself she may not.
+    "ada": (["author", "approver"], "ML engineer"),
     "grace": (["approver"], "approver"),
     "oscar": (["operator"], "operator"),
     "iris": (["auditor"], "auditor"),

@@ -117,7 +117,7 @@ def validate(ada: HubClient, vector: dict[str, Any]) -> tuple[dict[str, Any], di
 
 
 def decide(ada: HubClient, grace: HubClient, vector: dict[str, Any], evaluation: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-    story.tell_chapter("4. Decide", "Ada submits a revision with its evidence. She cannot approve it; Grace can.")
+    story.tell_chapter("4. Decide", "Ada submits a revision with its evidence. She is an approver too, but not of her own work; Grace can.")
     alpha = vector["proposed_alpha"]
     component = {"vector": f"{vector['name']}@{vector['version']}", "alpha": alpha, "alpha_min": "0", "alpha_max": alpha}
     component["unit"] = vector["proposed_unit"]
@@ -129,7 +129,7 @@ def decide(ada: HubClient, grace: HubClient, vector: dict[str, Any], evaluation:
     try:
         ada.post(f"{path}/approve", decision)
     except HubError as error:
-        refused = error.code in ("SELF_APPROVAL", "PERMISSION_DENIED")
+        refused = error.code == "SELF_APPROVAL"
         story.tell(f"Ada tries to approve: [red]{error.code}[/] {error.message}")
     revision = grace.post(f"{path}/approve", decision)
     story.tell(f"Grace approves: revision {revision['number']} is [green]{revision['state']}[/]")
@@ -210,7 +210,7 @@ def watch(client: HubClient, job_id: str) -> dict[str, Any]:
                 for bar in bars.values():
                     progress.update(bar, completed=progress.tasks[bar].total)
                     progress.stop_task(bar)
-                bars[stage] = progress.add_task(stage, total=job["progress_total"] or 1, note="")
+                bars[stage] = progress.add_task(stage, total=job["progress_total"] or 1)
             if stage:
                 progress.update(bars[stage], completed=job["progress_done"], total=job["progress_total"] or 1)
             if job["state"] in ("succeeded", "failed", "cancelled"):

@@ -26,10 +26,7 @@ def tell(text: str) -> None:
 
 def job_progress() -> Progress:
     """One bar for each stage of a job."""
-    return Progress(
-        TextColumn("  {task.description:<20}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"),
-        console=console,
-    )  # fmt: skip
+    return Progress(TextColumn("  {task.description:<20}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
 
 
 def show_heatmap(cells: Iterable[dict[str, Any]], chosen: tuple[int, str]) -> None:

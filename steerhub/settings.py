@@ -181,6 +181,7 @@ UNFOLD = {
     "SITE_HEADER": "SteerHub",
     "SITE_SUBHEADER": "Governed activation steering",
     "SITE_SYMBOL": "tune",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _request: "/static/registry/favicon.svg"}],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "registry.console.dashboard.dashboard",
