@@ -2,6 +2,7 @@
 
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView
+from rest_framework.permissions import IsAuthenticated
 
 from registry.api.views import (
     audit,
@@ -29,7 +30,7 @@ _REVISION = "profiles/<str:name>/revisions/<int:number>"
 urlpatterns = [
     path("healthz", hub.HealthView.as_view(), name="api-healthz"),
     path("whoami", hub.WhoamiView.as_view()),
-    path("schema", SpectacularAPIView.as_view(), name="api-schema"),
+    path("schema", SpectacularAPIView.as_view(permission_classes=[IsAuthenticated]), name="api-schema"),
     path("users", people.UsersView.as_view()),
     path("users/<str:name>/tokens", people.TokensView.as_view()),
     path("users/<str:name>/tokens/<uuid:token_id>", people.TokenView.as_view()),

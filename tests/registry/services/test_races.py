@@ -1,0 +1,96 @@
+"""What happens when two people, or two workers, do the same thing at once. Real transactions, real threads."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+
+from registry.audit import Action
+from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot
+from registry.services.approvals import approve_revision
+from registry.services.contrast import seal_contrast_set
+from registry.services.jobs import claim_job, request_extraction
+from registry.services.kills import engage_kill
+from registry.services.profiles import create_profile, draft_revision
+from registry.services.tenants import create_tenant
+from steerkit.errors import SteerError
+from tests.world import lines, make_pair
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def at_once(*works: Callable[[], object]) -> list[object]:
+    """Run them in threads that start together; what each returned or raised."""
+    barrier = threading.Barrier(len(works))
+    results: list[object] = [None] * len(works)
+
+    def run(position: int, work: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            results[position] = work()
+        except Exception as error:
+            results[position] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(position, work)) for position, work in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return results
+
+
+def test_two_reviewers_at_once_approve_once(submitted, grace, mary):
+    digests = {"revision_digest": submitted.digest, "evidence_digest": submitted.evaluation.digest}
+    results = at_once(*(lambda who=who: approve_revision(submitted.pk, reviewer=who, comment="yes", **digests) for who in (grace, mary)))
+    submitted.refresh_from_db()
+    assert submitted.state == "approved"
+    refused = [result for result in results if isinstance(result, SteerError)]
+    assert [error.code for error in refused] == ["REVISION_STATE"]
+    assert AuditEvent.objects.filter(action=Action.REVISION_APPROVED).count() == 1
+
+
+def test_one_reviewer_twice_at_once_decides_once(submitted, grace):
+    digests = {"revision_digest": submitted.digest, "evidence_digest": submitted.evaluation.digest}
+    at_once(*(lambda: approve_revision(submitted.pk, reviewer=grace, comment="yes", **digests) for _ in range(3)))
+    assert submitted.approvals.count() == 1
+
+
+def test_changes_at_once_get_numbers_without_gaps(ada, oscar, base_model, contrast_set, vector, component):
+    profile = create_profile("busy", intent="x", axis="empathy", risk_class="low", owner=ada)
+    works = [lambda number=number: create_tenant(f"tenant-{number}", actor=oscar) for number in range(4)]
+    works += [lambda: draft_revision(profile, components=[component], author=ada) for _ in range(3)]
+    results = at_once(*works)
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert sorted(profile.revisions.values_list("number", flat=True)) == [1, 2, 3]
+    seqs = list(AuditEvent.objects.order_by("seq").values_list("seq", flat=True))
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_one_file_sealed_twice_at_once_is_one_version(ada):
+    data = lines([make_pair(number) for number in range(3)])
+    results = at_once(*(lambda: seal_contrast_set("empathy", axis="empathy", data=data, author=ada) for _ in range(3)))
+    assert len({result.pk for result in results}) == 1
+
+
+def test_snapshot_revisions_rise_without_gaps_when_kills_and_tenants_race(production, harbor, atlas, oscar, grace):
+    results = at_once(
+        lambda: engage_kill("tenant", target="harbor", reason="a", actor=oscar),
+        lambda: engage_kill("tenant", target="atlas", reason="b", actor=grace),
+        lambda: engage_kill("everything", reason="c", actor=oscar),
+        lambda: engage_kill("everything", reason="d", actor=grace),
+    )
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert Kill.objects.count() == 3
+    assert list(Snapshot.objects.order_by("revision").values_list("revision", flat=True)) == [1, 2, 3, 4]
+    assert Environment.objects.get().head_revision == 4
+
+
+def test_two_workers_with_one_message_run_one_job(base_model, contrast_set, suites, ada):
+    job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "v"}, actor=ada)
+    results = at_once(*(lambda name=name: claim_job(job.pk, worker=name) for name in ("one", "two", "three")))
+    assert sum(result is not None for result in results) == 1
+    job = Job.objects.get()
+    assert (job.state, job.attempt) == (JobState.RUNNING, 1)
