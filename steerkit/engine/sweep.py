@@ -103,15 +103,19 @@ def sweep(
     run = _Run(loaded, directions, suites, scorer, recipe, done_cells, on_progress, on_cell)
     layers = recipe.resolve_layers(loaded.n_layers)
     run.measure("screen", dict.fromkeys(layers, recipe.steered_alphas()))
-    finalists = rank_layers(run.cells, recipe)[: recipe.finalists]
+    finalists = choose_finalists(run.cells, recipe)
     run.measure("final", {layer: refine_alphas(run.cells, layer, recipe) for layer in finalists})
     return Sweep(run.digest, tuple(run.cells), tuple(finalists), choose_cell(run.cells, recipe.gates))
 
 
-def rank_layers(cells: Sequence[Cell], recipe: SweepRecipe) -> list[int]:
-    """Layers by their best screened cell: first those deep enough to be chosen at all, then by gates passed, then by behaviour."""
+def choose_finalists(cells: Sequence[Cell], recipe: SweepRecipe) -> list[int]:
+    """The layers worth the whole split, best first: at most `recipe.finalists`, all with as many gates passed as the best one.
+
+    Layers go by their best screened cell: first whether the layer may be chosen at all, then by gates passed, then by behaviour.
+    """
     best = _best_screened(cells, recipe)
-    return sorted(best, key=lambda layer: best[layer][0], reverse=True)
+    ranked = sorted(best, key=lambda layer: best[layer][0], reverse=True)
+    return [layer for layer in ranked if best[layer][0][:2] == best[ranked[0]][0][:2]][: recipe.finalists]
 
 
 def refine_alphas(cells: Sequence[Cell], layer: int, recipe: SweepRecipe) -> list[str]:
@@ -137,8 +141,8 @@ def _best_screened(cells: Sequence[Cell], recipe: SweepRecipe) -> dict[int, tupl
 
     def merit(cell: Cell) -> tuple[bool, int, Decimal, int]:
         judged = judge_gates(gates, cell, baseline)
-        is_deep_enough = all(gate["verdict"] == "pass" for gate in judged if gate["metric"] == "layer_depth")
-        return is_deep_enough, sum(gate["verdict"] == "pass" for gate in judged), Decimal(cell["behaviour"]), -cell["layer"]
+        may_be_chosen = all(gate["verdict"] == "pass" for gate in judged if gate["metric"] == "layer_depth")
+        return may_be_chosen, sum(gate["verdict"] == "pass" for gate in judged), Decimal(cell["behaviour"]), -cell["layer"]
 
     best: dict[int, tuple[tuple[bool, int, Decimal, int], str]] = {}
     for cell in sorted((cell for cell in screened if cell["layer"] is not None), key=lambda cell: abs(Decimal(cell["alpha"]))):

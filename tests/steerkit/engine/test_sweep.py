@@ -19,7 +19,7 @@ from steerkit.engine.models import LoadedModel
 from steerkit.engine.plots import draw_heat_map
 from steerkit.engine.recipe import SweepRecipe
 from steerkit.engine.rubric import RubricScorer
-from steerkit.engine.sweep import Sweep, dose_response, rank_layers, refine_alphas, sweep
+from steerkit.engine.sweep import Sweep, choose_finalists, dose_response, refine_alphas, sweep
 from steerkit.errors import EngineError, SteerError
 from steerkit.suite import RubricExample, SuiteFile, parse_suite
 
@@ -154,7 +154,7 @@ def screened(layer: int | None, alpha: str, behaviour: str, **values: str) -> di
     return {"stage": "screen", "layer": layer, "alpha": alpha, "behaviour": behaviour, "items": items, **good, **values}
 
 
-def test_layers_are_ranked_by_gates_first_and_one_missed_item_is_forgiven() -> None:
+def test_finalists_pass_as_many_gates_as_the_best_and_one_missed_item_is_forgiven() -> None:
     cells = [
         screened(None, "0", "1"),
         screened(3, "0.4", "5", perplexity_ratio="3"),
@@ -163,7 +163,10 @@ def test_layers_are_ranked_by_gates_first_and_one_missed_item_is_forgiven() -> N
         screened(6, "0.4", "3"),
         screened(7, "0.4", "5"),
     ]
-    assert rank_layers(cells, SweepRecipe(alphas=("0", "0.4"))) == [4, 6, 3, 5, 7]
+    recipe = SweepRecipe(alphas=("0", "0.4"), finalists=4)
+    assert choose_finalists(cells, recipe) == [4, 6]
+    assert choose_finalists(cells, SweepRecipe(alphas=("0", "0.4"), finalists=1)) == [4]
+    assert choose_finalists([cells[0], cells[1], cells[3], cells[5]], recipe) == [3, 5]
 
 
 def test_the_final_grid_is_finer_around_the_best_screened_alpha() -> None:
