@@ -99,7 +99,7 @@ def _flatten(detail: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
     elif isinstance(detail, list):
         for position, inner in enumerate(detail):
             if isinstance(inner, dict | list):
-                yield from _flatten(inner, f"{path}[{position}]")
+                yield from _flatten(inner, f"{path}.{position}")
             else:
                 yield path, getattr(inner, "code", "invalid"), str(inner)
     else:

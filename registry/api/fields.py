@@ -15,7 +15,7 @@ class Body(serializers.Serializer):
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
-            raise serializers.ValidationError("want a JSON object", code="not_an_object")
+            raise serializers.ValidationError({"non_field_errors": [serializers.ErrorDetail("want a JSON object", code="not_an_object")]})
         unknown = sorted(set(data) - set(self.fields))
         if unknown:
             known = ", ".join(self.fields)
@@ -38,7 +38,7 @@ class Name(serializers.RegexField):
     """The name of a record: it stands in addresses and file names, so letters, digits, '-' and '_' only."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("max_length", 100)
+        options = {"max_length": 100, "trim_whitespace": False, **options}
         super().__init__(r"\A[A-Za-z0-9][A-Za-z0-9_-]*\Z", **options)
         self.error_messages["invalid"] = "want letters, digits, '-' and '_', starting with a letter or digit"
 
@@ -52,7 +52,7 @@ class Digest(serializers.RegexField):
     """A sha256 in 64 lower-case hex digits."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(r"\A[0-9a-f]{64}\Z", **options)
+        super().__init__(r"\A[0-9a-f]{64}\Z", trim_whitespace=False, **options)
         self.error_messages["invalid"] = "want 64 lower-case hex digits"
 
 

@@ -11,12 +11,16 @@ from registry.models import BaseModel, Environment, User
 from registry.snapshots import lock_environments, publish_snapshot
 from steerkit.basemodel import inspect_model
 
+# What file systems give one name.
+_NAME_BYTES = 255
+
 
 def resolve_model_folder(source: str) -> Path:
     """The folder that `source` names below STEERHUB_MODEL_ROOT. Raises: InvalidInput MODEL_ID."""
     root = Path(settings.STEERHUB_MODEL_ROOT)
-    folder = (root / source).resolve()
-    if "\0" in source or not source or not folder.is_relative_to(root):
+    is_path = source != "" and "\0" not in source and all(len(part.encode()) <= _NAME_BYTES for part in Path(source).parts)
+    folder = (root / source).resolve() if is_path else None
+    if folder is None or not folder.is_relative_to(root):
         raise InvalidInput("MODEL_ID", f"{source!r} is not a folder below the model root", source)
     return folder
 
