@@ -18,7 +18,7 @@ from registry.snapshots import trust_document
 from steerkit.client import Fetched, FleetClient, NotModified
 from steerkit.snapshot import PAYLOAD_TYPE
 from steerkit.trust import TrustedKeys, open_envelope
-from tests.registry.fleet.conftest import serve, wait_until
+from tests.hub import serve, wait_until
 
 SNAPSHOT = "/fleet/v1/environments/production/snapshot"
 

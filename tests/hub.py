@@ -1,24 +1,9 @@
-"""A real server: uvicorn in a thread on a free port of 127.0.0.1, with the whole ASGI application."""
+"""A real hub for tests: uvicorn in a thread on a free port of 127.0.0.1, with the whole ASGI application."""
 
 import threading
 import time
-from collections.abc import Iterator
 
-import httpx
-import pytest
 import uvicorn
-
-
-@pytest.fixture(scope="session")
-def server(django_db_setup, django_db_blocker) -> Iterator[str]:
-    with serve() as url:
-        yield url
-
-
-@pytest.fixture
-def hub(server, transactional_db) -> str:
-    """The URL of the hub, serving the test database."""
-    return server
 
 
 class serve:
@@ -51,10 +36,3 @@ def wait_until(holds, *, seconds: float) -> float:
         assert time.monotonic() - started < seconds, "it did not happen in time"
         time.sleep(0.01)
     return time.monotonic() - started
-
-
-@pytest.fixture
-def pull(hub, node) -> Iterator[httpx.Client]:
-    """A client with the token of node-1."""
-    with httpx.Client(base_url=hub, headers={"Authorization": f"Bearer {node[1]}"}, timeout=20) as client:
-        yield client
