@@ -16,7 +16,8 @@ class HoldsRole(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         if not hasattr(view, request.method.lower()):
             return True  # There is nothing to permit: the answer is 405, whoever asks.
-        needed = getattr(view, "roles", {}).get(request.method)
+        # HEAD is GET without its body, and runs the same code.
+        needed = getattr(view, "roles", {}).get("GET" if request.method == "HEAD" else request.method)
         if needed is None:
             return request.method in SAFE_METHODS
         require_role(request, *needed)

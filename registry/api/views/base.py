@@ -68,7 +68,7 @@ class Records(View, ListAPIView):
 
     @property
     def query(self) -> Sequence[str]:  # type: ignore[override]
-        return (*self.filters, "page", "size") if self.request.method == "GET" else ()
+        return (*self.filters, "page", "size") if self.request.method in ("GET", "HEAD") else ()
 
     def filter_queryset(self, queryset: Any) -> Any:
         wanted = {lookup: self.request.query_params[name] for name, lookup in self.filters.items() if name in self.request.query_params}

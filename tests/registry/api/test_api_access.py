@@ -135,6 +135,12 @@ def test_the_list_of_roles_above_is_every_change_there_is():
         assert changing <= {method.lower() for method in getattr(view, "roles", {})}, view
 
 
+def test_head_takes_the_role_of_get(api, ada, iris):
+    for path in ("audit/events?size=1", "audit/export", "users"):
+        assert api(ada).head(f"/api/v1/{path}").status_code == 403, path
+    assert api(iris).head("/api/v1/audit/events?size=1").status_code == 200
+
+
 def test_everybody_on_record_may_read_the_registry(api, iris, flag_on, node, evaluation):
     reader = api(iris)
     paths = [
