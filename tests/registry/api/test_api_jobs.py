@@ -1,0 +1,116 @@
+"""Jobs, what they leave, and manifests: the author's daily road."""
+
+from decimal import Decimal
+
+import pytest
+
+from registry.models import Job, Tenant
+from registry.services.jobs import claim_job, request_extraction
+from registry.services.results import ExtractionResult, complete_extraction
+from steerkit.canonical import canonical_json
+from tests.registry.api.test_api_access import code_of
+from tests.world import pairs_file, vector_file
+
+SWEEP = {"schema": "steerhub.sweep/1", "cells": [{"layer": 2, "alpha": "0.5", "behaviour": "4.2"}]}
+PICTURE = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def extracted(base_model, contrast_set, suites, ada):
+    """A vector left by a finished extraction, which proposes α = 0.5."""
+    job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "empathy"}, actor=ada)
+    data = vector_file(base_model.fingerprint, contrast_set.digest)
+    result = ExtractionResult(vector=data, sweep=SWEEP, heatmap=PICTURE, alpha=Decimal("0.5"), unit="mean_difference")
+    return complete_extraction(claim_job(job.pk, worker="worker-1"), result)
+
+
+def test_an_extraction_shows_what_it_left(api, ada, extracted):
+    author = api(ada)
+    (job,) = author.get("/api/v1/jobs?kind=extraction").json()["results"]
+    assert (job["state"], job["attempt"], job["contrast_set"]) == ("succeeded", 1, "empathy@1")
+    assert job["extracted_vector"] == {"id": str(extracted.pk), "name": "empathy", "version": 1}
+    assert job["result_digest"] == extracted.digest
+    vector = author.get("/api/v1/vectors/empathy/1").json()
+    assert (vector["proposed_alpha"], vector["proposed_unit"], vector["job"]) == ("0.5", "mean_difference", job["id"])
+
+
+def test_the_search_and_its_picture_are_served_as_stored(api, grace, extracted):
+    reader = api(grace)
+    sweep = reader.get("/api/v1/vectors/empathy/1/sweep")
+    assert (sweep["Content-Type"], sweep.content) == ("application/json", canonical_json(SWEEP))
+    picture = reader.get("/api/v1/vectors/empathy/1/heatmap.png")
+    assert (picture["Content-Type"], picture.content) == ("image/png", PICTURE)
+
+
+def test_an_imported_vector_has_no_search(api, grace, vector):
+    for path in ("sweep", "heatmap.png"):
+        assert code_of(api(grace).get(f"/api/v1/vectors/empathy/1/{path}")) == (404, "NO_SWEEP")
+
+
+def test_a_validation_runs_at_the_proposed_coefficient_and_once(api, ada, extracted):
+    author = api(ada)
+    body = {"kind": "validation", "vector": "empathy@1", "suites": ["tickets", "facts", "refusals"]}
+    job = author.post("/api/v1/jobs", body).json()
+    assert (job["kind"], job["vector"]["name"], job["recipe"]["alpha"], job["evaluation"]) == ("validation", "empathy", "0.5", None)
+    assert code_of(author.post("/api/v1/jobs", body)) == (409, "VALIDATION_RUNNING")
+
+
+def test_an_evaluation_shows_its_evidence_byte_for_byte(api, ada, evaluation):
+    author = api(ada)
+    (job,) = author.get("/api/v1/jobs?kind=validation").json()["results"]
+    assert job["evaluation"] == {"id": str(evaluation.pk), "digest": evaluation.digest, "passed": True}
+    assert author.get(f"/api/v1/evaluations/{evaluation.pk}").json()["gates"][0]["verdict"] == "pass"
+    evidence = author.get(f"/api/v1/evaluations/{evaluation.pk}/evidence")
+    from steerkit.canonical import sha256_hex
+
+    assert sha256_hex(evidence.content) == evaluation.digest
+
+
+def test_a_finished_job_is_not_called_off(api, oscar, extracted):
+    job = Job.objects.get()
+    assert code_of(api(oscar).post(f"/api/v1/jobs/{job.pk}/cancel")) == (409, "JOB_FINISHED")
+
+
+def manifest(kind: str, name: str, **spec: object) -> dict[str, object]:
+    return {"apiVersion": "steerhub/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def test_manifests_are_applied_once_and_then_change_nothing(api, ada):
+    author = api(ada)
+    documents = [
+        manifest("SteeringProfile", "warm", intent="Warm.", axis="empathy", riskClass="low"),
+        manifest("ContrastSet", "empathy", axis="empathy", pairs={"digest": author.upload(pairs_file())}),
+        manifest("BaseModel", "harbor-support", source="harbor"),
+    ]
+    checked = author.post("/api/v1/manifests/apply", {"documents": documents, "dry_run": True}).json()["results"]
+    assert {row["result"] for row in checked} == {"checked"}
+    for result in ("created", "unchanged"):
+        rows = author.post("/api/v1/manifests/apply", {"documents": documents}).json()["results"]
+        assert {row["result"] for row in rows} == {result}
+    assert {row["kind"]: row["reference"] for row in rows}["ContrastSet"] == "empathy@1"
+
+
+def test_a_document_takes_the_role_of_its_kind(api, ada, oscar):
+    tenant, profile = manifest("Tenant", "harbor"), manifest("SteeringProfile", "p", intent="x", axis="a", riskClass="low")
+    assert code_of(api(ada).post("/api/v1/manifests/apply", {"documents": [profile, tenant]})) == (403, "PERMISSION_DENIED")
+    assert code_of(api(oscar).post("/api/v1/manifests/apply", {"documents": [tenant, profile]})) == (403, "PERMISSION_DENIED")
+    assert not Tenant.objects.exists()
+    assert api(oscar).post("/api/v1/manifests/apply", {"documents": [tenant]}).status_code == 200
+    assert Tenant.objects.get().name == "harbor"
+
+
+def test_one_bad_document_stops_all_of_them(api, ada, oscar):
+    good = manifest("Tenant", "harbor")
+    rows = [
+        (manifest("Tenant", "x", colour="red"), (422, "MANIFEST_UNKNOWN_FIELD")),
+        (manifest("Tenant", "a/b"), (422, "MANIFEST_NAME")),
+        (manifest("Tenant", "harbor"), (422, "MANIFEST_DUPLICATE")),
+        (good | {"apiVersion": "v9"}, (422, "MANIFEST_VERSION")),
+        (good | {"status": {}}, (422, "MANIFEST_UNKNOWN_FIELD")),
+    ]
+    for bad, expected in rows:
+        assert code_of(api(oscar).post("/api/v1/manifests/apply", {"documents": [good, bad]})) == expected
+    for body in ({"documents": []}, {"documents": "x"}, {"documents": [good], "force": True}, {}):
+        assert api(oscar).post("/api/v1/manifests/apply", body).status_code == 400
+    assert api(ada).post("/api/v1/manifests/apply", {"documents": ["text"]}).status_code == 422
+    assert not Tenant.objects.exists()
