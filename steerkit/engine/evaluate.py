@@ -15,7 +15,7 @@ from steerkit.engine.capture import Progress
 from steerkit.engine.directions import LayerDirection
 from steerkit.engine.gates import DEFAULT_GATES, check_gates, judge_gates
 from steerkit.engine.generate import Reply, generate
-from steerkit.engine.metrics import EvalItems, ReplyScores, Scorer, score_replies
+from steerkit.engine.metrics import EvalItems, ReplyScores, Scorer, measure_surprisal, score_replies
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.stats import (
     METHODS,
@@ -33,6 +33,7 @@ from steerkit.engine.sweep import coefficient_of
 from steerkit.suite import SuiteFile
 
 SIDE_BY_SIDE = 8
+SPEED_CONVERSATIONS = 4
 SPEED_RUNS = 3
 
 
@@ -97,7 +98,10 @@ def evaluate(
         return generate(loaded, items.conversations, components=components, max_new_tokens=max_new_tokens, on_progress=advance)
 
     own, steered = answer((), 0), answer((component,), len(items.all))
-    own_scores, steered_scores = (score_replies(loaded, items, replies, scorer) for replies in (own, steered))
+    tickets = [item.messages for item in items.behaviour]
+    own_scores, steered_scores = (
+        score_replies(items, replies, scorer, measure_surprisal(loaded, tickets, replies[: len(tickets)])) for replies in (own, steered)
+    )
     metrics = describe_metrics(own_scores, steered_scores)
     values = {name: metric["steered"]["value"] for name, metric in metrics.items()}
     values["layer_depth"] = measure(candidate.direction.layer / loaded.n_layers)
@@ -154,7 +158,7 @@ def describe_metrics(own: ReplyScores, steered: ReplyScores) -> dict[str, dict[s
 
 def measure_speed(loaded: LoadedModel, items: EvalItems, component: Component, max_new_tokens: int) -> dict[str, Any]:
     """Milliseconds per token of one request at a time: the median over runs that alternate, so that a slow spell hits both."""
-    conversations = [item.messages for item in items.subset(SIDE_BY_SIDE, 1, 1).behaviour]
+    conversations = [item.messages for item in items.subset(SPEED_CONVERSATIONS, 1, 1).behaviour]
     times: dict[str, list[float]] = {"baseline": [], "steered": []}
     for _ in range(SPEED_RUNS):
         for name, components in (("baseline", ()), ("steered", (component,))):

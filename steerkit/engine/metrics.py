@@ -64,20 +64,32 @@ def measure_surprisal(loaded: LoadedModel, conversations: Sequence[Sequence[Mess
     The token that ended a reply counts: to stop is a choice like any other, and an empty reply still has a probability.
     Perplexity over replies is exp(sum of nats / sum of tokens), so that long replies weigh as much as they read.
     """
-    nats, tokens = np.zeros(len(replies)), np.array([len(reply.scored_token_ids) for reply in replies], dtype=np.float64)
-    prompts = [encode_prompt(loaded, conversation).token_ids for conversation in conversations]
-    rows = [(*prompt, *reply.scored_token_ids) for prompt, reply in zip(prompts, replies, strict=True)]
-    for batch in batch_by_length([len(row) for row in rows], _MAX_BATCH_TOKENS):
-        first = min(len(prompts[index]) for index in batch) - 1
-        token_ids = pad_right([rows[index] for index in batch], loaded)
+    encoded: dict[tuple[Message, ...], tuple[int, ...]] = {}
+    for conversation in conversations:
+        if tuple(conversation) not in encoded:
+            encoded[tuple(conversation)] = encode_prompt(loaded, conversation).token_ids
+    asked = [(encoded[tuple(conversation)], reply.scored_token_ids) for conversation, reply in zip(conversations, replies, strict=True)]
+    # Neighbouring α often write the same reply, which then is measured once.
+    distinct = list(dict.fromkeys(asked))
+    surprisal = dict(zip(distinct, _sum_surprisal(loaded, distinct), strict=True))
+    return np.array([surprisal[row] for row in asked]), np.array([len(reply) for _, reply in asked], dtype=np.float64)
+
+
+def _sum_surprisal(loaded: LoadedModel, rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[float]:
+    """Nats of each reply after its prompt; both as token ids."""
+    nats = [0.0] * len(rows)
+    for batch in batch_by_length([len(prompt) + len(reply) for prompt, reply in rows], _MAX_BATCH_TOKENS):
+        first = min(len(rows[index][0]) for index in batch) - 1
+        token_ids = pad_right([(*rows[index][0], *rows[index][1]) for index in batch], loaded)
         columns = torch.arange(first, token_ids.shape[1] - 1, device=loaded.device)
         logits = loaded.model(input_ids=token_ids[:, :-1], use_cache=False, logits_to_keep=columns).logits.float()
-        wanted = token_ids[:, first + 1 :]
-        surprisal = torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none").double().cpu().numpy()
-        for row, index in enumerate(batch):
-            start = len(prompts[index]) - 1 - first
-            nats[index] = surprisal[row, start : start + len(replies[index].scored_token_ids)].sum()
-    return nats, tokens
+        chosen = logits.gather(2, token_ids[:, first + 1 :, None])[:, :, 0]
+        surprisal = (logits.logsumexp(dim=2) - chosen).double().cpu()
+        for position, index in enumerate(batch):
+            prompt, reply = rows[index]
+            start = len(prompt) - 1 - first
+            nats[index] = float(surprisal[position, start : start + len(reply)].sum())
+    return nats
 
 
 @dataclass(frozen=True)
@@ -140,11 +152,11 @@ class ReplyScores:
         return float(np.exp(self.nats.sum() / self.tokens.sum()))
 
 
-def score_replies(loaded: LoadedModel, items: EvalItems, replies: Sequence[Reply], scorer: Scorer) -> ReplyScores:
-    """Scores the replies to `items.conversations`, given in that order."""
+def score_replies(items: EvalItems, replies: Sequence[Reply], scorer: Scorer, surprisal: tuple[Floats, Floats]) -> ReplyScores:
+    """Scores the replies to `items.conversations`, given in that order; `surprisal` is `measure_surprisal` of those to the tickets."""
     tickets, facts = len(items.behaviour), len(items.facts)
     to_tickets, to_facts, to_requests = replies[:tickets], replies[tickets : tickets + facts], replies[tickets + facts :]
-    nats, tokens = measure_surprisal(loaded, [item.messages for item in items.behaviour], to_tickets)
+    nats, tokens = surprisal
     return ReplyScores(
         behaviour=scorer.score([reply.text for reply in to_tickets]),
         facts=np.array(

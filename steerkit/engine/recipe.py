@@ -13,7 +13,7 @@ from steerkit.engine.positions import SCOPES
 from steerkit.errors import EngineError
 from steerkit.snapshotrecords import UNITS
 
-DEFAULT_ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6", "0.8")
+DEFAULT_ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from steerkit.engine.capture import Progress
 from steerkit.engine.directions import LayerDirection
 from steerkit.engine.gates import choose_cell, judge_gates
 from steerkit.engine.generate import Reply, generate
-from steerkit.engine.metrics import EvalItems, ReplyScores, Scorer, score_replies
+from steerkit.engine.metrics import EvalItems, ReplyScores, Scorer, measure_surprisal, score_replies
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.recipe import SweepRecipe
 from steerkit.engine.stats import measure
@@ -212,9 +212,13 @@ class _Run:
         """The cells of one layer. All its α are rows of the same batches, and an item's rows share the work on its prompt."""
         items = self._items[stage]
         replies = self._generate(items, layer, alphas)
+        to_tickets = replies[: len(items.behaviour) * len(alphas)]
+        tickets = [item.messages for item in items.behaviour for _ in alphas]
+        nats, tokens = measure_surprisal(self._loaded, tickets, to_tickets)
         cells = []
         for index, alpha in enumerate(alphas):
-            scores = score_replies(self._loaded, items, replies[index :: len(alphas)], self._scorer)
+            own = slice(index, None, len(alphas))
+            scores = score_replies(items, replies[own], self._scorer, (nats[own], tokens[own]))
             cells.append(self._describe(stage, layer, alpha, items, scores, baseline))
             self.cells.append(cells[-1])
             if self._on_cell is not None:

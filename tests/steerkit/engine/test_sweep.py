@@ -253,7 +253,7 @@ def test_the_heat_map_is_a_png_that_repeats(swept: Sweep) -> None:
     image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
     assert image.shape[0] > 100
     red = (image[:, :, 0] > 200) & (image[:, :, 1] < 60) & (image[:, :, 2] < 60)
-    assert red.any() == (swept.chosen["alpha"] in RECIPE.alphas)
+    assert red.any()
     assert png == draw_heat_map(swept.cells, title="Empathy by layer and α", chosen=swept.chosen)
 
 
