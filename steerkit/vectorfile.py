@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
 from steerkit.errors import CanonicalError, VectorFileError
+from steerkit.snapshotrecords import SITES
 
 SCHEMA = "steerhub.vector/1"
 MAX_HEADER_BYTES = 64 * 1024
@@ -250,6 +252,11 @@ def _check_lineage(lineage: Lineage) -> Lineage:
     for field in _LINEAGE_MEASURES:
         if not _MEASURE.fullmatch(lineage[field]):
             raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be a plain decimal such as '41.2'", field)
+        # A coefficient in units of a length of zero would mean nothing.
+        if not Decimal(lineage[field]):
+            raise VectorFileError("VEC_NORM", f"lineage field {field!r} is zero", field)
+    if lineage["site"] not in SITES:
+        raise VectorFileError("VEC_METADATA", f"lineage site {lineage['site']!r} is not one of {', '.join(SITES)}", "site")
     for field in _LINEAGE_INTEGERS:
         if isinstance(lineage[field], bool) or not isinstance(lineage[field], int) or lineage[field] < 0:
             raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be an integer from 0 up", field)

@@ -234,6 +234,15 @@ def test_a_wrong_lineage_field_is_named(change, item):
     assert (caught.value.code, caught.value.item) == ("VEC_METADATA", item)
 
 
+@pytest.mark.parametrize(
+    ("change", "code"), [({"site": "logits"}, "VEC_METADATA"), ({"norm": "0"}, "VEC_NORM"), ({"norm": "0.0"}, "VEC_NORM")]
+)
+def test_a_lineage_that_no_engine_could_apply_is_refused(change, code):
+    with pytest.raises(VectorFileError) as refusal:
+        write_vector(DIRECTION, LINEAGE | change)
+    assert refusal.value.code == code
+
+
 def test_a_lineage_that_is_not_canonical_is_refused():
     spaced = {"steerhub": json.dumps(LINEAGE)}
     with pytest.raises(VectorFileError) as caught:
