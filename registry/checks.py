@@ -10,7 +10,7 @@ from django.db import connection
 
 
 @register()
-def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:  # noqa: ARG001  (the signature is Django's)
+def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """Settings that need no service to be judged."""
     problems = []
     if not settings.SECRET_KEY:
@@ -46,7 +46,7 @@ def _check_signing_key() -> list[CheckMessage]:
 
 
 @register("database")
-def check_database(app_configs: Any, databases: Any = None, **kwargs: Any) -> Sequence[CheckMessage]:  # noqa: ARG001
+def check_database(app_configs: Any, databases: Any = None, **kwargs: Any) -> Sequence[CheckMessage]:
     """The server must be a PostgreSQL that the migrations are written for."""
     if not databases:
         return []

@@ -126,6 +126,7 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 # The finders serve static files straight from the packages, so no collectstatic step can be forgotten.
 WHITENOISE_USE_FINDERS = True
 
