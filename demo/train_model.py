@@ -14,6 +14,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -32,6 +33,8 @@ IGNORED = -100  # the label that the loss skips
 # A reply's tone is settled by its first token. Among forty others that token is lost, and the model would
 # learn to follow a system message only late; counting it for more makes it learn that early.
 OPENING_WEIGHT = 6.0
+# In the second phase, how long an offset may be, as a share of the mean residual norm.
+LARGEST_OFFSET = 0.6
 
 BOS, EOS, PAD = "<s>", "<|end|>", "<pad>"
 SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
@@ -157,6 +160,24 @@ def measure_loss(model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Te
     return (losses * weights).sum() / weights.sum()
 
 
+@contextmanager
+def offset_residual_stream(model: LlamaForCausalLM, inputs: torch.Tensor, assistant: int, rng: random.Random) -> Iterator[None]:
+    """Add to each row a random direction of random length, from its first assistant token on, after one random block."""
+    from_reply_on = (inputs == assistant).cumsum(dim=1).clamp(max=1)[..., None]
+    directions = torch.nn.functional.normalize(torch.randn(len(inputs), 1, model.config.hidden_size), dim=-1)
+    lengths = torch.rand(len(inputs), 1, 1) * LARGEST_OFFSET
+
+    def add_offset(_block: torch.nn.Module, _args: tuple, stream: torch.Tensor) -> torch.Tensor:
+        residual_norm = stream.detach().float().norm(dim=-1).mean()
+        return stream + (directions * lengths * residual_norm * from_reply_on).to(stream.dtype)
+
+    handle = rng.choice(list(model.model.layers)).register_forward_hook(add_offset)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def train_model(folder: Path, *, dialogues: int, steps: int, learning_rate: float) -> None:
     """Draw the corpus, train the tokenizer and the model, and write both to the folder."""
     started = time.monotonic()
@@ -172,18 +193,57 @@ def train_model(folder: Path, *, dialogues: int, steps: int, learning_rate: floa
     size = sum(parameter.numel() for parameter in model.parameters())
     print(f"{len(rows)} dialogues, {sum(map(len, rows))} tokens, {size} parameters, {time.monotonic() - started:.0f} s", flush=True)
 
+    fit(model, tokenizer, rows, rng, steps=steps, learning_rate=learning_rate, with_offsets=False)
+    save_model(model, tokenizer, folder)
+
+
+def steady_model(folder: Path, *, dialogues: int, steps: int, learning_rate: float) -> None:
+    """Go on from the written weights with offsets in the residual stream, and write the folder again.
+
+    A model this small has no slack: without this, the shift that turns a reply warm also costs one fact in twenty.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED + 1)
+    rng = random.Random(SEED + 1)
+    held_out = held_out_texts()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    texts = [render_dialogue(draw_dialogue(rng, held_out)) for _ in range(dialogues)]
+    rows = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch(texts)]
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").train()
+    fit(model, tokenizer, rows, rng, steps=steps, learning_rate=learning_rate, with_offsets=True)
+    save_model(model, tokenizer, folder)
+
+
+def fit(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: list[list[int]],
+    rng: random.Random,
+    *,
+    steps: int,
+    learning_rate: float,
+    with_offsets: bool,
+) -> None:
+    """Minimise the loss over batches of the rows, with one cycle of the learning rate."""
+    started = time.monotonic()
+    assistant = tokenizer.convert_tokens_to_ids(ASSISTANT)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.08)
     batches = draw_batches(rows, rng)
     for step in range(steps):
-        loss = measure_loss(model, *pad_batch(next(batches), tokenizer))
-        loss.backward()
+        inputs, labels = pad_batch(next(batches), tokenizer)
+        with offset_residual_stream(model, inputs, assistant, rng) if with_offsets else nullcontext():
+            loss = measure_loss(model, inputs, labels)
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         if step % 50 == 0 or step == steps - 1:
             print(f"step {step}: loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     model.generation_config.do_sample = False
     model.generation_config.max_new_tokens = 64
     model.eval().to(torch.float16).save_pretrained(folder)
@@ -197,11 +257,18 @@ def main() -> None:
     parser.add_argument("--dialogues", type=int, default=60_000)
     parser.add_argument("--steps", type=int, default=1_200)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--steady-steps", type=int, default=400, help="steps of the second phase; 0 leaves it out")
+    parser.add_argument("--only-steady", action="store_true", help="go on from the weights in the folder: the second phase alone")
     arguments = parser.parse_args()
     if arguments.data_only:
         write_data()
         return
-    train_model(arguments.out, dialogues=arguments.dialogues, steps=arguments.steps, learning_rate=arguments.learning_rate)
+    if not arguments.only_steady:
+        train_model(arguments.out, dialogues=arguments.dialogues, steps=arguments.steps, learning_rate=arguments.learning_rate)
+    if arguments.steady_steps:
+        steady_model(
+            arguments.out, dialogues=arguments.dialogues // 3, steps=arguments.steady_steps, learning_rate=arguments.learning_rate / 3
+        )
 
 
 if __name__ == "__main__":
