@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 from celery import current_app
 from django.db import connection
+from kombu import pools
 
 from demo.processes import free_port
 from registry.models import Job, JobState
@@ -82,30 +83,40 @@ def filesystem_url() -> str:
     return "filesystem://"
 
 
-@pytest.mark.parametrize("broker", ["filesystem", pytest.param("redis", marks=pytest.mark.redis)])
-def test_job_goes_through_broker_and_worker_process(broker, request, small_job, settings, tmp_path, monkeypatch):
-    url = request.getfixturevalue(f"{broker}_url")
+@pytest.fixture(params=["filesystem", pytest.param("redis", marks=pytest.mark.redis)])
+def broker(request, tmp_path) -> Iterator[str]:
+    """The URL of a real broker, which this process's Celery application uses for one test."""
+    url = request.getfixturevalue(f"{request.param}_url")
     messages, control = tmp_path / "broker/messages", tmp_path / "broker/control"
     for folder in (messages, control):
         folder.mkdir(parents=True)
     options = {"data_folder_in": str(messages), "data_folder_out": str(messages), "control_folder": str(control)}
-    monkeypatch.setattr(current_app.conf, "broker_url", url)
-    monkeypatch.setattr(current_app.conf, "broker_transport_options", options if broker == "filesystem" else {})
-    current_app.pool.force_close_all()
-    current_app.__dict__.pop("amqp", None)
-    current_app._pool = None
+    before = current_app.conf.broker_url, current_app.conf.broker_transport_options
+    current_app.conf.broker_url = url
+    current_app.conf.broker_transport_options = options if request.param == "filesystem" else {}
+    forget_connections()
+    yield url
+    current_app.conf.broker_url, current_app.conf.broker_transport_options = before
+    forget_connections()
+
+
+def test_job_goes_through_broker_and_worker_process(broker, small_job, settings, tmp_path):
     job = small_job()
-    worker = start_worker(url, settings, tmp_path)
+    worker = start_worker(broker, settings, tmp_path)
     try:
         wait_until_finished(job, worker, tmp_path)
     finally:
         worker.terminate()
         worker.wait(30)
-        current_app.pool.force_close_all()
-        current_app._pool = None
     assert (job.state, job.error_message, job.attempt) == (JobState.SUCCEEDED, "", 1)
     assert job.extracted_vector.layer == 4
     assert job.extracted_vector.contrast_set.pair_count == 16
+
+
+def forget_connections() -> None:
+    """Celery keeps its pools for the life of a process; a broker that changes within one is this test's own idea."""
+    pools.reset()
+    current_app._pool = current_app.amqp._producer_pool = None
 
 
 def start_worker(broker: str, settings, tmp_path: Path) -> subprocess.Popen:
