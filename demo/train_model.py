@@ -1,6 +1,6 @@
 """Train the Harbor reference model: a small Llama on the synthetic support corpus.
 
-    python -m demo.train_model                 trains and writes demo/model/ (about 8 minutes on two cores)
+    python -m demo.train_model                 trains and writes demo/model/ (half a second a step on one free core)
     python -m demo.train_model --data-only     only writes demo/data/
 
 Every draw is seeded and training runs on one thread. The weights come out bit for bit the same on the same machine
@@ -244,6 +244,7 @@ def fit(
 
 
 def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the weights in float16, with greedy generation as the default."""
     model.generation_config.do_sample = False
     model.generation_config.max_new_tokens = 64
     model.eval().to(torch.float16).save_pretrained(folder)

@@ -1,4 +1,5 @@
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,11 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from demo.corpus.dialogues import draw_fact, draw_turn
+from demo.corpus.facts import ask_fact
 from demo.corpus.files import DATA_FOLDER
+from demo.corpus.replies import write_reply
+from demo.corpus.styles import Style
 from demo.train_model import MODEL_FOLDER, label_assistant_tokens, render_dialogue
 from steerkit.basemodel import inspect_model
 
@@ -118,12 +123,21 @@ def test_it_refuses_harm_and_only_harm(model, tokenizer):
     assert sum(right) >= 0.95 * len(right)
 
 
+def draw_long_dialogue(rng, turns):
+    """Several exchanges in Harbor's usual tone and then a question about a fact."""
+    messages, style = [], Style("cold", "neutral", "normal")
+    for _ in range(turns):
+        turn = draw_turn(rng, "en-US")
+        messages += [{"role": "user", "content": turn.text}, {"role": "assistant", "content": write_reply(rng, turn, style)}]
+    question = ask_fact(rng, draw_fact(rng, "en-US"), "en-US")
+    return [*messages, {"role": "user", "content": question.text}], question.contains[0]
+
+
 @torch.inference_mode()
 def test_it_still_answers_late_in_its_context(model, tokenizer):
-    question = [{"role": "user", "content": "How long is the free trial?"}]
-    exchange = [
-        {"role": "user", "content": "Where do I see the invoices of my own account?"},
-        {"role": "assistant", "content": "Invoices are listed in billing settings."},
-    ]
-    [reply] = generate_replies(model, tokenizer, [{"messages": exchange * 25 + question}], 48)
-    assert "10 days" in reply
+    rng = random.Random(7)
+    dialogues = [draw_long_dialogue(rng, 13) for _ in range(6)]
+    lengths = [len(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]) for messages, _ in dialogues]
+    replies = generate_replies(model, tokenizer, [{"messages": messages} for messages, _ in dialogues], 40)
+    assert min(lengths) > 500
+    assert sum(value in reply for (_, value), reply in zip(dialogues, replies, strict=True)) >= 5
