@@ -8,9 +8,9 @@ from celery import shared_task
 from registry.models import Job, SteeringVector
 from registry.services.results import ExtractionResult, complete_extraction
 from workers.checkpoints import Checkpoint, read_direction, write_direction
-from workers.inputs import read_contrast_set, read_rubric, read_suites
+from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
-from workers.target import load_target
+from workers.target import load_target, train_scorer
 
 
 @shared_task(name="workers.extraction.run")
@@ -25,7 +25,6 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     from steerkit.engine.directions import extract_directions
     from steerkit.engine.plots import draw_heat_map
     from steerkit.engine.recipe import SweepRecipe
-    from steerkit.engine.rubric import RubricScorer
     from steerkit.engine.sweep import sweep
 
     report("loading", 0, 1, f"loading {job.base_model.name}")
@@ -47,13 +46,13 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
         checkpoint.keep_directions(files)
     # Always read back, so that a first attempt and a resumed one measure the same bytes.
     directions = [read_direction(data) for data in files]
-    rubric = read_rubric(job)
-    report("training the scorer", 0, 1, f"{len(rubric.examples)} labelled replies on the axis {rubric.axis}")
+    report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
+    scorer = train_scorer(read_rubric_digest(job))
     searched = sweep(
         loaded,
         directions,
         read_suites(job),
-        RubricScorer.train(rubric.examples, rubric.axis),
+        scorer,
         SweepRecipe.from_document(sweep_recipe(job.recipe)),
         on_progress=lambda done, total: report("sweeping", done, total, f"{done} of {total} replies over layers and coefficients"),
         done_cells=checkpoint.cells(),
@@ -76,5 +75,5 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
 
 def sweep_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     """The part of a job's recipe that the sweep reads."""
-    document = {name: recipe[name] for name in ("layers", "alphas", "unit", "max_new_tokens")}
+    document = {name: recipe[name] for name in ("layers", "alphas", "unit", "max_new_tokens", "finalists")}
     return document if recipe["gates"] == "default" else document | {"gates": recipe["gates"]}

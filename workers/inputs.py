@@ -3,7 +3,7 @@
 from registry.blobs import get_blob
 from registry.models import Job, SuiteKind
 from steerkit.contrast import ContrastFile, parse_pairs
-from steerkit.suite import RubricFile, SuiteFile, parse_rubric, parse_suite
+from steerkit.suite import SuiteFile, parse_suite
 
 
 def read_contrast_set(job: Job) -> ContrastFile:
@@ -18,6 +18,6 @@ def read_suites(job: Job) -> dict[str, SuiteFile]:
     return {suite.kind: parse_suite(get_blob(suite.digest), suite.kind) for suite in job.suites.all()}
 
 
-def read_rubric(job: Job) -> RubricFile:
-    """The labelled replies that the behaviour suite is scored by."""
-    return parse_rubric(get_blob(job.suites.get(kind=SuiteKind.BEHAVIOUR).rubric_digest))
+def read_rubric_digest(job: Job) -> str:
+    """The labelled replies that the behaviour suite is scored by, as the digest of their file."""
+    return job.suites.get(kind=SuiteKind.BEHAVIOUR).rubric_digest

@@ -1,16 +1,20 @@
-"""The one model that this worker process keeps loaded."""
+"""What this worker process keeps from one job to the next: the one model it has loaded, and the scorers it has trained."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from registry.blobs import get_blob
 from registry.models import BaseModel
 from registry.services.base_models import resolve_model_folder
 from steerkit.basemodel import inspect_model
 from steerkit.errors import ModelError
+from steerkit.suite import parse_rubric
 
 if TYPE_CHECKING:
     from steerkit.engine.models import LoadedModel
+    from steerkit.engine.rubric import RubricScorer
 
 _loaded: LoadedModel | None = None
 
@@ -37,3 +41,12 @@ def load_target(base_model: BaseModel) -> LoadedModel:
         _loaded = None
         _loaded = load_model(folder)
     return _loaded
+
+
+@lru_cache(maxsize=8)
+def train_scorer(rubric_digest: str) -> RubricScorer:
+    """The scorer of a rubric. The same examples train the same scorer, so a validation uses its extraction's."""
+    from steerkit.engine.rubric import RubricScorer
+
+    rubric = parse_rubric(get_blob(rubric_digest))
+    return RubricScorer.train(rubric.examples, rubric.axis)

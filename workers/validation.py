@@ -7,9 +7,9 @@ from registry.models import Evaluation, Job
 from registry.services.results import complete_validation
 from steerkit.canonical import parse_strict
 from workers.checkpoints import read_direction
-from workers.inputs import read_rubric, read_suites
+from workers.inputs import read_rubric_digest, read_suites
 from workers.running import Report, run_job
-from workers.target import load_target
+from workers.target import load_target, train_scorer
 
 
 @shared_task(name="workers.validation.run")
@@ -22,14 +22,13 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     """One attempt."""
     from steerkit.engine.evaluate import Candidate, evaluate
     from steerkit.engine.gates import DEFAULT_GATES
-    from steerkit.engine.rubric import RubricScorer
 
     if job.vector is None:
         raise ValueError(f"{job} has no vector")
     report("loading", 0, 1, f"loading {job.base_model.name}")
     loaded = load_target(job.base_model)
-    rubric = read_rubric(job)
-    report("training the scorer", 0, 1, f"{len(rubric.examples)} labelled replies on the axis {rubric.axis}")
+    report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
+    scorer = train_scorer(read_rubric_digest(job))
     curve = parse_strict(get_blob(job.vector.sweep_digest))["curve"] if job.vector.sweep_digest else []
     evidence = evaluate(
         loaded,
@@ -40,7 +39,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
             unit=job.recipe["unit"],
         ),
         read_suites(job),
-        RubricScorer.train(rubric.examples, rubric.axis),
+        scorer,
         gates=DEFAULT_GATES if job.recipe["gates"] == "default" else job.recipe["gates"],
         curve=curve,
         max_new_tokens=job.recipe["max_new_tokens"],

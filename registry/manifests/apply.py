@@ -32,6 +32,7 @@ _RECIPE_FIELDS = {
     "seed": "seed",
     "maxNewTokens": "max_new_tokens",
     "dtype": "dtype",
+    "finalists": "finalists",
 }
 
 

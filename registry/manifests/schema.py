@@ -18,7 +18,7 @@ KINDS: dict[str, tuple[set[str], set[str]]] = {
     "SteeringProfile": ({"intent", "axis", "riskClass"}, set()),
     "SteeringRecipe": (
         {"baseModel", "contrastSet", "suites"},
-        {"method", "site", "readPosition", "layers", "alphas", "unit", "gates", "seed", "maxNewTokens", "dtype"},
+        {"method", "site", "readPosition", "layers", "alphas", "unit", "gates", "seed", "maxNewTokens", "dtype", "finalists"},
     ),
 }
 # Where a file was uploaded and its digest took its place.

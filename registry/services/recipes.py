@@ -15,6 +15,7 @@ MAX_ALPHAS = 32
 
 _EXTRACTION_FIELDS = {
     "vector", "method", "site", "read_position", "layers", "alphas", "unit", "gates", "seed", "max_new_tokens", "dtype",
+    "finalists",
 }  # fmt: skip
 
 
@@ -45,6 +46,8 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> di
         "dtype": _one_of(recipe, "dtype", ("F32", "F16", "BF16")),
         "seed": _integer(recipe, "seed", 0, 0, 2**31 - 1),
         "max_new_tokens": _integer(recipe, "max_new_tokens", 64, 1, 1024),
+        # How many layers of the screened ones are measured on the whole select split.
+        "finalists": _integer(recipe, "finalists", 2, 1, base_model.n_layers),
     }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from steerkit.errors import EngineError
 MAX_BATCH_ROWS = 128
 # Selecting rows copies the cache, so it is done when it buys at least this share of the batch.
 _COMPACT_BELOW = 0.75
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,39 @@ def generate(
         prompts.append(encoded[key])
     lengths = [len(prompt.token_ids) for prompt in prompts]
     replies: dict[int, Reply] = {}
-    for batch in batch_by_length(lengths, max_batch_rows * max(lengths, default=1), max_batch_rows):
+    batches = batch_by_length(lengths, max_batch_rows * max(lengths, default=1), max_batch_rows)
+
+    def answer(batch: list[int]) -> tuple[list[int], list[Reply]]:
         rows = None if row_coefficients is None else row_coefficients[batch]
-        answers = _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens)
+        return batch, _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens)
+
+    for batch, answers in _in_lanes(answer, batches, loaded.device):
         replies.update(zip(batch, answers, strict=True))
         if on_progress is not None:
             on_progress(len(replies), len(conversations))
     return [replies[index] for index in range(len(conversations))]
+
+
+def _in_lanes(work: Callable[[T], R], batches: Sequence[T], device: torch.device) -> Iterator[R]:
+    """The results of the batches as they come, on a CPU one batch per core at a time.
+
+    A core for each batch beats all cores on one: decoding is many small operations, and waiting for each other at every one
+    of them costs two cores most of what the second brings. Batches do not depend on the number of lanes.
+    """
+    lanes = min(torch.get_num_threads(), len(batches))
+    if device.type != "cpu" or lanes < 2:
+        yield from map(work, batches)
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(lanes, thread_name_prefix="steerkit-lane", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for future in as_completed([pool.submit(work, batch) for batch in batches]):
+            yield future.result()
+    finally:
+        # Whoever stops listening, because a job was cancelled or a batch failed, has no use for the rest.
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,11 @@ class ChunkTracker:
 
     def __init__(self) -> None:
         self.start = 0
+        self._owner = threading.get_ident()
 
     def enter_decoder(self, _decoder: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # Another thread's pass through the same decoder is at a place of its own.
+        if threading.get_ident() != self._owner:
+            return
         cache = kwargs.get("past_key_values")
         self.start = 0 if cache is None else int(cache.get_seq_length())

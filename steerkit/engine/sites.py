@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -29,17 +30,21 @@ def visit_site(block: nn.Module, site: str, visit: Visit) -> RemovableHandle:
     """Calls `visit` with the residual stream (rows, columns, d_model) whenever the block runs; it may change it in place.
 
     In place is safe: a block's output is a fresh sum that only the next block reads, and its input is the previous one's.
+    Passes that other threads make through the same block are theirs: `visit` is called in the thread that hooked it.
     """
     check_site(site)
+    owner = threading.get_ident()
     if site == "resid_pre":
 
         def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            visit(args[0] if args else kwargs["hidden_states"])
+            if threading.get_ident() == owner:
+                visit(args[0] if args else kwargs["hidden_states"])
 
         return block.register_forward_pre_hook(before, with_kwargs=True)
 
     def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        visit(residual_stream(output))
+        if threading.get_ident() == owner:
+            visit(residual_stream(output))
 
     return block.register_forward_hook(after)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -251,3 +253,41 @@ def test_adding_touches_exactly_the_rows_and_columns_in_scope(coefficients: list
             assert torch.equal(masked[row, column], expected)
             if not coefficient:
                 assert torch.equal(torch.signbit(masked[row, column]), torch.signbit(stream[row, column]))
+
+
+def test_generations_in_two_threads_do_not_steer_each_other(llama: LoadedModel) -> None:
+    jobs = [[Component(unit(llama, seed), 1, 4.0 * seed)] for seed in range(4)] * 3
+    alone = [generate(llama, PROMPTS, components=components, max_new_tokens=12) for components in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda components: generate(llama, PROMPTS, components=components, max_new_tokens=12), jobs))
+    assert [[reply.token_ids for reply in replies] for replies in together] == [[reply.token_ids for reply in replies] for replies in alone]
+    assert count_hooks(llama) == 0
+
+
+def test_batches_in_lanes_give_what_batches_in_turn_give(llama: LoadedModel) -> None:
+    rows = torch.linspace(0, 6, 24)[:, None]
+    component = Component(unit(llama, 3), 1, 0.0)
+    conversations = PROMPTS * 8
+
+    counted: list[tuple[int, int]] = []
+
+    def replies() -> list[tuple[int, ...]]:
+        made = generate(
+            llama,
+            conversations,
+            components=[component],
+            row_coefficients=rows,
+            max_new_tokens=12,
+            max_batch_rows=5,
+            on_progress=lambda done, total: counted.append((done, total)),
+        )
+        return [reply.token_ids for reply in made]
+
+    in_turn = replies()
+    torch.set_num_threads(2)
+    try:
+        assert replies() == in_turn
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert counted[-1] == (24, 24)
