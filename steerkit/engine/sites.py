@@ -16,6 +16,8 @@ SITES = ("resid_pre", "resid_post")
 _LATER_SITES = ("resid_mid", "attn_out", "mlp_out", "embedding")
 
 Visit = Callable[[Tensor], None]
+# torch numbers hooks from a plain counter: two threads that register at once could get one number, and one hook would be lost.
+REGISTERING = threading.Lock()
 
 
 def check_site(site: str) -> None:
@@ -40,13 +42,15 @@ def visit_site(block: nn.Module, site: str, visit: Visit) -> RemovableHandle:
             if threading.get_ident() == owner:
                 visit(args[0] if args else kwargs["hidden_states"])
 
-        return block.register_forward_pre_hook(before, with_kwargs=True)
+        with REGISTERING:
+            return block.register_forward_pre_hook(before, with_kwargs=True)
 
     def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         if threading.get_ident() == owner:
             visit(residual_stream(output))
 
-    return block.register_forward_hook(after)
+    with REGISTERING:
+        return block.register_forward_hook(after)
 
 
 def residual_stream(output: Any) -> Tensor:

@@ -13,7 +13,7 @@ from steerkit.canonical import parse_layer
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.operators import AddOperator, check_operator
 from steerkit.engine.positions import SCOPES, ChunkTracker, PromptLayout, ScopeMask, mask_scope
-from steerkit.engine.sites import check_site, visit_site
+from steerkit.engine.sites import REGISTERING, check_site, visit_site
 from steerkit.errors import EngineError
 
 
@@ -96,7 +96,9 @@ def steered(
             handle = visit_site(loaded.blocks[component.layer], component.site, applied[-1].visit)
             hooks.callback(handle.remove)
         if applied:
-            hooks.callback(loaded.decoder.register_forward_pre_hook(tracker.enter_decoder, with_kwargs=True).remove)
+            with REGISTERING:
+                handle = loaded.decoder.register_forward_pre_hook(tracker.enter_decoder, with_kwargs=True)
+            hooks.callback(handle.remove)
         yield AppliedSteering(layout, applied)
 
 
