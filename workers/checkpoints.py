@@ -7,50 +7,21 @@ from typing import TYPE_CHECKING, Any
 from registry.blobs import get_blob, put_blob
 from registry.models import Job
 from registry.services.jobs import save_checkpoint
-from steerkit import __version__
-from steerkit.canonical import format_measure
-from steerkit.vectorfile import read_vector, write_vector
 from workers.lease import LeaseEnded
 
 if TYPE_CHECKING:
     from steerkit.engine.directions import LayerDirection
 
 
-def write_direction(job: Job, direction: LayerDirection) -> bytes:
-    """The vector file of one layer, with its whole lineage."""
+def write_candidate(job: Job, direction: LayerDirection) -> bytes:
+    """The vector file of one layer, with the job's lineage."""
+    from steerkit.engine.directions import write_direction
+
     if job.contrast_set is None:
         raise ValueError(f"{job} has no contrast set")
-    lineage = {
-        "schema": "steerhub.vector/1",
-        "base_model_fingerprint": job.base_model.fingerprint,
-        "layer": direction.layer,
-        "site": direction.site,
-        "method": job.recipe["method"],
-        "read_position": job.recipe["read_position"],
-        "contrast_set_digest": job.contrast_set.digest,
-        "norm": format_measure(direction.norm),
-        "mean_residual_norm": format_measure(direction.mean_residual_norm),
-        "engine_version": __version__,
-        "seed": job.recipe["seed"],
-        "pairs": direction.pairs,
-    }
-    return write_vector(direction.direction.numpy(), lineage, job.recipe["dtype"])
-
-
-def read_direction(data: bytes) -> LayerDirection:
-    """The direction as every later stage and every node will see it: after the rounding of its file's dtype."""
-    import torch
-
-    from steerkit.engine.directions import LayerDirection
-
-    file = read_vector(data)
-    return LayerDirection(
-        layer=file.lineage["layer"],
-        site=file.lineage["site"],
-        direction=torch.from_numpy(file.direction.copy()),
-        norm=float(file.lineage["norm"]),
-        mean_residual_norm=float(file.lineage["mean_residual_norm"]),
-        pairs=file.lineage["pairs"],
+    lineage = {name: job.recipe[name] for name in ("method", "read_position", "seed", "dtype")}
+    return write_direction(
+        direction, base_model_fingerprint=job.base_model.fingerprint, contrast_set_digest=job.contrast_set.digest, **lineage
     )
 
 

@@ -7,7 +7,8 @@ from celery import shared_task
 
 from registry.models import Job, SteeringVector
 from registry.services.results import ExtractionResult, complete_extraction
-from workers.checkpoints import Checkpoint, read_direction, write_direction
+from steerkit.vectorfile import read_vector
+from workers.checkpoints import Checkpoint, write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
@@ -22,7 +23,7 @@ def run_extraction(job_id: str) -> str:
 def extract(job: Job, report: Report) -> SteeringVector | None:
     """One attempt, going on from the last one's checkpoint."""
     # The engine is imported by the job that needs it, never before a fork and never by the web process.
-    from steerkit.engine.directions import extract_directions
+    from steerkit.engine.directions import extract_directions, read_direction
     from steerkit.engine.plots import draw_heat_map
     from steerkit.engine.recipe import SweepRecipe
     from steerkit.engine.sweep import sweep
@@ -42,10 +43,10 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
             layers=job.recipe["layers"],
             on_progress=lambda done, total: report("extracting", done, total, f"{done} of {total} pairs read at every layer"),
         )
-        files = [write_direction(job, direction) for direction in found]
+        files = [write_candidate(job, direction) for direction in found]
         checkpoint.keep_directions(files)
     # Always read back, so that a first attempt and a resumed one measure the same bytes.
-    directions = [read_direction(data) for data in files]
+    directions = [read_direction(read_vector(data)) for data in files]
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     searched = sweep(

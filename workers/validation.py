@@ -6,7 +6,7 @@ from registry.blobs import get_blob
 from registry.models import Evaluation, Job
 from registry.services.results import complete_validation
 from steerkit.canonical import parse_strict
-from workers.checkpoints import read_direction
+from steerkit.vectorfile import read_vector
 from workers.inputs import read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
@@ -20,6 +20,7 @@ def run_validation(job_id: str) -> str:
 
 def validate(job: Job, report: Report) -> Evaluation | None:
     """One attempt."""
+    from steerkit.engine.directions import read_direction
     from steerkit.engine.evaluate import Candidate, evaluate
     from steerkit.engine.gates import DEFAULT_GATES
 
@@ -34,7 +35,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         loaded,
         Candidate(
             vector_digest=job.vector.digest,
-            direction=read_direction(get_blob(job.vector.digest)),
+            direction=read_direction(read_vector(get_blob(job.vector.digest))),
             alpha=job.recipe["alpha"],
             unit=job.recipe["unit"],
         ),
