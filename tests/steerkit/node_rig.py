@@ -3,9 +3,7 @@
 import json
 from datetime import timedelta
 
-from hub_simulator import (
-    NOW,
-)
+from hub_simulator import NOW, Signer
 
 from steerkit.node import PollOutcome
 
