@@ -51,6 +51,7 @@ def main() -> int:
         print(f"round {number}: killed {told}; {taken:.0f} s; {problem or 'same final state'}", flush=True)
         if problem:
             shutil.copytree(VAR / "log", VAR.with_name(f"kill-loop-failed-{number}"), dirs_exist_ok=True)
+    stop_postgres()
     print(f"{arguments.rounds - failures} of {arguments.rounds} rounds ended in the same final state", flush=True)
     return 1 if failures else 0
 
@@ -81,9 +82,13 @@ def play_round(moments: list[tuple[float, str]] | None) -> tuple[dict[str, Any],
         return read_final_state(processes, tokens, job_id), seconds
 
 
-def forget() -> None:
+def stop_postgres() -> None:
     environment = {**os.environ, "STEERHUB_VAR": str(VAR)}
     subprocess.run([str(BIN / "python"), "-m", "steerhub.embedded", "stop"], cwd=ROOT, env=environment, check=True)
+
+
+def forget() -> None:
+    stop_postgres()
     shutil.rmtree(VAR, ignore_errors=True)
     VAR.mkdir(parents=True)
 
