@@ -4,6 +4,7 @@ import logging
 
 from celery import current_app
 from django.db import transaction
+from kombu.exceptions import OperationalError
 
 from registry.models import Job, JobKind
 
@@ -19,7 +20,7 @@ def send_job(job: Job) -> None:
     def send() -> None:
         try:
             current_app.send_task(task, args=[job_id])
-        except current_app.connection_for_write().recoverable_connection_errors as error:
+        except OperationalError as error:
             # The job row is committed and the sweeper re-sends it; a broker that is down must not fail the request.
             logger.warning("job %s is queued but the broker did not take its message: %s", job_id, error)
 

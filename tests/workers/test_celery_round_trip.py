@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -83,6 +84,19 @@ def filesystem_url() -> str:
     return "filesystem://"
 
 
+@contextmanager
+def celery_over(url: str, options: dict[str, str]) -> Iterator[None]:
+    """This process's Celery application on another broker."""
+    before = current_app.conf.broker_url, current_app.conf.broker_transport_options
+    current_app.conf.broker_url, current_app.conf.broker_transport_options = url, options
+    forget_connections()
+    try:
+        yield
+    finally:
+        current_app.conf.broker_url, current_app.conf.broker_transport_options = before
+        forget_connections()
+
+
 @pytest.fixture(params=["filesystem", pytest.param("redis", marks=pytest.mark.redis)])
 def broker(request, tmp_path) -> Iterator[str]:
     """The URL of a real broker, which this process's Celery application uses for one test."""
@@ -91,13 +105,8 @@ def broker(request, tmp_path) -> Iterator[str]:
     for folder in (messages, control):
         folder.mkdir(parents=True)
     options = {"data_folder_in": str(messages), "data_folder_out": str(messages), "control_folder": str(control)}
-    before = current_app.conf.broker_url, current_app.conf.broker_transport_options
-    current_app.conf.broker_url = url
-    current_app.conf.broker_transport_options = options if request.param == "filesystem" else {}
-    forget_connections()
-    yield url
-    current_app.conf.broker_url, current_app.conf.broker_transport_options = before
-    forget_connections()
+    with celery_over(url, options if request.param == "filesystem" else {}):
+        yield url
 
 
 def test_job_goes_through_broker_and_worker_process(broker, small_job, settings, tmp_path):
@@ -117,6 +126,14 @@ def forget_connections() -> None:
     """Celery keeps its pools for the life of a process; a broker that changes within one is this test's own idea."""
     pools.reset()
     current_app._pool = current_app.amqp._producer_pool = None
+
+
+def test_broker_that_is_down_does_not_lose_or_refuse_a_job(small_job, caplog):
+    with celery_over(f"redis://127.0.0.1:{free_port()}/0", {}):
+        job = small_job()
+    job.refresh_from_db()
+    assert job.state == JobState.QUEUED
+    assert "the broker did not take its message" in caplog.text
 
 
 def start_worker(broker: str, settings, tmp_path: Path) -> subprocess.Popen:
