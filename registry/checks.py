@@ -8,14 +8,26 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.db import connection
 
+# Tags of the checks: those of every process, and those of the web process alone.
+EVERYWHERE, WEB = "steerhub", "steerhub_web"
 
-@register()
-def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """Settings that need no service to be judged."""
+
+@register(WEB)
+def check_web_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """What only the web process needs: a worker holds neither the key that signs snapshots nor the one that signs sessions."""
     problems = []
-    if not settings.SECRET_KEY:
+    if settings.SECRET_KEY == "unset":  # noqa: S105  (what the settings say when the variable is missing)
         problems.append(Error("STEERHUB_SECRET_KEY is not set; sessions cannot be signed without it.", id="steerhub.E001"))
     problems += _check_signing_key()
+    if not settings.EMBEDDED and "*" in settings.ALLOWED_HOSTS:
+        problems.append(Error("STEERHUB_HOSTS must name hosts in production, not *.", id="steerhub.E009"))
+    return problems
+
+
+@register(EVERYWHERE)
+def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Settings of every process that need no service to be judged."""
+    problems: list[CheckMessage] = []
     if urlsplit(settings.STEERHUB_BLOB_URL).scheme not in ("file", "s3"):
         problems.append(Error("STEERHUB_BLOB_URL must be file:///folder or s3://bucket/prefix.", id="steerhub.E003"))
     if not settings.CELERY_BROKER_URL:
@@ -28,8 +40,6 @@ def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
         problems.append(Error("STEERHUB_LEASE_SECONDS is below 5: a slow worker would lose jobs it is still running.", id="steerhub.E007"))
     if settings.DATABASES["default"].get("ATOMIC_REQUESTS"):
         problems.append(Error("ATOMIC_REQUESTS must stay off: transitions are durable transactions.", id="steerhub.E008"))
-    if not settings.EMBEDDED and "*" in settings.ALLOWED_HOSTS:
-        problems.append(Error("STEERHUB_HOSTS must name hosts in production, not *.", id="steerhub.E009"))
     return problems
 
 

@@ -8,5 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steerhub.settings")
 django_application = get_asgi_application()
 
 from registry.fleet.app import FleetApplication  # noqa: E402  (Django must be set up before its models are imported)
+from steerhub.startup import refuse_wrong_settings  # noqa: E402
 
+refuse_wrong_settings()
 application = FleetApplication(fallback=django_application)

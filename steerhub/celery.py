@@ -7,6 +7,7 @@ only a hint (design: rule 4), hence late acknowledgement and a scheduler that re
 import os
 
 from celery import Celery
+from celery.signals import beat_init, worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steerhub.settings")
 
@@ -28,3 +29,13 @@ app.conf.update(
     imports=["workers.extraction", "workers.validation", "workers.sweeper"],
     beat_schedule={"re-send lost jobs": {"task": "workers.sweeper.run", "schedule": 5.0, "options": {"expires": 5.0}}},
 )
+
+
+@worker_init.connect
+@beat_init.connect
+def check_settings(**_: object) -> None:
+    """A worker with wrong settings stops before it takes a job."""
+    from registry.checks import EVERYWHERE
+    from steerhub.startup import refuse_wrong_settings
+
+    refuse_wrong_settings(tags=[EVERYWHERE])

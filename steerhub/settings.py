@@ -17,7 +17,8 @@ DATABASE_URL = os.environ.get("DATABASE_URL", "")
 EMBEDDED = not DATABASE_URL
 DEBUG = os.environ.get("STEERHUB_DEBUG", "") == "1"
 
-SECRET_KEY = os.environ.get("STEERHUB_SECRET_KEY") or (embedded.secret_file(VAR_DIR / "keys/secret_key") if EMBEDDED else "")
+# Django itself refuses an empty key without saying which variable is meant; the system check says it.
+SECRET_KEY = os.environ.get("STEERHUB_SECRET_KEY") or (embedded.secret_file(VAR_DIR / "keys/secret_key") if EMBEDDED else "unset")
 ALLOWED_HOSTS = [host for host in os.environ.get("STEERHUB_HOSTS", "127.0.0.1,localhost").split(",") if host]
 CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("STEERHUB_ORIGINS", "").split(",") if origin]
 

@@ -1,0 +1,67 @@
+"""A setting that is wrong stops the start, and the message names it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry.checks import check_settings, check_web_settings
+
+
+def ids() -> list[str]:
+    return [problem.id for problem in (*check_web_settings(None), *check_settings(None))]
+
+
+def test_settings_of_embedded_mode_have_no_problem():
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("SECRET_KEY", "unset", "steerhub.E001"),
+        ("STEERHUB_SIGNING_KEY", "", "steerhub.E002"),
+        ("STEERHUB_SIGNING_KEY", "not a key", "steerhub.E002"),
+        ("STEERHUB_BLOB_URL", "", "steerhub.E003"),
+        ("STEERHUB_BLOB_URL", "ftp://files/blobs", "steerhub.E003"),
+        ("CELERY_BROKER_URL", "", "steerhub.E004"),
+        ("STEERHUB_MODEL_ROOT", Path("/no/such/folder"), "steerhub.E005"),
+        ("STEERHUB_SNAPSHOT_SECONDS", 59, "steerhub.E006"),
+        ("STEERHUB_LEASE_SECONDS", 4, "steerhub.E007"),
+    ],
+)
+def test_a_wrong_setting_is_named_by_its_check(settings, name, value, problem):
+    setattr(settings, name, value)
+    (found,) = (*check_web_settings(None), *check_settings(None))
+    assert found.id == problem
+    assert name.removeprefix("STEERHUB_") in found.msg
+
+
+def test_atomic_requests_and_open_hosts_are_refused(settings, monkeypatch):
+    monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
+    settings.EMBEDDED, settings.ALLOWED_HOSTS = False, ["*"]
+    assert ids() == ["steerhub.E009", "steerhub.E008"]
+
+
+SHARED = ["STEERHUB_BLOB_URL", "CELERY_BROKER_URL"]
+WEB = ["STEERHUB_SECRET_KEY", "STEERHUB_SIGNING_KEY"]
+
+
+@pytest.mark.parametrize(
+    ("program", "named", "not_asked_for"),
+    [
+        (["manage.py", "check"], SHARED + WEB, []),
+        (["-m", "uvicorn", "steerhub.asgi:application", "--port", "0"], SHARED + WEB, []),
+        # A worker loads other people's weights; it has no business with keys.
+        (["-m", "celery", "-A", "steerhub", "worker"], SHARED, WEB),
+    ],
+    ids=["management command", "web", "worker"],
+)
+def test_production_mode_without_its_settings_does_not_start(program, named, not_asked_for, tmp_path):
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": "postgresql://hub@127.0.0.1:1/hub", "STEERHUB_VAR": str(tmp_path)}
+    done = subprocess.run([sys.executable, *program], capture_output=True, text=True, env=environment, check=False, timeout=60)
+    assert done.returncode != 0
+    assert all(name in done.stderr for name in named)
+    assert not any(name in done.stderr for name in not_asked_for)
