@@ -70,7 +70,7 @@ def read_activations(loaded: LoadedModel, conversations: Sequence[EncodedConvers
 
         return read
 
-    handles = [visit_site(loaded.blocks[layer], spec.site, reader(layer)) for layer in spec.layers]
+    handles = [visit_site(loaded, layer, spec.site, reader(layer)) for layer in spec.layers]
     try:
         loaded.decoder(input_ids=token_ids, use_cache=False)
     except _DeepestLayerReached:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from steerkit.engine.models import LoadedModel
 from steerkit.errors import EngineError
 
 # `resid_pre` of layer 0 is the embedding output; `resid_post` of layer n is the output of block n.
@@ -28,14 +29,14 @@ def check_site(site: str) -> None:
         raise EngineError("SITE_UNKNOWN", f"site {site!r} is not known; known are {', '.join(SITES)}", site)
 
 
-def visit_site(block: nn.Module, site: str, visit: Visit) -> RemovableHandle:
-    """Calls `visit` with the residual stream (rows, columns, d_model) whenever the block runs; it may change it in place.
+def visit_site(loaded: LoadedModel, layer: int, site: str, visit: Visit) -> RemovableHandle:
+    """Calls `visit` with the residual stream (rows, columns, d_model) whenever the layer runs; it may change it in place.
 
     In place is safe: a block's output is a fresh sum that only the next block reads, and its input is the previous one's.
     Passes that other threads make through the same block are theirs: `visit` is called in the thread that hooked it.
     """
     check_site(site)
-    owner = threading.get_ident()
+    block, owner = loaded.blocks[layer], threading.get_ident()
     if site == "resid_pre":
 
         def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

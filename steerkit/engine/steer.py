@@ -93,7 +93,7 @@ def steered(
             if not coefficients[:, index].any():
                 continue
             applied.append(_AppliedComponent(component, coefficients[:, index], layout, tracker, loaded))
-            handle = visit_site(loaded.blocks[component.layer], component.site, applied[-1].visit)
+            handle = visit_site(loaded, component.layer, component.site, applied[-1].visit)
             hooks.callback(handle.remove)
         if applied:
             with REGISTERING:

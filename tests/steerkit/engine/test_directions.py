@@ -24,7 +24,7 @@ from steerkit.vectorfile import read_vector
 def stream_alone(loaded: LoadedModel, token_ids: tuple[int, ...], layer: int) -> torch.Tensor:
     """One conversation, full model, no batch: what capture must agree with."""
     seen: list[torch.Tensor] = []
-    handle = visit_site(loaded.blocks[layer], "resid_post", lambda stream: seen.append(stream.clone()))
+    handle = visit_site(loaded, layer, "resid_post", lambda stream: seen.append(stream.clone()))
     with torch.inference_mode():
         loaded.model(input_ids=torch.tensor([token_ids]), use_cache=False)
     handle.remove()
@@ -95,7 +95,7 @@ def test_a_layer_is_the_output_of_its_block_and_not_a_hidden_state_after_the_nor
 def test_capture_stops_at_the_deepest_layer_and_leaves_no_hook(llama: LoadedModel) -> None:
     ran: list[int] = []
     before = count_hooks(llama)
-    handles = [visit_site(block, "resid_pre", lambda _stream, layer=layer: ran.append(layer)) for layer, block in enumerate(llama.blocks)]
+    handles = [visit_site(llama, layer, "resid_pre", lambda _stream, layer=layer: ran.append(layer)) for layer in range(llama.n_layers)]
     try:
         read_activations(llama, [encode_prompt(llama, ask("hi"))], capture_spec(llama, layers=[0, 1]))
     finally:

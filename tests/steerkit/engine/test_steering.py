@@ -34,7 +34,7 @@ def probe(loaded: LoadedModel, layer: int, components: list[Component], prompts:
     batch = pad_left([prompt.token_ids for prompt in encoded], loaded)
     seen: list[Tensor] = []
     with torch.inference_mode(), steered(loaded, components, PromptLayout.of(encoded), row_coefficients=rows):
-        handle = visit_site(loaded.blocks[layer], "resid_post", lambda stream: seen.append(stream.clone()))
+        handle = visit_site(loaded, layer, "resid_post", lambda stream: seen.append(stream.clone()))
         try:
             loaded.model(input_ids=batch.token_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids)
         finally:
@@ -156,7 +156,7 @@ def test_scope_prompt_stops_where_the_reply_starts(llama: LoadedModel) -> None:
 
     def streams(components: list[Component]) -> Tensor:
         with torch.inference_mode(), steered(llama, components, PromptLayout.of([encoded])):
-            handle = visit_site(llama.blocks[0], "resid_post", lambda stream: seen.append(stream.clone()))
+            handle = visit_site(llama, 0, "resid_post", lambda stream: seen.append(stream.clone()))
             try:
                 llama.model(input_ids=torch.tensor([tokens]), use_cache=False)
             finally:
@@ -172,7 +172,7 @@ def test_hooks_are_removed_when_generation_fails(llama: LoadedModel) -> None:
         raise RuntimeError("planted")
 
     before = count_hooks(llama)
-    handle = visit_site(llama.blocks[2], "resid_post", fail)
+    handle = visit_site(llama, 2, "resid_post", fail)
     try:
         with pytest.raises(RuntimeError, match="planted"):
             generate(llama, [PROMPTS[0]], components=[Component(unit(llama), 1, 1.0)], max_new_tokens=4)
