@@ -6,7 +6,6 @@ in `main`; what it shows is checked at the end, and the exit status says whether
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from typing import Any
@@ -15,7 +14,7 @@ import httpx
 
 from demo import story
 from demo.check_report import find_shortfalls
-from demo.processes import BIN, ROOT, Processes, running
+from demo.processes import BIN, ROOT, Processes, forget, running
 from steerkit.client import HubClient
 from steerkit.errors import HubError
 
@@ -30,7 +29,7 @@ def main() -> int:
     story.tell_chapter(
         "Harbor Support", "A billing assistant answers correctly but coldly. Its company wants warm replies, and no surprises."
     )
-    forget_earlier_demo()
+    forget(VAR)
     story.tell("starting web, worker, scheduler on embedded PostgreSQL ...")
     with running(VAR, "web", "worker", "scheduler") as processes:
         processes.wait_for(f"{processes.hub}/api/v1/healthz", "web")
@@ -67,15 +66,6 @@ def play(processes: Processes) -> dict[str, Any]:
         **answers,
         "audit": audit,
     }
-
-
-def forget_earlier_demo() -> None:
-    """A demo begins with an empty record."""
-    subprocess.run(
-        [str(BIN / "python"), "-m", "steerhub.embedded", "stop"], cwd=ROOT, env={**os.environ, "STEERHUB_VAR": str(VAR)}, check=True
-    )
-    shutil.rmtree(VAR, ignore_errors=True)
-    VAR.mkdir(parents=True)
 
 
 def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The hub's processes as the demo and the kill loop run them: really separate, each with its own log under var/log/."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,6 +109,19 @@ class Processes:
                 process.kill()
                 process.wait()
         self._running.clear()
+
+
+def stop_postgres(var: Path) -> None:
+    """End the embedded server under `var`; its data stays."""
+    environment = {**os.environ, "STEERHUB_VAR": str(var)}
+    subprocess.run([sys.executable, "-m", "steerhub.embedded", "stop"], cwd=ROOT, env=environment, check=True)
+
+
+def forget(var: Path) -> None:
+    """Make `var` an empty folder, so that the next hub there begins with an empty record."""
+    stop_postgres(var)
+    shutil.rmtree(var, ignore_errors=True)
+    var.mkdir(parents=True)
 
 
 @contextmanager

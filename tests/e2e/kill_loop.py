@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from demo.processes import BIN, Processes, running  # noqa: E402  (the repository's root must be importable first)
+from demo.processes import BIN, Processes, forget, running, stop_postgres  # noqa: E402  (the repository's root must be importable first)
 from steerkit.client import HubClient  # noqa: E402
 from steerkit.errors import HubError, SteerError  # noqa: E402
 from steerkit.verify import verify_export  # noqa: E402
@@ -51,7 +51,7 @@ def main() -> int:
         print(f"round {number}: killed {told}; {taken:.0f} s; {problem or 'same final state'}", flush=True)
         if problem:
             shutil.copytree(VAR / "log", VAR.with_name(f"kill-loop-failed-{number}"), dirs_exist_ok=True)
-    stop_postgres()
+    stop_postgres(VAR)
     print(f"{arguments.rounds - failures} of {arguments.rounds} rounds ended in the same final state", flush=True)
     return 1 if failures else 0
 
@@ -65,7 +65,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def play_round(moments: list[tuple[float, str]] | None) -> tuple[dict[str, Any], float]:
     """One job from an empty record to its end. The final state, and the seconds from the request to the end of the job."""
-    forget()
+    forget(VAR)
     with running(VAR, "web", "worker", "scheduler", environment=ENVIRONMENT) as processes:
         processes.wait_for(f"{processes.hub}/api/v1/healthz", "web")
         people = json.loads((VAR / "people.json").read_text())
@@ -80,17 +80,6 @@ def play_round(moments: list[tuple[float, str]] | None) -> tuple[dict[str, Any],
         seconds = time.monotonic() - started
         killer.join()
         return read_final_state(processes, tokens, job_id), seconds
-
-
-def stop_postgres() -> None:
-    environment = {**os.environ, "STEERHUB_VAR": str(VAR)}
-    subprocess.run([str(BIN / "python"), "-m", "steerhub.embedded", "stop"], cwd=ROOT, env=environment, check=True)
-
-
-def forget() -> None:
-    stop_postgres()
-    shutil.rmtree(VAR, ignore_errors=True)
-    VAR.mkdir(parents=True)
 
 
 def apply_manifests(processes: Processes, token: str, role: str) -> None:
