@@ -9,9 +9,12 @@ from hub_simulator import (
     trust,
 )
 from node_rig import Clock, CurrentHub
+from steer_rig import recording_hub, recording_server, steer
 
 from steerkit.client import FleetClient
 from steerkit.node import Node
+
+__all__ = ["recording_hub", "recording_server", "steer"]
 
 
 @pytest.fixture(scope="module")
