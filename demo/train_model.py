@@ -3,8 +3,8 @@
     python -m demo.train_model                 trains and writes demo/model/ (half a second a step on one free core)
     python -m demo.train_model --data-only     only writes demo/data/
 
-Every draw is seeded and training runs on one thread. The weights come out bit for bit the same on the same machine
-with the same library versions; elsewhere they differ in rounding and behave alike.
+Every draw is seeded, and each half of a batch is computed on one thread. The weights come out bit for bit the same on the
+same machine with the same library versions, whatever its cores; elsewhere they differ in rounding and behave alike.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from demo.corpus.dialogues import Message, draw_dialogue
 from demo.corpus.files import held_out_texts, write_data
+from steerkit.engine.sites import REGISTERING
 
 MODEL_FOLDER = Path(__file__).parent / "model"
 SEED = 20_260_731
@@ -147,41 +150,79 @@ def pad_batch(batch: list[list[int]], tokenizer: PreTrainedTokenizerFast) -> tup
     return inputs, labels
 
 
-def measure_loss(model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Weighted mean cross-entropy of the assistant's tokens, nats per token; no logits are computed for the others."""
-    targets = labels[:, 1:]
-    is_target = targets != IGNORED
+def weigh_targets(labels: torch.Tensor) -> torch.Tensor:
+    """What each label counts, (rows, longest row - 1): nothing where it is ignored, more where a reply opens."""
+    is_target = labels[:, 1:] != IGNORED
     is_opening = is_target & (labels[:, :-1] == IGNORED)
+    return is_target + (OPENING_WEIGHT - 1.0) * is_opening
+
+
+def measure_loss(model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sum of the cross-entropy of the assistant's tokens, in nats; no logits are computed for the others."""
+    is_target = weights > 0
     with torch.autocast("cpu", torch.bfloat16):
         hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
         logits = model.lm_head(hidden[:, :-1][is_target])
-    losses = torch.nn.functional.cross_entropy(logits.float(), targets[is_target], reduction="none")
-    weights = 1.0 + (OPENING_WEIGHT - 1.0) * is_opening[is_target]
-    return (losses * weights).sum() / weights.sum()
+    losses = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][is_target], reduction="none")
+    return (losses * weights[is_target]).sum()
 
 
-@contextmanager
-def offset_residual_stream(model: LlamaForCausalLM, inputs: torch.Tensor, assistant: int, rng: random.Random) -> Iterator[None]:
-    """Add to each row a random direction of random length, from its first assistant token on, after one random block."""
-    from_reply_on = (inputs == assistant).cumsum(dim=1).clamp(max=1)[..., None]
-    directions = torch.nn.functional.normalize(torch.randn(len(inputs), 1, model.config.hidden_size), dim=-1)
-    lengths = torch.rand(len(inputs), 1, 1) * LARGEST_OFFSET
+def differentiate(
+    model: LlamaForCausalLM, lanes: ThreadPoolExecutor, inputs: torch.Tensor, labels: torch.Tensor, offsets: Offsets | None
+) -> float:
+    """Add the gradient of the mean loss of a batch to the parameters. Returns that loss, in nats per token.
 
-    def add_offset(_block: torch.nn.Module, _args: tuple, stream: torch.Tensor) -> torch.Tensor:
-        residual_norm = stream.detach().float().norm(dim=-1).mean()
-        return stream + (directions * lengths * residual_norm * from_reply_on).to(stream.dtype)
+    Each half of the rows has a thread of its own, and the halves are added in their order: two cores nearly halve the time,
+    and no sum depends on which thread was faster.
+    """
+    weights = weigh_targets(labels)
+    total, parameters, middle = weights.sum(), list(model.parameters()), (len(inputs) + 1) // 2
 
-    handle = rng.choice(list(model.model.layers)).register_forward_hook(add_offset)
-    try:
-        yield
-    finally:
-        handle.remove()
+    def differentiate_half(half: slice) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        with offsets.applied(model, half) if offsets else nullcontext():
+            loss = measure_loss(model, inputs[half], labels[half], weights[half]) / total
+            return loss.detach(), torch.autograd.grad(loss, parameters)
+
+    halves = [half for half in (slice(0, middle), slice(middle, len(inputs))) if len(inputs[half])]
+    losses, gradients = zip(*lanes.map(differentiate_half, halves), strict=True)
+    for parameter, *parts in zip(parameters, *gradients, strict=True):
+        parameter.grad = sum(parts[1:], start=parts[0])
+    return float(sum(losses))
+
+
+class Offsets:
+    """For each row of a batch a random direction of random length, added from its first assistant token on, after one random block."""
+
+    def __init__(self, model: LlamaForCausalLM, inputs: torch.Tensor, assistant: int, rng: random.Random) -> None:
+        self._from_reply_on = (inputs == assistant).cumsum(dim=1).clamp(max=1)[..., None]
+        self._directions = torch.nn.functional.normalize(torch.randn(len(inputs), 1, model.config.hidden_size), dim=-1)
+        self._lengths = torch.rand(len(inputs), 1, 1) * LARGEST_OFFSET
+        self._block = rng.randrange(model.config.num_hidden_layers)
+
+    @contextmanager
+    def applied(self, model: LlamaForCausalLM, rows: slice) -> Iterator[None]:
+        """To the passes that this thread makes with these rows."""
+        owner = threading.get_ident()
+
+        def add_offset(_block: torch.nn.Module, _args: tuple, stream: torch.Tensor) -> torch.Tensor:
+            if threading.get_ident() != owner:
+                return stream
+            residual_norm = stream.detach().float().norm(dim=-1).mean()
+            shift = self._directions[rows] * self._lengths[rows] * residual_norm * self._from_reply_on[rows]
+            return stream + shift.to(stream.dtype)
+
+        # torch numbers hooks from a plain counter that two threads must not read at once.
+        with REGISTERING:
+            handle = model.model.layers[self._block].register_forward_hook(add_offset)
+        try:
+            yield
+        finally:
+            handle.remove()
 
 
 def train_model(folder: Path, *, dialogues: int, steps: int, learning_rate: float) -> None:
     """Draw the corpus, train the tokenizer and the model, and write both to the folder."""
     started = time.monotonic()
-    # One thread: at these sizes a second one gains little, and the order of every sum stays the same.
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     rng = random.Random(SEED)
@@ -230,17 +271,16 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.08)
     batches = draw_batches(rows, rng)
-    for step in range(steps):
-        inputs, labels = pad_batch(next(batches), tokenizer)
-        with offset_residual_stream(model, inputs, assistant, rng) if with_offsets else nullcontext():
-            loss = measure_loss(model, inputs, labels)
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        if step % 50 == 0 or step == steps - 1:
-            print(f"step {step}: loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True)
+    with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as lanes:
+        for step in range(steps):
+            inputs, labels = pad_batch(next(batches), tokenizer)
+            loss = differentiate(model, lanes, inputs, labels, Offsets(model, inputs, assistant, rng) if with_offsets else None)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            if step % 50 == 0 or step == steps - 1:
+                print(f"step {step}: loss {loss:.3f}, {time.monotonic() - started:.0f} s", flush=True)
 
 
 def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
