@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from steerkit.engine.encoding import EncodedConversation
 from steerkit.errors import EngineError
-
-SCOPES = ("generated", "prompt", "all", "assistant")
+from steerkit.snapshotrecords import SCOPES as SCOPES
 
 
 @dataclass(frozen=True, eq=False)
 class PromptLayout:
-    """Where each row's prompt lies in a left-padded batch: all prompts end in the same column, whose index is `columns - 1`.
+    """Where each row's prompt lies in a padded batch. What comes after a row's last prompt token is that row's reply.
 
-    Both masks are (rows, columns) booleans: `real` is true where there is a token and no padding.
+    `real` and `assistant` are (rows, columns) booleans over the prompts' columns: where there is a token of the prompt and no
+    padding, and where the assistant wrote it. `ends` (rows,) is the column of each row's last prompt token.
     """
 
     real: Tensor
     assistant: Tensor
+    ends: Tensor
 
     @classmethod
     def of(cls, prompts: Sequence[EncodedConversation]) -> PromptLayout:
+        """Prompts padded on the left (`pad_left`), as they are for generating: all end in the same column."""
         longest = max(len(prompt.token_ids) for prompt in prompts)
-        padding = [longest - len(prompt.token_ids) for prompt in prompts]
-        real = torch.tensor([[column >= pad for column in range(longest)] for pad in padding])
-        assistant = torch.tensor([[*[False] * pad, *prompt.assistant_mask] for pad, prompt in zip(padding, prompts, strict=True)])
-        return cls(real, assistant)
+        return cls._place(prompts, [longest - len(prompt.token_ids) for prompt in prompts])
+
+    @classmethod
+    def right_padded(cls, prompts: Sequence[EncodedConversation]) -> PromptLayout:
+        """Prompts that start in column 0 (`pad_right`), each followed at once by its reply, if it has one in the same pass."""
+        return cls._place(prompts, [0 for _ in prompts])
+
+    @classmethod
+    def _place(cls, prompts: Sequence[EncodedConversation], starts: Sequence[int]) -> PromptLayout:
+        lengths = [len(prompt.token_ids) for prompt in prompts]
+        columns = max(start + length for start, length in zip(starts, lengths, strict=True))
+        real = torch.zeros(len(prompts), columns, dtype=torch.bool)
+        assistant = torch.zeros_like(real)
+        for row, (prompt, start, length) in enumerate(zip(prompts, starts, lengths, strict=True)):
+            real[row, start : start + length] = True
+            assistant[row, start : start + length] = torch.tensor(prompt.assistant_mask, dtype=torch.bool)
+        return cls(real, assistant, torch.tensor(starts) + torch.tensor(lengths) - 1)
 
     @property
     def rows(self) -> int:
@@ -42,8 +58,13 @@ class PromptLayout:
     def columns(self) -> int:
         return self.real.shape[1]
 
+    @property
+    def ends_together(self) -> bool:
+        return bool((self.ends == self.columns - 1).all())
+
     def select_rows(self, rows: Tensor) -> PromptLayout:
-        return PromptLayout(self.real[rows], self.assistant[rows])
+        """The rows at these indices, in their order; an index may repeat."""
+        return PromptLayout(self.real[rows], self.assistant[rows], self.ends[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +87,22 @@ def mask_scope(scope: str, layout: PromptLayout) -> ScopeMask:
 
     Raises: EngineError SCOPE_UNKNOWN.
     """
-    last = torch.zeros_like(layout.real)
-    last[:, -1] = True
+    check_scope(scope)
+    # In a right-padded batch, a shorter row's reply begins while longer prompts still go on.
+    generated = torch.arange(layout.columns)[None, :] >= layout.ends[:, None]
     if scope == "generated":
-        return ScopeMask(last, covers_generated=True)
+        return ScopeMask(generated, covers_generated=True)
     if scope == "assistant":
-        return ScopeMask(layout.assistant | last, covers_generated=True)
+        return ScopeMask(layout.assistant | generated, covers_generated=True)
     if scope == "prompt":
         return ScopeMask(layout.real, covers_generated=False)
-    if scope == "all":
-        return ScopeMask(layout.real, covers_generated=True)
-    raise EngineError("SCOPE_UNKNOWN", f"token scope {scope!r} is not known; known are {', '.join(SCOPES)}", scope)
+    return ScopeMask(layout.real | generated, covers_generated=True)
+
+
+def check_scope(scope: str) -> None:
+    """Raises: EngineError SCOPE_UNKNOWN."""
+    if scope not in SCOPES:
+        raise EngineError("SCOPE_UNKNOWN", f"token scope {scope!r} is not known; known are {', '.join(SCOPES)}", scope)
 
 
 class ChunkTracker:
@@ -86,13 +112,17 @@ class ChunkTracker:
     and uncached passes agree and no counter can drift.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: nn.Module) -> None:
         self.start = 0
         self._owner = threading.get_ident()
+        names = list(inspect.signature(decoder.forward).parameters)
+        self._cache_place = names.index("past_key_values") if "past_key_values" in names else len(names)
 
-    def enter_decoder(self, _decoder: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def enter_decoder(self, _decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # Another thread's pass through the same decoder is at a place of its own.
         if threading.get_ident() != self._owner:
             return
         cache = kwargs.get("past_key_values")
+        if cache is None and len(args) > self._cache_place:
+            cache = args[self._cache_place]
         self.start = 0 if cache is None else int(cache.get_seq_length())

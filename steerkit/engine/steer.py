@@ -4,130 +4,187 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from steerkit.canonical import parse_layer
+from steerkit.engine.components import Component as Component
+from steerkit.engine.components import check_component as check_component
+from steerkit.engine.components import coefficient_table
 from steerkit.engine.models import LoadedModel
-from steerkit.engine.operators import AddOperator, check_operator
-from steerkit.engine.positions import SCOPES, ChunkTracker, PromptLayout, ScopeMask, mask_scope
-from steerkit.engine.sites import REGISTERING, check_site, visit_site
+from steerkit.engine.operators import AddOperator, StateOperator
+from steerkit.engine.positions import ChunkTracker, PromptLayout, mask_scope
+from steerkit.engine.sites import REGISTERING, visit_site
 from steerkit.errors import EngineError
 
 
-@dataclass(frozen=True, eq=False)
-class Component:
-    """A unit direction (d_model,) float32 and how to apply it. `coefficient` is absolute: in activation units of the site."""
+class _Step:
+    """One operator on one batch: where it applies, and what it does there."""
 
-    direction: Tensor
-    layer: int
-    coefficient: float
-    site: str = "resid_post"
-    operator: str = "add"
-    scope: str = "generated"
-
-
-class _AppliedComponent:
-    """One component on one batch: what the hook runs."""
-
-    def __init__(
-        self, component: Component, coefficients: Tensor, layout: PromptLayout, tracker: ChunkTracker, loaded: LoadedModel
-    ) -> None:
-        self._component, self._coefficients, self._tracker, self._loaded = component, coefficients, tracker, loaded
+    def __init__(self, components: Sequence[Component], coefficients: Tensor, layout: PromptLayout, loaded: LoadedModel) -> None:
+        """`components` differ in direction alone; `coefficients` (rows, components)."""
+        self._components, self._coefficients, self._loaded = components, coefficients, loaded
         self._place(layout)
 
     def _place(self, layout: PromptLayout) -> None:
-        loaded = self._loaded
-        direction = self._component.direction.to(loaded.device, torch.float32)
-        self._operator = AddOperator(direction, self._coefficients.to(loaded.device), loaded.dtype)
-        self._scope: ScopeMask = mask_scope(self._component.scope, layout)
+        first, device = self._components[0], self._loaded.device
+        self._operator: AddOperator | StateOperator
+        if first.is_plain_sum:
+            directions = [component.direction for component in self._components]
+            self._operator = AddOperator(directions, self._coefficients, self._loaded.dtype, device)
+        else:
+            self._operator = StateOperator(
+                first.operator,
+                first.direction,
+                self._coefficients[:, 0],
+                device,
+                bound=first.bound,
+                preserve_norm=first.preserve_norm,
+            )
+        self.is_active = bool(self._operator.active.any())
+        self._layout, self._scope, self._schedule = layout, mask_scope(first.scope, layout), first.schedule
+        self._columns, self._end = layout.columns, layout.columns - 1
+        # After the prompt there is nothing left to look up: this is the path of every generated token.
+        self._is_simple_after_prompt = self._schedule.is_constant or layout.ends_together
 
     def select_rows(self, rows: Tensor, layout: PromptLayout) -> None:
         self._coefficients = self._coefficients[rows]
         self._place(layout)
 
-    def visit(self, stream: Tensor) -> None:
-        rows, columns = self._scope.prompt.shape
-        if stream.shape[0] != rows:
-            raise EngineError("LAYOUT_MISMATCH", f"the batch has {stream.shape[0]} rows, the steering was laid out for {rows}", str(rows))
-        start = self._tracker.start
-        if start >= columns:
-            if self._scope.covers_generated:
-                self._operator.add_everywhere(stream)
+    def change(self, stream: Tensor, start: int) -> None:
+        """`stream` (rows, columns, d_model) holds the columns from `start` on."""
+        if start >= self._columns:
+            if not self._scope.covers_generated:
+                return
+            if self._schedule.is_constant:
+                self._operator.change_all(stream)
+                return
+            if not self._is_simple_after_prompt:
+                raise EngineError(
+                    "LAYOUT_MISMATCH",
+                    f"a {self._schedule.kind} schedule cannot go on from a cache of right-padded prompts; pad them on the left",
+                    self._schedule.kind,
+                )
+            if stream.shape[1] == 1:
+                factor = self._schedule.factor(start - self._end)
+                if factor:
+                    self._operator.change_all(stream, factor)
+                return
+        self._change_chunk(stream, start)
+
+    def _change_chunk(self, stream: Tensor, start: int) -> None:
+        length = stream.shape[1]
+        tokens = torch.arange(start, start + length)[None, :] - self._layout.ends[:, None]
+        factors = self._schedule.factors(tokens).masked_fill(~self._scope.chunk(start, length), 0.0)
+        rows, columns = factors.nonzero(as_tuple=True)
+        if not len(rows):
             return
-        self._operator.add_where(stream, self._scope.chunk(start, stream.shape[1]).to(stream.device))
+        factor = float(factors[rows[0], columns[0]])
+        first, last = int(columns.min()), int(columns.max())
+        if bool((factors[:, first : last + 1] == factor).all()):
+            self._operator.change_all(stream[:, first : last + 1], factor)
+            return
+        device = stream.device
+        self._operator.change_some(stream, rows.to(device), columns.to(device), factors[rows, columns].to(device))
+
+
+class _SteeredSite:
+    """All that happens at one site of one layer, in the order of the components."""
+
+    def __init__(self, steps: Sequence[_Step], tracker: ChunkTracker, rows: int) -> None:
+        self.steps, self._tracker, self.rows = steps, tracker, rows
+
+    def visit(self, stream: Tensor) -> None:
+        if stream.shape[0] != self.rows:
+            raise EngineError(
+                "LAYOUT_MISMATCH", f"the batch has {stream.shape[0]} rows, the steering was laid out for {self.rows}", str(self.rows)
+            )
+        start = self._tracker.start
+        for step in self.steps:
+            step.change(stream, start)
 
 
 class AppliedSteering:
     """The components that are hooked right now. A generation that drops finished rows tells it which ones stay."""
 
-    def __init__(self, layout: PromptLayout, applied: Sequence[_AppliedComponent]) -> None:
-        self._layout, self._applied = layout, applied
+    def __init__(self, layout: PromptLayout, sites: Sequence[_SteeredSite]) -> None:
+        self._layout, self._sites = layout, sites
 
     def select_rows(self, rows: Tensor) -> None:
+        """`rows` are indices into the batch as it is now, beams included."""
         self._layout = self._layout.select_rows(rows)
-        for component in self._applied:
-            component.select_rows(rows, self._layout)
+        for site in self._sites:
+            site.rows = self._layout.rows
+            for step in site.steps:
+                step.select_rows(rows, self._layout)
+            site.steps = [step for step in site.steps if step.is_active]
 
 
 @contextmanager
 def steered(
-    loaded: LoadedModel, components: Sequence[Component], layout: PromptLayout, *, row_coefficients: Tensor | None = None
+    loaded: LoadedModel,
+    components: Sequence[Component],
+    layout: PromptLayout,
+    *,
+    row_coefficients: Tensor | None = None,
+    beams: int = 1,
 ) -> Iterator[AppliedSteering]:
     """Applies the components to every forward pass inside the block, to a batch laid out as `layout`.
 
-    `row_coefficients` (rows, components) replaces the components' own coefficients. A component whose coefficients are all
-    zero is not hooked, so that zero runs exactly the code of the unsteered model. Hooks go when the block ends, however it ends.
+    `row_coefficients` (rows, components) replaces the components' own coefficients. `beams` says that every row of the layout
+    stands that many times in the batch, one after the other, as beam search has them.
 
-    Raises: EngineError DIRECTION_SHAPE, NON_FINITE, SITE_UNKNOWN, OPERATOR_UNKNOWN, SCOPE_UNKNOWN, LAYOUT_MISMATCH; LayerError.
+    Components at one site of one layer apply in the given order; neighbours that only add, at the same tokens, are added up
+    first. A component whose coefficients are all zero is not hooked, so that zero runs exactly the code of the unsteered
+    model. All state is in this block; hooks answer only to the thread that set them, and go when the block ends, however it ends.
+
+    Raises: EngineError DIRECTION_SHAPE, DIRECTION_NORM, NON_FINITE, SITE_UNKNOWN, SITE_LAYER, SITE_ABSENT, OPERATOR_UNKNOWN, SCOPE_UNKNOWN,
+    SCHEDULE_UNKNOWN, SCHEDULE_INVALID, BOUND_INVALID, STRENGTH_RANGE, BEAMS_INVALID, LAYOUT_MISMATCH; LayerError.
     """
     for component in components:
         check_component(loaded, component)
-    coefficients = _coefficient_table(components, layout, row_coefficients)
-    tracker = ChunkTracker()
-    applied: list[_AppliedComponent] = []
+    coefficients = coefficient_table(components, layout.rows, row_coefficients)
+    if isinstance(beams, bool) or not isinstance(beams, int) or beams < 1:
+        raise EngineError("BEAMS_INVALID", f"beams must be an integer of at least 1, got {beams!r}", str(beams))
+    if beams > 1:
+        rows = torch.arange(layout.rows).repeat_interleave(beams)
+        layout, coefficients = layout.select_rows(rows), coefficients[rows]
+    tracker = ChunkTracker(loaded.decoder)
+    sites: list[_SteeredSite] = []
     with ExitStack() as hooks:
-        for index, component in enumerate(components):
-            if not coefficients[:, index].any():
+        for (layer, site), indices in _by_site(components).items():
+            steps = _make_steps(components, indices, coefficients, layout, loaded)
+            if not steps:
                 continue
-            applied.append(_AppliedComponent(component, coefficients[:, index], layout, tracker, loaded))
-            handle = visit_site(loaded, component.layer, component.site, applied[-1].visit)
+            sites.append(_SteeredSite(steps, tracker, layout.rows))
+            handle = visit_site(loaded, layer, site, sites[-1].visit)
             hooks.callback(handle.remove)
-        if applied:
+        if sites:
             with REGISTERING:
                 handle = loaded.decoder.register_forward_pre_hook(tracker.enter_decoder, with_kwargs=True)
             hooks.callback(handle.remove)
-        yield AppliedSteering(layout, applied)
+        yield AppliedSteering(layout, sites)
 
 
-def check_component(loaded: LoadedModel, component: Component) -> None:
-    """Everything about a component that could be wrong before a token is read. Raises as `steered` does."""
-    parse_layer(component.layer, loaded.n_layers)
-    check_site(component.site)
-    check_operator(component.operator)
-    if component.scope not in SCOPES:
-        raise EngineError("SCOPE_UNKNOWN", f"token scope {component.scope!r} is not known; known are {', '.join(SCOPES)}", component.scope)
-    if component.direction.shape != (loaded.d_model,):
-        shape = tuple(component.direction.shape)
-        raise EngineError("DIRECTION_SHAPE", f"the direction has shape {shape}, this model needs ({loaded.d_model},)", str(shape))
-    if not torch.isfinite(component.direction).all():
-        raise EngineError(
-            "NON_FINITE", f"the direction for layer {component.layer} holds a value that is not finite", f"layer {component.layer}"
-        )
+def _by_site(components: Sequence[Component]) -> dict[tuple[int, str], list[int]]:
+    places: dict[tuple[int, str], list[int]] = {}
+    for index, component in enumerate(components):
+        places.setdefault((component.layer, component.site), []).append(index)
+    return places
 
 
-def _coefficient_table(components: Sequence[Component], layout: PromptLayout, row_coefficients: Tensor | None) -> Tensor:
-    if row_coefficients is None:
-        own = torch.tensor([component.coefficient for component in components], dtype=torch.float32)
-        table = own[None, :].expand(layout.rows, -1)
-    else:
-        table = row_coefficients.to("cpu", torch.float32)
-    if table.shape != (layout.rows, len(components)):
-        raise EngineError(
-            "LAYOUT_MISMATCH", f"coefficients are {tuple(table.shape)}, want {(layout.rows, len(components))}", str(tuple(table.shape))
-        )
-    if not torch.isfinite(table).all():
-        raise EngineError("NON_FINITE", "a coefficient is not finite")
-    return table
+def _make_steps(
+    components: Sequence[Component], indices: Sequence[int], coefficients: Tensor, layout: PromptLayout, loaded: LoadedModel
+) -> list[_Step]:
+    steps = []
+    wanted = [index for index in indices if coefficients[:, index].any()]
+
+    def same_sum(index: int) -> object:
+        component = components[index]
+        return (component.scope, component.schedule) if component.is_plain_sum else index
+
+    for _, group in groupby(wanted, key=same_sum):
+        chosen = list(group)
+        steps.append(_Step([components[index] for index in chosen], coefficients[:, chosen], layout, loaded))
+    return [step for step in steps if step.is_active]

@@ -6,15 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tiny_models import ask, count_hooks
 from torch import Tensor
 
 from steerkit.engine.encoding import encode_prompt, pad_left
 from steerkit.engine.generate import generate
 from steerkit.engine.models import LoadedModel
-from steerkit.engine.operators import AddOperator
 from steerkit.engine.positions import PromptLayout
 from steerkit.engine.sites import visit_site
 from steerkit.engine.steer import Component, steered
@@ -195,9 +192,7 @@ def test_hooks_are_removed_when_a_later_component_is_refused(llama: LoadedModel)
         ({"layer": 4}, "LAYER_RANGE"),
         ({"layer": -1}, "LAYER_RANGE"),
         ({"layer": True}, "LAYER_RANGE"),
-        ({"site": "mlp_out"}, "SITE_UNKNOWN"),
         ({"site": "head"}, "SITE_UNKNOWN"),
-        ({"operator": "ablate"}, "OPERATOR_UNKNOWN"),
         ({"operator": "rotate"}, "OPERATOR_UNKNOWN"),
         ({"scope": "last"}, "SCOPE_UNKNOWN"),
         ({"direction": torch.ones(7)}, "DIRECTION_SHAPE"),
@@ -227,32 +222,6 @@ def test_a_generation_that_cannot_be_made_is_refused_by_name(llama: LoadedModel,
     with pytest.raises(SteerError) as refused:
         generate(llama, wanted.pop("conversations"), **wanted)
     assert refused.value.code == code
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    coefficients=st.lists(st.sampled_from([0.0, 0.5, -2.0, 100.0]), min_size=1, max_size=5),
-    columns=st.integers(1, 4),
-    data=st.data(),
-)
-def test_adding_touches_exactly_the_rows_and_columns_in_scope(coefficients: list[float], columns: int, data: st.DataObject) -> None:
-    rows = len(coefficients)
-    mask = torch.tensor([[data.draw(st.booleans()) for _ in range(columns)] for _ in range(rows)])
-    # Values that a careless h + 0·v would change: minus zero, and an infinity beside a finite direction.
-    stream = torch.tensor([-0.0, 1.0, float("inf")]).repeat(rows, columns, 1)
-    direction = torch.tensor([1.0, -1.0, 0.5])
-    operator = AddOperator(direction, torch.tensor(coefficients), torch.float32)
-    masked, everywhere = stream.clone(), stream.clone()
-    operator.add_where(masked, mask)
-    operator.add_everywhere(everywhere)
-    for row, coefficient in enumerate(coefficients):
-        for column in range(columns):
-            wanted = stream[row, column] + coefficient * direction if coefficient else stream[row, column]
-            assert torch.equal(everywhere[row, column], wanted)
-            expected = wanted if mask[row, column] else stream[row, column]
-            assert torch.equal(masked[row, column], expected)
-            if not coefficient:
-                assert torch.equal(torch.signbit(masked[row, column]), torch.signbit(stream[row, column]))
 
 
 def test_generations_in_two_threads_do_not_steer_each_other(llama: LoadedModel) -> None:
