@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from steerkit import __version__
-from steerkit.engine.capture import Progress
+from steerkit.engine.batches import Progress
 from steerkit.engine.directions import LayerDirection
 from steerkit.engine.gates import DEFAULT_GATES, check_gates, judge_gates
 from steerkit.engine.generate import Reply, generate
@@ -27,6 +27,7 @@ from steerkit.engine.stats import (
     estimate_perplexity_ratio,
     estimate_share,
     measure,
+    reference,
 )
 from steerkit.engine.steer import Component
 from steerkit.engine.sweep import coefficient_of
@@ -139,8 +140,8 @@ def describe_metrics(own: ReplyScores, steered: ReplyScores) -> dict[str, dict[s
         return compare(estimate_share(before), estimate_share(after), estimate_difference(after, before))
 
     # A ratio is already against the baseline, which therefore stands at exactly one.
-    one = Estimate(len(own.nats), 1.0, 1.0, 1.0).to_document()
-    zero = Estimate(len(own.nats), 0.0, 0.0, 0.0).to_document()
+    one = reference(1.0, len(own.nats)).to_document()
+    zero = reference(0.0, len(own.nats)).to_document()
     fell = (steered.behaviour < own.behaviour - 0.05).astype(np.float64)
     ratio = estimate_perplexity_ratio((steered.nats, steered.tokens), (own.nats, own.tokens))
     perplexities = [estimate_perplexity(scores.nats, scores.tokens).to_document() for scores in (own, steered)]
