@@ -11,18 +11,27 @@ from typing import Any
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
 from steerkit.errors import CanonicalError, ModelError
 
-# To register another: add its class name here and teach `steerkit.engine` where its decoder blocks are.
-KNOWN_ARCHITECTURES = (
+# Those that `steerkit.engine.architectures` has an entry for; named here too because this file is read without torch.
+KNOWN_ARCHITECTURES = [
     "LlamaForCausalLM",
     "MistralForCausalLM",
+    "MixtralForCausalLM",
     "Qwen2ForCausalLM",
     "Qwen3ForCausalLM",
+    "Qwen3MoeForCausalLM",
     "GemmaForCausalLM",
     "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
     "Phi3ForCausalLM",
+    "Olmo2ForCausalLM",
     "GPT2LMHeadModel",
     "GPTNeoXForCausalLM",
-)
+    "OPTForCausalLM",
+    "FalconForCausalLM",
+    "StableLmForCausalLM",
+    "GraniteForCausalLM",
+    "Cohere2ForCausalLM",
+]
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -74,6 +83,22 @@ class BaseModelManifest:
     def fingerprint(self) -> str:
         """64 hexadecimal digits; any changed byte of any listed file changes it."""
         return sha256_hex(canonical_json(self.to_document()))
+
+
+def know_architecture(class_name: str) -> None:
+    """Lets `inspect_model` accept another class of `architectures`. `register_architecture` calls it."""
+    if class_name not in KNOWN_ARCHITECTURES:
+        KNOWN_ARCHITECTURES.append(class_name)
+
+
+def unknown_architecture(what: str, item: str) -> ModelError:
+    return ModelError(
+        "MODEL_ARCHITECTURE",
+        f"{what} is not known; known are {', '.join(KNOWN_ARCHITECTURES)}. To register it, say where it keeps its blocks and sites:\n"
+        "    from steerkit.engine.architectures import Architecture, Place, register_architecture\n"
+        '    register_architecture("my_type", "MyForCausalLM", Architecture(decoder="model", attn_out=Place("self_attn")))',
+        item,
+    )
 
 
 def inspect_model(folder: Path) -> BaseModelManifest:
@@ -146,12 +171,7 @@ def _read_architecture(config: dict[str, Any]) -> str:
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and len(names) == 1 else names
     if name not in KNOWN_ARCHITECTURES:
-        raise ModelError(
-            "MODEL_ARCHITECTURE",
-            f"architecture {name!r} is not known; known are {', '.join(KNOWN_ARCHITECTURES)}. To register it, add it to "
-            "KNOWN_ARCHITECTURES in steerkit/basemodel.py and its block layout to steerkit/engine",
-            str(name)[:80],
-        )
+        raise unknown_architecture(f"architecture {name!r}", str(name)[:80])
     return str(name)
 
 

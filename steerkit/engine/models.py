@@ -11,11 +11,9 @@ import torch
 from torch import nn
 
 from steerkit.basemodel import BaseModelManifest, inspect_model
+from steerkit.engine.architectures import Architecture, find_architecture, find_module
 from steerkit.errors import ModelError
 
-# Where a causal language model keeps its decoder, and the decoder its list of blocks. Layer 14 is element 14 of that list.
-# Llama, Mistral, Qwen, Gemma and Phi share the first; GPT-2 has the second; GPT-NeoX and Pythia the third.
-BLOCK_LAYOUTS = (("model", "layers"), ("transformer", "h"), ("gpt_neox", "layers"))
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _PINNED_REVISION = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -25,11 +23,15 @@ _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.t
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A base model ready to be read and steered: weights, tokenizer, and the manifest of the files they came from."""
+    """A base model ready to be read and steered: weights, tokenizer, and the manifest of the files they came from.
+
+    Layer 14 is element 14 of `blocks`; `architecture` says where the sites of a block are.
+    """
 
     model: Any
     tokenizer: Any
     manifest: BaseModelManifest
+    architecture: Architecture
     decoder: nn.Module
     blocks: tuple[nn.Module, ...]
 
@@ -44,6 +46,12 @@ class LoadedModel:
     @property
     def d_model(self) -> int:
         return self.manifest.d_model
+
+    @property
+    def final_norm(self) -> nn.Module | None:
+        """What the stream goes through between the last block and the head; None for the few models that have no norm there."""
+        path = self.architecture.final_norm
+        return None if path is None else find_module(self.decoder, path)
 
     @property
     def device(self) -> torch.device:
@@ -79,19 +87,24 @@ def load_model(source: str | Path, *, revision: str | None = None, dtype: str = 
 
 
 def wrap_model(model: Any, tokenizer: Any, manifest: BaseModelManifest) -> LoadedModel:
-    """Finds the decoder and its blocks, and puts the model in the only mode the engine uses: evaluation, no gradients.
+    """Finds the decoder, its blocks and their sites, and puts the model in the only mode the engine uses: evaluation, no gradients.
 
-    Raises: ModelError MODEL_ARCHITECTURE if the blocks are not where a known layout keeps them.
+    Raises: ModelError MODEL_ARCHITECTURE if the family is not registered, or keeps something elsewhere than its entry says.
     """
-    decoder, blocks = _find_blocks(model)
+    architecture = find_architecture(getattr(model, "config", None))
+    decoder = find_module(model, architecture.decoder)
+    blocks = tuple(find_module(decoder, architecture.blocks).children())
     if len(blocks) != manifest.n_layers:
         raise ModelError(
             "MODEL_ARCHITECTURE",
             f"{manifest.architecture} has {len(blocks)} decoder blocks, its config says {manifest.n_layers}; the folder is inconsistent",
             manifest.architecture,
         )
+    for block in blocks:
+        for place in architecture.places:
+            find_module(block, place.module)
     model.eval().requires_grad_(False)
-    return LoadedModel(model, tokenizer, manifest, decoder, blocks)
+    return LoadedModel(model, tokenizer, manifest, architecture, decoder, blocks)
 
 
 def _find_folder(source: str | Path, revision: str | None) -> Path:
@@ -114,29 +127,29 @@ def _find_folder(source: str | Path, revision: str | None) -> Path:
 
 def _load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     # Imported here because transformers takes seconds to import, and half of this room works without it.
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     # Who calls us shows progress in its own way.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=dtype, attn_implementation="sdpa"
+        loading: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=dtype,
+            attn_implementation=find_architecture(config).attention,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError("MODEL_LOAD", f"{folder} was inspected but could not be loaded: {error}", str(folder)) from error
+    model, report = loading
+    # The library would go on with random weights in their place.
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError("MODEL_LOAD", f"{folder} holds no weights for {missing[0]} ({len(missing)} such); is a shard missing?", missing[0])
     return model, tokenizer
-
-
-def _find_blocks(model: nn.Module) -> tuple[nn.Module, tuple[nn.Module, ...]]:
-    for decoder_name, blocks_name in BLOCK_LAYOUTS:
-        decoder = getattr(model, decoder_name, None)
-        blocks = getattr(decoder, blocks_name, None)
-        if isinstance(decoder, nn.Module) and isinstance(blocks, nn.ModuleList):
-            return decoder, tuple(blocks)
-    name = type(model).__name__
-    layouts = ", ".join(".".join(layout) for layout in BLOCK_LAYOUTS)
-    raise ModelError(
-        "MODEL_ARCHITECTURE", f"{name} keeps its decoder blocks in none of {layouts}; add its layout to steerkit/engine/models.py", name
-    )

@@ -1,4 +1,4 @@
-"""The cast of the engine's tests: one tiny model of each block layout."""
+"""The cast of the engine's tests: a tiny model of every architecture, built when a test first asks for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import save_model
+from tiny_models import NAMES, OLDEST, save_model
 
 from steerkit.engine.models import LoadedModel, load_model
 
@@ -17,16 +17,44 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
-def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: save_model(tmp_path_factory.mktemp(name), name) for name in ("llama", "gpt2", "gpt_neox")}
+class ModelFolders(dict[str, Path]):
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = save_model(self._root / name, name)
+        return self[name]
+
+
+class LoadedModels(dict[str, LoadedModel]):
+    def __init__(self, folders: ModelFolders) -> None:
+        self._folders = folders
+
+    def __missing__(self, name: str) -> LoadedModel:
+        self[name] = load_model(self._folders[name])
+        return self[name]
 
 
 @pytest.fixture(scope="session")
-def llama(model_folders: dict[str, Path]) -> LoadedModel:
-    return load_model(model_folders["llama"])
+def model_folders(tmp_path_factory: pytest.TempPathFactory) -> ModelFolders:
+    return ModelFolders(tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture(scope="session", params=["llama", "gpt2", "gpt_neox"])
-def any_model(request: pytest.FixtureRequest, model_folders: dict[str, Path]) -> LoadedModel:
-    return load_model(model_folders[request.param])
+@pytest.fixture(scope="session")
+def loaded_models(model_folders: ModelFolders) -> LoadedModels:
+    return LoadedModels(model_folders)
+
+
+@pytest.fixture(scope="session")
+def llama(loaded_models: LoadedModels) -> LoadedModel:
+    return loaded_models["llama"]
+
+
+@pytest.fixture(scope="session", params=OLDEST)
+def any_model(request: pytest.FixtureRequest, loaded_models: LoadedModels) -> LoadedModel:
+    return loaded_models[request.param]
+
+
+@pytest.fixture(scope="session", params=NAMES)
+def every_model(request: pytest.FixtureRequest, loaded_models: LoadedModels) -> LoadedModel:
+    return loaded_models[request.param]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
 
-from steerkit.basemodel import inspect_model
 from steerkit.engine.models import LoadedModel, load_model, wrap_model
 from steerkit.engine.sites import residual_stream
 from steerkit.errors import EngineError, ModelError
@@ -62,9 +62,19 @@ def test_weights_that_do_not_fit_the_config_are_an_error_with_a_code(model_folde
     assert refused.value.code == "MODEL_LOAD"
 
 
-def test_blocks_in_an_unknown_place_are_refused(model_folders: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match=r"none of model\.layers") as refused:
-        wrap_model(nn.Sequential(nn.Linear(2, 2)), None, inspect_model(model_folders["llama"]))
+def test_a_folder_that_lacks_a_weight_is_refused_instead_of_filled_with_noise(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.2.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"mlp\.up_proj") as refused:
+        load_model(folder)
+    assert refused.value.code == "MODEL_LOAD"
+
+
+def test_a_config_with_another_number_of_layers_than_the_model_is_refused(llama: LoadedModel) -> None:
+    with pytest.raises(ModelError, match="4 decoder blocks, its config says 5") as refused:
+        wrap_model(llama.model, llama.tokenizer, replace(llama.manifest, n_layers=5))
     assert refused.value.code == "MODEL_ARCHITECTURE"
 
 
