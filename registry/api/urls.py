@@ -51,6 +51,7 @@ urlpatterns = [
     path(f"vectors/{_VERSION}/file", vectors.VectorFileView.as_view()),
     path(f"vectors/{_VERSION}/sweep", vectors.SweepView.as_view()),
     path(f"vectors/{_VERSION}/heatmap.png", vectors.HeatmapView.as_view()),
+    path(f"vectors/{_VERSION}/trace.png", vectors.TraceMapView.as_view()),
     path("evaluations", evaluations.EvaluationsView.as_view()),
     path("evaluations/<uuid:evaluation_id>", evaluations.EvaluationView.as_view()),
     path("evaluations/<uuid:evaluation_id>/evidence", evaluations.EvidenceView.as_view()),

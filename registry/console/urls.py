@@ -17,6 +17,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel/", jobs.cancel_job, name="cancel-job"),
     path("vectors/<uuid:vector_id>/", vectors.show_vector, name="vector"),
     path("vectors/<uuid:vector_id>/heatmap.png", vectors.show_heatmap, name="heatmap"),
+    path("vectors/<uuid:vector_id>/trace.png", vectors.show_trace_map, name="trace-map"),
     path("vectors/<uuid:vector_id>/validate/", vectors.validate_vector, name="validate-vector"),
     path("vectors/<uuid:vector_id>/draft/", vectors.draft_from_vector, name="draft-revision"),
     path("profiles/new/", profiles.new_profile, name="new-profile"),

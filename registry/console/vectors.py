@@ -47,13 +47,22 @@ def show_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
 @page()
 def show_heatmap(request: HttpRequest, vector_id: UUID) -> HttpResponse:
     """The picture of the sweep, as the worker drew it."""
-    vector = _get_vector(vector_id)
+    return _send_picture(_get_vector(vector_id).heatmap_digest)
+
+
+@page()
+def show_trace_map(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+    """The picture of the causal trace, as the worker drew it."""
+    return _send_picture(_get_vector(vector_id).trace_map_digest)
+
+
+def _send_picture(digest: str) -> HttpResponse:
     try:
-        picture = get_blob(vector.heatmap_digest) if vector.heatmap_digest else b""
+        picture = get_blob(digest) if digest else b""
     except BlobMissing:
         picture = b""
     if not picture.startswith(b"\x89PNG"):
-        return HttpResponse("No heat map is stored for this vector.", status=404, content_type="text/plain")
+        return HttpResponse("No such picture is stored for this vector.", status=404, content_type="text/plain")
     return HttpResponse(picture, content_type="image/png")
 
 

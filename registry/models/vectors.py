@@ -55,6 +55,8 @@ class SteeringVector(models.Model):
     proposed_unit = models.CharField(max_length=15, choices=Unit, blank=True, default="")
     sweep_digest = DigestField(blank=True, default="")
     heatmap_digest = DigestField(blank=True, default="")
+    # The picture of the causal trace at the chosen layer's site; its numbers are in the sweep document.
+    trace_map_digest = DigestField(blank=True, default="", db_default="")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     sealed_at = models.DateTimeField(db_default=Now())
 

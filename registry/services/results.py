@@ -17,13 +17,14 @@ from steerkit.vectorfile import read_vector
 
 @dataclass(frozen=True, slots=True)
 class ExtractionResult:
-    """The chosen direction as a vector file, the search that chose it, and its picture (PNG)."""
+    """The chosen direction as a vector file, the search that chose it, and its pictures (PNG). `trace_map` is empty without a trace."""
 
     vector: bytes
     sweep: dict[str, Any]
     heatmap: bytes
     alpha: Decimal
     unit: str
+    trace_map: bytes = b""
 
 
 @transaction.atomic(durable=True)
@@ -45,6 +46,7 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
         proposal=(result.alpha, result.unit),
         sweep_digest=sweep_digest,
         heatmap_digest=put_blob(result.heatmap),
+        trace_map_digest=put_blob(result.trace_map) if result.trace_map else "",
     )
     record(
         Action.VECTOR_EXTRACTED,

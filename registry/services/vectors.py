@@ -61,6 +61,7 @@ def seal_vector(
     proposal: tuple[Decimal, str] | None = None,
     sweep_digest: str = "",
     heatmap_digest: str = "",
+    trace_map_digest: str = "",
 ) -> SteeringVector:
     """Store the bytes and write the row, inside the caller's transaction."""
     lineage = file.lineage
@@ -84,5 +85,6 @@ def seal_vector(
         proposed_unit=proposal[1] if proposal else "",
         sweep_digest=sweep_digest,
         heatmap_digest=heatmap_digest,
+        trace_map_digest=trace_map_digest,
         author=author,
     )

@@ -38,6 +38,7 @@ class VectorOut(serializers.Serializer):
     proposed_unit = serializers.CharField()
     sweep_digest = serializers.CharField()
     heatmap_digest = serializers.CharField()
+    trace_map_digest = serializers.CharField()
     evaluation = serializers.SerializerMethodField(help_text="id of its evaluation, once its test split was opened")
     author = serializers.CharField(source="author.username")
     sealed_at = serializers.DateTimeField()
@@ -108,7 +109,16 @@ class HeatmapView(View):
         return send_bytes(_read_artifact(vector, vector.heatmap_digest, "heat map"), "image/png")
 
 
+class TraceMapView(View):
+    """The picture of the causal trace."""
+
+    @extend_schema(summary="The heat map of the causal trace", responses={(200, "image/png"): OpenApiResponse(OpenApiTypes.BINARY)})
+    def get(self, request: Request, name: str, version: int) -> HttpResponse:
+        vector = find_vector(f"{name}@{version}")
+        return send_bytes(_read_artifact(vector, vector.trace_map_digest, "causal trace"), "image/png")
+
+
 def _read_artifact(vector: SteeringVector, digest: str, noun: str) -> bytes:
     if not digest:
-        raise NotFound("NO_SWEEP", f"{vector} has no {noun}: it was imported, not extracted here", str(vector))
+        raise NotFound("NO_SWEEP", f"{vector} has no {noun}: it was imported, or its search made none", str(vector))
     return get_blob(digest)

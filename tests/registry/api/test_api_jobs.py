@@ -13,6 +13,7 @@ from tests.world import pairs_file, vector_file
 
 SWEEP = {"schema": "steerhub.sweep/1", "cells": [{"layer": 2, "alpha": "0.5", "behaviour": "4.2"}]}
 PICTURE = b"\x89PNG\r\n\x1a\n"
+TRACE = PICTURE + b"trace"
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def extracted(base_model, contrast_set, suites, ada):
     """A vector left by a finished extraction, which proposes α = 0.5."""
     job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "empathy"}, actor=ada)
     data = vector_file(base_model.fingerprint, contrast_set.digest)
-    result = ExtractionResult(vector=data, sweep=SWEEP, heatmap=PICTURE, alpha=Decimal("0.5"), unit="mean_difference")
+    result = ExtractionResult(vector=data, sweep=SWEEP, heatmap=PICTURE, alpha=Decimal("0.5"), unit="mean_difference", trace_map=TRACE)
     return complete_extraction(claim_job(job.pk, worker="worker-1"), result)
 
 
@@ -34,16 +35,17 @@ def test_an_extraction_shows_what_it_left(api, ada, extracted):
     assert (vector["proposed_alpha"], vector["proposed_unit"], vector["job"]) == ("0.5", "mean_difference", job["id"])
 
 
-def test_the_search_and_its_picture_are_served_as_stored(api, grace, extracted):
+def test_the_search_and_its_pictures_are_served_as_stored(api, grace, extracted):
     reader = api(grace)
     sweep = reader.get("/api/v1/vectors/empathy/1/sweep")
     assert (sweep["Content-Type"], sweep.content) == ("application/json", canonical_json(SWEEP))
-    picture = reader.get("/api/v1/vectors/empathy/1/heatmap.png")
-    assert (picture["Content-Type"], picture.content) == ("image/png", PICTURE)
+    for name, picture in (("heatmap.png", PICTURE), ("trace.png", TRACE)):
+        answer = reader.get(f"/api/v1/vectors/empathy/1/{name}")
+        assert (answer["Content-Type"], answer.content) == ("image/png", picture)
 
 
 def test_an_imported_vector_has_no_search(api, grace, vector):
-    for path in ("sweep", "heatmap.png"):
+    for path in ("sweep", "heatmap.png", "trace.png"):
         assert code_of(api(grace).get(f"/api/v1/vectors/empathy/1/{path}")) == (404, "NO_SWEEP")
 
 
