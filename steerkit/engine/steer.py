@@ -12,6 +12,7 @@ from torch import Tensor
 from steerkit.engine.components import Component as Component
 from steerkit.engine.components import check_component as check_component
 from steerkit.engine.components import coefficient_table
+from steerkit.engine.components import union_components as union_components
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.operators import AddOperator, StateOperator
 from steerkit.engine.positions import ChunkTracker, PromptLayout, mask_scope
