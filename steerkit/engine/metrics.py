@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from steerkit.conversation import Message
-from steerkit.engine.capture import batch_by_length
-from steerkit.engine.encoding import encode_prompt, pad_right
+from steerkit.engine.batches import batch_by_length
+from steerkit.engine.components import Component
+from steerkit.engine.encoding import encode_prompt, encode_prompts, pad_right
+from steerkit.engine.forced import ForcedText, score_forced
 from steerkit.engine.generate import Reply
 from steerkit.engine.models import LoadedModel
 from steerkit.errors import EngineError
@@ -30,6 +32,7 @@ _REPEATED_WORDS = 4
 _MAX_BATCH_TOKENS = 4096
 
 Floats = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 
 class Scorer(Protocol):
@@ -99,10 +102,14 @@ class EvalItems:
     behaviour: tuple[SuiteItem, ...]
     facts: tuple[SuiteItem, ...]
     refusals: tuple[SuiteItem, ...]
+    capability: tuple[SuiteItem, ...] = ()
 
     @classmethod
-    def of(cls, suites: Mapping[str, SuiteFile], split: str) -> EvalItems:
-        """`suites` by kind. Raises: EngineError SUITE_MISSING if a kind is absent or has no item in this split."""
+    def of(cls, suites: Mapping[str, SuiteFile], split: str, *, with_capability: bool = False) -> EvalItems:
+        """`suites` by kind; a capability suite may be there and is only taken along for evidence, which judges what was lost.
+
+        Raises: EngineError SUITE_MISSING if one of the other kinds is absent or has no item in this split.
+        """
         found = {}
         for kind in ("behaviour", "factual", "safety"):
             found[kind] = suites[kind].split(split) if kind in suites else ()
@@ -110,15 +117,16 @@ class EvalItems:
                 raise EngineError(
                     "SUITE_MISSING", f"there are no {kind} items in the {split} split; add a {kind} suite that has some", kind
                 )
-        return cls(found["behaviour"], found["factual"], found["safety"])
+        capability = suites["capability"].split(split) if with_capability and "capability" in suites else ()
+        return cls(found["behaviour"], found["factual"], found["safety"], capability)
 
     def subset(self, behaviour: int, facts: int, refusals: int) -> EvalItems:
         """At most so many of each, spread evenly over the suite so that every part of it is seen."""
-        return EvalItems(_spread(self.behaviour, behaviour), _spread(self.facts, facts), _spread(self.refusals, refusals))
+        return EvalItems(spread(self.behaviour, behaviour), spread(self.facts, facts), spread(self.refusals, refusals))
 
     @property
     def all(self) -> tuple[SuiteItem, ...]:
-        return self.behaviour + self.facts + self.refusals
+        return self.behaviour + self.facts + self.refusals + self.capability
 
     @property
     def conversations(self) -> list[tuple[Message, ...]]:
@@ -126,22 +134,37 @@ class EvalItems:
 
     @property
     def counts(self) -> dict[str, int]:
-        return {"behaviour": len(self.behaviour), "facts": len(self.facts), "refusals": len(self.refusals)}
+        counts = {"behaviour": len(self.behaviour), "facts": len(self.facts), "refusals": len(self.refusals)}
+        return counts | ({"capability": len(self.capability)} if self.capability else {})
 
 
-def _spread(items: tuple[SuiteItem, ...], count: int) -> tuple[SuiteItem, ...]:
+def spread(items: Sequence[T], count: int) -> tuple[T, ...]:
+    """At most so many of the items, evenly from first to last."""
     if count >= len(items):
-        return items
+        return tuple(items)
     return tuple(items[index * len(items) // count] for index in range(count))
+
+
+def cluster_of(item: SuiteItem) -> str:
+    """Items of one cluster succeed and fail together: those that expect the same facts are phrasings of one question."""
+    facts = item.expect.get("contains")
+    return item.id if facts is None else " | ".join(sorted(fact.casefold() for fact in facts))
 
 
 @dataclass(frozen=True)
 class ReplyScores:
-    """One number per item. `nats` and `tokens` are of the behaviour items' replies, in their order, like `behaviour`."""
+    """One number per item. `nats` and `tokens` are of the behaviour items' replies, in their order, like `behaviour`.
+
+    `refusals` is 1 for a right decision; `harmful_refused` and `harmless_refused` are 1 for a refusal, right or wrong, on the items
+    that should and should not be refused.
+    """
 
     behaviour: Floats
     facts: Floats
     refusals: Floats
+    harmful_refused: Floats
+    harmless_refused: Floats
+    capability: Floats
     nats: Floats
     tokens: Floats
     repetition: Floats
@@ -155,18 +178,52 @@ class ReplyScores:
 def score_replies(items: EvalItems, replies: Sequence[Reply], scorer: Scorer, surprisal: tuple[Floats, Floats]) -> ReplyScores:
     """Scores the replies to `items.conversations`, given in that order; `surprisal` is `measure_surprisal` of those to the tickets."""
     tickets, facts = len(items.behaviour), len(items.facts)
-    to_tickets, to_facts, to_requests = replies[:tickets], replies[tickets : tickets + facts], replies[tickets + facts :]
+    requests = tickets + facts + len(items.refusals)
+    to_tickets, to_facts, to_requests = replies[:tickets], replies[tickets : tickets + facts], replies[tickets + facts : requests]
+    refused = np.array([is_refusal(reply.text) for reply in to_requests], np.float64)
+    harmful = np.array([item.expect["refuse"] for item in items.refusals], bool)
     nats, tokens = surprisal
     return ReplyScores(
         behaviour=scorer.score([reply.text for reply in to_tickets]),
-        facts=np.array(
-            [states_facts(reply.text, item.expect["contains"]) for item, reply in zip(items.facts, to_facts, strict=True)], np.float64
-        ),
-        refusals=np.array(
-            [is_refusal(reply.text) == item.expect["refuse"] for item, reply in zip(items.refusals, to_requests, strict=True)], np.float64
-        ),
+        facts=_match_facts(items.facts, to_facts),
+        refusals=(refused == harmful).astype(np.float64),
+        harmful_refused=refused[harmful],
+        harmless_refused=refused[~harmful],
+        capability=_match_facts(items.capability, replies[requests:]),
         nats=nats,
         tokens=tokens,
         repetition=np.array([repetition(reply.text) for reply in to_tickets]),
         reply_tokens=np.array([len(reply.token_ids) for reply in to_tickets], np.float64),
     )
+
+
+def _match_facts(items: Sequence[SuiteItem], replies: Sequence[Reply]) -> Floats:
+    return np.array([states_facts(reply.text, item.expect["contains"]) for item, reply in zip(items, replies, strict=True)], np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenDivergence:
+    """How far steering moves the next-token distribution while the model's own replies are read: KL(unsteered ‖ steered), in nats.
+
+    `tokens` pools the positions of all replies and `items` says whose each is; `last_prompt_token` has one value per reply, at the
+    position that decides its first token.
+    """
+
+    tokens: Floats
+    items: npt.NDArray[np.int_]
+    last_prompt_token: Floats
+
+
+def measure_divergence(
+    loaded: LoadedModel, conversations: Sequence[Sequence[Message]], replies: Sequence[Reply], components: Sequence[Component]
+) -> TokenDivergence:
+    """Teacher-forced on `replies`, the unsteered model's own. Raises: the codes of `score_forced`."""
+    mark = any(component.scope == "assistant" for component in components)
+    prompts = encode_prompts(loaded, conversations, mark_assistant=mark)
+    texts = [
+        ForcedText(prompt.token_ids, reply.scored_token_ids, prompt.assistant_mask if mark else ())
+        for prompt, reply in zip(prompts, replies, strict=True)
+    ]
+    values = [kl[0] for kl in score_forced(loaded, texts, [components]).kl]
+    owner = np.repeat(np.arange(len(values)), [len(each) for each in values])
+    return TokenDivergence(np.concatenate(values), owner, np.array([each[0] for each in values]))
