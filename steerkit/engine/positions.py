@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -41,14 +42,16 @@ class PromptLayout:
 
     @classmethod
     def _place(cls, prompts: Sequence[EncodedConversation], starts: Sequence[int]) -> PromptLayout:
-        lengths = [len(prompt.token_ids) for prompt in prompts]
-        columns = max(start + length for start, length in zip(starts, lengths, strict=True))
-        real = torch.zeros(len(prompts), columns, dtype=torch.bool)
+        lengths = torch.tensor([len(prompt.token_ids) for prompt in prompts])
+        first = torch.tensor(starts)
+        ends = first + lengths - 1
+        columns = torch.arange(int(ends.max()) + 1)
+        real = (columns >= first[:, None]) & (columns <= ends[:, None])
         assistant = torch.zeros_like(real)
-        for row, (prompt, start, length) in enumerate(zip(prompts, starts, lengths, strict=True)):
-            real[row, start : start + length] = True
-            assistant[row, start : start + length] = torch.tensor(prompt.assistant_mask, dtype=torch.bool)
-        return cls(real, assistant, torch.tensor(starts) + torch.tensor(lengths) - 1)
+        for row, prompt in enumerate(prompts):
+            if any(prompt.assistant_mask):
+                assistant[row, starts[row] : starts[row] + len(prompt.assistant_mask)] = torch.tensor(prompt.assistant_mask)
+        return cls(real, assistant, ends)
 
     @property
     def rows(self) -> int:
@@ -105,6 +108,13 @@ def check_scope(scope: str) -> None:
         raise EngineError("SCOPE_UNKNOWN", f"token scope {scope!r} is not known; known are {', '.join(SCOPES)}", scope)
 
 
+@cache
+def _find_cache_argument(decoder_class: Any) -> int:
+    """Where a decoder takes its cache when it is not named. Remembered, because reading a signature takes as long as steering does."""
+    names = list(inspect.signature(decoder_class.forward).parameters)[1:]
+    return names.index("past_key_values") if "past_key_values" in names else len(names)
+
+
 class ChunkTracker:
     """The columns of the chunk that the decoder is working on, as the key-value cache itself counts them.
 
@@ -115,14 +125,14 @@ class ChunkTracker:
     def __init__(self, decoder: nn.Module) -> None:
         self.start = 0
         self._owner = threading.get_ident()
-        names = list(inspect.signature(decoder.forward).parameters)
-        self._cache_place = names.index("past_key_values") if "past_key_values" in names else len(names)
+        decoder_class: Any = type(decoder)
+        self._cache_place = _find_cache_argument(decoder_class)
 
     def enter_decoder(self, _decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # Another thread's pass through the same decoder is at a place of its own.
         if threading.get_ident() != self._owner:
             return
-        cache = kwargs.get("past_key_values")
-        if cache is None and len(args) > self._cache_place:
-            cache = args[self._cache_place]
-        self.start = 0 if cache is None else int(cache.get_seq_length())
+        key_values = kwargs.get("past_key_values")
+        if key_values is None and len(args) > self._cache_place:
+            key_values = args[self._cache_place]
+        self.start = 0 if key_values is None else int(key_values.get_seq_length())
