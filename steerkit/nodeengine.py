@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from steerkit.conditions import NO_FACTS, RequestFacts
 from steerkit.conversation import Message
 from steerkit.effective import Effective
 from steerkit.snapshotrecords import Profile
@@ -14,13 +15,18 @@ from steerkit.vectorfile import VectorFile
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One reply. `finish_reason` is 'stop' when the model ended it, 'length' when max_tokens did."""
+    """One reply. `finish_reason` is 'stop' when the model ended it, 'length' when max_tokens did.
+
+    `effective` is what steered it once its conditions were decided; None from an engine that has no conditions, and so applied
+    what it was given.
+    """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     milliseconds_per_token: float
     finish_reason: str
+    effective: Effective | None = None
 
 
 class NodeEngine(Protocol):
@@ -41,14 +47,16 @@ class NodeEngine(Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Such as operator:add, site:resid_post, scope:generated, schedule:constant."""
+        """Such as operator:add, site:resid_post, scope:generated, schedule:constant, condition:intent, preserve_norm."""
         ...
 
     @property
     def d_model(self) -> int: ...
 
     def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> Any:
-        """Prepares these profiles beside the ones in use, and returns a handle for `swap`. `vectors` is keyed by file digest.
+        """Prepares these profiles beside the ones in use, and returns a handle for `swap`.
+
+        `vectors` is keyed by file digest and holds all that `conditions.profile_vectors` names.
 
         The profiles are those for this engine's own fingerprint. Raises: SteerError if one cannot be served; nothing in use changes.
         """
@@ -58,6 +66,9 @@ class NodeEngine(Protocol):
         """Replaces what is in use by what was staged. Cannot fail half-way."""
         ...
 
-    def generate(self, messages: Sequence[Message], effective: Effective, *, max_tokens: int) -> Generation:
-        """The most likely reply, steered by `effective.components`; their vectors are found by `component.vector.sha256`."""
+    def generate(self, messages: Sequence[Message], effective: Effective, *, max_tokens: int, facts: RequestFacts = NO_FACTS) -> Generation:
+        """The most likely reply, steered by `effective.components`; their vectors are found by `component.vector.sha256`.
+
+        `facts` are what conditions on intents and attributes look at.
+        """
         ...

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
+from steerkit.conditions import CONDITION_KINDS, parse_condition, read_vector_entry
 from steerkit.effective import (
     Effective,
     EffectiveComponent,
@@ -18,7 +19,7 @@ from steerkit.effective import (
     resolve,
     unsteered,
 )
-from steerkit.errors import CanonicalError, SnapshotRefused
+from steerkit.errors import CanonicalError, EngineError, SnapshotRefused
 from steerkit.snapshotfields import (
     format_time,
     read_alpha,
@@ -42,6 +43,7 @@ from steerkit.snapshotrecords import (
     UNITS,
     BaseModelEntry,
     Component,
+    ConditionEntry,
     Flag,
     Kill,
     Limits,
@@ -198,7 +200,7 @@ def _profile(value: Any, path: str) -> Profile:
         "max_staleness_seconds",
         "components",
     )
-    read_exactly(value, path, names)
+    read_exactly(value, path, names, optional=("safety_override",))
     return Profile(
         id=read_text(value["id"], f"{path}.id"),
         revision=read_integer(value["revision"], f"{path}.revision", least=1),
@@ -209,6 +211,7 @@ def _profile(value: Any, path: str) -> Profile:
         stale_policy=read_one_of(value["stale_policy"], f"{path}.stale_policy", STALE_POLICIES),
         max_staleness_seconds=read_integer(value["max_staleness_seconds"], f"{path}.max_staleness_seconds", least=0),
         components=read_list(value["components"], f"{path}.components", _component),
+        safety_override=read_list(value.get("safety_override", []), f"{path}.safety_override", _condition),
     )
 
 
@@ -227,13 +230,14 @@ def _component(value: Any, path: str) -> Component:
         "scope",
         "schedule",
     )
-    read_exactly(value, path, (*names, "condition"))
+    read_exactly(value, path, (*names, "condition"), optional=("preserve_norm", "bound"))
     schedule_kind, schedule = _schedule(value["schedule"], f"{path}.schedule")
-    condition = value["condition"]
-    if condition is not None and not isinstance(condition, dict):
-        raise refuse_field(f"{path}.condition", "must be null or an object with a kind")
+    condition = None if value["condition"] is None else _condition(value["condition"], f"{path}.condition")
+    preserve_norm = value.get("preserve_norm", False)
+    if not isinstance(preserve_norm, bool):
+        raise refuse_field(f"{path}.preserve_norm", "must be true or false")
     return Component(
-        vector=_vector(value["vector"], f"{path}.vector"),
+        vector=read_vector_entry(value["vector"], f"{path}.vector"),
         layer=read_integer(value["layer"], f"{path}.layer", least=0),
         site=read_one_of(value["site"], f"{path}.site", SITES),
         operator=read_one_of(value["operator"], f"{path}.operator", OPERATORS),
@@ -246,19 +250,24 @@ def _component(value: Any, path: str) -> Component:
         scope=read_one_of(value["scope"], f"{path}.scope", SCOPES),
         schedule_kind=schedule_kind,
         schedule=schedule,
-        condition_kind=None if condition is None else read_text(condition.get("kind"), f"{path}.condition.kind"),
-        condition=None if condition is None else canonical_json(condition),
+        condition_kind=None if condition is None else condition.kind,
+        condition=None if condition is None else condition.document,
+        preserve_norm=preserve_norm,
+        bound=read_alpha(value["bound"], f"{path}.bound") if "bound" in value else None,
     )
 
 
-def _vector(value: Any, path: str) -> VectorEntry:
-    read_exactly(value, path, ("sha256", "bytes", "dtype", "shape"))
-    return VectorEntry(
-        sha256=read_digest(value["sha256"], f"{path}.sha256"),
-        bytes=read_integer(value["bytes"], f"{path}.bytes", least=1),
-        dtype=read_one_of(value["dtype"], f"{path}.dtype", ("F32", "F16", "BF16")),
-        shape=read_list(value["shape"], f"{path}.shape", lambda size, where: read_integer(size, where, least=1)),
-    )
+def _condition(value: Any, path: str) -> ConditionEntry:
+    """A kind known here is read strictly; another is left to a node that has the capability."""
+    if not isinstance(value, dict):
+        raise refuse_field(path, "must be an object with a kind")
+    kind = read_text(value.get("kind"), f"{path}.kind")
+    if kind in CONDITION_KINDS:
+        try:
+            parse_condition(value, path)
+        except EngineError as error:
+            raise SnapshotRefused("SCHEMA", error.message, error.item) from error
+    return ConditionEntry(kind, canonical_json(value))
 
 
 def _schedule(value: Any, path: str) -> tuple[str, tuple[tuple[str, int], ...]]:

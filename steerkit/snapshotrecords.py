@@ -11,6 +11,8 @@ from decimal import Decimal
 UNITS = ("absolute", "mean_difference", "residual")
 SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "embedding")
 OPERATORS = ("add", "ablate", "clamp")
+# Operators whose α is a strength from 0 to 1 and not a length.
+STRENGTH_OPERATORS = ("ablate", "clamp")
 SCOPES = ("generated", "assistant", "prompt", "all")
 STALE_POLICIES = ("zero", "keep")
 KILL_KINDS = ("everything", "environment", "tenant", "profile")
@@ -41,7 +43,11 @@ class VectorEntry:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One vector and how it is applied. `alpha` and its range are in `unit`; both norms are in activation units."""
+    """One vector and how it is applied. Both norms are in activation units.
+
+    `alpha` and its range are in `unit` for add. For ablate and clamp they are a strength from 0 to 1 that has no unit, and
+    `unit` is that of clamp's `bound`.
+    """
 
     vector: VectorEntry
     layer: int
@@ -59,11 +65,21 @@ class Component:
     condition_kind: str | None
     # Kept as read, canonical: only an engine with the matching capability looks inside.
     condition: bytes | None
+    preserve_norm: bool = False
+    bound: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionEntry:
+    """A condition that belongs to no component. `document` is canonical, as read."""
+
+    kind: str
+    document: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One approved revision of a profile. `id` is the profile's name."""
+    """One approved revision of a profile. `id` is the profile's name. A condition of `safety_override` that holds forces neutral."""
 
     id: str
     revision: int
@@ -74,6 +90,7 @@ class Profile:
     stale_policy: str
     max_staleness_seconds: int
     components: tuple[Component, ...]
+    safety_override: tuple[ConditionEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +143,6 @@ class Snapshot:
         object.__setattr__(self, "profile_of", _index_profiles(self.profiles))
         object.__setattr__(self, "flag_of", {(flag.tenant, flag.route): flag for flag in self.flags})
 
-    @property
-    def vectors(self) -> dict[str, VectorEntry]:
-        """Every vector file the profiles need, by digest."""
-        return {component.vector.sha256: component.vector for profile in self.profiles for component in profile.components}
-
 
 def _index_profiles(profiles: tuple[Profile, ...]) -> dict[tuple[str, int | None], Profile]:
     """By name and revision, and by name alone where that is enough."""
@@ -141,7 +153,8 @@ def _index_profiles(profiles: tuple[Profile, ...]) -> dict[tuple[str, int | None
 
 def required_capabilities(profiles: Iterable[Profile]) -> tuple[str, ...]:
     """What an engine must be able to do to serve these profiles, sorted."""
-    needed: set[str] = set()
+    profiles = tuple(profiles)
+    needed = {f"condition:{entry.kind}" for profile in profiles for entry in profile.safety_override}
     for component in (component for profile in profiles for component in profile.components):
         needed |= {
             f"operator:{component.operator}",
@@ -151,4 +164,6 @@ def required_capabilities(profiles: Iterable[Profile]) -> tuple[str, ...]:
         }
         if component.condition_kind is not None:
             needed.add(f"condition:{component.condition_kind}")
+        if component.preserve_norm:
+            needed.add("preserve_norm")
     return tuple(sorted(needed))

@@ -20,9 +20,7 @@ from torch import Tensor
 
 from steerkit.errors import EngineError
 from steerkit.snapshotrecords import OPERATORS as OPERATORS
-
-# Operators whose coefficient is a strength from 0 to 1.
-STRENGTH_OPERATORS = ("ablate", "clamp")
+from steerkit.snapshotrecords import STRENGTH_OPERATORS as STRENGTH_OPERATORS
 
 
 def check_operator(operator: str) -> None:
