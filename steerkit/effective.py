@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 
+from steerkit.errors import AlphaError
 from steerkit.snapshotrecords import STRENGTH_OPERATORS, UNITS, Component, Flag, Profile, Snapshot
 
 # Enough digits that coefficient, norm and scale multiply without rounding.
@@ -63,11 +64,32 @@ def absolute_coefficient(alpha: Decimal, *, unit: str, norm: Decimal, mean_resid
     """The factor on the unit vector that α in this unit stands for.
 
     Units: mean_difference counts average differences, residual is a fraction of the mean residual norm, absolute is the factor itself.
+    Raises: AlphaError ALPHA_UNIT.
     """
-    factors = {"absolute": Decimal(1), "mean_difference": norm, "residual": mean_residual_norm}
     with localcontext() as context:
         context.prec = _PRECISION
-        return alpha * factors[unit]
+        return alpha * _unit_lengths(unit, norm, mean_residual_norm)[unit]
+
+
+def convert_alpha(alpha: Decimal, *, from_unit: str, to_unit: str, norm: Decimal, mean_residual_norm: Decimal) -> Decimal:
+    """The same strength in another unit; with `from_unit="absolute"` the inverse of `absolute_coefficient`.
+
+    Exact to 60 digits. Raises: AlphaError ALPHA_UNIT for an unknown unit, or one whose length here is not above zero.
+    """
+    lengths = _unit_lengths(from_unit, norm, mean_residual_norm) | _unit_lengths(to_unit, norm, mean_residual_norm)
+    if lengths[to_unit] <= 0:
+        raise AlphaError("ALPHA_UNIT", f"1 {to_unit} is {lengths[to_unit]} activation units here, so nothing can be counted in it", to_unit)
+    with localcontext() as context:
+        context.prec = _PRECISION
+        return alpha if from_unit == to_unit else alpha * lengths[from_unit] / lengths[to_unit]
+
+
+def _unit_lengths(unit: str, norm: Decimal, mean_residual_norm: Decimal) -> dict[str, Decimal]:
+    """How many activation units each unit is. Raises: AlphaError ALPHA_UNIT if `unit` is not one of them."""
+    lengths = {"absolute": Decimal(1), "mean_difference": norm, "residual": mean_residual_norm}
+    if unit not in lengths:
+        raise AlphaError("ALPHA_UNIT", f"unit {unit!r} is not known; known are {', '.join(lengths)}", unit)
+    return lengths
 
 
 def resolve(snapshot: Snapshot, tenant: str, route: str) -> Effective:

@@ -1,24 +1,35 @@
-"""Capture: the residual stream of every wanted layer at the read positions, by hooks, in one pass without the LM head."""
+"""Capture: the states of contrast pairs at every wanted layer and the read positions, streamed window by window."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from steerkit.canonical import parse_layer
 from steerkit.contrast import ContrastPair
-from steerkit.engine.encoding import EncodedConversation, encode_dialogue, encode_prompt, pad_right
+from steerkit.engine.batches import Progress, batch_by_length, halve_on_oom, in_lanes
+from steerkit.engine.encoding import EncodedConversation, encode_dialogues, encode_prompts
 from steerkit.engine.models import LoadedModel
-from steerkit.engine.sites import check_site, visit_site
+from steerkit.engine.packing import PackedBlock, PackedGroup, batch_blocks, pack_prompts, packed_cost
+from steerkit.engine.passes import Columns, Read, pass_cost, read_packed, read_plain
+from steerkit.engine.selfcheck import check_packable
+from steerkit.engine.sites import check_layer_site, check_site
+from steerkit.engine.triggers import ReadPosition, Trigger, parse_read_position, read_columns
 from steerkit.errors import EngineError
 
-READ_POSITIONS = ("last_prompt_token", "assistant_tokens")
 MAX_BATCH_TOKENS = 4096
-
-Progress = Callable[[int, int], None]
+# What a window of pairs may hold of activations; windows bound memory, and prefixes are shared inside one.
+WINDOW_BYTES = 64 * 2**20
+MAX_WINDOW_PAIRS = 512
+# Packing has to save this much of the work, as counted, before it is worth its bookkeeping.
+_PACK_BELOW = 0.9
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,121 +38,273 @@ class CaptureSpec:
 
     layers: tuple[int, ...]
     site: str = "resid_post"
-    read_position: str = "last_prompt_token"
+    read_position: ReadPosition = "last_prompt_token"
+
+
+@dataclass
+class CaptureStats:
+    """What a capture did, filled in as it goes. Tokens of padding count as computed; `reasons` says why a window was read plain."""
+
+    pairs: int = 0
+    asked_tokens: int = 0
+    computed_tokens: int = 0
+    packed_windows: int = 0
+    plain_windows: int = 0
+    reasons: tuple[str, ...] = ()
+
+    def to_document(self) -> dict[str, Any]:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Both sides of a pair as token ids. `id` is what an error calls it."""
+
+    id: str
+    positive: EncodedConversation
+    negative: EncodedConversation
+
+
+@dataclass(frozen=True, eq=False)
+class CapturedPairs:
+    """Both sides of some pairs: (pairs, layers, d_model) float32 on the CPU, row i of both from pair `first + i`.
+
+    The tensors are a buffer that the next window overwrites: copy what is to be kept.
+    """
+
+    first: int
+    positive: Tensor
+    negative: Tensor
 
 
 def capture_spec(
-    loaded: LoadedModel, *, layers: Sequence[int] | None = None, site: str = "resid_post", read_position: str = "last_prompt_token"
+    loaded: LoadedModel,
+    *,
+    layers: Sequence[int] | None = None,
+    site: str = "resid_post",
+    read_position: ReadPosition = "last_prompt_token",
 ) -> CaptureSpec:
-    """All layers unless told otherwise, each checked against the model.
+    """All layers that have the site unless told otherwise, each checked against the model.
 
-    Raises: LayerError LAYER_RANGE, EngineError SITE_UNKNOWN, READ_POSITION_UNKNOWN.
+    Raises: LayerError LAYER_RANGE, EngineError SITE_UNKNOWN, SITE_LAYER, SITE_ABSENT, READ_POSITION_UNKNOWN, LAYERS_EMPTY.
     """
     check_site(site)
-    if read_position not in READ_POSITIONS:
-        raise EngineError(
-            "READ_POSITION_UNKNOWN", f"read position {read_position!r} is not known; known are {', '.join(READ_POSITIONS)}", read_position
-        )
-    wanted = range(loaded.n_layers) if layers is None else sorted({parse_layer(layer, loaded.n_layers) for layer in layers})
+    position = parse_read_position(read_position)
+    everywhere = range(1 if site == "embedding" else loaded.n_layers)
+    wanted = everywhere if layers is None else sorted({parse_layer(layer, loaded.n_layers) for layer in layers})
     if not wanted:
         raise EngineError("LAYERS_EMPTY", "no layers to read; name at least one")
-    return CaptureSpec(tuple(wanted), site, read_position)
+    for layer in wanted:
+        check_layer_site(loaded, layer, site)
+    return CaptureSpec(tuple(wanted), site, position)
 
 
-class _DeepestLayerReached(Exception):
-    """Leaves a forward pass once the deepest wanted layer was read; what lies above it would be wasted work."""
-
-
-@torch.inference_mode()
 def read_activations(loaded: LoadedModel, conversations: Sequence[EncodedConversation], spec: CaptureSpec) -> Tensor:
-    """One vector per conversation and layer: the state at its last token, or the mean over its assistant tokens.
+    """One vector per conversation and layer: the mean over its read positions. One plain pass of one batch.
 
-    Returns: (conversations, layers, d_model) float32, in the order of `spec.layers`. One forward pass of one batch.
+    Returns: (conversations, layers, d_model) float32, in the order of `spec.layers`.
     """
-    token_ids = pad_right([conversation.token_ids for conversation in conversations], loaded)
-    read_stream = _last_token_reader(conversations) if spec.read_position == "last_prompt_token" else _assistant_reader(conversations)
-    reads: dict[int, Tensor] = {}
+    wanted = [
+        Columns(row, read_columns(conversation, spec.read_position, f"conversation {row}"))
+        for row, conversation in enumerate(conversations)
+    ]
+    return read_plain(loaded, [conversation.token_ids for conversation in conversations], wanted, Read(spec.site, spec.layers))
 
-    def reader(layer: int) -> Callable[[Tensor], None]:
-        def read(stream: Tensor) -> None:
-            reads[layer] = read_stream(stream)
-            if layer == spec.layers[-1]:
-                raise _DeepestLayerReached
 
-        return read
+def encode_pairs(loaded: LoadedModel, pairs: Sequence[ContrastPair], spec: CaptureSpec) -> list[EncodedPair]:
+    """Both sides through the chat template. Conversations are prompts, or dialogues where what the assistant said may be read.
 
-    handles = [visit_site(loaded, layer, spec.site, reader(layer)) for layer in spec.layers]
-    try:
-        loaded.decoder(input_ids=token_ids, use_cache=False)
-    except _DeepestLayerReached:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return torch.stack([reads[layer] for layer in spec.layers], dim=1)
+    Raises: EngineError CONVERSATION_ROLE, CHAT_TEMPLATE, NO_ASSISTANT_TOKENS, CONTEXT_LENGTH, each naming the pair.
+    """
+    sides = [side for pair in pairs for side in (pair.positive, pair.negative)]
+    names = [pair.id for pair in pairs for _ in range(2)]
+    if spec.read_position == "last_prompt_token":
+        encoded = encode_prompts(loaded, sides, names=names)
+    elif spec.read_position == "assistant_tokens":
+        encoded = encode_dialogues(loaded, sides, names=names)
+    else:
+        encoded = _encode_as_they_end(loaded, sides, names, with_text=isinstance(spec.read_position, Trigger))
+    return [EncodedPair(pair.id, encoded[2 * index], encoded[2 * index + 1]) for index, pair in enumerate(pairs)]
+
+
+def _encode_as_they_end(loaded: LoadedModel, sides: Sequence[Any], names: Sequence[str], *, with_text: bool) -> list[EncodedConversation]:
+    answered = [bool(side) and side[-1].role == "assistant" for side in sides]
+    prompts = [index for index, is_answered in enumerate(answered) if not is_answered]
+    dialogues = [index for index, is_answered in enumerate(answered) if is_answered]
+    names_of_prompts, names_of_dialogues = [names[index] for index in prompts], [names[index] for index in dialogues]
+    encoded = dict(
+        zip(prompts, encode_prompts(loaded, [sides[i] for i in prompts], names=names_of_prompts, with_text=with_text), strict=True)
+    )
+    answers = encode_dialogues(loaded, [sides[i] for i in dialogues], names=names_of_dialogues, mark_assistant=False, with_text=with_text)
+    encoded |= dict(zip(dialogues, answers, strict=True))
+    return [encoded[index] for index in range(len(sides))]
 
 
 def capture_pairs(
     loaded: LoadedModel,
-    pairs: Sequence[ContrastPair],
+    pairs: Iterable[ContrastPair],
     spec: CaptureSpec,
     *,
     max_batch_tokens: int = MAX_BATCH_TOKENS,
     on_progress: Progress | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The two sides of pairs, batch by batch: (pairs in the batch, layers, d_model) each, row i of both from one pair.
+    stats: CaptureStats | None = None,
+) -> Iterator[CapturedPairs]:
+    """The states of both sides, in the order of the pairs, a window of pairs at a time whatever their number.
 
-    Both sides of a pair share a batch, so that no difference between two batches can pass for a difference between sides.
-    Batches are filled by token budget in order of length. `on_progress(done, total)` counts pairs.
+    `on_progress(done, total)` counts pairs; of a stream of unknown length, the total is what has been taken from it so far.
 
-    Raises: EngineError NON_FINITE naming the pair and the layer, and the codes of encoding.
+    Raises: EngineError NON_FINITE naming the pair and the layer, TRIGGER_EMPTY, OUT_OF_MEMORY, and the codes of `encode_pairs`.
     """
-    encode = encode_dialogue if spec.read_position == "assistant_tokens" else encode_prompt
-    encoded = [(encode(loaded, pair.positive), encode(loaded, pair.negative)) for pair in pairs]
-    lengths = [max(len(positive.token_ids), len(negative.token_ids)) for positive, negative in encoded]
-    done = 0
-    for batch in batch_by_length(lengths, max_batch_tokens // 2):
-        sides = [encoded[index][0] for index in batch] + [encoded[index][1] for index in batch]
-        reads = read_activations(loaded, sides, spec)
-        _refuse_non_finite(reads, [pairs[index].id for index in batch], spec)
-        done += len(batch)
-        yield reads[: len(batch)], reads[len(batch) :]
-        if on_progress is not None:
-            on_progress(done, len(encoded))
+    window = window_pairs(loaded, spec)
+    encoded = (encode_pairs(loaded, chunk, spec) for chunk in _windows(pairs, window))
+    yield from _capture(loaded, encoded, spec, window, max_batch_tokens, on_progress, stats, _count(pairs))
 
 
-def batch_by_length(lengths: Sequence[int], max_tokens: int, max_rows: int | None = None) -> list[list[int]]:
-    """Indices grouped so that rows times the longest row stays within `max_tokens`; a longer row gets a batch of its own.
-
-    Longest first: if memory runs out it does so at once, and a progress bar speeds up instead of slowing down.
-    """
-    batches: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        rows = len(batches[-1]) if batches else 0
-        if rows == 0 or (rows + 1) * longest > max_tokens or rows == max_rows:
-            batches.append([])
-            longest = lengths[index]
-        batches[-1].append(index)
-    return batches
+def capture_encoded(
+    loaded: LoadedModel,
+    pairs: Iterable[EncodedPair],
+    spec: CaptureSpec,
+    *,
+    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    on_progress: Progress | None = None,
+    stats: CaptureStats | None = None,
+) -> Iterator[CapturedPairs]:
+    """`capture_pairs` of pairs that are already token ids."""
+    window = window_pairs(loaded, spec)
+    yield from _capture(loaded, _windows(pairs, window), spec, window, max_batch_tokens, on_progress, stats, _count(pairs))
 
 
-def _last_token_reader(conversations: Sequence[EncodedConversation]) -> Callable[[Tensor], Tensor]:
-    rows = torch.arange(len(conversations))
-    columns = torch.tensor([len(conversation.token_ids) - 1 for conversation in conversations])
-    return lambda stream: stream[rows, columns].float()
+def window_pairs(loaded: LoadedModel, spec: CaptureSpec) -> int:
+    """How many pairs are read before their activations are handed on."""
+    bytes_per_pair = 2 * len(spec.layers) * loaded.d_model * 4
+    return max(1, min(MAX_WINDOW_PAIRS, WINDOW_BYTES // bytes_per_pair))
 
 
-def _assistant_reader(conversations: Sequence[EncodedConversation]) -> Callable[[Tensor], Tensor]:
-    longest = max(len(conversation.token_ids) for conversation in conversations)
-    marked = torch.tensor([[*c.assistant_mask, *[False] * (longest - len(c.assistant_mask))] for c in conversations])
+def _windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while window := list(islice(iterator, size)):
+        yield window
 
-    def read(stream: Tensor) -> Tensor:
-        mask = marked.to(stream.device)[:, :, None]
-        # Other tokens are dropped, not multiplied by zero: zero times infinity is not a number.
-        return stream.float().masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1)
 
-    return read
+def _count(items: Iterable[Any]) -> int | None:
+    return len(items) if isinstance(items, Sized) else None
+
+
+def _capture(
+    loaded: LoadedModel,
+    windows: Iterable[list[EncodedPair]],
+    spec: CaptureSpec,
+    size: int,
+    max_batch_tokens: int,
+    on_progress: Progress | None,
+    stats: CaptureStats | None,
+    total: int | None,
+) -> Iterator[CapturedPairs]:
+    stats = CaptureStats() if stats is None else stats
+    rows = 2 * (size if total is None else min(size, total))
+    buffer = torch.empty(rows, len(spec.layers), loaded.d_model)
+    first = 0
+    for window in windows:
+        sides = [side for pair in window for side in (pair.positive, pair.negative)]
+        columns = [read_columns(side, spec.read_position, window[index // 2].id) for index, side in enumerate(sides)]
+        asked = _Asked([side.token_ids for side in sides], columns, Read(spec.site, spec.layers), max_batch_tokens)
+        reads = buffer[: len(sides)]
+        done = 0
+        for parts in in_lanes(_do, _plan(loaded, asked, stats), loaded.device):
+            before = done
+            for owners, part in parts:
+                _refuse_non_finite(part, [window[owner // 2].id for owner in owners], spec)
+                reads[torch.tensor(owners)] = part
+                done += len(owners)
+            if on_progress is not None and done // 2 > before // 2:
+                on_progress(first + done // 2, total if total is not None else first + len(window))
+        yield CapturedPairs(first, reads[0::2], reads[1::2])
+        first += len(window)
+        stats.pairs = first
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The rows of one window, and the columns to read of each."""
+
+    rows: Sequence[tuple[int, ...]]
+    columns: Sequence[tuple[int, ...]]
+    read: Read
+    max_batch_tokens: int
+
+
+Work = Callable[[], list[tuple[Sequence[int], Tensor]]]
+
+
+def _do(work: Work) -> list[tuple[Sequence[int], Tensor]]:
+    return work()
+
+
+def _plan(loaded: LoadedModel, asked: _Asked, stats: CaptureStats) -> list[Work]:
+    """The batches of one window, packed if that saves enough and this model was shown to take it, else plain."""
+    stats.asked_tokens += sum(map(len, asked.rows))
+    lanes = torch.get_num_threads() if loaded.device.type == "cpu" else 1
+    budget = min(asked.max_batch_tokens, max(1, -(-sum(map(len, asked.rows)) // lanes)))
+    pairs = range(len(asked.rows) // 2)
+    longest = [max(len(asked.rows[2 * pair]), len(asked.rows[2 * pair + 1])) for pair in pairs]
+    # Both sides of a pair share a batch, so that no difference between batches can pass for a difference between sides.
+    plain = batch_by_length(longest, budget // 2)
+    cost = pass_cost(loaded)
+    groups = pack_prompts(asked.rows, [columns[0] for columns in asked.columns], cost)
+    plain_cost = sum(cost.plain(2 * len(batch), longest[batch[0]]) for batch in plain)
+    reason = _refuse_packing(loaded, packed_cost(groups, cost) / plain_cost, max(longest))
+    if not reason:
+        stats.packed_windows += 1
+        return _plan_packed(loaded, asked, groups, budget, stats)
+    stats.plain_windows += 1
+    stats.reasons = tuple(dict.fromkeys([*stats.reasons, reason]))
+    stats.computed_tokens += sum(2 * len(batch) * longest[batch[0]] for batch in plain)
+    return [partial(_read_rows, loaded, asked, [side for pair in batch for side in (2 * pair, 2 * pair + 1)]) for batch in plain]
+
+
+def _refuse_packing(loaded: LoadedModel, share: float, longest: int) -> str:
+    """Why this window is read plain; empty if it is packed. The check of the model comes last, because it costs a few passes."""
+    if share > _PACK_BELOW:
+        return "the prompts share too little"
+    packability = check_packable(loaded)
+    if not packability.is_packable:
+        return f"{loaded.manifest.architecture}: {packability.reason}"
+    if packability.max_columns is not None and longest > packability.max_columns:
+        return f"a prompt is longer than the {packability.max_columns} tokens of the sliding window"
+    return ""
+
+
+def _plan_packed(loaded: LoadedModel, asked: _Asked, groups: Sequence[PackedGroup], budget: int, stats: CaptureStats) -> list[Work]:
+    window = check_packable(loaded).window
+    batches: list[tuple[int, Work]] = []
+    for group in groups:
+        for blocks in batch_blocks(group.blocks, budget):
+            tokens = len(group.root) + len(blocks) * len(blocks[0].token_ids)
+            stats.computed_tokens += tokens
+            batches.append((tokens, partial(_read_blocks, loaded, asked, group.root, blocks, window)))
+    return [work for _, work in sorted(batches, key=lambda batch: -batch[0])]
+
+
+def _read_rows(loaded: LoadedModel, asked: _Asked, batch: Sequence[int]) -> list[tuple[Sequence[int], Tensor]]:
+    def read(rows: Sequence[int]) -> Tensor:
+        wanted = [Columns(place, asked.columns[row]) for place, row in enumerate(rows)]
+        return read_plain(loaded, [asked.rows[row] for row in rows], wanted, asked.read).cpu()
+
+    return halve_on_oom(batch, read)
+
+
+def _read_blocks(
+    loaded: LoadedModel, asked: _Asked, root: tuple[int, ...], batch: Sequence[PackedBlock], window: int | None
+) -> list[tuple[Sequence[int], Tensor]]:
+    def read(blocks: Sequence[PackedBlock]) -> Tensor:
+        wanted = [
+            Columns(place, [int(path[column - len(root)]) for column in asked.columns[row]])
+            for place, block in enumerate(blocks)
+            for row, path in zip(block.rows, block.paths, strict=True)
+        ]
+        return read_packed(loaded, root, blocks, wanted, asked.read, window).cpu()
+
+    return [([row for block in blocks for row in block.rows], reads) for blocks, reads in halve_on_oom(batch, read)]
 
 
 def _refuse_non_finite(reads: Tensor, pair_ids: Sequence[str], spec: CaptureSpec) -> None:
@@ -149,9 +312,8 @@ def _refuse_non_finite(reads: Tensor, pair_ids: Sequence[str], spec: CaptureSpec
     if finite.all():
         return
     row, layer = (~finite).nonzero()[0].tolist()
-    pair_id = pair_ids[row % len(pair_ids)]
     raise EngineError(
         "NON_FINITE",
-        f"pair {pair_id!r} has an activation at layer {spec.layers[layer]} that is not finite; load the model in float32",
-        pair_id,
+        f"pair {pair_ids[row]!r} has an activation at layer {spec.layers[layer]} that is not finite; load the model in float32",
+        pair_ids[row],
     )

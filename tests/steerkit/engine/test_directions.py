@@ -12,7 +12,8 @@ from tiny_models import ask, count_hooks, make_answered_pair, make_pair, make_pa
 
 from steerkit.contrast import ContrastPair
 from steerkit.conversation import Message
-from steerkit.engine.capture import batch_by_length, capture_spec, read_activations
+from steerkit.engine.batches import batch_by_length
+from steerkit.engine.capture import capture_spec, read_activations
 from steerkit.engine.directions import extract_directions, mean_difference, read_direction, write_direction
 from steerkit.engine.encoding import encode_dialogue, encode_prompt
 from steerkit.engine.models import LoadedModel
@@ -135,7 +136,7 @@ def test_progress_counts_pairs_up_to_all_of_them(llama: LoadedModel) -> None:
     ("arguments", "code"),
     [
         ({"method": "pca_centred"}, "METHOD_UNKNOWN"),
-        ({"site": "attn_out"}, "SITE_UNKNOWN"),
+        ({"site": "embedding", "layers": [1]}, "SITE_LAYER"),
         ({"site": "nowhere"}, "SITE_UNKNOWN"),
         ({"read_position": "first"}, "READ_POSITION_UNKNOWN"),
         ({"read_position": "assistant_tokens"}, "CONVERSATION_ROLE"),
