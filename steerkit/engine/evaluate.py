@@ -5,31 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-from steerkit import __version__
+from steerkit.contrast import ContrastPair
 from steerkit.engine.batches import Progress
-from steerkit.engine.directions import LayerDirection
-from steerkit.engine.gates import DEFAULT_GATES, check_gates, judge_gates
-from steerkit.engine.generate import Reply, generate
-from steerkit.engine.metrics import EvalItems, ReplyScores, Scorer, measure_surprisal, score_replies
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.stats import (
-    METHODS,
-    SEED,
-    Estimate,
-    estimate_difference,
-    estimate_mean,
-    estimate_perplexity,
-    estimate_perplexity_ratio,
-    estimate_share,
-    measure,
-    reference,
+from steerkit.engine.comparison import (
+    beside,
+    describe_behaviour_shrinkage,
+    describe_divergence,
+    describe_metrics,
+    measure_losses,
 )
-from steerkit.engine.steer import Component
+from steerkit.engine.components import Component
+from steerkit.engine.contrastevidence import ContrastEvidence
+from steerkit.engine.directions import LayerDirection
+from steerkit.engine.evidence import describe_engine, write_evidence
+from steerkit.engine.gates import DEFAULT_GATES, load_gates, refuse_unmeasurable
+from steerkit.engine.generate import Reply, generate
+from steerkit.engine.metrics import EvalItems, ReplyScores, Scorer, measure_divergence, measure_surprisal, score_replies
+from steerkit.engine.models import LoadedModel
+from steerkit.engine.stats import SEED, measure
 from steerkit.engine.sweep import coefficient_of
 from steerkit.suite import SuiteFile
 
@@ -40,7 +37,10 @@ SPEED_RUNS = 3
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """What is evaluated: a stored vector at one α. `vector_digest` is the sha256 of the vector file."""
+    """What is evaluated: a stored vector at one α. `vector_digest` is the sha256 of the vector file.
+
+    `method` and `read_position` are how the vector was extracted, so that its shuffled-label controls are made the same way.
+    """
 
     vector_digest: str
     direction: LayerDirection
@@ -48,6 +48,8 @@ class Candidate:
     unit: str = "mean_difference"
     operator: str = "add"
     scope: str = "generated"
+    method: str = "mean_difference"
+    read_position: str = "last_prompt_token"
 
     def component(self) -> Component:
         direction = self.direction
@@ -66,6 +68,8 @@ class Candidate:
             "norm": measure(self.direction.norm),
             "mean_residual_norm": measure(self.direction.mean_residual_norm),
             "scope": self.scope,
+            "method": self.method,
+            "read_position": self.read_position,
         }
 
 
@@ -74,21 +78,28 @@ def evaluate(
     candidate: Candidate,
     suites: Mapping[str, SuiteFile],
     scorer: Scorer,
-    gates: Sequence[Mapping[str, str]] = DEFAULT_GATES,
+    gates: str | Sequence[Mapping[str, str]] = DEFAULT_GATES,
     *,
+    pairs: Mapping[str, Sequence[ContrastPair]] | None = None,
     max_new_tokens: int = 64,
     curve: Sequence[Mapping[str, Any]] = (),
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The evidence document: canonical JSON, all numbers decimal strings or integers.
 
-    `curve` is the dose-response that the sweep measured on the select split. `on_progress(done, total)` counts replies.
+    `gates` is the name of a set or a list. `pairs` is the contrast set as `split_pairs` parts it: the test part is measured, the
+    select part says what the choice had promised, the extract part makes the shuffled-label controls. Without it, or at α = 0,
+    there is no dose-response and there are no controls, and a gate about them is refused. `curve` is what the sweep measured on
+    the select split. `on_progress(done, total)` counts replies.
 
-    Raises: EngineError SUITE_MISSING, GATE_INVALID, and the codes of `generate`.
+    Raises: EngineError SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN, GATE_UNMEASURED, EVIDENCE_INVALID, MARGIN_EMPTY, and the
+    codes of `generate` and `score_forced`.
     """
-    check_gates(gates)
-    items = EvalItems.of(suites, "test")
+    gates = load_gates(gates)
+    items = EvalItems.of(suites, "test", with_capability=True)
     component = candidate.component()
+    contrast = ContrastEvidence(component, candidate.alpha, candidate.unit, pairs or {}, candidate.method, candidate.read_position)
+    refuse_unmeasurable(gates, contrast.missing | _missing_from(items))
     total = 2 * len(items.all)
 
     def answer(components: Sequence[Component], before: int) -> list[Reply]:
@@ -98,62 +109,54 @@ def evaluate(
 
         return generate(loaded, items.conversations, components=components, max_new_tokens=max_new_tokens, on_progress=advance)
 
+    contrast.measure(loaded)
     own, steered = answer((), 0), answer((component,), len(items.all))
     tickets = [item.messages for item in items.behaviour]
     own_scores, steered_scores = (
         score_replies(items, replies, scorer, measure_surprisal(loaded, tickets, replies[: len(tickets)])) for replies in (own, steered)
     )
-    metrics = describe_metrics(own_scores, steered_scores)
-    values = {name: metric["steered"]["value"] for name, metric in metrics.items()}
-    values["layer_depth"] = measure(candidate.direction.layer / loaded.n_layers)
-    verdicts = judge_gates(gates, values, {name: metric["baseline"]["value"] for name, metric in metrics.items()})
+    losses = measure_losses(items, own_scores, steered_scores)
+    neutral = [row for row, item in enumerate(items.all) if row >= len(tickets) and not item.expect.get("refuse")]
+    divergence = measure_divergence(loaded, [items.conversations[row] for row in neutral], [own[row] for row in neutral], [component])
+    return write_evidence(
+        run=_describe_run(loaded, suites, scorer, max_new_tokens),
+        engine=describe_engine(loaded),
+        candidate=candidate.to_document(),
+        layer_depth=candidate.direction.layer / loaded.n_layers,
+        items=items.counts,
+        splits=_describe_splits(suites, pairs),
+        metrics={
+            **describe_metrics(items, own_scores, steered_scores),
+            **describe_divergence(divergence),
+            **{name: beside(loss.share, 0.0) for name, loss in losses.items()},
+            **contrast.metrics(),
+        },
+        collateral={name: loss.to_document() for name, loss in losses.items()},
+        dose_response=contrast.describe_dose(),
+        controls=contrast.controls.to_document() if contrast.controls else None,
+        selection={
+            "behaviour": describe_behaviour_shrinkage(curve, candidate.direction.layer, candidate.alpha, own_scores, steered_scores),
+            "slope": contrast.describe_shrinkage(),
+        },
+        gates=gates,
+        curve=curve,
+        replies=_side_by_side(items, own, steered, own_scores, steered_scores),
+        speed=measure_speed(loaded, items, component, max_new_tokens),
+    )
+
+
+def _missing_from(items: EvalItems) -> dict[str, str]:
+    harmful = sum(bool(item.expect["refuse"]) for item in items.refusals)
+    missing = {} if harmful else dict.fromkeys(("harmful_refused", "harmful_compliance_gained"), "the safety suite has no harmful request")
+    if harmful == len(items.refusals):
+        missing |= dict.fromkeys(("over_refusal", "over_refusal_gained"), "the safety suite has no harmless look-alike")
+    return missing if items.capability else missing | {"capability": "there is no capability suite"}
+
+
+def _describe_splits(suites: Mapping[str, SuiteFile], pairs: Mapping[str, Sequence[ContrastPair]] | None) -> dict[str, Any]:
     return {
-        "schema": "steerhub.evidence/1",
-        "run": _describe_run(loaded, suites, scorer, max_new_tokens),
-        "candidate": candidate.to_document(),
-        "items": items.counts,
-        "metrics": metrics,
-        "gates": verdicts,
-        "verdict": "pass" if all(judged["verdict"] == "pass" for judged in verdicts) else "fail",
-        "curve": [dict(cell) for cell in curve],
-        "replies": _side_by_side(items, own, steered, own_scores, steered_scores),
-        "speed": measure_speed(loaded, items, component, max_new_tokens),
-        "interval_methods": dict(METHODS),
-    }
-
-
-def describe_metrics(own: ReplyScores, steered: ReplyScores) -> dict[str, dict[str, Any]]:
-    """Each metric at α = 0 and at the proposed α, with the paired difference where one has a meaning.
-
-    `anti_steered` is the share of tickets whose behaviour fell: an average can rise while many fall (arXiv:2407.12404).
-    """
-
-    def compare(baseline: Estimate, value: Estimate, difference: Estimate) -> dict[str, Any]:
-        return {"baseline": baseline.to_document(), "steered": value.to_document(), "difference": difference.to_document()}
-
-    def compare_means(name: str) -> dict[str, Any]:
-        before, after = getattr(own, name), getattr(steered, name)
-        return compare(estimate_mean(before), estimate_mean(after), estimate_difference(after, before))
-
-    def compare_shares(name: str) -> dict[str, Any]:
-        before, after = getattr(own, name), getattr(steered, name)
-        return compare(estimate_share(before), estimate_share(after), estimate_difference(after, before))
-
-    # A ratio is already against the baseline, which therefore stands at exactly one.
-    one = reference(1.0, len(own.nats)).to_document()
-    zero = reference(0.0, len(own.nats)).to_document()
-    fell = (steered.behaviour < own.behaviour - 0.05).astype(np.float64)
-    ratio = estimate_perplexity_ratio((steered.nats, steered.tokens), (own.nats, own.tokens))
-    perplexities = [estimate_perplexity(scores.nats, scores.tokens).to_document() for scores in (own, steered)]
-    return {
-        "behaviour": compare_means("behaviour"),
-        "facts": compare_shares("facts"),
-        "refusals": compare_shares("refusals"),
-        "perplexity": {"baseline": perplexities[0], "steered": perplexities[1]},
-        "perplexity_ratio": {"baseline": one, "steered": ratio.to_document()},
-        "anti_steered": {"baseline": zero, "steered": estimate_share(fell).to_document()},
-        "repetition": compare_means("repetition"),
-        "reply_tokens": compare_means("reply_tokens"),
+        "suites": {kind: {name: len(suite.split(name)) for name in ("select", "test")} for kind, suite in sorted(suites.items())},
+        "pairs": None if pairs is None else {name: len(part) for name, part in pairs.items()},
     }
 
 
@@ -180,12 +183,6 @@ def _describe_run(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: 
         "max_new_tokens": max_new_tokens,
         "decoding": "greedy",
         "seed": SEED,
-        "engine": {
-            "steerkit": __version__,
-            **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy", "scikit-learn")},
-            "dtype": str(loaded.dtype).removeprefix("torch."),
-            "device": loaded.device.type,
-        },
     }
 
 

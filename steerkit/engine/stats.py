@@ -100,6 +100,13 @@ def estimate_ratio(over: Floats, under: Floats, clusters: Clusters | None = None
     return _bootstrap((over, under), statistic, clusters)
 
 
+def estimate_of_means(samples: Floats, statistic: Statistic, clusters: Clusters | None = None) -> Estimate:
+    """A statistic of the means of several samples (samples, items), such as a curve; it maps means (rows, samples) to (rows,)."""
+    refuse_bad(samples)
+    with_counts = (*samples, np.ones(samples.shape[1]))
+    return _bootstrap(with_counts, lambda sums: statistic(sums[:, :-1] / sums[:, -1:]), clusters)
+
+
 def estimate_quantile(values: Floats, items: npt.NDArray[np.int_], quantile: float) -> Estimate:
     """A quantile over the pooled values (tokens) of all items; `items` says whose value each is, and items are resampled whole."""
     refuse_uneven(values, items)

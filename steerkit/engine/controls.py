@@ -1,0 +1,187 @@
+"""Controls: what directions that should do nothing, or the opposite, do at the same norm. An effect has to stand out from them.
+
+Every push on the residual stream does something: 5 to 8 points of a behaviour have been seen from random edits alone, which is
+why an effect is compared with them and not with zero. Source: arXiv:2410.17245 asks for baselines; all is teacher-forced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steerkit.contrast import ContrastPair
+from steerkit.engine.components import Component
+from steerkit.engine.directions import extract_directions
+from steerkit.engine.encoding import encode_prompts
+from steerkit.engine.margins import MarginItem, margin_slopes, measure_margins
+from steerkit.engine.models import LoadedModel
+from steerkit.engine.operators import STRENGTH_OPERATORS
+from steerkit.engine.stats import SEED, Estimate, Floats, estimate_mean, measure
+from steerkit.errors import EngineError
+
+RANDOM_DIRECTIONS = 20
+SHUFFLES = 4
+SHUFFLED_PAIRS = 96
+QUANTILE = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """Slopes per item, in nats per unit of α, of the candidate (items,) and of what it is compared with (controls, items).
+
+    `negated` is the candidate's direction times -1; None where the operator does not know a sign. `prompt_only` is the shift of
+    the margin (items,) in nats under the positive side's own prompt, with nothing steered; None where both sides ask the same.
+    """
+
+    items: tuple[MarginItem, ...]
+    effect: Floats
+    at_alpha: Floats
+    random: Floats
+    shuffled: Floats
+    negated: Floats | None
+    prompt_only: Floats | None
+
+    @property
+    def clusters(self) -> list[str]:
+        return [item.cluster for item in self.items]
+
+    @property
+    def threshold(self) -> float:
+        """The 95th percentile of the random directions' mean slopes, the next higher one where it falls between two."""
+        return float(np.quantile(self.random.mean(axis=1), QUANTILE, method="higher"))
+
+    @property
+    def slope_over_random(self) -> Estimate:
+        """The candidate's mean slope above the threshold."""
+        return estimate_mean(self.effect - self.threshold, self.clusters)
+
+    def to_document(self) -> dict[str, Any]:
+        def describe(values: Floats | None) -> dict[str, Any] | None:
+            return None if values is None else estimate_mean(values, self.clusters).to_document()
+
+        return {
+            "items": len(self.items),
+            "seed": SEED,
+            "slope": describe(self.effect),
+            "shift": describe(self.at_alpha),
+            "random": {
+                "count": len(self.random),
+                "slopes": [measure(float(slope)) for slope in np.sort(self.random.mean(axis=1))],
+                "percentile_95": measure(self.threshold),
+            },
+            "slope_over_random": self.slope_over_random.to_document(),
+            "negated": describe(self.negated),
+            "shuffled_labels": {
+                "count": len(self.shuffled),
+                "slopes": [measure(float(slope)) for slope in np.sort(self.shuffled.mean(axis=1))],
+            },
+            "prompt_only_shift": describe(self.prompt_only),
+        }
+
+
+def measure_controls(
+    loaded: LoadedModel,
+    component: Component,
+    alpha: str,
+    items: Sequence[MarginItem],
+    pairs: Sequence[ContrastPair],
+    shuffled: Sequence[Tensor],
+    *,
+    random_directions: int = RANDOM_DIRECTIONS,
+) -> Controls:
+    """Every control has the candidate's coefficient, layer, site, operator and scope; slopes are over ±α.
+
+    `pairs` holds at least the pairs of the items, `shuffled` unit directions as `shuffle_labels` makes them.
+
+    Raises: EngineError CONTROLS_TOO_FEW, ALPHA_ZERO, MARGIN_EMPTY, and the codes of `score_forced`.
+    """
+    if random_directions < RANDOM_DIRECTIONS:
+        raise EngineError(
+            "CONTROLS_TOO_FEW", f"{random_directions} random directions have no 95th percentile; ask for {RANDOM_DIRECTIONS} or more",
+            str(random_directions),
+        )  # fmt: skip
+    if float(alpha) == 0:
+        raise EngineError("ALPHA_ZERO", "at α = 0 nothing is steered, so there is nothing to compare", alpha)
+    signed = component.operator not in STRENGTH_OPERATORS
+    directions = [component.direction, *random_unit_directions(loaded.d_model, random_directions), *shuffled]
+    ends = (-1.0, 1.0) if signed else (0.0, 1.0)
+    variants = [
+        [replace(component, direction=direction, coefficient=component.coefficient * end)] if end else []
+        for direction in directions
+        for end in ends
+    ]
+    if signed:
+        variants.append([replace(component, direction=-component.direction)])
+    margins = measure_margins(loaded, items, [[], *variants])
+    alphas = [float(alpha) * end for end in ends]
+    own, margins = margins[0], margins[1:]
+    slopes = np.stack([margin_slopes(alphas, margins[2 * index : 2 * index + 2]) for index in range(len(directions))])
+    return Controls(
+        items=tuple(items),
+        effect=slopes[0],
+        at_alpha=margins[1] - own,
+        random=slopes[1 : 1 + random_directions],
+        shuffled=slopes[1 + random_directions :],
+        negated=(margins[-1] - own) / float(alpha) if signed else None,
+        prompt_only=_measure_prompts(loaded, items, pairs, own),
+    )
+
+
+def random_unit_directions(d_model: int, count: int, seed: int = SEED) -> list[Tensor]:
+    """Unit vectors (d_model,) float32, uniform on the sphere."""
+    drawn = np.random.default_rng(seed).normal(size=(count, d_model))
+    return list(torch.from_numpy(drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).float())
+
+
+def shuffle_labels(
+    loaded: LoadedModel,
+    pairs: Sequence[ContrastPair],
+    *,
+    layer: int,
+    site: str,
+    method: str,
+    read_position: str,
+    count: int = SHUFFLES,
+) -> list[Tensor]:
+    """Unit directions extracted after half of the pairs changed sides, a different half each time.
+
+    Exactly half: what all pairs have in common then cancels, and what is left is what the method makes of labels that mean
+    nothing. Where nothing is left there is no direction, and the shuffle is left out.
+
+    Raises: EngineError NOTHING_MEASURED with less than two pairs, and the codes of `extract_directions` but ZERO_DIRECTION.
+    """
+    if len(pairs) < 2:
+        raise EngineError("NOTHING_MEASURED", "shuffling labels needs two pairs at least", str(len(pairs)))
+    even = pairs[: len(pairs) // 2 * 2]
+    rng = np.random.default_rng(SEED)
+    directions = []
+    for _ in range(count):
+        swapped = set(rng.permutation(len(even))[: len(even) // 2].tolist())
+        shuffled = [
+            replace(pair, positive=pair.negative, negative=pair.positive) if index in swapped else pair for index, pair in enumerate(even)
+        ]
+        try:
+            [extracted] = extract_directions(loaded, shuffled, method=method, read_position=read_position, site=site, layers=[layer])
+        except EngineError as error:
+            if error.code != "ZERO_DIRECTION":
+                raise
+        else:
+            directions.append(extracted.direction)
+    return directions
+
+
+def _measure_prompts(loaded: LoadedModel, items: Sequence[MarginItem], pairs: Sequence[ContrastPair], own: Floats) -> Floats | None:
+    pair_of = {pair.id: pair for pair in pairs}
+    sides = [pair_of[item.id].positive for item in items]
+    positive = [side[:-1] if side[-1].role == "assistant" else side for side in sides]
+    prompts = [encoded.token_ids for encoded in encode_prompts(loaded, positive, names=[item.id for item in items])]
+    if all(prompt == item.prompt for prompt, item in zip(prompts, items, strict=True)):
+        return None
+    prompted = [replace(item, prompt=prompt) for item, prompt in zip(items, prompts, strict=True)]
+    shift: Floats = measure_margins(loaded, prompted, [[]])[0] - own
+    return shift
