@@ -8,17 +8,15 @@ from decimal import Decimal
 from math import exp, log
 from typing import Any
 
-import numpy as np
-
 from steerkit.canonical import format_decimal, format_measure, parse_alpha
 from steerkit.contrast import Message
+from steerkit.engine.components import Component
 from steerkit.engine.directions import LayerDirection
 from steerkit.engine.encoding import encode_prompts
-from steerkit.engine.forced import Floats, ForcedText, score_forced
+from steerkit.engine.forced import ForcedText, percentile_kl, score_forced
 from steerkit.engine.generate import generate
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.stats import measure
-from steerkit.engine.steer import Component
 from steerkit.engine.sweep import coefficient_of
 from steerkit.errors import EngineError
 
@@ -68,11 +66,6 @@ def neutral_texts(loaded: LoadedModel, conversations: Sequence[Sequence[Message]
     prompts = encode_prompts(loaded, conversations)
     replies = generate(loaded, conversations, max_new_tokens=max_new_tokens)
     return [ForcedText(prompt.token_ids, reply.scored_token_ids) for prompt, reply in zip(prompts, replies, strict=True)]
-
-
-def percentile_kl(kl: Sequence[Floats], variant: int) -> float:
-    """The 95th percentile of one variant's divergence over all tokens of all texts, in nats; `kl` as `score_forced` returns it."""
-    return float(np.percentile(np.concatenate([values[variant] for values in kl]), 95))
 
 
 def calibrate_alpha(

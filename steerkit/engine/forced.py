@@ -8,9 +8,8 @@ the blocks above it run again, with one row per (steering, text).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +17,12 @@ import torch
 from torch import Tensor
 
 from steerkit.engine.batches import Progress, batch_by_length, halve_on_oom
+from steerkit.engine.components import Component, check_component, union_components
 from steerkit.engine.encoding import EncodedConversation, refuse_long
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.positions import PromptLayout
 from steerkit.engine.resume import PromptCache, Recording, is_resumable, read_prompts, record_blocks, resume_after
-from steerkit.engine.steer import Component, check_component, steered
+from steerkit.engine.steer import steered
 from steerkit.errors import EngineError
 
 # Passed tokens per forward pass, keys and values of prompts included, and elements of the logits it may return.
@@ -75,6 +75,11 @@ def score_forced(
         halve_on_oom(batch, partial(run.score_prompts, batch_prompts=len(batch)))
     run.refuse_non_finite()
     return ForcedScores(run.log_likelihood, tuple(run.kl))
+
+
+def percentile_kl(kl: Sequence[Floats], variant: int) -> float:
+    """The 95th percentile of one variant's divergence over all tokens of all texts, in nats; `kl` as `ForcedScores` holds it."""
+    return float(np.percentile(np.concatenate([values[variant] for values in kl]), 95))
 
 
 def _check(loaded: LoadedModel, texts: Sequence[ForcedText], variants: Sequence[Variant]) -> None:
@@ -207,7 +212,7 @@ class _Shared:
     def run(self, entry: int | None, variants: Sequence[Variant]) -> Iterator[tuple[Floats, Floats]]:
         """One pass with the texts once per variant; yields, variant by variant, what `compare` says."""
         rows = torch.arange(len(self._texts)).repeat(len(variants))
-        components, coefficients = _tabulate(variants)
+        components, coefficients = union_components(variants)
         layout = self._layout(rows)
         loaded = self._loaded
         if entry:
@@ -285,33 +290,6 @@ def _group_variants(variants: Sequence[Variant], can_resume: bool) -> tuple[list
 def _entry(component: Component) -> int:
     """How many blocks from below give the same with and without this component: all up to its layer if it acts on their output."""
     return component.layer + 1 if component.site == "resid_post" else component.layer
-
-
-def _tabulate(variants: Sequence[Variant]) -> tuple[list[Component], Tensor]:
-    """The components of all variants side by side, and the coefficients (variants, components): zero where one is not a variant's.
-
-    Variants that differ in nothing but coefficients share their columns, so that a grid of α costs one hook. The order within a
-    variant is kept, because operators need not commute.
-    """
-    columns: dict[tuple[Any, ...], int] = {}
-    components: list[Component] = []
-    rows: list[dict[int, float]] = []
-    for variant in variants:
-        start = columns.setdefault(tuple(map(_structure, variant)), len(components))
-        if start == len(components):
-            components.extend(variant)
-        rows.append({start + place: component.coefficient for place, component in enumerate(variant)})
-    table = torch.zeros(len(variants), len(components))
-    for index, row in enumerate(rows):
-        for column, coefficient in row.items():
-            table[index, column] = coefficient
-    return components, table
-
-
-def _structure(component: Component) -> tuple[Any, ...]:
-    values = {each.name: getattr(component, each.name) for each in fields(component)}
-    values["coefficient"], values["direction"] = None, id(component.direction)
-    return tuple(values.values())
 
 
 def _first_of_run(source: Tensor) -> list[bool]:

@@ -20,30 +20,39 @@ def draw_heat_map(
     cells: Sequence[Mapping[str, Any]],
     *,
     title: str,
-    metric: str = "behaviour",
+    metric: str | None = None,
     chosen: Mapping[str, Any] | None = None,
     gates: Sequence[Mapping[str, str]] = DEFAULT_GATES,
 ) -> bytes:
-    """`metric` over layer and α as screened. α = 0 is the baseline; a cell that fails a gate is marked ×; the chosen one is outlined.
+    """`metric` over layer and α. α = 0 is the baseline; a cell that fails a gate is marked ×; the chosen one is outlined.
 
-    The chosen α may lie between those that were screened; it then has a column of its own.
+    Without a metric it is the margin shift of the screening stage, in which every layer was measured, and behaviour where there
+    was no screening. The chosen α may lie between those of the grid; its column then is empty but for it.
 
-    Raises: EngineError CELLS_MISSING if no cell of the screening stage is there.
+    Raises: EngineError CELLS_MISSING if no steered cell with this metric is there.
     """
-    shown = [cell for cell in cells if cell["stage"] == "screen"]
-    baseline = next((cell for cell in shown if cell["layer"] is None), None)
-    layers = sorted({cell["layer"] for cell in shown if cell["layer"] is not None})
+    stage = "screen" if any(cell["stage"] == "screen" for cell in cells) else "final"
+    metric = metric or ("margin_shift" if stage == "screen" else "behaviour")
+    # Of the rounds that measured a cell the last one saw the most items.
+    latest = {(cell["layer"], Decimal(cell["alpha"])): cell for cell in cells if metric in cell}
+    replied = {(cell["layer"], Decimal(cell["alpha"])): cell for cell in cells if cell["stage"] == "final"}
+    baseline = latest.get((None, Decimal(0)))
+    layers = sorted({layer for layer, _ in latest if layer is not None})
     if baseline is None or not layers:
-        raise EngineError("CELLS_MISSING", "there are no screened cells to draw; run the sweep first")
-    alphas = sorted({Decimal(cell["alpha"]) for cell in (*shown, *([chosen] if chosen else []))})
+        raise EngineError("CELLS_MISSING", f"there are no cells with {metric} to draw; run the sweep first", metric)
+    mark = None if chosen is None or chosen["layer"] not in layers else (chosen["layer"], Decimal(chosen["alpha"]))
+    alphas = sorted({alpha for _, alpha in latest} | ({mark[1]} if mark else set()))
     values = np.full((len(layers), len(alphas)), np.nan)
     passes = np.ones(values.shape, dtype=bool)
     values[:, alphas.index(Decimal(0))] = float(baseline[metric])
-    for cell in (*shown, *([chosen] if chosen else [])):
-        if cell["layer"] in layers:
-            place = layers.index(cell["layer"]), alphas.index(Decimal(cell["alpha"]))
+    for (layer, alpha), cell in latest.items():
+        if layer is not None:
+            place = layers.index(layer), alphas.index(alpha)
             values[place] = float(cell[metric])
-            passes[place] = cell is chosen or all(judged["verdict"] == "pass" for judged in judge_gates(gates, cell, baseline))
+            # What the replies say counts, where there are replies.
+            said = replied if (layer, alpha) in replied else latest
+            judged = judge_gates(gates, said[layer, alpha], said[None, Decimal(0)])
+            passes[place] = all(verdict["verdict"] == "pass" for verdict in judged)
 
     # A figure of our own and never pyplot, whose global state is neither thread-safe nor freed.
     figure = Figure(figsize=(1.6 + 0.85 * len(alphas), 1.6 + 0.42 * len(layers)), dpi=120, layout="constrained")
@@ -55,10 +64,11 @@ def draw_heat_map(
     axes.set_yticks(range(len(layers)), [str(layer) for layer in layers])
     axes.set_xlabel(f"coefficient α ({str(baseline['unit']).replace('_', ' ')})")
     axes.set_ylabel("layer")
-    axes.set_title(f"{title}\n× fails a gate on the screened subset", fontsize=10)
+    measured = "teacher-forced on contrast items" if metric in ("margin", "margin_shift") else "on replies to the select split"
+    axes.set_title(f"{title}\n{measured}; × fails a gate", fontsize=10)
     figure.colorbar(image, ax=axes, label=metric.replace("_", " "))
-    if chosen is not None and chosen["layer"] in layers:
-        column, row = alphas.index(Decimal(chosen["alpha"])), layers.index(chosen["layer"])
+    if mark is not None:
+        column, row = alphas.index(mark[1]), layers.index(mark[0])
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2.5))
     stream = io.BytesIO()
     # Without the software stamp the same cells give the same bytes, and so the same digest.

@@ -8,28 +8,36 @@ from typing import Any
 
 from steerkit.canonical import format_decimal, parse_alpha, parse_layer
 from steerkit.engine.gates import DEFAULT_GATES, check_gates
-from steerkit.engine.operators import check_operator
-from steerkit.engine.positions import SCOPES
+from steerkit.engine.operators import STRENGTH_OPERATORS, check_operator
+from steerkit.engine.positions import check_scope
 from steerkit.errors import EngineError
 from steerkit.snapshotrecords import UNITS
 
 DEFAULT_ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6")
+SCREENS = ("margins", "none")
 
 
 @dataclass(frozen=True)
 class SweepRecipe:
-    """`layers` None means all. The first stage screens every layer on small subsets of the select split; the best `finalists`
-    layers are then measured on all of it, on a finer grid around their best α."""
+    """`layers` None means all.
+
+    With the screen `margins`, every layer is first measured by teacher forcing, without generating: rounds of `screen_items`
+    contrast items, then twice as many on the better half of the layers, until `finalists` are left. A layer is worth the shift of
+    the margin that it buys with `screen_kl` nats of divergence (95th percentile over tokens) or less. Only the finalists are
+    then generated with, over the whole grid and on the whole select split, and with `refine` half-way between their best α and
+    its neighbours. With the screen `none` every layer is a finalist: the exhaustive grid.
+    """
 
     layers: tuple[int, ...] | None = None
     alphas: tuple[str, ...] = DEFAULT_ALPHAS
     unit: str = "mean_difference"
     operator: str = "add"
     scope: str = "generated"
-    screen_behaviour: int = 16
-    screen_facts: int = 24
-    screen_refusals: int = 12
+    screen: str = "margins"
+    screen_items: int = 8
+    screen_kl: str = "0.5"
     finalists: int = 2
+    refine: bool = True
     max_new_tokens: int = 64
     gates: tuple[Mapping[str, str], ...] = DEFAULT_GATES
 
@@ -39,11 +47,24 @@ class SweepRecipe:
             raise EngineError("ALPHA_GRID", f"the α grid {', '.join(self.alphas)} needs 0, at least one more, and no value twice", "alphas")
         if self.unit not in UNITS:
             raise EngineError("UNIT_UNKNOWN", f"unit {self.unit!r} is not known; known are {', '.join(UNITS)}", self.unit)
-        if self.scope not in SCOPES:
-            raise EngineError("SCOPE_UNKNOWN", f"token scope {self.scope!r} is not known; known are {', '.join(SCOPES)}", self.scope)
+        check_scope(self.scope)
         check_operator(self.operator)
+        if self.operator in STRENGTH_OPERATORS and (self.unit != "absolute" or not all(0 <= alpha <= 1 for alpha in alphas)):
+            raise EngineError(
+                "ALPHA_GRID",
+                f"{self.operator} has a strength from 0 to 1 and no dose; search it in the unit 'absolute', from 0 to 1",
+                "alphas",
+            )
+        if self.operator == "clamp":
+            raise EngineError("RECIPE_INVALID", "a clamp needs a bound, which no search here finds; search 'add' or 'ablate'", "operator")
+        if self.screen not in SCREENS:
+            raise EngineError("RECIPE_INVALID", f"screen {self.screen!r} is not known; known are {', '.join(SCREENS)}", "screen")
+        if parse_alpha(self.screen_kl) <= 0:
+            raise EngineError("RECIPE_INVALID", f"screen_kl must be above 0 nats, got {self.screen_kl}", "screen_kl")
+        if self.layers is not None and not self.layers:
+            raise EngineError("LAYERS_EMPTY", "no layers to search; name at least one", "layers")
         check_gates(self.gates)
-        for name in ("screen_behaviour", "screen_facts", "screen_refusals", "finalists", "max_new_tokens"):
+        for name in ("screen_items", "finalists", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise EngineError("RECIPE_INVALID", f"{name} must be at least 1, got {getattr(self, name)}", name)
 

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_models import make_pairs
+from tiny_models import make_answered_pair, make_pairs
 
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
 from steerkit.engine import sweep as sweep_module
 from steerkit.engine.directions import LayerDirection, extract_directions
 from steerkit.engine.evaluate import Candidate, evaluate
+from steerkit.engine.margins import MarginItem, margin_items
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.plots import draw_heat_map
 from steerkit.engine.recipe import SweepRecipe
 from steerkit.engine.rubric import RubricScorer
-from steerkit.engine.sweep import Sweep, choose_finalists, dose_response, refine_alphas, sweep
+from steerkit.engine.screen import bought_shift, plan_rounds, rank_layers, spread_items
+from steerkit.engine.sweep import Sweep, dose_response, measure_grid, refine_alphas, sweep
 from steerkit.errors import EngineError, SteerError
 from steerkit.suite import RubricExample, SuiteFile, parse_suite
 
 # Random weights write noise, so the gates of these tests let everything through and the mechanics are what is looked at.
 OPEN_GATES = ({"metric": "repetition", "kind": "max", "threshold": "1"},)
-RECIPE = SweepRecipe(
-    layers=(1, 2), alphas=("0", "0.5", "1"), screen_behaviour=2, screen_facts=1, screen_refusals=2, finalists=1, max_new_tokens=4,
-    gates=OPEN_GATES,
-)  # fmt: skip
+RECIPE = SweepRecipe(alphas=("0", "0.5", "1"), screen_items=2, finalists=1, max_new_tokens=4, gates=OPEN_GATES)
 
 
 def item(name: str, split: str, expect: dict) -> bytes:
@@ -62,13 +62,24 @@ def directions(llama: LoadedModel) -> tuple[LayerDirection, ...]:
 
 
 @pytest.fixture(scope="module")
-def swept(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer) -> Sweep:
-    return sweep(llama, directions, suites, scorer, RECIPE)
+def items(llama: LoadedModel) -> tuple[MarginItem, ...]:
+    return margin_items(llama, [make_answered_pair(f"pair-{index}", f"late fee {index}") for index in range(6)])
 
 
-def test_a_sweep_screens_every_layer_and_measures_the_finalist_on_the_whole_split(swept: Sweep) -> None:
-    screened = {(cell["layer"], cell["alpha"]) for cell in swept.cells if cell["stage"] == "screen"}
-    assert screened == {(None, "0"), (1, "0.5"), (1, "1"), (2, "0.5"), (2, "1")}
+@pytest.fixture(scope="module")
+def swept(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple) -> Sweep:
+    return sweep(llama, directions, suites, scorer, RECIPE, items=items)
+
+
+def places(cells: list, stage: str, **only: object) -> set[tuple]:
+    return {(cell["layer"], cell["alpha"]) for cell in cells if cell["stage"] == stage and all(cell[key] == only[key] for key in only)}
+
+
+def test_a_sweep_screens_every_layer_and_generates_with_the_finalist_on_the_whole_split(swept: Sweep) -> None:
+    assert places(swept.cells, "screen", round=0) == {(None, "0"), *((layer, alpha) for layer in range(4) for alpha in ("0.5", "1"))}
+    second = [cell for cell in swept.cells if cell["stage"] == "screen" and cell["round"] == 1]
+    assert len({cell["layer"] for cell in second}) == 3
+    assert {cell["items"]["margins"] for cell in second} == {4}
     final = [cell for cell in swept.cells if cell["stage"] == "final"]
     assert {cell["layer"] for cell in final} == {None, swept.layers[0]}
     assert all(cell["items"] == {"behaviour": 3, "facts": 2, "refusals": 2} for cell in final)
@@ -78,8 +89,10 @@ def test_a_sweep_screens_every_layer_and_measures_the_finalist_on_the_whole_spli
 def test_cells_are_canonical_documents_without_floats(swept: Sweep) -> None:
     for cell in swept.cells:
         assert parse_strict(canonical_json(cell)) == cell
-    baseline = next(cell for cell in swept.cells if cell["layer"] is None)
-    assert (baseline["alpha"], baseline["coefficient"], baseline["perplexity_ratio"]) == ("0", "0", "1")
+    baselines = {cell["stage"]: cell for cell in swept.cells if cell["layer"] is None}
+    screened, final = baselines["screen"], baselines["final"]
+    assert (final["alpha"], final["coefficient"], final["perplexity_ratio"]) == ("0", "0", "1")
+    assert (screened["margin_shift"], screened["kl_p95"], screened["kl_last"]) == ("0", "0", "0")
 
 
 def test_the_coefficient_of_a_cell_is_alpha_times_the_norm(swept: Sweep, directions: tuple) -> None:
@@ -87,102 +100,149 @@ def test_the_coefficient_of_a_cell_is_alpha_times_the_norm(swept: Sweep, directi
     assert float(cell["coefficient"]) == pytest.approx(0.5 * directions[2].norm, rel=1e-5)
 
 
+@pytest.mark.parametrize("done", [3, 12, -2])
 def test_a_sweep_resumes_without_measuring_a_cell_again(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, swept: Sweep, monkeypatch: pytest.MonkeyPatch
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Sweep, done: int
 ) -> None:
-    written: list[int] = []
-    real = sweep_module.generate
-
-    def counted(*arguments: object, **options: object) -> list:
-        replies = real(*arguments, **options)
-        written.append(len(replies))
-        return replies
-
-    monkeypatch.setattr(sweep_module, "generate", counted)
     new: list[dict] = []
-    half = swept.cells[:4]
-    resumed = sweep(llama, directions, suites, scorer, RECIPE, done_cells=half, on_cell=new.append)
-    assert [*half, *new] == list(resumed.cells)
+    half = swept.cells[:done]
+    resumed = sweep(llama, directions, suites, scorer, RECIPE, items=items, done_cells=half, on_cell=new.append)
     assert resumed.chosen == swept.chosen
-    key = ("stage", "layer", "alpha")
-    assert sorted(map(str, ([cell[name] for name in key] for cell in resumed.cells))) == sorted(
-        map(str, ([cell[name] for name in key] for cell in swept.cells))
-    )
-    assert sum(written) == sum(sum(cell["items"].values()) for cell in new)
-    written.clear()
-    assert sweep(llama, directions, suites, scorer, RECIPE, done_cells=swept.cells) == swept
-    assert written == []
+    assert sorted(map(str, resumed.cells)) == sorted(map(str, swept.cells))
+    # Whole rounds of the screening are kept, and every cell with replies.
+    kept = [cell for cell in resumed.cells if cell not in new]
+    assert all(cell in half for cell in kept)
+    assert all(cell in kept for cell in half if cell["stage"] == "final")
+
+
+def test_a_finished_sweep_measures_nothing_again(
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(sweep_module, "generate", never)
+    monkeypatch.setattr(sweep_module, "measure_screen", never)
+    assert sweep(llama, directions, suites, scorer, RECIPE, items=items, done_cells=swept.cells) == swept
+    # A round that was stopped half-way is measured again, and its first half then lies in the checkpoint twice.
+    assert sweep(llama, directions, suites, scorer, RECIPE, items=items, done_cells=(*swept.cells[:3], *swept.cells)) == swept
+
+
+def test_the_exhaustive_grid_has_replies_in_every_cell_and_none_between(
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, swept: Sweep
+) -> None:
+    grid = measure_grid(llama, directions, suites, scorer, RECIPE)
+    assert places(grid.cells, "final") == {(None, "0"), *((layer, alpha) for layer in range(4) for alpha in ("0.5", "1"))}
+    assert len(grid.cells) == 9
+    # The same layer and α says the same in either, so that a search finds the grid's best cell if it keeps its layer.
+    shared = [(one, other) for one in grid.cells for other in swept.cells if other["stage"] == "final"]
+    same = [(one, other) for one, other in shared if (one["layer"], one["alpha"]) == (other["layer"], other["alpha"])]
+    assert len(same) == 3
+    assert all({**one, "sweep": ""} == {**other, "sweep": ""} for one, other in same)
 
 
 def test_cells_of_another_sweep_are_refused(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, swept: Sweep
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Sweep
 ) -> None:
     other = SweepRecipe(**{**RECIPE.__dict__, "max_new_tokens": 5})
     with pytest.raises(EngineError) as refused:
-        sweep(llama, directions, suites, scorer, other, done_cells=swept.cells)
+        sweep(llama, directions, suites, scorer, other, items=items, done_cells=swept.cells)
     assert refused.value.code == "CHECKPOINT_MISMATCH"
 
 
-def test_progress_ends_at_the_total(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer) -> None:
+def test_progress_ends_at_the_total(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple) -> None:
     seen: list[tuple[int, int]] = []
-    sweep(llama, directions, suites, scorer, RECIPE, on_progress=lambda done, total: seen.append((done, total)))
+    sweep(llama, directions, suites, scorer, RECIPE, items=items, on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-def test_no_cell_that_passes_is_an_error_that_says_why(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer) -> None:
+def test_no_cell_that_passes_is_an_error_that_says_why(
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple
+) -> None:
     strict = SweepRecipe(**{**RECIPE.__dict__, "gates": ({"metric": "facts", "kind": "min", "threshold": "2"},)})
     kept: list[dict] = []
     with pytest.raises(EngineError, match="facts min 2 stops") as refused:
-        sweep(llama, directions, suites, scorer, strict, on_cell=kept.append)
+        sweep(llama, directions, suites, scorer, strict, items=items, on_cell=kept.append)
     assert refused.value.code == "NO_CELL_PASSES"
     assert kept
 
 
-def test_missing_directions_and_suites_are_named(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer) -> None:
+def test_missing_directions_and_suites_are_named(
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple
+) -> None:
     with pytest.raises(EngineError) as refused:
-        sweep(llama, directions[:2], suites, scorer, RECIPE)
+        sweep(llama, directions[:2], suites, scorer, RECIPE, items=items)
     assert (refused.value.code, refused.value.item) == ("DIRECTION_MISSING", "2")
     with pytest.raises(EngineError) as refused:
-        sweep(llama, directions, {"behaviour": suites["behaviour"]}, scorer, RECIPE)
+        sweep(llama, directions, {"behaviour": suites["behaviour"]}, scorer, RECIPE, items=items)
     assert (refused.value.code, refused.value.item) == ("SUITE_MISSING", "factual")
 
 
-def screened(layer: int | None, alpha: str, behaviour: str, **values: str) -> dict:
+def test_screening_without_contrast_items_is_refused(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer) -> None:
+    with pytest.raises(EngineError) as refused:
+        sweep(llama, directions, suites, scorer, RECIPE)
+    assert (refused.value.code, refused.value.item) == ("MARGIN_EMPTY", "items")
+
+
+def screened(layer: int | None, alpha: str, shift: str, kl: str) -> dict:
+    return {"stage": "screen", "layer": layer, "alpha": alpha, "margin_shift": shift, "kl_p95": kl, "layer_depth": str((layer or 0) / 8)}
+
+
+def replied(layer: int | None, alpha: str, behaviour: str, **values: str) -> dict:
     good = {"facts": "0.9", "refusals": "1", "perplexity_ratio": "1", "repetition": "0", "layer_depth": str((layer or 0) / 8)}
-    items = {"behaviour": 16, "facts": 20, "refusals": 10}
-    return {"stage": "screen", "layer": layer, "alpha": alpha, "behaviour": behaviour, "items": items, **good, **values}
+    return {"stage": "final", "layer": layer, "alpha": alpha, "behaviour": behaviour, **good, **values}
 
 
-def test_finalists_pass_as_many_gates_as_the_best_and_one_missed_item_is_forgiven() -> None:
-    cells = [
-        screened(None, "0", "1"),
-        screened(3, "0.4", "5", perplexity_ratio="3"),
-        screened(4, "0.4", "4", facts="0.85"),
-        screened(5, "0.4", "4.5", facts="0.8"),
-        screened(6, "0.4", "3"),
-        screened(7, "0.4", "5"),
-    ]
-    recipe = SweepRecipe(alphas=("0", "0.4"), finalists=4)
-    assert choose_finalists(cells, recipe) == [4, 6]
-    assert choose_finalists(cells, SweepRecipe(alphas=("0", "0.4"), finalists=1)) == [4]
-    assert choose_finalists([cells[0], cells[1], cells[3], cells[5]], recipe) == [3, 5]
+def test_layers_are_compared_at_equal_divergence_and_not_at_equal_alpha() -> None:
+    cells = [screened(3, "0.2", "2", "0.25"), screened(3, "0.4", "6", "1"), screened(3, "0.6", "9", "4")]
+    assert bought_shift(cells, 0.5625) == pytest.approx(4.0)
+    assert bought_shift(cells, 0.01) == pytest.approx(0.4)
+    assert bought_shift(cells, 100) == 9
+    # α of the other sign is searched too, and a shift the wrong way buys nothing.
+    assert bought_shift([screened(3, "-0.2", "2", "0.25"), screened(3, "0.2", "-2", "0.25")], 1) == 2
+    assert bought_shift([screened(3, "0.2", "-2", "0.25")], 1) == 0
 
 
-def test_the_final_grid_is_finer_around_the_best_screened_alpha() -> None:
+def test_a_layer_that_may_not_be_chosen_comes_last() -> None:
+    cells = [screened(None, "0", "0", "0"), screened(7, "0.4", "9", "0.1"), screened(2, "0.4", "1", "0.1"), screened(3, "0.4", "2", "0.1")]
+    assert rank_layers(cells, SweepRecipe(alphas=("0", "0.4"))) == [3, 2, 7]
+    assert rank_layers([*cells, screened(4, "0.4", "2", "0.1")], SweepRecipe(alphas=("0", "0.4"))) == [3, 4, 2, 7]
+
+
+def test_rounds_halve_the_layers_and_double_the_items_on_items_of_their_own(items: tuple) -> None:
+    many = tuple(replace(items[0], id=str(index)) for index in range(64))
+    rounds = plan_rounds(8, many, SweepRecipe(finalists=1, screen_items=8))
+    assert [(each.layers, len(each.items), each.keep) for each in rounds] == [(8, 8, 4), (4, 16, 2), (2, 32, 1)]
+    assert len({item.id for each in rounds for item in each.items}) == 56
+    few = plan_rounds(8, many[:10], SweepRecipe(finalists=1, screen_items=8))
+    assert [len(each.items) for each in few] == [8, 10, 10]
+    assert plan_rounds(2, many, SweepRecipe(finalists=2)) == []
+
+
+def test_every_beginning_of_the_items_is_spread_over_them_all(items: tuple) -> None:
+    many = tuple(replace(items[0], id=str(index)) for index in range(40))
+    order = [int(item.id) for item in spread_items(many)]
+    assert sorted(order) == list(range(40))
+    assert all(any(low <= index < low + 10 for index in order[:8]) for low in (0, 10, 20, 30))
+
+
+def test_the_grid_is_refined_around_the_best_alpha() -> None:
     recipe = SweepRecipe(alphas=("0", "0.2", "0.4", "0.6"))
-    cells = [screened(None, "0", "1"), screened(3, "0.2", "2"), screened(3, "0.4", "4"), screened(3, "0.6", "5", facts="0.1")]
-    assert refine_alphas(cells, 3, recipe) == ["0.2", "0.3", "0.4", "0.5", "0.6"]
-    cells = [screened(None, "0", "1"), screened(3, "0.2", "2"), screened(3, "0.4", "4", facts="0"), screened(3, "0.6", "5", facts="0")]
-    assert refine_alphas(cells, 3, recipe) == ["0.1", "0.2", "0.3", "0.4"]
+    cells = [replied(None, "0", "1"), replied(3, "0.2", "2"), replied(3, "0.4", "4"), replied(3, "0.6", "5", facts="0.1")]
+    assert refine_alphas(cells, 3, recipe) == ["0.3", "0.5"]
+    cells = [replied(None, "0", "1"), replied(3, "0.2", "2"), replied(3, "0.4", "4", facts="0"), replied(3, "0.6", "5", facts="0")]
+    assert refine_alphas(cells, 3, recipe) == ["0.1", "0.3"]
+    cells = [replied(None, "0", "1"), replied(3, "0.2", "2"), replied(3, "0.4", "4"), replied(3, "0.6", "5")]
+    assert refine_alphas(cells, 3, recipe) == ["0.5"]
 
 
-def test_the_dose_response_prefers_the_larger_measurement(swept: Sweep) -> None:
-    layer = swept.layers[0]
-    curve = dose_response(swept.cells, layer)
+def test_the_dose_response_is_of_replies_alone(swept: Sweep) -> None:
+    curve = dose_response(swept.cells, swept.layers[0])
     assert [Decimal(cell["alpha"]) for cell in curve] == sorted({Decimal(cell["alpha"]) for cell in curve})
     assert {"0", "0.5", "1"} <= {cell["alpha"] for cell in curve}
-    assert all(cell["stage"] == "final" for cell in curve if cell["alpha"] == swept.chosen["alpha"])
+    assert all(cell["stage"] == "final" for cell in curve)
+    assert swept.chosen in curve
 
 
 @pytest.mark.parametrize(
@@ -196,7 +256,14 @@ def test_the_dose_response_prefers_the_larger_measurement(swept: Sweep) -> None:
         ({"alphas": ["0", "1001"]}, "ALPHA_RANGE"),
         ({"unit": "volts"}, "UNIT_UNKNOWN"),
         ({"scope": "somewhere"}, "SCOPE_UNKNOWN"),
-        ({"operator": "clamp"}, "OPERATOR_UNKNOWN"),
+        ({"operator": "charm"}, "OPERATOR_UNKNOWN"),
+        ({"operator": "ablate"}, "ALPHA_GRID"),
+        ({"operator": "clamp", "unit": "absolute"}, "RECIPE_INVALID"),
+        ({"layers": []}, "LAYERS_EMPTY"),
+        ({"screen": "guess"}, "RECIPE_INVALID"),
+        ({"screen_kl": "0"}, "RECIPE_INVALID"),
+        ({"screen_kl": "much"}, "ALPHA_FORMAT"),
+        ({"screen_items": 0}, "RECIPE_INVALID"),
         ({"finalists": 0}, "RECIPE_INVALID"),
         ({"charm": 1}, "RECIPE_INVALID"),
         ({"gates": [{"metric": "charm"}]}, "GATE_INVALID"),
