@@ -33,7 +33,7 @@ from steerkit.snapshotfields import (
 from steerkit.snapshotrecords import SITES, Profile, VectorEntry
 
 CONDITION_KINDS = ("intent", "attribute", "probe")
-PROBE_READ_POSITIONS = ("last_prompt_token", "prompt_mean")
+PROBE_READ_POSITIONS = ("last_prompt_token", "all")
 MAX_FACTS = 64
 _SIGNED = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
