@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from steerkit import __version__
+from steerkit.conditions import (
+    CONDITION_KINDS,
+    NO_FACTS,
+    Condition,
+    ProbeCondition,
+    RequestFacts,
+    parse_condition_bytes,
+    profile_vectors,
+)
 from steerkit.conversation import Message
-from steerkit.effective import Effective
+from steerkit.effective import Effective, EffectiveComponent, apply_conditions
+from steerkit.engine.conditions import Probe, decide
+from steerkit.engine.encoding import encode_prompt
 from steerkit.engine.generate import generate
 from steerkit.engine.models import load_model
 from steerkit.engine.operators import OPERATORS
 from steerkit.engine.positions import SCOPES
-from steerkit.engine.sites import SITES
+from steerkit.engine.schedules import SCHEDULES, Schedule
+from steerkit.engine.sites import SITES, check_layer_site
 from steerkit.engine.steer import Component, check_component
 from steerkit.errors import EngineError
 from steerkit.nodeengine import Generation
-from steerkit.snapshotrecords import Component as ProfileComponent
 from steerkit.snapshotrecords import Profile
 from steerkit.vectorfile import VectorFile
 
 
 @dataclass(frozen=True, eq=False)
 class StagedVectors:
-    """Directions on the model's device, by the digest of their file."""
+    """Directions on the model's device by the digest of their file, and conditions by their canonical bytes."""
 
     directions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    conditions: Mapping[bytes, Condition] = field(default_factory=dict)
 
 
 class TransformersEngine:
@@ -60,7 +73,9 @@ class TransformersEngine:
                 *(f"operator:{operator}" for operator in OPERATORS),
                 *(f"site:{site}" for site in SITES),
                 *(f"scope:{scope}" for scope in SCOPES),
-                "schedule:constant",
+                *(f"schedule:{schedule}" for schedule in SCHEDULES),
+                *(f"condition:{kind}" for kind in CONDITION_KINDS),
+                "preserve_norm",
             ]
         )
 
@@ -69,32 +84,35 @@ class TransformersEngine:
         return self._loaded.d_model
 
     def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> StagedVectors:
-        """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, SCHEDULE_UNKNOWN, CONDITION_UNKNOWN, and those of `check_component`."""
+        """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, CONDITION_UNKNOWN, CONDITION_INVALID, and those of `check_component`."""
         directions: dict[str, torch.Tensor] = {}
+        conditions: dict[bytes, Condition] = {}
         for profile in profiles:
+            for entry in profile_vectors(profile):
+                if entry.sha256 not in vectors:
+                    raise EngineError(
+                        "VECTOR_MISSING", f"profile {profile.id!r} needs vector {entry.sha256}, which was not given", entry.sha256
+                    )
+                if entry.sha256 not in directions:
+                    directions[entry.sha256] = self._stage_vector(entry.sha256, vectors[entry.sha256])
             for component in profile.components:
-                digest = component.vector.sha256
-                if digest not in vectors:
-                    raise EngineError("VECTOR_MISSING", f"profile {profile.id!r} needs vector {digest}, which was not given", digest)
-                if digest not in directions:
-                    directions[digest] = self._stage_vector(digest, vectors[digest])
-                self._check_component(component, directions[digest])
-        return StagedVectors(directions)
+                scaled = EffectiveComponent(component, Decimal(0), Decimal(0), component.bound)
+                check_component(self._loaded, _engine_component(scaled, directions))
+            for document in _condition_documents(profile):
+                if document not in conditions:
+                    conditions[document] = self._stage_condition(document, vectors)
+        return StagedVectors(directions, conditions)
 
     def swap(self, staged: StagedVectors) -> None:
         """Waits for a running generation, so that no reply is steered by two snapshots."""
         with self._one_at_a_time:
             self._active = staged
 
-    def generate(self, messages: Sequence[Message], effective: Effective, *, max_tokens: int) -> Generation:
+    def generate(self, messages: Sequence[Message], effective: Effective, *, max_tokens: int, facts: RequestFacts = NO_FACTS) -> Generation:
         """Raises: EngineError VECTOR_MISSING if what is effective was never swapped in, and the codes of the engine's `generate`."""
         with self._one_at_a_time:
-            components = []
-            for scaled in effective.components:
-                digest = scaled.component.vector.sha256
-                if digest not in self._active.directions:
-                    raise EngineError("VECTOR_MISSING", f"vector {digest} is not among those in use", digest)
-                components.append(_engine_component(scaled.component, self._active.directions[digest], float(scaled.coefficient)))
+            settled = apply_conditions(effective, self._decide(effective, messages, facts))
+            components = [_engine_component(scaled, self._active.directions) for scaled in settled.components]
             [reply] = generate(self._loaded, [messages], components=components, max_new_tokens=max_tokens)
         return Generation(
             text=reply.text,
@@ -102,7 +120,28 @@ class TransformersEngine:
             completion_tokens=len(reply.scored_token_ids),
             milliseconds_per_token=reply.milliseconds_per_token,
             finish_reason="length" if reply.end_token_id is None else "stop",
+            effective=settled,
         )
+
+    def _decide(self, effective: Effective, messages: Sequence[Message], facts: RequestFacts) -> Callable[[bytes], bool]:
+        """What `apply_conditions` asks. All probes are read before anything is steered, in one pass per layer they read."""
+        asked = [] if effective.profile is None else _condition_documents(effective.profile)
+        for document in asked:
+            if document not in self._active.conditions:
+                raise EngineError("CONDITION_UNKNOWN", "a condition is not among those in use", document.decode()[:60])
+        conditions = {document: self._active.conditions[document] for document in asked}
+        probes = {document: condition for document, condition in conditions.items() if isinstance(condition, ProbeCondition)}
+        fires: dict[bytes, bool] = {}
+        if probes:
+            prompt = encode_prompt(self._loaded, messages)
+            loaded = [Probe.from_condition(probe, self._active.directions[probe.vector.sha256]) for probe in probes.values()]
+            fires = dict(zip(probes, decide(self._loaded, loaded, [prompt])[0].tolist(), strict=True))
+
+        def holds(document: bytes) -> bool:
+            condition = conditions[document]
+            return fires[document] if isinstance(condition, ProbeCondition) else condition.holds(facts)
+
+        return holds
 
     def _stage_vector(self, digest: str, vector: VectorFile) -> torch.Tensor:
         made_for = vector.lineage["base_model_fingerprint"]
@@ -113,14 +152,36 @@ class TransformersEngine:
         # The file's array is read-only, which torch tensors cannot be.
         return torch.from_numpy(vector.direction.copy()).to(self._loaded.device)
 
-    def _check_component(self, component: ProfileComponent, direction: torch.Tensor) -> None:
-        if component.schedule_kind != "constant":
-            kind = component.schedule_kind
-            raise EngineError("SCHEDULE_UNKNOWN", f"schedule {kind!r} is not in this release; it has constant", kind)
-        if component.condition is not None:
-            raise EngineError("CONDITION_UNKNOWN", "conditions are not in this release; remove the condition", component.condition_kind)
-        check_component(self._loaded, _engine_component(component, direction, 0.0))
+    def _stage_condition(self, document: bytes, vectors: Mapping[str, VectorFile]) -> Condition:
+        condition = parse_condition_bytes(document)
+        if isinstance(condition, ProbeCondition):
+            check_layer_site(self._loaded, condition.layer, condition.site)
+            lineage = vectors[condition.vector.sha256].lineage
+            for name in ("layer", "site", "read_position"):
+                if lineage[name] != getattr(condition, name):
+                    raise EngineError("CONDITION_INVALID", f"the probe's {name} is not what its vector file says, {lineage[name]!r}", name)
+        return condition
 
 
-def _engine_component(component: ProfileComponent, direction: torch.Tensor, coefficient: float) -> Component:
-    return Component(direction, component.layer, coefficient, component.site, component.operator, component.scope)
+def _condition_documents(profile: Profile) -> list[bytes]:
+    return [entry.document for entry in profile.safety_override] + [
+        component.condition for component in profile.components if component.condition is not None
+    ]
+
+
+def _engine_component(scaled: EffectiveComponent, directions: Mapping[str, torch.Tensor]) -> Component:
+    component = scaled.component
+    digest = component.vector.sha256
+    if digest not in directions:
+        raise EngineError("VECTOR_MISSING", f"vector {digest} is not among those in use", digest)
+    return Component(
+        directions[digest],
+        component.layer,
+        float(scaled.coefficient),
+        component.site,
+        component.operator,
+        component.scope,
+        schedule=Schedule(component.schedule_kind, component.schedule),
+        preserve_norm=component.preserve_norm,
+        bound=None if scaled.bound is None else float(scaled.bound),
+    )

@@ -8,16 +8,19 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tiny_models import ask, make_pairs
+from tiny_models import WORDS, ask, make_pairs
 
 from steerkit.basemodel import inspect_model
+from steerkit.canonical import canonical_json
+from steerkit.conditions import RequestFacts
 from steerkit.effective import Effective, EffectiveComponent, unsteered
+from steerkit.engine.conditions import TrainedProbe, train_probe
 from steerkit.engine.directions import LayerDirection, extract_directions, write_direction
 from steerkit.engine.models import LoadedModel
 from steerkit.errors import EngineError, LayerError
 from steerkit.integrations.transformers import TransformersEngine
 from steerkit.nodeengine import NodeEngine
-from steerkit.snapshotrecords import Component, Profile, VectorEntry
+from steerkit.snapshotrecords import OPERATORS, SCHEDULE_PARAMETERS, SCOPES, SITES, Component, ConditionEntry, Profile, VectorEntry
 from steerkit.vectorfile import VectorFile, read_vector
 
 OFF = unsteered("no_flag")
@@ -58,7 +61,14 @@ def test_it_is_the_engine_a_node_asks_for(engine: TransformersEngine, model_fold
     assert node_engine.name == "transformers"
     assert node_engine.fingerprint == inspect_model(model_folders["llama"]).fingerprint
     assert node_engine.d_model == 32
-    assert {"operator:add", "site:resid_post", "scope:generated", "schedule:constant"} <= node_engine.capabilities
+    kinds = {
+        "operator": OPERATORS,
+        "site": SITES,
+        "scope": SCOPES,
+        "schedule": SCHEDULE_PARAMETERS,
+        "condition": ("intent", "attribute", "probe"),
+    }
+    assert node_engine.capabilities == {f"{kind}:{name}" for kind, names in kinds.items() for name in names} | {"preserve_norm"}
     assert "transformers" in node_engine.version
 
 
@@ -108,10 +118,17 @@ def test_threads_with_different_steering_do_not_mix(engine: TransformersEngine, 
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"schedule_kind": "linear"}, "SCHEDULE_UNKNOWN"),
-        ({"condition_kind": "intent", "condition": b"{}"}, "CONDITION_UNKNOWN"),
-        ({"operator": "clamp"}, "OPERATOR_UNKNOWN"),
-        ({"site": "mlp_out"}, "SITE_UNKNOWN"),
+        ({"schedule_kind": "linear"}, "SCHEDULE_INVALID"),
+        ({"schedule_kind": "linear", "schedule": (("tokens", 0),)}, "SCHEDULE_INVALID"),
+        ({"schedule_kind": "cosine"}, "SCHEDULE_UNKNOWN"),
+        ({"condition_kind": "intent", "condition": b"{}"}, "CONDITION_INVALID"),
+        ({"condition_kind": "weather", "condition": b'{"kind":"weather"}'}, "CONDITION_UNKNOWN"),
+        ({"condition_kind": "intent", "condition": b'{"kind":"intent","labels":["a"],"not":1}'}, "CONDITION_INVALID"),
+        ({"operator": "clamp"}, "BOUND_INVALID"),
+        ({"operator": "clamp", "bound": Decimal(0)}, "BOUND_INVALID"),
+        ({"bound": Decimal(1)}, "BOUND_INVALID"),
+        ({"operator": "rotate"}, "OPERATOR_UNKNOWN"),
+        ({"site": "head"}, "SITE_UNKNOWN"),
         ({"layer": 9}, "LAYER_RANGE"),
     ],
 )
@@ -134,3 +151,82 @@ def test_a_vector_that_was_not_given_is_named(engine: TransformersEngine, vector
     with pytest.raises(EngineError) as refused:
         engine.stage([make_profile(vector)], {})
     assert (refused.value.code, refused.value.item) == ("VECTOR_MISSING", vector.digest)
+
+
+INTENT = canonical_json({"kind": "intent", "labels": ["complaint", "refund"]})
+GERMAN = canonical_json({"kind": "attribute", "name": "locale", "values": ["de-DE"]})
+
+
+@pytest.fixture(scope="module")
+def refund_probe(llama: LoadedModel) -> TrainedProbe:
+    about = [ask(f"refund {word}") for word in WORDS[:12]]
+    other = [ask(f"{word} the bill") for word in WORDS[:12]]
+    return train_probe(llama, about, other, layer=1, read_position="all")
+
+
+def test_a_component_fires_only_for_the_intents_it_is_for(engine: TransformersEngine, vector: VectorFile) -> None:
+    profile = make_profile(vector, condition_kind="intent", condition=INTENT)
+    engine.swap(engine.stage([profile], {vector.digest: vector}))
+    prompt, effective = ask("the bill is late"), make_effective(profile, "30")
+    plain = engine.generate(prompt, OFF, max_tokens=8)
+    fired = engine.generate(prompt, effective, max_tokens=8, facts=RequestFacts(frozenset(["refund", "other"])))
+    silent = engine.generate(prompt, effective, max_tokens=8, facts=RequestFacts(frozenset(["other"])))
+    unknown = engine.generate(prompt, effective, max_tokens=8)
+    assert fired.text != plain.text
+    assert fired.effective == effective
+    assert silent.text.encode() == unknown.text.encode() == plain.text.encode()
+    assert silent.effective == unsteered("condition_unmet")
+
+
+def test_a_probe_in_a_snapshot_decides_on_the_prompt_before_anything_is_steered(
+    engine: TransformersEngine, vector: VectorFile, refund_probe: TrainedProbe
+) -> None:
+    probe_file = read_vector(refund_probe.vector_file)
+    profile = make_profile(vector, condition_kind="probe", condition=canonical_json(refund_probe.condition))
+    with pytest.raises(EngineError) as refused:
+        engine.stage([profile], {vector.digest: vector})
+    assert (refused.value.code, refused.value.item) == ("VECTOR_MISSING", probe_file.digest)
+    engine.swap(engine.stage([profile], {vector.digest: vector, probe_file.digest: probe_file}))
+    effective = make_effective(profile, "30")
+    assert engine.generate(ask("refund please"), effective, max_tokens=4).effective == effective
+    assert engine.generate(ask("please the bill"), effective, max_tokens=4).effective == unsteered("condition_unmet")
+
+
+def test_a_probe_that_its_vector_file_contradicts_is_refused_when_staged(
+    engine: TransformersEngine, vector: VectorFile, refund_probe: TrainedProbe
+) -> None:
+    probe_file = read_vector(refund_probe.vector_file)
+    profile = make_profile(vector, condition_kind="probe", condition=canonical_json(refund_probe.condition | {"layer": 2}))
+    with pytest.raises(EngineError) as refused:
+        engine.stage([profile], {vector.digest: vector, probe_file.digest: probe_file})
+    assert (refused.value.code, refused.value.item) == ("CONDITION_INVALID", "layer")
+
+
+def test_a_safety_override_that_holds_forces_neutral(engine: TransformersEngine, vector: VectorFile, refund_probe: TrainedProbe) -> None:
+    probe_file = read_vector(refund_probe.vector_file)
+    overrides = (ConditionEntry("attribute", GERMAN), ConditionEntry("probe", canonical_json(refund_probe.condition)))
+    profile = replace(make_profile(vector), safety_override=overrides)
+    engine.swap(engine.stage([profile], {vector.digest: vector, probe_file.digest: probe_file}))
+    effective = make_effective(profile, "30")
+    prompt = ask("please the bill")
+    plain = engine.generate(prompt, OFF, max_tokens=8)
+    assert engine.generate(prompt, effective, max_tokens=8).effective == effective
+    german = engine.generate(prompt, effective, max_tokens=8, facts=RequestFacts(attributes={"locale": "de-DE"}))
+    assert german.effective == unsteered("safety_override")
+    assert german.text.encode() == plain.text.encode()
+    assert engine.generate(ask("refund please"), effective, max_tokens=8).effective == unsteered("safety_override")
+
+
+def test_schedules_bounds_and_kept_norms_reach_the_model(engine: TransformersEngine, vector: VectorFile) -> None:
+    prompt = ask("the bill is late")
+    texts = set()
+    for changes in (
+        {},
+        {"schedule_kind": "window", "schedule": (("first_token", 2), ("last_token", 3))},
+        {"preserve_norm": True},
+        {"operator": "ablate", "site": "resid_mid", "scope": "all"},
+    ):
+        profile = make_profile(vector, **changes)
+        engine.swap(engine.stage([profile], {vector.digest: vector}))
+        texts.add(engine.generate(prompt, make_effective(profile, "1" if "operator" in changes else "30"), max_tokens=12).text)
+    assert len(texts) == 4
