@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from steerkit.conversation import Message
+from steerkit.engine.batches import Progress, batch_by_length, in_lanes
 from steerkit.engine.cache import new_cache
-from steerkit.engine.capture import Progress, batch_by_length
 from steerkit.engine.encoding import EncodedConversation, encode_prompt, pad_left, refuse_long
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.positions import PromptLayout
@@ -24,8 +23,6 @@ from steerkit.errors import EngineError
 MAX_BATCH_ROWS = 128
 # Selecting rows copies the cache, so it is done when it buys at least this share of the batch.
 _COMPACT_BELOW = 0.75
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -86,33 +83,11 @@ def generate(
         rows = None if row_coefficients is None else row_coefficients[batch]
         return batch, _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens)
 
-    for batch, answers in _in_lanes(answer, batches, loaded.device):
+    for batch, answers in in_lanes(answer, batches, loaded.device):
         replies.update(zip(batch, answers, strict=True))
         if on_progress is not None:
             on_progress(len(replies), len(conversations))
     return [replies[index] for index in range(len(conversations))]
-
-
-def _in_lanes(work: Callable[[T], R], batches: Sequence[T], device: torch.device) -> Iterator[R]:
-    """The results of the batches as they come, on a CPU one batch per core at a time.
-
-    A core for each batch beats all cores on one: decoding is many small operations, and waiting for each other at every one
-    of them costs two cores most of what the second brings. Batches do not depend on the number of lanes.
-    """
-    lanes = min(torch.get_num_threads(), len(batches))
-    if device.type != "cpu" or lanes < 2:
-        yield from map(work, batches)
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(lanes, thread_name_prefix="steerkit-lane", initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        for future in as_completed([pool.submit(work, batch) for batch in batches]):
-            yield future.result()
-    finally:
-        # Whoever stops listening, because a job was cancelled or a batch failed, has no use for the rest.
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
 
 
 @torch.inference_mode()
@@ -124,11 +99,11 @@ def _generate_batch(
     max_new_tokens: int,
 ) -> list[Reply]:
     started = time.perf_counter()
-    layout = PromptLayout.of(prompts)
     decoding = _Decoding(loaded, prompts, max_new_tokens)
     if all(component.scope == "generated" for component in components):
         decoding.read_shared_prompts()
-    with steered(loaded, components, layout, row_coefficients=row_coefficients) if components else nullcontext() as steering:
+    layout = PromptLayout.of(prompts) if components else None
+    with steered(loaded, components, layout, row_coefficients=row_coefficients) if layout else nullcontext() as steering:
         decoding.run(steering)
     milliseconds = (time.perf_counter() - started) * 1000
     per_token = milliseconds / max(1, sum(len(written) for written in decoding.written))
@@ -143,7 +118,9 @@ class _Decoding:
         self.written: list[list[int]] = [[] for _ in prompts]
         self._end_tokens: list[int | None] = [None for _ in prompts]
         padded = pad_left([prompt.token_ids for prompt in prompts], loaded)
-        self._chunk, self._positions, self._mask = padded.token_ids, padded.position_ids, padded.attention_mask
+        self._chunk, self._positions = padded.token_ids, padded.position_ids
+        # As wide as it will ever be; a step takes the columns there are by then.
+        self._mask = torch.nn.functional.pad(padded.attention_mask, (0, max_new_tokens), value=1)
         # Without padding there is nothing to mask, and attention may take its fast path.
         self._is_padded = not bool(padded.attention_mask.all())
         self._cache: Any = new_cache(loaded.model.config, self._chunk.shape[1] + max_new_tokens)
@@ -158,15 +135,17 @@ class _Decoding:
         if len(first_row) == len(self._prompts) or self._chunk.shape[1] < 2:
             return
         rows = torch.tensor([source.index(index) for index in range(len(first_row))], device=self._chunk.device)
-        self._forward(self._chunk[rows, :-1], self._positions[rows, :-1], self._mask[rows, :-1])
+        columns = self._chunk.shape[1] - 1
+        self._forward(self._chunk[rows, :-1], self._positions[rows, :-1], self._mask[rows, :columns])
         self._cache.batch_select_indices(torch.tensor(source, device=self._chunk.device))
         self._chunk, self._positions = self._chunk[:, -1:], self._positions[:, -1:]
 
     def run(self, steering: AppliedSteering | None) -> None:
         writing = list(range(len(self._prompts)))
         end_token_ids = self._loaded.end_token_ids
+        columns = self._mask.shape[1] - self._max_new_tokens
         for step in range(self._max_new_tokens):
-            chosen = self._forward(self._chunk, self._positions, self._mask).argmax(dim=-1)
+            chosen = self._forward(self._chunk, self._positions, self._mask[:, : columns + step]).argmax(dim=-1)
             keep = []
             for position, (row, token) in enumerate(zip(writing, chosen.tolist(), strict=True)):
                 if self._end_tokens[row] is not None:
@@ -179,7 +158,6 @@ class _Decoding:
             if not keep or step == self._max_new_tokens - 1:
                 return
             self._chunk, self._positions = chosen[:, None], self._positions[:, -1:] + 1
-            self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
             if len(keep) < _COMPACT_BELOW * len(writing):
                 writing = [writing[position] for position in keep]
                 self._select_rows(torch.tensor(keep, device=self._chunk.device), steering)
