@@ -6,7 +6,8 @@ import pytest
 from hub_simulator import NOW, make_component, make_content, make_document, make_flag, make_profile
 
 from steerkit.canonical import canonical_json
-from steerkit.errors import SnapshotRefused
+from steerkit.effective import convert_alpha
+from steerkit.errors import AlphaError, SnapshotRefused
 from steerkit.snapshot import (
     absolute_coefficient,
     compile_payload,
@@ -220,3 +221,22 @@ def test_a_nodes_own_cap_counts_on_top_of_the_snapshots():
     assert find_alpha_problem(snapshot) is None
     own = {"absolute": Decimal(10), "mean_difference": Decimal("0.4"), "residual": Decimal("0.1")}
     assert "the cap is 0.4" in (find_alpha_problem(snapshot, own) or "")
+
+
+@pytest.mark.parametrize("to_unit", ["absolute", "mean_difference", "residual"])
+@pytest.mark.parametrize("from_unit", ["absolute", "mean_difference", "residual"])
+def test_a_strength_survives_the_way_into_another_unit_and_back(from_unit, to_unit):
+    lengths = {"norm": Decimal("41.2"), "mean_residual_norm": Decimal("180.1")}
+    there = convert_alpha(Decimal("0.75"), from_unit=from_unit, to_unit=to_unit, **lengths)
+    back = convert_alpha(there, from_unit=to_unit, to_unit=from_unit, **lengths)
+    assert abs(back - Decimal("0.75")) < Decimal("1e-50")
+    # Both stand for the same factor on the unit vector.
+    one, other = (absolute_coefficient(alpha, unit=unit, **lengths) for alpha, unit in ((Decimal("0.75"), from_unit), (there, to_unit)))
+    assert abs(one - other) < Decimal("1e-50")
+
+
+@pytest.mark.parametrize(("unit", "norm", "item"), [("furlong", "1", "furlong"), ("mean_difference", "0", "mean_difference")])
+def test_a_strength_in_a_unit_of_no_length_is_refused(unit, norm, item):
+    with pytest.raises(AlphaError) as refused:
+        convert_alpha(Decimal(1), from_unit="absolute", to_unit=unit, norm=Decimal(norm), mean_residual_norm=Decimal(1))
+    assert (refused.value.code, refused.value.item) == ("ALPHA_UNIT", item)

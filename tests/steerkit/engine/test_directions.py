@@ -12,7 +12,6 @@ from tiny_models import ask, count_hooks, make_answered_pair, make_pair, make_pa
 
 from steerkit.contrast import ContrastPair
 from steerkit.conversation import Message
-from steerkit.engine.batches import batch_by_length
 from steerkit.engine.capture import capture_spec, read_activations
 from steerkit.engine.directions import extract_directions, mean_difference, read_direction, write_direction
 from steerkit.engine.encoding import encode_dialogue, encode_prompt
@@ -205,15 +204,6 @@ def test_mean_difference_refuses_what_it_cannot_average(positive: torch.Tensor, 
     with pytest.raises(SteerError) as refused:
         mean_difference(positive, negative)
     assert refused.value.code == code
-
-
-@given(lengths=st.lists(st.integers(1, 50), max_size=30), budget=st.integers(1, 120), rows=st.integers(1, 8))
-def test_batches_hold_every_row_once_and_stay_in_budget(lengths: list[int], budget: int, rows: int) -> None:
-    batches = batch_by_length(lengths, budget, rows)
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) <= rows
-        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
 
 
 def test_a_pair_may_differ_in_earlier_turns(llama: LoadedModel) -> None:
