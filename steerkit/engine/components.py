@@ -107,8 +107,10 @@ def coefficient_table(components: Sequence[Component], rows: int, row_coefficien
         raise EngineError(
             "LAYOUT_MISMATCH", f"coefficients are {tuple(table.shape)}, want {(rows, len(components))}", str(tuple(table.shape))
         )
-    if not torch.isfinite(table).all():
-        raise EngineError("NON_FINITE", "a coefficient is not finite")
+    finite = torch.isfinite(table)
+    if not finite.all():
+        row, index = (~finite).nonzero()[0].tolist()
+        raise EngineError("NON_FINITE", f"the coefficient of component {index} in row {row} is not finite", f"component {index}")
     for index, component in enumerate(components):
         column = table[:, index]
         if component.operator in STRENGTH_OPERATORS and not bool(((column >= 0) & (column <= 1)).all()):

@@ -1,0 +1,113 @@
+"""Generation: the library's greedy reply, whatever the batch, the lanes and the threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from tiny_models import ask, count_hooks
+from torch import Tensor
+
+from steerkit.engine.encoding import encode_prompt
+from steerkit.engine.generate import generate
+from steerkit.engine.models import LoadedModel
+from steerkit.engine.steer import Component
+from steerkit.errors import SteerError
+
+PROMPTS = (ask("the bill is late"), ask("refund"), ask("sorry we help you now"))
+
+
+def unit(loaded: LoadedModel, seed: int = 0) -> Tensor:
+    direction = torch.randn(loaded.d_model, generator=torch.Generator().manual_seed(seed))
+    return direction / direction.norm()
+
+
+def test_left_padding_and_batching_do_not_change_replies(any_model: LoadedModel) -> None:
+    together = generate(any_model, PROMPTS, max_new_tokens=8)
+    in_pairs = generate(any_model, PROMPTS, max_new_tokens=8, max_batch_rows=2)
+    alone = [generate(any_model, [prompt], max_new_tokens=8)[0] for prompt in PROMPTS]
+    assert [reply.token_ids for reply in together] == [reply.token_ids for reply in alone]
+    assert [reply.token_ids for reply in in_pairs] == [reply.token_ids for reply in alone]
+    assert [reply.prompt_tokens for reply in together] == [reply.prompt_tokens for reply in alone]
+
+
+def test_our_greedy_loop_agrees_with_the_library(any_model: LoadedModel) -> None:
+    for prompt in PROMPTS:
+        ids = torch.tensor([encode_prompt(any_model, prompt).token_ids])
+        theirs = any_model.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=2)
+        [ours] = generate(any_model, [prompt], max_new_tokens=12)
+        assert list(ours.scored_token_ids) == theirs[0, ids.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"max_new_tokens": 0}, "MAX_NEW_TOKENS"),
+        ({"max_new_tokens": 95}, "CONTEXT_LENGTH"),
+        ({"conversations": [ask("x" * 200)]}, "CONTEXT_LENGTH"),
+        ({"conversations": [()]}, "CONVERSATION_ROLE"),
+        ({"row_coefficients": torch.ones(3, 1)}, "LAYOUT_MISMATCH"),
+    ],
+)
+def test_a_generation_that_cannot_be_made_is_refused_by_name(llama: LoadedModel, arguments: dict, code: str) -> None:
+    wanted = {"conversations": [PROMPTS[0]], "max_new_tokens": 4, **arguments}
+    with pytest.raises(SteerError) as refused:
+        generate(llama, wanted.pop("conversations"), **wanted)
+    assert refused.value.code == code
+
+
+def test_generations_in_two_threads_do_not_steer_each_other(llama: LoadedModel) -> None:
+    hooks = count_hooks(llama)
+    jobs = [[Component(unit(llama, seed), 1, 4.0 * seed)] for seed in range(4)] * 3
+    alone = [generate(llama, PROMPTS, components=components, max_new_tokens=12) for components in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda components: generate(llama, PROMPTS, components=components, max_new_tokens=12), jobs))
+    assert [[reply.token_ids for reply in replies] for replies in together] == [[reply.token_ids for reply in replies] for replies in alone]
+    assert count_hooks(llama) == hooks
+
+
+def test_batches_in_lanes_give_what_batches_in_turn_give(llama: LoadedModel) -> None:
+    rows = torch.linspace(0, 6, 24)[:, None]
+    component = Component(unit(llama, 3), 1, 0.0)
+    conversations = PROMPTS * 8
+
+    counted: list[tuple[int, int]] = []
+
+    def replies() -> list[tuple[int, ...]]:
+        made = generate(
+            llama,
+            conversations,
+            components=[component],
+            row_coefficients=rows,
+            max_new_tokens=12,
+            max_batch_rows=5,
+            on_progress=lambda done, total: counted.append((done, total)),
+        )
+        return [reply.token_ids for reply in made]
+
+    in_turn = replies()
+    torch.set_num_threads(2)
+    try:
+        assert replies() == in_turn
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert counted[-1] == (24, 24)
+
+
+def test_rows_that_end_early_leave_the_others_as_they_would_be_alone(any_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversations = [ask(text) for text in ("a", "the bill", "refund now please", "card", "five days", "sorry we help you now")]
+    plain = [generate(any_model, [conversation], max_new_tokens=12)[0] for conversation in conversations]
+    # Tokens that some replies hold early and others late or never, so that rows leave the batch at different steps.
+    ends = frozenset(reply.token_ids[step] for reply, step in zip(plain, (0, 2, 4, 6), strict=False))
+    monkeypatch.setattr(type(any_model), "end_token_ids", ends)
+    rows = torch.tensor([[0.0], [4.0], [-2.0], [0.0], [1.0], [3.0]])
+    component = Component(unit(any_model), 1, 0.0)
+    together = generate(any_model, conversations, components=[component], row_coefficients=rows, max_new_tokens=12)
+    for row, reply in enumerate(together):
+        [alone] = generate(
+            any_model, conversations[row : row + 1], components=[component], row_coefficients=rows[row : row + 1], max_new_tokens=12
+        )
+        assert reply.scored_token_ids == alone.scored_token_ids
+    assert len({len(reply.token_ids) for reply in together}) > 1
