@@ -35,7 +35,7 @@ def draw_trace(document: Mapping[str, Any], *, title: str) -> bytes:
         panels[0].text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
     panels[0].set_xticks(range(len(names)), [f"{name}\n({document['groups'][name]['pairs']})" for name in names], fontsize=8)
     panels[0].set_ylabel("layer")
-    panels[0].set_title(f"by group, mean of ({len(document['pairs'])}) pairs", fontsize=9)
+    panels[0].set_title("by group, mean over the (pairs) that have it", fontsize=9)
     if detailed:
         recovered = np.array([[np.nan if value is None else float(value) for value in token["recovered"]] for token in tokens]).T
         panels[1].set_facecolor("lightgrey")
