@@ -12,6 +12,7 @@ from steerkit.engine.forced import ForcedScores, ForcedText, Variant, _Shared, s
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.positions import PromptLayout
 from steerkit.engine.resume import read_prompts, record_blocks, resume_after
+from steerkit.engine.schedules import Schedule
 from steerkit.engine.steer import Component, steered
 from steerkit.errors import EngineError
 
@@ -90,36 +91,36 @@ def test_a_steering_that_overflows_is_refused_and_not_scored(llama: LoadedModel)
     assert (refused.value.code, refused.value.item) == ("NON_FINITE", "text 0")
 
 
-def test_a_run_resumed_at_any_layer_gives_the_logits_of_the_whole_run(any_model: LoadedModel) -> None:
+def test_a_run_resumed_at_any_layer_gives_the_logits_of_the_whole_run(every_model: LoadedModel) -> None:
     ids = torch.tensor([tokens(11, 12), tokens(12, 12)])
     with torch.inference_mode():
-        recording = record_blocks(any_model, range(any_model.n_layers))
+        recording = record_blocks(every_model, range(every_model.n_layers))
         whole = recording.twin.model(input_ids=ids, use_cache=False).logits
-        assert torch.equal(whole, any_model.model(input_ids=ids, use_cache=False).logits)
-        for layer in range(any_model.n_layers):
-            resumed = resume_after(any_model, layer, recording.returned(layer))
+        assert torch.equal(whole, every_model.model(input_ids=ids, use_cache=False).logits)
+        for layer in range(every_model.n_layers):
+            resumed = resume_after(every_model, layer, recording.returned(layer))
             # The same operations on the same shapes: not close but equal.
             assert torch.equal(resumed.model(input_ids=ids, use_cache=False).logits, whole)
 
 
-def test_a_run_resumed_over_a_prompt_cache_gives_the_logits_of_the_whole_run(any_model: LoadedModel) -> None:
+def test_a_run_resumed_over_a_prompt_cache_gives_the_logits_of_the_whole_run(every_model: LoadedModel) -> None:
     prompts, suffix = [tokens(13, 8), tokens(14, 5)], torch.tensor([tokens(15, 6), tokens(16, 6)])
     rows = torch.tensor([0, 1, 0])
     with torch.inference_mode():
         wholes = [
-            any_model.model(input_ids=torch.tensor([[*prompt[:-1], *continued.tolist()]]), use_cache=False).logits[0, -6:]
+            every_model.model(input_ids=torch.tensor([[*prompt[:-1], *continued.tolist()]]), use_cache=False).logits[0, -6:]
             for prompt, continued in zip(prompts, suffix, strict=True)
         ]
-        shared = read_prompts(any_model, prompts)
+        shared = read_prompts(every_model, prompts)
         ask = {
             "position_ids": torch.tensor([len(prompt) - 1 for prompt in prompts])[rows, None] + torch.arange(6),
             "attention_mask": torch.cat([shared.real[rows], shared.real.new_ones(3, 6)], dim=1).long(),
             "use_cache": True,
         }
-        recording = record_blocks(any_model, range(any_model.n_layers))
+        recording = record_blocks(every_model, range(every_model.n_layers))
         recording.twin.model(input_ids=suffix[rows], past_key_values=shared.lend(rows), **ask)
-        for layer in range(any_model.n_layers):
-            resumed = resume_after(any_model, layer, recording.returned(layer))
+        for layer in range(every_model.n_layers):
+            resumed = resume_after(every_model, layer, recording.returned(layer))
             logits = resumed.model(input_ids=suffix[rows], past_key_values=shared.lend(rows), **ask).logits
             for row, source in enumerate(rows):
                 torch.testing.assert_close(logits[row], wholes[source], atol=1e-5, rtol=1e-5)
@@ -138,10 +139,12 @@ def test_resuming_leaves_no_hook_and_no_stand_in_behind(any_model: LoadedModel) 
     assert all(one is other for one, other in zip(any_model.model.modules(), blocks, strict=True))
 
 
-@pytest.mark.parametrize("site", ["resid_post", "resid_pre"])
-def test_every_layer_scores_as_a_plain_pass_does(any_model: LoadedModel, site: str) -> None:
-    variants: list[Variant] = [(), *([Component(unit(any_model, layer), layer, 3.0, site)] for layer in range(any_model.n_layers))]
-    assert_same(score_forced(any_model, TEXTS, variants), oracle(any_model, TEXTS, variants))
+@pytest.mark.parametrize("site", ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"])
+def test_every_layer_and_site_scores_as_a_plain_pass_does(every_model: LoadedModel, site: str) -> None:
+    if site == "resid_mid" and every_model.architecture.is_parallel:
+        pytest.skip("a parallel block has no such site")
+    variants: list[Variant] = [(), *([Component(unit(every_model, layer), layer, 3.0, site)] for layer in range(every_model.n_layers))]
+    assert_same(score_forced(every_model, TEXTS, variants), oracle(every_model, TEXTS, variants))
 
 
 @pytest.mark.parametrize("scope", ["generated", "prompt", "all", "assistant"])
@@ -151,6 +154,25 @@ def test_every_scope_scores_as_a_plain_pass_does(any_model: LoadedModel, scope: 
         [Component(unit(any_model, 2), 0, -2.0, scope=scope), Component(unit(any_model, 3), 2, 1.0, scope="generated")],
     ]
     assert_same(score_forced(any_model, TEXTS, variants), oracle(any_model, TEXTS, variants))
+
+
+SCHEDULES = [
+    Schedule("linear", (("tokens", 3),)),
+    Schedule("exponential", (("half_life_tokens", 2),)),
+    Schedule("window", (("first_token", 1), ("last_token", 2))),
+]
+
+
+@pytest.mark.parametrize("scope", ["generated", "all"])
+def test_every_operator_and_schedule_scores_as_a_plain_pass_does(llama: LoadedModel, scope: str) -> None:
+    one = unit(llama, 1)
+    variants: list[Variant] = [
+        [Component(one, 1, 1.0, operator="ablate", scope=scope)],
+        [Component(one, 1, 1.0, operator="clamp", bound=0.1, scope=scope)],
+        [Component(one, 2, 3.0, preserve_norm=True, scope=scope)],
+        *([Component(one, 1, 4.0, schedule=schedule, scope=scope)] for schedule in SCHEDULES),
+    ]
+    assert_same(score_forced(llama, TEXTS, variants), oracle(llama, TEXTS, variants))
 
 
 def test_sets_of_components_share_a_batch_without_mixing(llama: LoadedModel) -> None:
