@@ -12,7 +12,9 @@ from torch import Tensor
 from steerkit.engine.encoding import encode_prompt
 from steerkit.engine.generate import generate
 from steerkit.engine.models import LoadedModel
-from steerkit.engine.steer import Component
+from steerkit.engine.positions import PromptLayout
+from steerkit.engine.schedules import make_schedule
+from steerkit.engine.steer import Component, steered
 from steerkit.errors import SteerError
 
 PROMPTS = (ask("the bill is late"), ask("refund"), ask("sorry we help you now"))
@@ -111,3 +113,20 @@ def test_rows_that_end_early_leave_the_others_as_they_would_be_alone(any_model: 
         )
         assert reply.scored_token_ids == alone.scored_token_ids
     assert len({len(reply.token_ids) for reply in together}) > 1
+
+
+def test_every_architecture_writes_the_same_steered_reply_cached_uncached_alone_and_in_a_batch(every_model: LoadedModel) -> None:
+    conversations = [PROMPTS[0], PROMPTS[1]]
+    components = [
+        Component(unit(every_model), 1, 4.0, scope="all", schedule=make_schedule("linear", {"tokens": 6})),
+        Component(unit(every_model, 1), 1, 1.0, site="attn_out", operator="ablate"),
+    ]
+    together = generate(every_model, conversations, components=components, max_new_tokens=6)
+    for conversation, reply in zip(conversations, together, strict=True):
+        encoded = encode_prompt(every_model, conversation)
+        tokens = list(encoded.token_ids)
+        with torch.inference_mode(), steered(every_model, components, PromptLayout.of([encoded])):
+            for _ in reply.scored_token_ids:
+                logits = every_model.model(input_ids=torch.tensor([tokens]), use_cache=False).logits
+                tokens.append(int(logits[0, -1].argmax()))
+        assert tuple(tokens[len(encoded.token_ids) :]) == reply.scored_token_ids
