@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from steerkit.conversation import Message
-from steerkit.engine.batches import Progress, batch_by_length, in_lanes
+from steerkit.engine.batches import Progress, batch_by_length, halve_on_oom, in_lanes
 from steerkit.engine.cache import new_cache
-from steerkit.engine.encoding import EncodedConversation, encode_prompt, pad_left, refuse_long
+from steerkit.engine.encoding import EncodedConversation, encode_prompts, pad_left, refuse_long
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.positions import PromptLayout
 from steerkit.engine.steer import AppliedSteering, Component, steered
@@ -59,35 +59,48 @@ def generate(
     `row_coefficients` (conversations, components) steers each row by its own amount; conversations that repeat, as in an α
     grid, share the work on their prompt.
 
-    Raises: EngineError MAX_NEW_TOKENS, CONTEXT_LENGTH, LAYOUT_MISMATCH, and the codes of `encode_prompt` and `steered`.
+    Raises: EngineError MAX_NEW_TOKENS, CONTEXT_LENGTH, LAYOUT_MISMATCH, NO_ASSISTANT_TOKENS, OUT_OF_MEMORY, and the
+    codes of `encode_prompt` and `steered`.
     """
     if max_new_tokens < 1:
         raise EngineError("MAX_NEW_TOKENS", f"max_new_tokens must be at least 1, got {max_new_tokens}", str(max_new_tokens))
     if row_coefficients is not None and row_coefficients.shape != (len(conversations), len(components)):
         shape = tuple(row_coefficients.shape)
         raise EngineError("LAYOUT_MISMATCH", f"row_coefficients are {shape}, want {(len(conversations), len(components))}", str(shape))
-    mark_assistant = any(component.scope == "assistant" for component in components)
-    encoded: dict[tuple[Message, ...], EncodedConversation] = {}
-    prompts = []
-    for conversation in conversations:
-        key = tuple(conversation)
-        if key not in encoded:
-            encoded[key] = encode_prompt(loaded, key, mark_assistant=mark_assistant)
-            refuse_long(loaded, len(encoded[key].token_ids) + max_new_tokens, "the conversation with its reply")
-        prompts.append(encoded[key])
+    prompts = _encode(loaded, conversations, components)
+    for prompt in prompts:
+        refuse_long(loaded, len(prompt.token_ids) + max_new_tokens, "the conversation with its reply")
     lengths = [len(prompt.token_ids) for prompt in prompts]
     replies: dict[int, Reply] = {}
     batches = batch_by_length(lengths, max_batch_rows * max(lengths, default=1), max_batch_rows)
 
-    def answer(batch: list[int]) -> tuple[list[int], list[Reply]]:
-        rows = None if row_coefficients is None else row_coefficients[batch]
-        return batch, _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens)
+    def answer(batch: Sequence[int]) -> list[Reply]:
+        rows = None if row_coefficients is None else row_coefficients[list(batch)]
+        return _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens)
 
-    for batch, answers in in_lanes(answer, batches, loaded.device):
-        replies.update(zip(batch, answers, strict=True))
+    for parts in in_lanes(lambda batch: halve_on_oom(batch, answer), batches, loaded.device):
+        for batch, answers in parts:
+            replies.update(zip(batch, answers, strict=True))
         if on_progress is not None:
             on_progress(len(replies), len(conversations))
     return [replies[index] for index in range(len(conversations))]
+
+
+def _encode(loaded: LoadedModel, conversations: Sequence[Sequence[Message]], components: Sequence[Component]) -> list[EncodedConversation]:
+    """Every conversation as a prompt; those that repeat are encoded once."""
+    mark_assistant = any(component.scope == "assistant" for component in components)
+    keys = [tuple(conversation) for conversation in conversations]
+    different = list(dict.fromkeys(keys))
+    encoded = dict(zip(different, encode_prompts(loaded, different, mark_assistant=mark_assistant), strict=True))
+    for key, prompt in encoded.items():
+        if mark_assistant and any(message.role == "assistant" for message in key) and not any(prompt.assistant_mask):
+            raise EngineError(
+                "NO_ASSISTANT_TOKENS",
+                "scope 'assistant' steers what the assistant said before, but the chat template marks none of it; "
+                "put {% generation %} around the assistant's content in it",
+                "chat_template",
+            )
+    return [encoded[key] for key in keys]
 
 
 @torch.inference_mode()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
-from tiny_models import ask, count_hooks
+from tiny_models import TEMPLATE, ask, count_hooks
 from torch import Tensor
 
+from steerkit.conversation import Message
 from steerkit.engine.encoding import encode_prompt
 from steerkit.engine.generate import generate
 from steerkit.engine.models import LoadedModel
@@ -130,3 +132,33 @@ def test_every_architecture_writes_the_same_steered_reply_cached_uncached_alone_
                 logits = every_model.model(input_ids=torch.tensor([tokens]), use_cache=False).logits
                 tokens.append(int(logits[0, -1].argmax()))
         assert tuple(tokens[len(encoded.token_ids) :]) == reply.scored_token_ids
+
+
+def test_scope_assistant_needs_a_template_that_marks_what_the_assistant_said(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = (*ask("late"), Message("assistant", "sorry"), *ask("now"))
+    component = Component(unit(llama), 1, 4.0, scope="assistant")
+    generate(llama, [answered], components=[component], max_new_tokens=2)
+    unmarked = TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    monkeypatch.setattr(llama.tokenizer, "chat_template", unmarked)
+    with pytest.raises(SteerError) as refused:
+        generate(llama, [answered], components=[component], max_new_tokens=2)
+    assert (refused.value.code, refused.value.item) == ("NO_ASSISTANT_TOKENS", "chat_template")
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_halved(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.tensor([[0.0], [3.0], [-3.0]])
+    component = Component(unit(llama), 1, 0.0)
+    wanted = generate(llama, PROMPTS, components=[component], row_coefficients=rows, max_new_tokens=6)
+    forward = type(llama.model).forward
+    sizes: list[int] = []
+
+    def cramped(self: Any, input_ids: Tensor, **kwargs: Any) -> Any:
+        sizes.append(len(input_ids))
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("planted")
+        return forward(self, input_ids, **kwargs)
+
+    monkeypatch.setattr(type(llama.model), "forward", cramped)
+    halved = generate(llama, PROMPTS, components=[component], row_coefficients=rows, max_new_tokens=6)
+    assert [reply.token_ids for reply in halved] == [reply.token_ids for reply in wanted]
+    assert 3 in sizes
