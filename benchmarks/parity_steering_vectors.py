@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
-BENCH = Path("var/bench")
-PEER_VENV = BENCH / "venv-steering-vectors"
-PEER_PACKAGES = ("torch==2.13.0", "steering-vectors==0.12.2", "transformers>=4.56,<5", "numpy", "safetensors")
+from benchmarks.peers import BENCH, copy_for_transformers_4, make_peer_venv
+
 MIN_COSINE = 0.9999
 
 
@@ -55,7 +52,7 @@ def compare(model: Path, contrast: Path, count: int) -> int:
         copy_for_transformers_4(model, folder / "model")
         prompts = [[{"text": loaded.tokenizer.decode(ids), "token_ids": ids} for ids in side] for side in sides]
         (folder / "prompts.json").write_text(json.dumps(prompts))
-        subprocess.run([make_peer_venv(), __file__, "--peer", str(folder)], check=True)
+        subprocess.run([make_peer_venv(), "-m", "benchmarks.parity_steering_vectors", "--peer", str(folder)], check=True)
         versions = json.loads((folder / "versions.json").read_text())
         with np.load(folder / "vectors.npz") as theirs:
             rows = [
@@ -88,30 +85,6 @@ def compare_layer(layer, ours, theirs) -> dict:
     ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
     norm, peer_norm = np.linalg.norm(ours), np.linalg.norm(theirs)
     return {"layer": layer, "cosine": float(ours @ theirs / (norm * peer_norm)), "norm": float(norm), "peer_norm": float(peer_norm)}
-
-
-def copy_for_transformers_4(model: Path, folder: Path) -> None:
-    """transformers 4 looks for `rope_theta` where transformers 5 writes `rope_parameters`; everything else it reads as it is."""
-    shutil.copytree(model, folder)
-    config = json.loads((folder / "config.json").read_text())
-    rope = config.pop("rope_parameters", None)
-    if rope is not None:
-        if rope.get("rope_type", "default") != "default":
-            raise SystemExit(f"rope type {rope['rope_type']!r} has no plain form in transformers 4; use a model with the default rope")
-        config["rope_theta"] = rope["rope_theta"]
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def make_peer_venv() -> str:
-    """The interpreter of the peer's environment. A marker written last tells a finished one from an interrupted one."""
-    python, marker = PEER_VENV / "bin" / "python", PEER_VENV / "installed.txt"
-    wanted = "\n".join(PEER_PACKAGES)
-    if not marker.is_file() or marker.read_text() != wanted:
-        print(f"making {PEER_VENV} for {', '.join(PEER_PACKAGES)}", flush=True)
-        venv.create(PEER_VENV, with_pip=True, clear=True)
-        subprocess.run([python, "-P", "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
-        marker.write_text(wanted)
-    return str(python)
 
 
 def train_with_steering_vectors(folder: Path) -> int:

@@ -1,0 +1,103 @@
+"""Tasks of our own worker: steerkit's engine on one model, called as its users call it."""
+
+from __future__ import annotations
+
+# Before torch, because the engine tells OpenMP how to wait.
+import steerkit.engine
+
+# isort: split
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.engine.counting import count_block_tokens
+from benchmarks.processes import serve
+from benchmarks.timing import clock, current_memory, peak_memory, reset_peak_memory
+from steerkit.conversation import Message
+from steerkit.engine.directions import LayerDirection, extract_encoded
+from steerkit.engine.encoding import encode_texts
+from steerkit.engine.generate import generate
+from steerkit.engine.models import load_model
+from steerkit.engine.steer import Component
+
+# An id that no token has: nothing ends a reply.
+NEVER = -1
+
+
+class Ours:
+    def __init__(self, folder: Path, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.loaded = load_model(folder)
+        self._end_token_ids = self.loaded.model.generation_config.eos_token_id
+
+    def versions(self) -> dict[str, str]:
+        return describe_versions()
+
+    def describe(self) -> dict[str, Any]:
+        return {"layers": self.loaded.n_layers, "d_model": self.loaded.d_model, "fingerprint": self.loaded.fingerprint}
+
+    def token_ids(self, texts: list[str]) -> list[list[int]]:
+        return [list(text.token_ids) for text in encode_texts(self.loaded, texts)]
+
+    def extract(self, pairs: list[list[str]], layers: list[int] | None, keep: str | None = None) -> dict[str, float]:
+        """Seconds from texts to vectors, and of that from token ids to vectors; with `keep`, the vectors too, scaled by their norms."""
+        reset_peak_memory()
+        before = current_memory()
+        encoding, encoded = clock(lambda: self._encode(pairs))
+        reading, directions = clock(lambda: self._extract(encoded, layers))
+        if keep is not None:
+            np.savez(keep, **{str(found.layer): (found.direction.double() * found.norm).float().numpy() for found in directions})
+        return {"seconds": encoding + reading, "from_token_ids": reading, "memory_before": before, "memory_peak": peak_memory()}
+
+    def count(self, pairs: list[list[str]], layers: list[int] | None) -> dict[str, int]:
+        """The tokens that blocks see while extracting, padding included. Not timed."""
+        encoded = self._encode(pairs)
+        with count_block_tokens(self.loaded.blocks) as counted:
+            self._extract(encoded, layers)
+        return counted.to_document()
+
+    def generate(
+        self, texts: list[str], new_tokens: int, steering: dict[str, Any] | None, alphas: list[float] | None = None
+    ) -> dict[str, float]:
+        """Seconds from users' messages to replies of one batch, exactly `new_tokens` each. `alphas` steers every row by its own amount."""
+        self.loaded.model.generation_config.eos_token_id = NEVER
+        components, rows = [], None
+        if steering is not None:
+            direction = torch.from_numpy(np.load(steering["vectors"])[str(steering["layer"])])
+            norm = float(direction.norm())
+            components = [Component(direction / norm, steering["layer"], steering["alpha"] * norm)]
+            rows = None if alphas is None else torch.tensor(alphas)[:, None] * norm
+        conversations = [(Message("user", text),) for text in texts]
+        try:
+            seconds, replies = clock(
+                lambda: generate(self.loaded, conversations, components=components, row_coefficients=rows, max_new_tokens=new_tokens)
+            )
+        finally:
+            self.loaded.model.generation_config.eos_token_id = self._end_token_ids
+        assert all(len(reply.token_ids) == new_tokens for reply in replies)
+        return {"seconds": seconds}
+
+    def _encode(self, pairs: Sequence[Sequence[str]]) -> Any:
+        encoded = encode_texts(self.loaded, [text for pair in pairs for text in pair])
+        return list(zip(encoded[::2], encoded[1::2], strict=True))
+
+    def _extract(self, encoded: Any, layers: list[int] | None) -> tuple[LayerDirection, ...]:
+        return extract_encoded(self.loaded, encoded, layers=layers)
+
+
+def describe_versions() -> dict[str, str]:
+    return {"steerkit": steerkit.__version__} | {name: version(name) for name in ("transformers", "torch", "numpy")}
+
+
+def main() -> None:
+    ours = Ours(Path(sys.argv[1]), int(sys.argv[2]))
+    serve({name: getattr(ours, name) for name in ("versions", "describe", "token_ids", "extract", "count", "generate")})
+
+
+if __name__ == "__main__":
+    main()
