@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from steerkit.engine.batches import Progress, batch_by_length, halve_on_oom
+from steerkit.engine.batches import Progress, batch_by_length, halve_on_oom, in_lanes
 from steerkit.engine.components import Component, check_component, union_components
 from steerkit.engine.encoding import EncodedConversation, refuse_long
 from steerkit.engine.models import LoadedModel
@@ -146,17 +146,26 @@ class _Run:
         own_log_likelihood, _ = shared.compare(shared.own)
         for variant in self._unsteered:
             self.log_likelihood[variant, rows] = own_log_likelihood
+        jobs = []
         for group in self._groups:
             # The pass shrinks with the batch; more variants would fill what fewer texts leave free.
             size = min(shared.variants_per_pass, len(group.variants)) * len(prompts) // batch_prompts
-            for chunk in _chunks(group.variants, max(1, size)):
-                run = partial(self._score_variants, shared, group.entry, rows)
-                # A single prompt cannot be halved, but its variants can.
-                halve_on_oom(chunk, run) if len(prompts) == 1 else run(chunk)
+            jobs += [(group.entry, chunk) for chunk in _chunks(group.variants, max(1, size))]
+
+        def work(job: tuple[int | None, list[int]]) -> None:
+            entry, variants = job
+            # A single prompt cannot be halved, but its variants can.
+            score = partial(self._score_variants, shared, entry, rows)
+            halve_on_oom(variants, score) if len(prompts) == 1 else score(variants)
+
+        for _ in in_lanes(work, jobs, self._loaded.device):
+            pass
         self._done.update(rows)
         if self._on_progress is not None:
             self._on_progress(len(self._done) * len(self._variants), len(self._texts) * len(self._variants))
 
+    # Inference mode is a thread's own, and this runs in lanes.
+    @torch.inference_mode()
     def _score_variants(self, shared: _Shared, entry: int | None, rows: Sequence[int], variants: Sequence[int]) -> None:
         scored = shared.run(entry, [self._variants[index] for index in variants])
         for variant, (log_likelihood, kl) in zip(variants, scored, strict=True):

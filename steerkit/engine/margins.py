@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
+import torch
 
 from steerkit.contrast import ContrastPair, Message, prompt_key
 from steerkit.engine.batches import Progress
 from steerkit.engine.encoding import encode_dialogues, encode_prompts
 from steerkit.engine.forced import Floats, ForcedText, Variant, score_forced
-from steerkit.engine.generate import generate
+from steerkit.engine.generate import MAX_BATCH_ROWS, generate
 from steerkit.engine.models import LoadedModel
 from steerkit.errors import EngineError
 
@@ -45,7 +47,9 @@ def margin_items(loaded: LoadedModel, pairs: Sequence[ContrastPair], *, max_new_
     neutral = [_neutral_prompt(pair, is_answered) for pair, is_answered in zip(pairs, answered, strict=True)]
     prompts = [encoded.token_ids for encoded in encode_prompts(loaded, neutral, names=[pair.id for pair in pairs])]
     asked = [side for pair, is_answered in zip(pairs, answered, strict=True) if not is_answered for side in (pair.positive, pair.negative)]
-    replies = iter(generate(loaded, asked, max_new_tokens=max_new_tokens))
+    # A batch for each core, where one large batch would leave all but one waiting.
+    rows = min(MAX_BATCH_ROWS, ceil(len(asked) / torch.get_num_threads()) or 1)
+    replies = iter(generate(loaded, asked, max_new_tokens=max_new_tokens, max_batch_rows=rows))
     items = []
     for pair, is_answered, conversation, prompt in zip(pairs, answered, neutral, prompts, strict=True):
         if is_answered:

@@ -9,19 +9,21 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_models import make_answered_pair, make_pairs
 
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
 from steerkit.engine import sweep as sweep_module
+from steerkit.engine.components import Component
 from steerkit.engine.directions import LayerDirection, extract_directions
 from steerkit.engine.evaluate import Candidate, evaluate
 from steerkit.engine.margins import MarginItem, margin_items
-from steerkit.engine.models import LoadedModel
+from steerkit.engine.models import LoadedModel, load_model
 from steerkit.engine.plots import draw_heat_map
 from steerkit.engine.recipe import SweepRecipe
 from steerkit.engine.rubric import RubricScorer
-from steerkit.engine.screen import bought_shift, plan_rounds, rank_layers, spread_items
+from steerkit.engine.screen import bought_shift, measure_screen, plan_rounds, rank_layers, spread_items
 from steerkit.engine.sweep import Sweep, dose_response, measure_grid, refine_alphas, sweep
 from steerkit.errors import EngineError, SteerError
 from steerkit.suite import RubricExample, SuiteFile, parse_suite
@@ -139,6 +141,29 @@ def test_the_exhaustive_grid_has_replies_in_every_cell_and_none_between(
     same = [(one, other) for one, other in shared if (one["layer"], one["alpha"]) == (other["layer"], other["alpha"])]
     assert len(same) == 3
     assert all({**one, "sweep": ""} == {**other, "sweep": ""} for one, other in same)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_screening_finds_the_layer_whose_direction_carries_a_planted_behaviour(model_folders: dict, items: tuple, seed: int) -> None:
+    loaded, layer = load_model(model_folders["llama"]), seed
+    items = tuple(replace(item, positive=item.positive[:1], negative=item.negative[:1]) for item in items)
+    planted, *others = torch.linalg.qr(torch.randn(32, 4, generator=torch.Generator().manual_seed(seed)))[0].T
+    # One neuron of the next block's MLP reads the direction, nothing else does, and it writes what tells the two completions apart.
+    apart = torch.eye(32) - torch.outer(planted, planted)
+    head, mlp = loaded.model.lm_head.weight, loaded.model.model.layers[layer + 1].mlp
+    with torch.no_grad():
+        for block in loaded.model.model.layers:
+            attention = block.self_attn
+            for reader in (attention.q_proj, attention.k_proj, attention.v_proj, block.mlp.gate_proj, block.mlp.up_proj):
+                reader.weight.copy_(reader.weight @ apart)
+        head.copy_(head @ apart)
+        mlp.gate_proj.weight[0], mlp.up_proj.weight[0] = 4 * planted, 4 * planted
+        mlp.down_proj.weight[:, 0] = head[items[0].positive[0]] - head[items[0].negative[0]]
+    of_layer = {each: planted if each == layer else others.pop() for each in range(4)}
+    variants = {(each, alpha): Component(of_layer[each], each, 4 * float(alpha)) for each in of_layer for alpha in ("0.25", "0.5", "1")}
+    measured = measure_screen(loaded, items, variants)
+    cells = [{"layer": each, "alpha": alpha, "layer_depth": "0", **values} for (each, alpha), values in measured.items()]
+    assert rank_layers(cells, SweepRecipe(alphas=("0", "0.25", "0.5", "1"), screen_kl="2"))[0] == layer
 
 
 def test_cells_of_another_sweep_are_refused(
