@@ -10,6 +10,7 @@ from steerkit.contrast import ContrastPair
 from steerkit.engine.comparison import beside, describe_shrinkage
 from steerkit.engine.components import Component
 from steerkit.engine.controls import SHUFFLED_PAIRS, Controls, measure_controls, shuffle_labels
+from steerkit.engine.directions import LayerDirection
 from steerkit.engine.doseresponse import DoseResponse, measure_dose_response
 from steerkit.engine.margins import margin_items, margin_slopes, measure_margins
 from steerkit.engine.metrics import spread
@@ -18,19 +19,18 @@ from steerkit.engine.stats import Floats
 from steerkit.errors import EngineError
 
 # Pairs of each split whose completions are generated and scored; more narrow the intervals little and cost seconds each.
-TEST_PAIRS = 128
-SELECT_PAIRS = 64
-CONTROL_ITEMS = 48
+TEST_PAIRS = 96
+SELECT_PAIRS = 48
+CONTROL_ITEMS = 32
 
 
 class ContrastEvidence:
     """What the contrast pairs say about the candidate; nothing where there are no test pairs or nothing is steered."""
 
     def __init__(
-        self, component: Component, alpha: str, unit: str, pairs: Mapping[str, Sequence[ContrastPair]], method: str, read_position: str
+        self, direction: LayerDirection, component: Component, alpha: str, unit: str, pairs: Mapping[str, Sequence[ContrastPair]]
     ) -> None:
-        self._component, self._alpha, self._unit = component, alpha, unit
-        self._pairs, self._method, self._read_position = pairs, method, read_position
+        self._direction, self._component, self._alpha, self._unit, self._pairs = direction, component, alpha, unit, pairs
         self._why_not = "" if pairs.get("test") else "the contrast set has no pairs in its test split, or none were given"
         if not Decimal(alpha):
             self._why_not = "at α = 0 nothing is steered"
@@ -55,19 +55,8 @@ class ContrastEvidence:
         self._asked = len(test)
         self.dose = measure_dose_response(loaded, component, self._alpha, self._unit, items, test)
         extract = spread(self._pairs.get("extract", ()), SHUFFLED_PAIRS)
-        shuffled = (
-            shuffle_labels(
-                loaded,
-                extract,
-                layer=component.layer,
-                site=component.site,
-                method=self._method,
-                read_position=self._read_position,
-            )
-            if len(extract) > 1
-            else []
-        )
-        self.controls = measure_controls(loaded, component, self._alpha, spread(items, CONTROL_ITEMS), test, shuffled)
+        shuffled = shuffle_labels(loaded, extract, self._direction) if len(extract) > 1 else []
+        self.controls = measure_controls(loaded, component, self._alpha, spread(items, CONTROL_ITEMS), test, shuffled, self._direction.norm)
         if len(self._pairs.get("select", ())) > 1:
             self._select_slopes = self._measure_select(loaded)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -16,33 +17,38 @@ from torch import Tensor
 
 from steerkit.contrast import ContrastPair
 from steerkit.engine.components import Component
-from steerkit.engine.directions import extract_directions
+from steerkit.engine.directions import LayerDirection, extract_directions
 from steerkit.engine.encoding import encode_prompts
-from steerkit.engine.margins import MarginItem, margin_slopes, measure_margins
+from steerkit.engine.margins import MarginItem, measure_margins
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.operators import STRENGTH_OPERATORS
 from steerkit.engine.stats import SEED, Estimate, Floats, estimate_mean, measure
 from steerkit.errors import EngineError
 
-RANDOM_DIRECTIONS = 20
-SHUFFLES = 4
-SHUFFLED_PAIRS = 96
+RANDOM_DIRECTIONS = 40
+FEWEST_RANDOM_DIRECTIONS = 20
+SHUFFLES = 3
+SHUFFLED_PAIRS = 64
 QUANTILE = 0.95
 
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """Slopes per item, in nats per unit of α, of the candidate (items,) and of what it is compared with (controls, items).
+    """Slopes per item between 0 and α, in nats per unit of α: of the candidate (items,) and its controls (controls, items).
 
     `negated` is the candidate's direction times -1; None where the operator does not know a sign. `prompt_only` is the shift of
     the margin (items,) in nats under the positive side's own prompt, with nothing steered; None where both sides ask the same.
+
+    `shuffled_norms` are the shuffled directions' own norms as parts of the candidate's. Where all pairs differ along one line,
+    little is left of them, but that little lies on the same line, and the candidate's norm brings it back: then the norms are
+    the control, and the slopes are not.
     """
 
     items: tuple[MarginItem, ...]
     effect: Floats
-    at_alpha: Floats
     random: Floats
     shuffled: Floats
+    shuffled_norms: tuple[float, ...]
     negated: Floats | None
     prompt_only: Floats | None
 
@@ -68,7 +74,6 @@ class Controls:
             "items": len(self.items),
             "seed": SEED,
             "slope": describe(self.effect),
-            "shift": describe(self.at_alpha),
             "random": {
                 "count": len(self.random),
                 "slopes": [measure(float(slope)) for slope in np.sort(self.random.mean(axis=1))],
@@ -78,7 +83,8 @@ class Controls:
             "negated": describe(self.negated),
             "shuffled_labels": {
                 "count": len(self.shuffled),
-                "slopes": [measure(float(slope)) for slope in np.sort(self.shuffled.mean(axis=1))],
+                "slopes": [measure(float(slope)) for slope in self.shuffled.mean(axis=1)],
+                "norms": [measure(norm) for norm in self.shuffled_norms],
             },
             "prompt_only_shift": describe(self.prompt_only),
         }
@@ -90,44 +96,39 @@ def measure_controls(
     alpha: str,
     items: Sequence[MarginItem],
     pairs: Sequence[ContrastPair],
-    shuffled: Sequence[Tensor],
+    shuffled: Sequence[LayerDirection],
+    norm: float,
     *,
     random_directions: int = RANDOM_DIRECTIONS,
 ) -> Controls:
-    """Every control has the candidate's coefficient, layer, site, operator and scope; slopes are over ±α.
+    """Every control has the candidate's coefficient, layer, site, operator and scope, and so the same norm.
 
-    `pairs` holds at least the pairs of the items, `shuffled` unit directions as `shuffle_labels` makes them.
+    `pairs` holds at least the pairs of the items, `shuffled` what `shuffle_labels` makes;
+    `norm` is that of the candidate's direction.
 
     Raises: EngineError CONTROLS_TOO_FEW, ALPHA_ZERO, MARGIN_EMPTY, and the codes of `score_forced`.
     """
-    if random_directions < RANDOM_DIRECTIONS:
+    if random_directions < FEWEST_RANDOM_DIRECTIONS:
         raise EngineError(
-            "CONTROLS_TOO_FEW", f"{random_directions} random directions have no 95th percentile; ask for {RANDOM_DIRECTIONS} or more",
+            "CONTROLS_TOO_FEW",
+            f"{random_directions} random directions have no 95th percentile; ask for {FEWEST_RANDOM_DIRECTIONS} or more",
             str(random_directions),
-        )  # fmt: skip
-    if float(alpha) == 0:
+        )
+    if not Decimal(alpha):
         raise EngineError("ALPHA_ZERO", "at α = 0 nothing is steered, so there is nothing to compare", alpha)
-    signed = component.operator not in STRENGTH_OPERATORS
-    directions = [component.direction, *random_unit_directions(loaded.d_model, random_directions), *shuffled]
-    ends = (-1.0, 1.0) if signed else (0.0, 1.0)
-    variants = [
-        [replace(component, direction=direction, coefficient=component.coefficient * end)] if end else []
-        for direction in directions
-        for end in ends
-    ]
-    if signed:
-        variants.append([replace(component, direction=-component.direction)])
-    margins = measure_margins(loaded, items, [[], *variants])
-    alphas = [float(alpha) * end for end in ends]
-    own, margins = margins[0], margins[1:]
-    slopes = np.stack([margin_slopes(alphas, margins[2 * index : 2 * index + 2]) for index in range(len(directions))])
+    directions = [component.direction, *random_unit_directions(loaded.d_model, random_directions), *(each.direction for each in shuffled)]
+    if component.operator not in STRENGTH_OPERATORS:
+        directions.append(-component.direction)
+    variants = [[], *([replace(component, direction=direction)] for direction in directions)]
+    own, *steered = measure_margins(loaded, items, variants)
+    slopes = (np.stack(steered) - own) / float(alpha)
     return Controls(
         items=tuple(items),
         effect=slopes[0],
-        at_alpha=margins[1] - own,
         random=slopes[1 : 1 + random_directions],
-        shuffled=slopes[1 + random_directions :],
-        negated=(margins[-1] - own) / float(alpha) if signed else None,
+        shuffled=slopes[1 + random_directions : 1 + random_directions + len(shuffled)],
+        shuffled_norms=tuple(abs(each.norm / norm) for each in shuffled),
+        negated=None if component.operator in STRENGTH_OPERATORS else slopes[-1],
         prompt_only=_measure_prompts(loaded, items, pairs, own),
     )
 
@@ -139,16 +140,9 @@ def random_unit_directions(d_model: int, count: int, seed: int = SEED) -> list[T
 
 
 def shuffle_labels(
-    loaded: LoadedModel,
-    pairs: Sequence[ContrastPair],
-    *,
-    layer: int,
-    site: str,
-    method: str,
-    read_position: str,
-    count: int = SHUFFLES,
-) -> list[Tensor]:
-    """Unit directions extracted after half of the pairs changed sides, a different half each time.
+    loaded: LoadedModel, pairs: Sequence[ContrastPair], like: LayerDirection, *, count: int = SHUFFLES, seed: int = SEED
+) -> list[LayerDirection]:
+    """Directions extracted as `like` was, after half of the pairs changed sides, a different half each time.
 
     Exactly half: what all pairs have in common then cancels, and what is left is what the method makes of labels that mean
     nothing. Where nothing is left there is no direction, and the shuffle is left out.
@@ -158,7 +152,7 @@ def shuffle_labels(
     if len(pairs) < 2:
         raise EngineError("NOTHING_MEASURED", "shuffling labels needs two pairs at least", str(len(pairs)))
     even = pairs[: len(pairs) // 2 * 2]
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     directions = []
     for _ in range(count):
         swapped = set(rng.permutation(len(even))[: len(even) // 2].tolist())
@@ -166,12 +160,14 @@ def shuffle_labels(
             replace(pair, positive=pair.negative, negative=pair.positive) if index in swapped else pair for index, pair in enumerate(even)
         ]
         try:
-            [extracted] = extract_directions(loaded, shuffled, method=method, read_position=read_position, site=site, layers=[layer])
+            [extracted] = extract_directions(
+                loaded, shuffled, method=like.method, read_position=like.read_position, site=like.site, layers=[like.layer]
+            )
         except EngineError as error:
             if error.code != "ZERO_DIRECTION":
                 raise
         else:
-            directions.append(extracted.direction)
+            directions.append(extracted)
     return directions
 
 

@@ -29,7 +29,7 @@ from steerkit.engine.stats import Estimate, Floats, estimate_mean, estimate_of_m
 from steerkit.errors import EngineError
 
 # Parts of the proposed α. Beyond it nothing is served, so nothing is measured; the far side of zero shows that the sign is right.
-STEPS = ("-1", "-0.75", "-0.5", "-0.25", "0", "0.25", "0.5", "0.75", "1")
+STEPS = ("-1", "-0.5", "-0.25", "0", "0.25", "0.5", "1")
 # No contrast set asks for it and every chat model has met something like it.
 CHANGED_SYSTEM = "You are a helpful assistant."
 

@@ -37,10 +37,7 @@ SPEED_RUNS = 3
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """What is evaluated: a stored vector at one α. `vector_digest` is the sha256 of the vector file.
-
-    `method` and `read_position` are how the vector was extracted, so that its shuffled-label controls are made the same way.
-    """
+    """What is evaluated: a stored vector at one α. `vector_digest` is the sha256 of the vector file."""
 
     vector_digest: str
     direction: LayerDirection
@@ -48,8 +45,6 @@ class Candidate:
     unit: str = "mean_difference"
     operator: str = "add"
     scope: str = "generated"
-    method: str = "mean_difference"
-    read_position: str = "last_prompt_token"
 
     def component(self) -> Component:
         direction = self.direction
@@ -68,8 +63,8 @@ class Candidate:
             "norm": measure(self.direction.norm),
             "mean_residual_norm": measure(self.direction.mean_residual_norm),
             "scope": self.scope,
-            "method": self.method,
-            "read_position": self.read_position,
+            "method": self.direction.method,
+            "read_position": self.direction.read_position,
         }
 
 
@@ -98,7 +93,7 @@ def evaluate(
     gates = load_gates(gates)
     items = EvalItems.of(suites, "test", with_capability=True)
     component = candidate.component()
-    contrast = ContrastEvidence(component, candidate.alpha, candidate.unit, pairs or {}, candidate.method, candidate.read_position)
+    contrast = ContrastEvidence(candidate.direction, component, candidate.alpha, candidate.unit, pairs or {})
     refuse_unmeasurable(gates, contrast.missing | _missing_from(items))
     total = 2 * len(items.all)
 

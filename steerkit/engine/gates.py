@@ -146,7 +146,7 @@ def _judge_estimate(gate: Mapping[str, str], metrics: Mapping[str, Mapping[str, 
         needed = items_needed(float(gate["threshold"]), estimate["method"])
         if needed is not None and Decimal(estimate["value"]) == 0:
             verdict["items_needed"] = needed
-            verdict["note"] = f"nothing lost on {estimate['clusters']} independent items; {needed} without a loss show {gate['threshold']}"
+            verdict["note"] = f"none seen on {estimate['clusters']} independent items; {needed} without one show {gate['threshold']}"
     return verdict
 
 
