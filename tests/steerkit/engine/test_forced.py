@@ -226,3 +226,15 @@ def test_a_batch_that_does_not_fit_in_memory_is_halved_and_scores_the_same(llama
     monkeypatch.setattr(_Shared, "_read", cramped)
     assert_same(score_forced(llama, TEXTS, variants), expected, 1e-5)
     assert max(rows) > 4
+
+
+def test_two_cores_score_at_once_without_seeing_each_others_steering(llama: LoadedModel) -> None:
+    variants: list[Variant] = [[Component(unit(llama, layer), layer, alpha)] for layer in range(4) for alpha in (1.0, 3.0)]
+    alone = score_forced(llama, TEXTS, variants)
+    torch.set_num_threads(2)
+    try:
+        together = [score_forced(llama, TEXTS, variants) for _ in range(5)]
+    finally:
+        torch.set_num_threads(1)
+    for scores in together:
+        assert_same(scores, alone, 1e-5)
