@@ -16,7 +16,7 @@ from steerkit.contrast import ContrastPair
 from steerkit.engine.batches import Progress, batch_by_length, halve_on_oom, in_lanes
 from steerkit.engine.encoding import EncodedConversation, encode_dialogues, encode_prompts
 from steerkit.engine.models import LoadedModel
-from steerkit.engine.packing import PackedBlock, PackedGroup, batch_blocks, pack_prompts, packed_cost
+from steerkit.engine.packing import PackedBatch, PackedBlock, batch_blocks, pack_prompts
 from steerkit.engine.passes import Columns, Read, pass_cost, read_packed, read_plain
 from steerkit.engine.selfcheck import check_packable
 from steerkit.engine.sites import check_layer_site, check_site
@@ -24,6 +24,8 @@ from steerkit.engine.triggers import ReadPosition, Trigger, parse_read_position,
 from steerkit.errors import EngineError
 
 MAX_BATCH_TOKENS = 4096
+# A core works from its cache, which larger batches overflow; small ones also pad less and spread better over cores.
+_CPU_BATCH_TOKENS = 1024
 # What a window of pairs may hold of activations; windows bound memory, and prefixes are shared inside one.
 WINDOW_BYTES = 64 * 2**20
 MAX_WINDOW_PAIRS = 512
@@ -243,23 +245,39 @@ def _do(work: Work) -> list[tuple[Sequence[int], Tensor]]:
 def _plan(loaded: LoadedModel, asked: _Asked, stats: CaptureStats) -> list[Work]:
     """The batches of one window, packed if that saves enough and this model was shown to take it, else plain."""
     stats.asked_tokens += sum(map(len, asked.rows))
-    lanes = torch.get_num_threads() if loaded.device.type == "cpu" else 1
-    budget = min(asked.max_batch_tokens, max(1, -(-sum(map(len, asked.rows)) // lanes)))
-    pairs = range(len(asked.rows) // 2)
-    longest = [max(len(asked.rows[2 * pair]), len(asked.rows[2 * pair + 1])) for pair in pairs]
-    # Both sides of a pair share a batch, so that no difference between batches can pass for a difference between sides.
-    plain = batch_by_length(longest, budget // 2)
+    budget = asked.max_batch_tokens
+    if loaded.device.type == "cpu":
+        budget = min(budget, _CPU_BATCH_TOKENS, max(1, sum(map(len, asked.rows)) // torch.get_num_threads()))
+    plain = _batch_plain(loaded, asked.rows, budget)
     cost = pass_cost(loaded)
     groups = pack_prompts(asked.rows, [columns[0] for columns in asked.columns], cost)
-    plain_cost = sum(cost.plain(2 * len(batch), longest[batch[0]]) for batch in plain)
-    reason = _refuse_packing(loaded, packed_cost(groups, cost) / plain_cost, max(longest))
+    packed = [batch for group in groups for batch in batch_blocks(group, budget)]
+    plain_cost = sum(cost.plain(len(batch), _longest(asked.rows, batch)) for batch in plain)
+    reason = _refuse_packing(loaded, sum(batch.cost(cost) for batch in packed) / plain_cost, _longest(asked.rows, range(len(asked.rows))))
     if not reason:
         stats.packed_windows += 1
-        return _plan_packed(loaded, asked, groups, budget, stats)
+        stats.computed_tokens += sum(batch.computed_tokens for batch in packed)
+        window = check_packable(loaded).window
+        packed.sort(key=lambda batch: -batch.computed_tokens)
+        return [partial(_read_blocks, loaded, asked, batch, window) for batch in packed]
     stats.plain_windows += 1
     stats.reasons = tuple(dict.fromkeys([*stats.reasons, reason]))
-    stats.computed_tokens += sum(2 * len(batch) * longest[batch[0]] for batch in plain)
-    return [partial(_read_rows, loaded, asked, [side for pair in batch for side in (2 * pair, 2 * pair + 1)]) for batch in plain]
+    stats.computed_tokens += sum(len(batch) * _longest(asked.rows, batch) for batch in plain)
+    return [partial(_read_rows, loaded, asked, batch) for batch in plain]
+
+
+def _batch_plain(loaded: LoadedModel, rows: Sequence[tuple[int, ...]], budget: int) -> list[list[int]]:
+    """Rows by length. In half precision both sides of a pair share a batch: there the shape of a batch shows in the rounding,
+    and a difference between batches could pass for a difference between sides. In float32 it is below 1e-6.
+    """
+    if loaded.dtype == torch.float32:
+        return batch_by_length([len(row) for row in rows], budget)
+    longest = [max(len(rows[side]), len(rows[side + 1])) for side in range(0, len(rows), 2)]
+    return [[side for pair in batch for side in (2 * pair, 2 * pair + 1)] for batch in batch_by_length(longest, budget // 2)]
+
+
+def _longest(rows: Sequence[tuple[int, ...]], batch: Iterable[int]) -> int:
+    return max(len(rows[row]) for row in batch)
 
 
 def _refuse_packing(loaded: LoadedModel, share: float, longest: int) -> str:
@@ -274,17 +292,6 @@ def _refuse_packing(loaded: LoadedModel, share: float, longest: int) -> str:
     return ""
 
 
-def _plan_packed(loaded: LoadedModel, asked: _Asked, groups: Sequence[PackedGroup], budget: int, stats: CaptureStats) -> list[Work]:
-    window = check_packable(loaded).window
-    batches: list[tuple[int, Work]] = []
-    for group in groups:
-        for blocks in batch_blocks(group.blocks, budget):
-            tokens = len(group.root) + len(blocks) * len(blocks[0].token_ids)
-            stats.computed_tokens += tokens
-            batches.append((tokens, partial(_read_blocks, loaded, asked, group.root, blocks, window)))
-    return [work for _, work in sorted(batches, key=lambda batch: -batch[0])]
-
-
 def _read_rows(loaded: LoadedModel, asked: _Asked, batch: Sequence[int]) -> list[tuple[Sequence[int], Tensor]]:
     def read(rows: Sequence[int]) -> Tensor:
         wanted = [Columns(place, asked.columns[row]) for place, row in enumerate(rows)]
@@ -293,9 +300,9 @@ def _read_rows(loaded: LoadedModel, asked: _Asked, batch: Sequence[int]) -> list
     return halve_on_oom(batch, read)
 
 
-def _read_blocks(
-    loaded: LoadedModel, asked: _Asked, root: tuple[int, ...], batch: Sequence[PackedBlock], window: int | None
-) -> list[tuple[Sequence[int], Tensor]]:
+def _read_blocks(loaded: LoadedModel, asked: _Asked, batch: PackedBatch, window: int | None) -> list[tuple[Sequence[int], Tensor]]:
+    root = batch.root
+
     def read(blocks: Sequence[PackedBlock]) -> Tensor:
         wanted = [
             Columns(place, [int(path[column - len(root)]) for column in asked.columns[row]])
@@ -304,7 +311,7 @@ def _read_blocks(
         ]
         return read_packed(loaded, root, blocks, wanted, asked.read, window).cpu()
 
-    return [([row for block in blocks for row in block.rows], reads) for blocks, reads in halve_on_oom(batch, read)]
+    return [([row for block in blocks for row in block.rows], reads) for blocks, reads in halve_on_oom(batch.blocks, read)]
 
 
 def _refuse_non_finite(reads: Tensor, pair_ids: Sequence[str], spec: CaptureSpec) -> None:

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 # What one more pass over a root costs beside its tokens, in tokens: small batches keep a processor from its best speed.
-ROOT_OVERHEAD_TOKENS = 96
+ROOT_OVERHEAD_TOKENS = 128
+# Fewer prompts share a prefix inside a block, which needs no pass of its own.
+MIN_ROOT_PROMPTS = 8
 MAX_BLOCK_NODES = 1024
 
 
@@ -149,25 +151,37 @@ def _fill_rows(blocks: Sequence[PackedBlock]) -> list[PackedBlock]:
     return rows
 
 
-def batch_blocks(blocks: Sequence[PackedBlock], max_tokens: int) -> list[list[PackedBlock]]:
+@dataclass(frozen=True)
+class PackedBatch:
+    """Rows of one group that are computed together, below its root."""
+
+    root: tuple[int, ...]
+    blocks: tuple[PackedBlock, ...]
+
+    @property
+    def columns(self) -> int:
+        return max(len(block.token_ids) for block in self.blocks)
+
+    @property
+    def computed_tokens(self) -> int:
+        """Root, nodes and padding."""
+        return len(self.root) + len(self.blocks) * self.columns
+
+    def cost(self, cost: PassCost) -> float:
+        """Operations per layer."""
+        root = cost.plain(1, len(self.root)) + ROOT_OVERHEAD_TOKENS * cost.token if self.root else 0.0
+        return root + len(self.blocks) * cost.packed(self.columns, len(self.root))
+
+
+def batch_blocks(group: PackedGroup, max_tokens: int) -> list[PackedBatch]:
     """Rows of a group in batches of at most `max_tokens` with padding, none more than twice as long as another."""
     batches: list[list[PackedBlock]] = []
-    for block in sorted(blocks, key=lambda block: -len(block.token_ids)):
+    for block in sorted(group.blocks, key=lambda block: -len(block.token_ids)):
         longest = len(batches[-1][0].token_ids) if batches else 0
         if not batches or (len(batches[-1]) + 1) * longest > max_tokens or 2 * len(block.token_ids) < longest:
             batches.append([])
         batches[-1].append(block)
-    return batches
-
-
-def packed_cost(groups: Sequence[PackedGroup], cost: PassCost) -> float:
-    """Operations per layer of all groups, each root computed once."""
-    return sum(
-        cost.plain(1, len(group.root))
-        + (ROOT_OVERHEAD_TOKENS * cost.token if group.root else 0)
-        + sum(cost.packed(len(block.token_ids), len(group.root)) for block in group.blocks)
-        for group in groups
-    )
+    return [PackedBatch(group.root, tuple(batch)) for batch in batches]
 
 
 def _common(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
@@ -213,8 +227,9 @@ def _choose_roots(shared: Sequence[int], limits: Sequence[int]) -> Iterator[tupl
         inside = sum(child.gain for child in interval.children)
         interval.root = min(interval.common, min(limits[interval.start : interval.stop]))
         own = (interval.stop - interval.start - 1) * interval.root - ROOT_OVERHEAD_TOKENS
-        interval.gain = max(inside, own, 0.0)
-        if own > max(inside, 0.0):
+        is_root = interval.stop - interval.start >= MIN_ROOT_PROMPTS and own > max(inside, 0.0)
+        interval.gain = max(inside, own if is_root else 0.0, 0.0)
+        if is_root:
             interval.children = []
         else:
             interval.root = 0

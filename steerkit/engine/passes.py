@@ -5,19 +5,21 @@ A batch is either plain, padded rows under causal attention, or packed: blocks o
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from steerkit.engine.encoding import pad_right
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.packing import PackedBlock, PassCost
-from steerkit.engine.sites import visit_site
+from steerkit.engine.sites import REGISTERING, visit_site
 
 # How much slower attention is under a dense mask, per pair of tokens that see each other, than the count of its operations
 # beside the big matrix products of a block. Measured on CPUs for widths of 192 to 1,024.
@@ -128,11 +130,47 @@ def _run(loaded: LoadedModel, inputs: dict[str, Any], picks: _Picks, read: Read)
         return visit
 
     with ExitStack() as hooks:
+        if read.site in ("resid_post", "mlp_out"):
+            for handle in _spare_mlp(loaded.blocks[read.layers[-1]], picks):
+                hooks.callback(handle.remove)
         for layer in read.layers:
             hooks.callback(visit_site(loaded, layer, read.site, reader(layer)).remove)
         with suppress(_DeepestLayerReached):
             loaded.decoder(**inputs)
     return torch.stack([reads[layer] for layer in read.layers], dim=1)
+
+
+def _spare_mlp(block: nn.Module, picks: _Picks) -> list[RemovableHandle]:
+    """Lets the MLP of the deepest block see only the columns that are read, and puts zeros at the others, which nobody reads.
+
+    An MLP works on every token alone, so the columns that are read keep their values. Blocks that keep their MLP elsewhere than
+    in `mlp` are left as they are.
+    """
+    mlp = getattr(block, "mlp", None)
+    if not isinstance(mlp, nn.Module):
+        return []
+    owner = threading.get_ident()
+    shapes: list[torch.Size] = []
+
+    def select(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if threading.get_ident() != owner:
+            return None
+        shapes.clear()
+        if not args or args[0].ndim != 3 or 2 * len(picks.rows) > args[0].shape[0] * args[0].shape[1]:
+            return None
+        shapes.append(args[0].shape)
+        return (args[0][picks.rows, picks.columns][None], *args[1:])
+
+    def put_back(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        if threading.get_ident() != owner or not shapes:
+            return None
+        some = output[0] if isinstance(output, tuple) else output
+        whole = some.new_zeros(shapes[0])
+        whole[picks.rows, picks.columns] = some.view(-1, some.shape[-1])
+        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+
+    with REGISTERING:
+        return [mlp.register_forward_pre_hook(select), mlp.register_forward_hook(put_back)]
 
 
 class _RootLayer(DynamicLayer):  # type: ignore[no-untyped-call]

@@ -18,6 +18,7 @@ from steerkit.engine.encoding import EncodedConversation
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.packing import PassCost, batch_blocks, pack_prompts
 from steerkit.engine.selfcheck import check_packable
+from steerkit.engine.sites import visit_site
 
 FREE_ATTENTION = PassCost(token=1e9, seen=1.0, masked=1.0)
 Prompt = tuple[int, ...]
@@ -51,6 +52,29 @@ def read_all(loaded: LoadedModel, pairs: list[EncodedPair], position: str = "las
     return torch.cat(windows), stats
 
 
+def read_by_hand(loaded: LoadedModel, token_ids: Prompt) -> torch.Tensor:
+    """(layers, d_model): the last token of one prompt after every block, by a whole pass of the model that nothing shortens."""
+    seen: list[torch.Tensor] = []
+    handles = [
+        visit_site(loaded, layer, "resid_post", lambda stream: seen.append(stream[0, -1].clone())) for layer in range(loaded.n_layers)
+    ]
+    with torch.inference_mode():
+        loaded.model(input_ids=torch.tensor([token_ids]), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return torch.stack(seen)
+
+
+def test_plain_states_are_those_of_each_prompt_alone(every_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module, "_PACK_BELOW", 0.0)
+    pairs = encode(make_prompts(5, random.Random(4)))
+    plain, stats = read_all(every_model, pairs)
+    assert stats.plain_windows == 1
+    alone = torch.stack([read_by_hand(every_model, side.token_ids) for pair in pairs for side in (pair.positive, pair.negative)])
+    largest = alone.abs().max()
+    torch.testing.assert_close(plain.flatten(0, 1) / largest, alone / largest, rtol=0, atol=1e-5)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     prompts=st.lists(
@@ -82,8 +106,9 @@ def test_a_node_sees_exactly_its_ancestors_and_every_prompt_is_a_path(
                 assert depths[path].tolist() == list(range(len(path)))
                 for depth, node in enumerate(path):
                     assert sorted(np.flatnonzero(visible[node])) == sorted(path[: depth + 1])
-        batches = batch_blocks(group.blocks, 30)
-        assert sum(len(batch) for batch in batches) == len(group.blocks)
+        batches = batch_blocks(group, 30)
+        assert [block for batch in batches for block in batch.blocks] == sorted(group.blocks, key=lambda block: -len(block.token_ids))
+        assert all(len(batch.blocks) == 1 or len(batch.blocks) * batch.columns <= 30 for batch in batches)
     assert sorted(found) == list(range(len(prompts)))
     if masked == 1.0 and overhead == 10_000:
         assert sum(group.nodes for group in groups) == len({prompt[: end + 1] for prompt in prompts for end in range(len(prompt))})
@@ -93,8 +118,7 @@ def test_packed_states_are_those_of_each_prompt_alone(every_model: LoadedModel, 
     monkeypatch.setattr(packing, "ROOT_OVERHEAD_TOKENS", 16)
     pairs = encode(make_prompts(9, random.Random(5)))
     packed, stats = read_all(every_model, pairs)
-    spec = capture_spec(every_model)
-    alone = torch.stack([read_activations(every_model, [side], spec)[0] for pair in pairs for side in (pair.positive, pair.negative)])
+    alone = torch.stack([read_by_hand(every_model, side.token_ids) for pair in pairs for side in (pair.positive, pair.negative)])
     largest = alone.abs().max()
     torch.testing.assert_close(packed.flatten(0, 1) / largest, alone / largest, rtol=0, atol=1e-5)
     if check_packable(every_model).is_packable:
