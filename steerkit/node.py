@@ -21,6 +21,7 @@ from steerkit.batchgate import BatchGate
 from steerkit.canonical import sha256_hex
 from steerkit.client import Fetched, NotModified
 from steerkit.clock import SteadyClock
+from steerkit.conditions import NO_FACTS, RequestFacts, profile_vectors
 from steerkit.conversation import Message
 from steerkit.effective import Effective, resolve, unsteered
 from steerkit.errors import HubError, NodeError, SnapshotRefused, SteerError, VectorFileError
@@ -224,7 +225,7 @@ class Node:
         profiles = [profile for profile in snapshot.profiles if profile.base_model == self.engine.fingerprint]
         vectors: dict[str, VectorFile] = {}
         for profile in profiles:
-            for entry in (component.vector for component in profile.components):
+            for entry in profile_vectors(profile):
                 if entry.sha256 not in vectors:
                     vectors[entry.sha256] = self._get_vector(entry, profile)
         return self.engine.stage(profiles, vectors)
@@ -283,15 +284,19 @@ class Node:
             return False
         return self.now() - self.in_force.last_contact_at > timedelta(seconds=profile.max_staleness_seconds)
 
-    def generate(self, messages: Sequence[Message], *, tenant: str, route: str, max_tokens: int) -> tuple[Effective, Generation]:
-        """One reply, steered as the snapshot in force at its first token says. An unknown tenant is not steered."""
+    def generate(
+        self, messages: Sequence[Message], *, tenant: str, route: str, max_tokens: int, facts: RequestFacts = NO_FACTS
+    ) -> tuple[Effective, Generation]:
+        """One reply, steered as the snapshot in force at its first token says, and what really steered it once its conditions
+        were decided. An unknown tenant is not steered."""
         with self._gate.batch():
             effective = self.effective(tenant, route)
-            self.counters["requests_steered" if effective.profile else "requests_unsteered"] += 1
             try:
-                generation = self.engine.generate(messages, effective, max_tokens=max_tokens)
+                generation = self.engine.generate(messages, effective, max_tokens=max_tokens, facts=facts)
             except Exception:
                 self.counters["requests_failed"] += 1
                 raise
+            effective = generation.effective or effective
+            self.counters["requests_steered" if effective.profile else "requests_unsteered"] += 1
             self.counters["tokens_generated"] += generation.completion_tokens
             return effective, generation

@@ -1,7 +1,9 @@
 """A node's own endpoint: an OpenAI-shaped chat completion on the loopback interface, steered as the snapshot in force says.
 
 Who asks is told by two headers, set by whatever stands in front: X-SteerHub-Tenant and X-SteerHub-Route. A tenant nobody
-flagged, or no tenant at all, is not steered. A request can never choose its own steering.
+flagged, or no tenant at all, is not steered. Two more carry the facts that conditions look at: X-SteerHub-Intents, such as
+`refund, complaint`, and X-SteerHub-Attributes, such as `locale=de-DE, channel=phone`. A request can never choose its own
+steering.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from steerkit.canonical import parse_strict
+from steerkit.conditions import read_facts
 from steerkit.conversation import ROLES, Message
 from steerkit.errors import CanonicalError, NodeError, SteerError
 from steerkit.node import Node
@@ -35,6 +38,7 @@ HOST = "127.0.0.1"
 MAX_BODY_BYTES = 1024 * 1024
 DEFAULT_MAX_TOKENS = 128
 MAX_TOKENS = 4096
+MAX_FACTS_LENGTH = 4000
 # Requests that may wait for the engine; one more is told to come back.
 MAX_WAITING = 32
 GRACE_SECONDS = 10
@@ -102,12 +106,15 @@ class _Endpoint:
         body = await _read_body(request)
         messages, max_tokens = _read_request(body)
         tenant, route = _read_header(request, "X-SteerHub-Tenant"), _read_header(request, "X-SteerHub-Route")
+        facts = read_facts(
+            _read_header(request, "X-SteerHub-Intents", MAX_FACTS_LENGTH), _read_header(request, "X-SteerHub-Attributes", MAX_FACTS_LENGTH)
+        )
         if self._waiting >= MAX_WAITING:
             raise NodeError("OVERLOADED", f"{MAX_WAITING} requests are waiting already; try again in a moment")
         self._waiting += 1
         try:
             effective, generation = await run_in_threadpool(
-                self._node.generate, messages, tenant=tenant, route=route, max_tokens=max_tokens
+                self._node.generate, messages, tenant=tenant, route=route, max_tokens=max_tokens, facts=facts
             )
         except SteerError:
             raise
@@ -200,13 +207,13 @@ def _read_messages(value: Any) -> list[Message]:
     return messages
 
 
-def _read_header(request: Request, name: str) -> str:
+def _read_header(request: Request, name: str, max_length: int = 200) -> str:
     values = request.headers.getlist(name)
     if len(values) > 1:
         # Two answers to who is asking would let a client outvote the proxy in front.
         raise NodeError("HEADER_REPEATED", f"{name} is given {len(values)} times", name)
-    if values and (len(values[0]) > 200 or not values[0].isprintable()):
-        raise NodeError("HEADER_INVALID", f"{name} must be printable text of at most 200 characters", name)
+    if values and (len(values[0]) > max_length or not values[0].isprintable()):
+        raise NodeError("HEADER_INVALID", f"{name} must be printable text of at most {max_length} characters", name)
     return values[0] if values else ""
 
 

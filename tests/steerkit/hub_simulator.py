@@ -16,6 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from steerkit.canonical import canonical_json, sha256_hex
+from steerkit.conditions import NO_FACTS, parse_condition_bytes, profile_vectors
+from steerkit.effective import apply_conditions
 from steerkit.nodeengine import Generation
 from steerkit.snapshot import CONTENT_FIELDS, PAYLOAD_TYPE, digest_content, format_time
 from steerkit.trust import TrustedKeys, key_id, sign_envelope
@@ -25,6 +27,7 @@ FINGERPRINT = "f0" * 32
 NOW = datetime.now(UTC).replace(microsecond=0)
 D_MODEL = 16
 CAPABILITIES = frozenset({"operator:add", "site:resid_post", "scope:generated", "schedule:constant"})
+CONDITIONS = frozenset({"condition:intent", "condition:attribute"})
 NODE_TOKEN = "shn_" + "n" * 43
 
 
@@ -140,7 +143,7 @@ def trust(*signers, **changes):
 class FakeEngine:
     """Answers with what it would have been steered by. Real where a node looks: staging checks its vectors, swapping is whole."""
 
-    name, version, fingerprint, capabilities, d_model = "echo", "1", FINGERPRINT, CAPABILITIES, D_MODEL
+    name, version, fingerprint, capabilities, d_model = "echo", "1", FINGERPRINT, CAPABILITIES | CONDITIONS, D_MODEL
 
     def __init__(self):
         self.staged_in_use = None
@@ -149,18 +152,19 @@ class FakeEngine:
     def stage(self, profiles, vectors):
         if self.stage_error is not None:
             raise self.stage_error
-        needed = {component.vector.sha256 for profile in profiles for component in profile.components}
+        needed = {entry.sha256 for profile in profiles for entry in profile_vectors(profile)}
         return {digest: vectors[digest] for digest in needed}
 
     def swap(self, staged):
         self.staged_in_use = staged
 
-    def generate(self, messages, effective, *, max_tokens):
+    def generate(self, messages, effective, *, max_tokens, facts=NO_FACTS):
+        effective = apply_conditions(effective, lambda document: parse_condition_bytes(document).holds(facts))
         for entry in effective.components:
             assert entry.component.vector.sha256 in self.staged_in_use
         warmth = sum(float(entry.coefficient) for entry in effective.components)
         text = f"warmth {warmth:.2f} for {messages[-1].content}"
-        return Generation(text, len(messages), min(3, max_tokens), 1.5, "stop" if max_tokens >= 3 else "length")
+        return Generation(text, len(messages), min(3, max_tokens), 1.5, "stop" if max_tokens >= 3 else "length", effective)
 
 
 class HubSimulator:

@@ -1,6 +1,17 @@
 import httpx
 import pytest
-from hub_simulator import NODE_TOKEN, FakeEngine, HubSimulator, make_content, served, trust
+from hub_simulator import (
+    CAPABILITIES,
+    CONDITIONS,
+    NODE_TOKEN,
+    FakeEngine,
+    HubSimulator,
+    make_component,
+    make_content,
+    make_profile,
+    served,
+    trust,
+)
 
 from steerkit.client import FleetClient
 from steerkit.errors import EngineError
@@ -178,8 +189,26 @@ def test_an_engines_refusal_is_the_requests_and_its_failure_is_the_nodes(endpoin
     assert ask(endpoint).status_code == 200
 
 
+def test_the_facts_of_a_request_decide_its_conditions(endpoint, node, hub):
+    profile = make_profile(
+        components=[make_component(condition={"kind": "intent", "labels": ["refund"]})],
+        safety_override=[{"kind": "attribute", "name": "minor", "values": ["yes"]}],
+    )
+    content = make_content(profiles=[profile], capabilities=sorted(CAPABILITIES | CONDITIONS))
+    hub.publish(4, content=content)
+    node.poll()
+    harbor = {"X-SteerHub-Tenant": "harbor"}
+    assert ask(endpoint, **harbor).json()["steering_reason"] == "condition_unmet"
+    refund = ask(endpoint, **harbor, **{"X-SteerHub-Intents": "order, refund"}).json()
+    assert (refund["steering_reason"], refund["steering"]["alpha"]) == ("flag_on", "0.5")
+    overridden = ask(endpoint, **harbor, **{"X-SteerHub-Intents": "refund", "X-SteerHub-Attributes": "minor=yes"}).json()
+    assert (overridden["steering"], overridden["steering_reason"]) == (None, "safety_override")
+    assert error_of(ask(endpoint, **harbor, **{"X-SteerHub-Intents": "two words"})) == (400, "FACTS_INVALID")
+    assert error_of(ask(endpoint, **harbor, **{"X-SteerHub-Attributes": "x" * 4001})) == (400, "HEADER_INVALID")
+
+
 def test_a_kill_shows_in_the_next_reply(endpoint, node, hub):
-    hub.publish(4, content=make_content(kills=[{"kind": "profile", "target": "harbor-empathy"}]))
+    hub.publish(5, content=make_content(kills=[{"kind": "profile", "target": "harbor-empathy"}]))
     node.poll()
     answer = ask(endpoint, **{"X-SteerHub-Tenant": "harbor"}).json()
     assert (answer["steering"], answer["steering_reason"]) == (None, "killed_profile")
