@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import Cache
 
 from steerkit.canonical import parse_layer
 from steerkit.contrast import ContrastPair
@@ -17,7 +18,7 @@ from steerkit.engine.batches import Progress, batch_by_length, halve_on_oom, in_
 from steerkit.engine.encoding import EncodedConversation, encode_dialogues, encode_prompts
 from steerkit.engine.models import LoadedModel
 from steerkit.engine.packing import PackedBatch, PackedBlock, batch_blocks, pack_prompts
-from steerkit.engine.passes import Columns, Read, pass_cost, read_packed, read_plain
+from steerkit.engine.passes import Columns, Read, pass_cost, read_packed, read_plain, read_roots
 from steerkit.engine.selfcheck import check_packable
 from steerkit.engine.sites import check_layer_site, check_site
 from steerkit.engine.triggers import ReadPosition, Trigger, parse_read_position, read_columns
@@ -252,14 +253,22 @@ def _plan(loaded: LoadedModel, asked: _Asked, stats: CaptureStats) -> list[Work]
     cost = pass_cost(loaded)
     groups = pack_prompts(asked.rows, [columns[0] for columns in asked.columns], cost)
     packed = [batch for group in groups for batch in batch_blocks(group, budget)]
+    roots = list(dict.fromkeys(batch.root for batch in packed if batch.root))
+    rooted = batch_by_length([len(root) for root in roots], budget)
+    root_passes = [(len(batch), len(roots[batch[0]])) for batch in rooted]
+    packed_cost = sum(batch.cost(cost) for batch in packed) + sum(cost.plain(*shape) for shape in root_passes)
     plain_cost = sum(cost.plain(len(batch), _longest(asked.rows, batch)) for batch in plain)
-    reason = _refuse_packing(loaded, sum(batch.cost(cost) for batch in packed) / plain_cost, _longest(asked.rows, range(len(asked.rows))))
+    reason = _refuse_packing(loaded, packed_cost / plain_cost, _longest(asked.rows, range(len(asked.rows))))
     if not reason:
         stats.packed_windows += 1
-        stats.computed_tokens += sum(batch.computed_tokens for batch in packed)
+        stats.computed_tokens += sum(batch.computed_tokens for batch in packed) + sum(rows * columns for rows, columns in root_passes)
+        caches: dict[tuple[int, ...], Cache] = {}
+        for batch in rooted:
+            for part, found in halve_on_oom([roots[index] for index in batch], lambda some: read_roots(loaded, some, asked.read)):
+                caches |= dict(zip(part, found, strict=True))
         window = check_packable(loaded).window
         packed.sort(key=lambda batch: -batch.computed_tokens)
-        return [partial(_read_blocks, loaded, asked, batch, window) for batch in packed]
+        return [partial(_read_blocks, loaded, asked, batch, window, caches.get(batch.root)) for batch in packed]
     stats.plain_windows += 1
     stats.reasons = tuple(dict.fromkeys([*stats.reasons, reason]))
     stats.computed_tokens += sum(len(batch) * _longest(asked.rows, batch) for batch in plain)
@@ -300,7 +309,9 @@ def _read_rows(loaded: LoadedModel, asked: _Asked, batch: Sequence[int]) -> list
     return halve_on_oom(batch, read)
 
 
-def _read_blocks(loaded: LoadedModel, asked: _Asked, batch: PackedBatch, window: int | None) -> list[tuple[Sequence[int], Tensor]]:
+def _read_blocks(
+    loaded: LoadedModel, asked: _Asked, batch: PackedBatch, window: int | None, cache: Cache | None
+) -> list[tuple[Sequence[int], Tensor]]:
     root = batch.root
 
     def read(blocks: Sequence[PackedBlock]) -> Tensor:
@@ -309,7 +320,7 @@ def _read_blocks(loaded: LoadedModel, asked: _Asked, batch: PackedBatch, window:
             for place, block in enumerate(blocks)
             for row, path in zip(block.rows, block.paths, strict=True)
         ]
-        return read_packed(loaded, root, blocks, wanted, asked.read, window).cpu()
+        return read_packed(loaded, root, blocks, wanted, asked.read, window, cache).cpu()
 
     return [([row for block in blocks for row in block.rows], reads) for blocks, reads in halve_on_oom(batch.blocks, read)]
 

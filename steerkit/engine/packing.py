@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-# What one more pass over a root costs beside its tokens, in tokens: small batches keep a processor from its best speed.
-ROOT_OVERHEAD_TOKENS = 128
+# What a batch of its own costs a group that has a root, in tokens: small batches keep a processor from its best speed.
+ROOT_OVERHEAD_TOKENS = 64
 # Fewer prompts share a prefix inside a block, which needs no pass of its own.
 MIN_ROOT_PROMPTS = 8
 MAX_BLOCK_NODES = 1024
@@ -164,13 +164,13 @@ class PackedBatch:
 
     @property
     def computed_tokens(self) -> int:
-        """Root, nodes and padding."""
-        return len(self.root) + len(self.blocks) * self.columns
+        """Nodes and padding."""
+        return len(self.blocks) * self.columns
 
     def cost(self, cost: PassCost) -> float:
-        """Operations per layer."""
-        root = cost.plain(1, len(self.root)) + ROOT_OVERHEAD_TOKENS * cost.token if self.root else 0.0
-        return root + len(self.blocks) * cost.packed(self.columns, len(self.root))
+        """Operations per layer, without those of the root."""
+        overhead = ROOT_OVERHEAD_TOKENS * cost.token if self.root else 0.0
+        return overhead + len(self.blocks) * cost.packed(self.columns, len(self.root))
 
 
 def batch_blocks(group: PackedGroup, max_tokens: int) -> list[PackedBatch]:

@@ -61,11 +61,18 @@ def read_plain(loaded: LoadedModel, rows: Sequence[Sequence[int]], wanted: Seque
 
 
 def read_packed(
-    loaded: LoadedModel, root: Sequence[int], blocks: Sequence[PackedBlock], wanted: Sequence[Columns], read: Read, window: int | None
+    loaded: LoadedModel,
+    root: Sequence[int],
+    blocks: Sequence[PackedBlock],
+    wanted: Sequence[Columns],
+    read: Read,
+    window: int | None,
+    cache: Cache | None = None,
 ) -> Tensor:
     """Reads blocks below a root; a row of the batch is a block and a column one of its nodes. Shapes as `read_plain`.
 
     `window`: how many tokens, itself included, a token sees in layers of sliding attention; None if there are none.
+    `cache` is the root's, of `read_roots`; without it, the root is computed here.
     """
     columns = max(len(block.token_ids) for block in blocks)
     depths = torch.zeros(len(blocks), columns, dtype=torch.long)
@@ -88,7 +95,7 @@ def read_packed(
         "use_cache": False,
     }
     if root:
-        inputs |= {"past_key_values": _read_root(loaded, root, read), "use_cache": True}
+        inputs |= {"past_key_values": read_roots(loaded, [root], read)[0] if cache is None else cache, "use_cache": True}
     return _run(loaded, inputs, _Picks.of(wanted, loaded.device), read)
 
 
@@ -188,24 +195,30 @@ class _RootLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 @torch.inference_mode()
-def _read_root(loaded: LoadedModel, root: Sequence[int], read: Read) -> Cache:
+def read_roots(loaded: LoadedModel, roots: Sequence[Sequence[int]], read: Read) -> list[Cache]:
+    """The keys and values of roots, from one pass as far as they are needed. Nothing changes them, so passes may share them."""
     # A cache without a config keeps every column, also in layers of sliding attention: our masks hide what is too far.
     cache: Any = DynamicCache()
-    deepest = Read(read.site, read.layers[-1:])
-    inputs = {"input_ids": pad_right([root], loaded), "past_key_values": cache, "use_cache": True}
-    _run(loaded, inputs, _Picks.of([Columns(0, (0,))], loaded.device), deepest)
-    return Cache(layers=[_RootLayer(layer.keys, layer.values) for layer in cache.layers])
+    inputs = {"input_ids": pad_right(roots, loaded), "past_key_values": cache, "use_cache": True}
+    _run(loaded, inputs, _Picks.of([Columns(0, (0,))], loaded.device), Read(read.site, read.layers[-1:]))
+    return [
+        Cache(
+            layers=[
+                _RootLayer(layer.keys[row : row + 1, :, : len(root)], layer.values[row : row + 1, :, : len(root)]) for layer in cache.layers
+            ]
+        )
+        for row, root in enumerate(roots)
+    ]
 
 
 def _shape_masks(loaded: LoadedModel, masks: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
-    """As the attention of this model takes them: (rows, 1, columns, seen), boolean for SDPA and additive for eager attention."""
+    """As attention takes them: (rows, 1, columns, seen), additive, because SDPA would turn booleans into that in every layer."""
     config: Any = loaded.decoder.config
     shaped = {}
     for kind, visible in masks.items():
-        mask = visible[:, None].to(loaded.device)
-        if config._attn_implementation == "eager":
-            mask = torch.zeros(mask.shape, dtype=loaded.dtype, device=loaded.device).masked_fill(~mask, torch.finfo(loaded.dtype).min)
-        shaped[kind] = mask
+        hidden = ~visible[:, None].to(loaded.device)
+        mask = torch.zeros(hidden.shape, dtype=loaded.dtype, device=loaded.device)
+        shaped[kind] = mask.masked_fill_(hidden, torch.finfo(loaded.dtype).min)
     if len(shaped) == 1:
         return shaped["full_attention"]
     # A model whose layers are all of one kind takes the mask itself.

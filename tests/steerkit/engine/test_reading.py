@@ -17,6 +17,7 @@ from tiny_models import WORDS, ask, make_answered_pair, make_pair, make_pairs
 from steerkit.contrast import ContrastPair
 from steerkit.conversation import Message
 from steerkit.engine import capture as capture_module
+from steerkit.engine import packing as packing_module
 from steerkit.engine.capture import CaptureStats, capture_pairs, capture_spec, encode_pairs, read_activations
 from steerkit.engine.directions import extract_directions, extract_encoded, extract_methods
 from steerkit.engine.encoding import EncodedConversation, encode_dialogues, encode_prompt, encode_prompts, encode_texts
@@ -190,12 +191,13 @@ def test_prompts_and_answered_conversations_may_meet_where_all_tokens_are_read(l
 
 @pytest.mark.parametrize("site", ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"])
 def test_every_site_is_read_packed_and_plain_alike(llama: LoadedModel, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = [make_pair(f"pair-{index}", " ".join(["the same long question"] + [word] * 2)) for index, word in enumerate(WORDS[:8])]
+    monkeypatch.setattr(packing_module, "ROOT_OVERHEAD_TOKENS", 8)
+    pairs = [make_pair(f"pair-{index}", " ".join(["the same long question", word, word])) for index, word in enumerate(WORDS[:10])]
     found = []
     for pack_below in (10.0, 0.0):
         monkeypatch.setattr(capture_module, "_PACK_BELOW", pack_below)
         stats = CaptureStats()
-        found.append(extract_directions(llama, pairs, site=site, layers=[1, 3], stats=stats))
+        found.append(extract_directions(llama, pairs, site=site, layers=[1, 3] if site != "resid_pre" else [1], stats=stats))
         assert stats.packed_windows == (pack_below > 0)
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one.direction * one.norm, other.direction * other.norm, rtol=0, atol=1e-5)
