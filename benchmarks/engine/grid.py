@@ -36,8 +36,8 @@ from steerkit.suite import SuiteFile, parse_rubric, parse_suite
 
 SUITES = {"behaviour": "tickets.jsonl", "factual": "facts.jsonl", "safety": "refusals.jsonl"}
 UNIT = "mean_difference"
-# Two rounds of screening eight layers look at 24 items, and a few pairs get the same reply on both sides.
-SCREEN_PAIRS = 32
+# As many as an extraction job screens on.
+SCREEN_PAIRS = 64
 
 
 class Grid:

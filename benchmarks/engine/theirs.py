@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.engine.counting import count_block_tokens
 from benchmarks.processes import serve
-from benchmarks.timing import clock, current_memory, peak_memory, reset_peak_memory
+from benchmarks.timing import WAKING_TOKENS, clock, current_memory, peak_memory, reset_peak_memory
 
 
 class Peer:
@@ -64,11 +64,12 @@ class Peer:
         self.model.generation_config.eos_token_id = self._end_token_ids if ends else None
         step = batch_size or len(texts)
 
-        def answer_all() -> list[str]:
+        def answer(asked: list[str], tokens: int) -> list[str]:
             with torch.no_grad(), self.steered(steering):
-                return [reply for start in range(0, len(texts), step) for reply in self._answer(texts[start : start + step], new_tokens)]
+                return [reply for start in range(0, len(asked), step) for reply in self._answer(asked[start : start + step], tokens)]
 
-        seconds, replies = clock(answer_all)
+        answer(texts[:1], WAKING_TOKENS)
+        seconds, replies = clock(lambda: answer(texts, new_tokens))
         return {"seconds": seconds, "replies": replies}
 
     def _answer(self, batch: list[str], new_tokens: int) -> list[str]:
