@@ -5,7 +5,7 @@ import pytest
 from registry.models import KillKind, Site, Split, StalePolicy, SuiteKind, TokenScope, Unit
 from registry.services import recipes
 from steerkit import snapshotrecords, suite
-from steerkit.engine import capture, directions, operators, positions, sites
+from steerkit.engine import gates, methods, operators, positions, sites, triggers
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,9 @@ def test_both_sides_know_the_same_words(recorded, served):
 
 
 def test_the_engine_knows_every_word_that_a_recipe_may_use():
-    assert set(recipes.METHODS) <= set(directions.METHODS)
-    assert set(recipes.READ_POSITIONS) <= set(capture.READ_POSITIONS)
+    assert recipes.METHODS == methods.METHODS
+    assert recipes.READ_POSITIONS == triggers.READ_POSITIONS
+    assert sorted(recipes.GATE_SETS) == sorted(gates.gate_sets())
 
 
 def test_the_engine_does_nothing_that_a_snapshot_has_no_word_for():

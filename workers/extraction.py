@@ -1,17 +1,35 @@
-"""Extraction: directions for all layers, a sweep over layer and α on the select split, one vector."""
+"""Extraction: directions for all layers, a search over layer and α on the select split, one vector, and why it is believed."""
+
+from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import shared_task
 
 from registry.models import Job, SteeringVector
 from registry.services.results import ExtractionResult, complete_extraction
+from steerkit.errors import ContrastSetError, EngineError
 from steerkit.vectorfile import read_vector
 from workers.checkpoints import Checkpoint, write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from steerkit.contrast import ContrastPair
+    from steerkit.engine.directions import LayerDirection
+    from steerkit.engine.models import LoadedModel
+    from steerkit.engine.sweep import Sweep
+
+# The fewest pairs whose geometry says anything, and the fewest select pairs that layers are screened on.
+MIN_PAIRS_FOR_GEOMETRY = 8
+MIN_PAIRS_FOR_SCREEN = 8
+# The most select pairs that are screened on; each costs two replies, and more hardly move the ranking.
+MAX_SCREENED_PAIRS = 64
+TRACED_PAIRS = 4
 
 
 @shared_task(name="workers.extraction.run")
@@ -23,58 +41,132 @@ def run_extraction(job_id: str) -> str:
 def extract(job: Job, report: Report) -> SteeringVector | None:
     """One attempt, going on from the last one's checkpoint."""
     # The engine is imported by the job that needs it, never before a fork and never by the web process.
-    from steerkit.engine.directions import extract_directions, read_direction
     from steerkit.engine.plots import draw_heat_map
-    from steerkit.engine.recipe import SweepRecipe
-    from steerkit.engine.sweep import sweep
+    from steerkit.engine.splits import split_pairs
+    from steerkit.engine.traceplots import draw_trace
 
+    pairs = read_contrast_set(job).pairs
+    parts = split_pairs(pairs)
     report("loading", 0, 1, f"loading {job.base_model.name}")
     loaded = load_target(job.base_model)
+    diagnostics = diagnose_pairs(job, loaded, pairs, report)
     checkpoint = Checkpoint(job)
     files = checkpoint.directions()
     if not files:
-        pairs = read_contrast_set(job).pairs
-        found = extract_directions(
-            loaded,
-            pairs,
-            method=job.recipe["method"],
-            read_position=job.recipe["read_position"],
-            site=job.recipe["site"],
-            layers=job.recipe["layers"],
-            on_progress=lambda done, total: report("extracting", done, total, f"{done} of {total} pairs read at every layer"),
-        )
-        files = [write_candidate(job, direction) for direction in found]
+        files = extract_candidates(job, loaded, parts["extract"], report)
         checkpoint.keep_directions(files)
-    # Always read back, so that a first attempt and a resumed one measure the same bytes.
-    directions = [read_direction(read_vector(data)) for data in files]
-    report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
-    scorer = train_scorer(read_rubric_digest(job))
-    searched = sweep(
-        loaded,
-        directions,
-        read_suites(job),
-        scorer,
-        SweepRecipe.from_document(sweep_recipe(job.recipe)),
-        on_progress=lambda done, total: report("sweeping", done, total, f"{done} of {total} replies over layers and coefficients"),
-        done_cells=checkpoint.cells(),
-        on_cell=checkpoint.keep_cell,
-    )
-    report("sealing", 0, 1, "writing the vector and its lineage")
+    searched, directions = search(job, loaded, files, parts["select"], checkpoint, report)
     chosen = searched.chosen
+    trace = trace_behaviour(loaded, parts["select"], report)
+    report("sealing", 0, 1, "writing the vector and its lineage")
     by_layer = {direction.layer: data for direction, data in zip(directions, files, strict=True)}
     return complete_extraction(
         job,
         ExtractionResult(
             vector=by_layer[chosen["layer"]],
-            sweep=searched.to_document(),
-            heatmap=draw_heat_map(searched.cells, title=f"{job.recipe['vector']}: behaviour on the select split", chosen=chosen),
+            sweep={
+                **searched.to_document(),
+                "diagnostics": diagnostics,
+                "trace": trace,
+                "splits": {name: len(parts[name]) for name in parts},
+            },
+            heatmap=draw_heat_map(searched.cells, title=f"{job.recipe['vector']}: the search on the select split", chosen=chosen),
             alpha=Decimal(chosen["alpha"]),
             unit=chosen["unit"],
+            trace_map=draw_trace(trace, title=f"{job.recipe['vector']}: where the behaviour is carried") if "groups" in trace else b"",
         ),
     )
 
 
-def sweep_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The part of a job's recipe that the sweep reads."""
+def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> dict[str, Any]:
+    """What speaks for and against the contrast set, before compute is spent on it.
+
+    Raises: ContrastSetError with the code of the first finding that would make the extraction mislead.
+    """
+    from steerkit.engine.diagnostics import diagnose
+
+    diagnostics = diagnose(
+        pairs,
+        loaded if len(pairs) >= MIN_PAIRS_FOR_GEOMETRY else None,
+        read_position=job.recipe["read_position"],
+        site=job.recipe["site"],
+        layers=job.recipe["layers"],
+        on_progress=lambda done, total: report("diagnosing", done, total, f"{done} of {total} pairs of the sample read"),
+    )
+    for finding in diagnostics.findings:
+        if finding.severity == "error":
+            raise ContrastSetError(finding.code, finding.sentence, str(job.contrast_set))
+    return diagnostics.document
+
+
+def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> list[bytes]:
+    """The vector file of every layer, from the pairs of the extract split."""
+    from steerkit.engine.directions import extract_directions
+
+    found = extract_directions(
+        loaded,
+        pairs,
+        method=job.recipe["method"],
+        read_position=job.recipe["read_position"],
+        site=job.recipe["site"],
+        layers=job.recipe["layers"],
+        on_progress=lambda done, total: report("extracting", done, total, f"{done} of {total} pairs read at every layer"),
+    )
+    return [write_candidate(job, direction) for direction in found]
+
+
+def search(
+    job: Job, loaded: LoadedModel, files: Sequence[bytes], pairs: Sequence[ContrastPair], checkpoint: Checkpoint, report: Report
+) -> tuple[Sweep, list[LayerDirection]]:
+    """The layers are screened on the pairs of the select split, the finalists generate on the select split of the suites."""
+    from steerkit.engine.directions import read_direction
+    from steerkit.engine.margins import margin_items
+    from steerkit.engine.recipe import SweepRecipe
+    from steerkit.engine.sweep import sweep
+
+    # Always read back, so that a first attempt and a resumed one measure the same bytes.
+    directions = [read_direction(read_vector(data)) for data in files]
+    report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
+    scorer = train_scorer(read_rubric_digest(job))
+    pairs, is_screened = pairs[:MAX_SCREENED_PAIRS], len(pairs) >= MIN_PAIRS_FOR_SCREEN
+    report("preparing the screen", 0, 1, f"replies to both sides of {len(pairs)} pairs of the select split")
+    searched = sweep(
+        loaded,
+        directions,
+        read_suites(job),
+        scorer,
+        SweepRecipe.from_document(sweep_recipe(job.recipe, is_screened=is_screened)),
+        items=margin_items(loaded, pairs) if is_screened else (),
+        on_progress=lambda done, total: report("searching", done, total, f"{done} of {total} measurements over layers and coefficients"),
+        done_cells=checkpoint.cells(),
+        on_cell=checkpoint.keep_cell,
+    )
+    return searched, directions
+
+
+def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> dict[str, Any]:
+    """The causal trace of a few select pairs; where there is nothing to trace, the document says so under `missing`."""
+    from steerkit.engine.trace import trace_pairs
+    from steerkit.engine.tracereport import trace
+
+    if not pairs:
+        return {"missing": "the contrast set has no pairs in its select split"}
+    try:
+        return trace(
+            loaded,
+            trace_pairs(loaded, pairs[:TRACED_PAIRS]),
+            on_progress=lambda done, total: report("tracing", done, total, f"{done} of {total} layers patched"),
+        )
+    except EngineError as error:
+        # A trace is an explanation, not a condition: a vector whose behaviour cannot be traced is judged by its gates all the same.
+        if error.code not in ("TRACE_NO_EFFECT", "TRACE_EQUAL", "RESUME_UNSUPPORTED"):
+            raise
+        return {"missing": error.message}
+
+
+def sweep_recipe(recipe: Mapping[str, Any], *, is_screened: bool) -> dict[str, Any]:
+    """The part of a job's recipe that the search reads."""
+    from steerkit.engine.gates import load_gates
+
     document = {name: recipe[name] for name in ("layers", "alphas", "unit", "max_new_tokens", "finalists")}
-    return document if recipe["gates"] == "default" else document | {"gates": recipe["gates"]}
+    return document | {"gates": [dict(gate) for gate in load_gates(recipe["gates"])], "screen": "margins" if is_screened else "none"}

@@ -6,6 +6,7 @@ from registry.blobs import get_blob
 from registry.models import Evaluation, Job
 from registry.services.results import complete_validation
 from steerkit.canonical import parse_strict
+from steerkit.contrast import parse_pairs
 from steerkit.vectorfile import read_vector
 from workers.inputs import read_rubric_digest, read_suites
 from workers.running import Report, run_job
@@ -22,7 +23,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     """One attempt."""
     from steerkit.engine.directions import read_direction
     from steerkit.engine.evaluate import Candidate, evaluate
-    from steerkit.engine.gates import DEFAULT_GATES
+    from steerkit.engine.splits import split_pairs
 
     if job.vector is None:
         raise ValueError(f"{job} has no vector")
@@ -30,6 +31,8 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     loaded = load_target(job.base_model)
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
+    # An imported vector may name a contrast set that is not on record; gates about its pairs are then refused by name.
+    contrast_set = job.vector.contrast_set
     curve = parse_strict(get_blob(job.vector.sweep_digest))["curve"] if job.vector.sweep_digest else []
     evidence = evaluate(
         loaded,
@@ -41,7 +44,8 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         ),
         read_suites(job),
         scorer,
-        gates=DEFAULT_GATES if job.recipe["gates"] == "default" else job.recipe["gates"],
+        gates=job.recipe["gates"],
+        pairs=None if contrast_set is None else split_pairs(parse_pairs(get_blob(contrast_set.digest)).pairs),
         curve=curve,
         max_new_tokens=job.recipe["max_new_tokens"],
         on_progress=lambda done, total: report("validating", done, total, f"{done} of {total} replies on the test split"),

@@ -99,7 +99,7 @@ def _threshold(gate: Mapping[str, Any] | None, values: list[tuple[float, float]]
     number = to_decimal(gate.get("threshold")) if gate else None
     if gate is None or number is None:
         return None
-    if gate.get("kind") != "min_difference":
+    if "_difference" not in str(gate.get("kind")):
         return float(number)
     baseline = float(marks[0.0].value) if 0.0 in marks else dict(values).get(0.0)
     return None if baseline is None else baseline + float(number)

@@ -22,16 +22,36 @@ METRICS = {
 # What is only listed.
 OTHER_METRICS = {
     "perplexity": "Perplexity",
+    "harmful_refused": "Harmful requests refused",
+    "over_refusal": "Harmless look-alikes refused",
+    "slope": "Slope of the contrast margin, nats per unit of α",
+    "slope_over_random": "Slope above the 95th percentile of random directions",
+    "anti_steerable": "Items that the vector moves the wrong way",
+    "ood_ratio": "Slope left under a changed system message",
+    "facts_lost": "Facts lost",
+    "capability_lost": "Facts and capabilities lost",
+    "harmful_compliance_gained": "Harmful requests no longer refused",
+    "over_refusal_gained": "Harmless requests now refused",
+    "kl_p95": "KL on neutral prompts, 95th percentile per token, nats",
+    "kl_last_prompt_token": "KL on neutral prompts at the last prompt token, nats",
     "anti_steered": "Tickets that lost behaviour",
     "repetition": "Repetition",
     "reply_tokens": "Reply length in tokens",
 }
 _RULES = {
-    "min_difference": "change of at least",
-    "max_ratio": "ratio of at most",
     "min": "at least",
     "max": "at most",
+    "above": "above",
     "below": "below",
+    "max_ratio": "ratio of at most",
+    "min_low": "lower bound of at least",
+    "above_low": "lower bound above",
+    "max_high": "upper bound of at most",
+    "below_high": "upper bound below",
+    "min_difference": "change of at least",
+    "max_difference": "change of at most",
+    "min_difference_low": "lower bound of the change at least",
+    "max_difference_high": "upper bound of the change at most",
 }
 
 
@@ -121,6 +141,36 @@ def read_metrics(evidence: Mapping[str, Any]) -> list[MetricRow]:
 
 
 @dataclass(frozen=True)
+class ControlRow:
+    """What the candidate is compared with: a mean slope in nats per unit of α, or several of which the largest counts."""
+
+    title: str
+    slope: Estimate
+    help: str = ""
+
+
+def read_controls(evidence: Mapping[str, Any]) -> list[ControlRow]:
+    """The candidate first, then what should do nothing, or the opposite, at the same norm; none where nothing was measured."""
+    found = evidence.get("controls")
+    if not isinstance(found, dict):
+        return []
+    random, shuffled = found.get("random"), found.get("shuffled_labels")
+    rows = [
+        ("The candidate", read_estimate(found.get("slope")), ""),
+        ("Random directions", read_estimate(random.get("percentile_95")) if isinstance(random, dict) else None, "95th percentile"),
+        ("Shuffled labels", _largest(shuffled.get("slopes")) if isinstance(shuffled, dict) else None, "the largest"),
+        ("The negated vector", read_estimate(found.get("negated")), ""),
+        ("The positive system message instead", read_estimate(found.get("prompt_only_shift")), "shift in nats, nothing steered"),
+    ]
+    return [ControlRow(title, estimate, help) for title, estimate, help in rows if estimate is not None]
+
+
+def _largest(values: Any) -> Estimate | None:
+    numbers = [number for number in map(to_decimal, values if isinstance(values, list) else []) if number is not None]
+    return Estimate(max(numbers)) if numbers else None
+
+
+@dataclass(frozen=True)
 class Reply:
     text: str
     score: str
@@ -160,13 +210,16 @@ class GateRow:
     threshold: str
     value: str
     verdict: str
+    # What a bound needs of the suite, where no loss was seen: a failure for want of items is not harm.
+    note: str = ""
 
 
 def read_gates(gates: Any) -> list[GateRow]:
     rows = []
     for gate in list_of_mappings(gates):
         metric, kind = str(gate.get("metric", "")), str(gate.get("kind", ""))
-        title = METRICS[metric][0] if metric in METRICS else metric.replace("_", " ").capitalize()
+        title = METRICS[metric][0] if metric in METRICS else OTHER_METRICS.get(metric, metric.replace("_", " ").capitalize())
         threshold, value = str(gate.get("threshold", "")), str(gate.get("value", ""))
-        rows.append(GateRow(metric, title, _RULES.get(kind, kind), threshold, value, str(gate.get("verdict", "unknown"))))
+        verdict, note = str(gate.get("verdict", "unknown")), str(gate.get("note", ""))
+        rows.append(GateRow(metric, title, _RULES.get(kind, kind), threshold, value, verdict, note))
     return rows

@@ -7,7 +7,7 @@ from django.shortcuts import get_object_or_404, redirect
 
 from registry.blobs import get_blob
 from registry.console.charts import draw_panels, read_tested
-from registry.console.documents import read_curve, read_document, read_gates, read_metrics, read_replies
+from registry.console.documents import read_controls, read_curve, read_document, read_gates, read_metrics, read_replies
 from registry.console.forms import DecisionForm, ReasonForm, SubmitForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
@@ -50,6 +50,7 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
         panels=_draw(evaluation, evidence.data) if evaluation and evidence else [],
         gates=read_gates(evaluation.gates) if evaluation else [],
         metrics=read_metrics(evidence.data) if evidence else [],
+        controls=read_controls(evidence.data) if evidence else [],
         speed=_read_speed(evidence.data) if evidence else None,
         replies=read_replies(evidence.data) if evidence else [],
         approvals=revision.approvals.select_related("reviewer"),

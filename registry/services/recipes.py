@@ -8,8 +8,10 @@ from registry.models.fields import NAME, refuse_rounding
 from steerkit.canonical import format_decimal, parse_alpha, parse_layer
 from steerkit.errors import AlphaError
 
-METHODS = ("mean_difference",)
-READ_POSITIONS = ("last_prompt_token", "assistant_tokens")
+METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")
+READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")
+# Sets of gates that ship with the engine, with the reason for each threshold.
+GATE_SETS = ("default", "style_small_suite", "selection")
 DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
 MAX_ALPHAS = 32
 
@@ -29,15 +31,17 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> di
         raise InvalidInput("RECIPE_UNKNOWN_FIELD", f"a recipe has no field {unknown[0]!r}", unknown[0])
     if not isinstance(recipe.get("vector"), str) or not NAME.fullmatch(recipe["vector"]):
         raise InvalidInput("RECIPE_VECTOR", "a recipe names the vector it makes, in letters, digits, '-' and '_'", "vector")
+    site = _one_of(recipe, "site", (Site.RESID_POST.value, *(value for value in Site.values if value != Site.RESID_POST.value)))
     layers = recipe.get("layers", "all")
     if layers == "all":
-        layers = list(range(base_model.n_layers))
+        # The embedding is one place, before layer 0.
+        layers = [0] if site == Site.EMBEDDING.value else list(range(base_model.n_layers))
     if not isinstance(layers, list) or not layers:
         raise InvalidInput("RECIPE_LAYERS", "layers is 'all' or a list of layers", "layers")
     return {
         "vector": recipe["vector"],
         "method": _one_of(recipe, "method", METHODS),
-        "site": _one_of(recipe, "site", (Site.RESID_POST.value, Site.RESID_PRE.value)),
+        "site": site,
         "read_position": _one_of(recipe, "read_position", READ_POSITIONS),
         "layers": sorted({parse_layer(layer, base_model.n_layers) for layer in layers}),
         "alphas": _parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
@@ -61,11 +65,15 @@ def _parse_grid(alphas: Any) -> list[str]:
 
 
 def _parse_gates(gates: Any) -> Any:
-    """'default', or at least one gate: a recipe without gates would pass whatever it makes."""
-    if gates == "default":
+    """The name of a set, or at least one gate: a recipe without gates would pass whatever it makes."""
+    if isinstance(gates, str) and gates in GATE_SETS:
         return gates
     if not isinstance(gates, list) or not gates or not all(_is_gate(gate) for gate in gates):
-        raise InvalidInput("RECIPE_GATES", "gates is 'default' or a list of gates, each with metric, kind and threshold as text", "gates")
+        raise InvalidInput(
+            "RECIPE_GATES",
+            f"gates is one of {', '.join(GATE_SETS)}, or a list of gates, each with metric, kind and threshold as text",
+            "gates",
+        )
     for gate in gates:
         parse_alpha(gate["threshold"])
     return gates

@@ -67,8 +67,25 @@ def make_cell(layer: int | None, alpha: str, response: tuple[str, ...], stage: s
 
 
 def make_sweep() -> dict[str, Any]:
+    screened = [make_screen_cell(None, "0", "0"), make_screen_cell(2, "0.5", "4.1"), make_screen_cell(1, "0.5", "1.2")]
     cells = [make_cell(2 if alpha != "0" else None, alpha, response) for alpha, response in zip(ALPHAS, RESPONSES, strict=True)]
-    return {"schema": "steerhub.sweep/1", "cells": cells, "finalists": [2], "chosen": cells[4], "curve": cells}
+    return {"schema": "steerhub.sweep/1", "cells": [*screened, *cells], "finalists": [2], "chosen": cells[4], "curve": cells}
+
+
+def make_screen_cell(layer: int | None, alpha: str, shift: str) -> dict[str, Any]:
+    """A cell that was scored on contrast items without writing a reply."""
+    return {
+        "schema": "steerhub.cell/2",
+        "stage": "screen",
+        "round": 0,
+        "layer": layer,
+        "alpha": alpha,
+        "unit": "mean_difference",
+        "items": {"margins": 8},
+        "margin": "1.5",
+        "margin_shift": shift,
+        "kl_p95": "0.2",
+    }
 
 
 def make_estimate(value: str, low: str, high: str, n: int = 200) -> dict[str, Any]:
@@ -103,6 +120,13 @@ def make_evidence(vector: SteeringVector, replies: list[tuple[str, str, str]] = 
             }
             for number, (prompt, baseline, steered) in enumerate(replies)
         ],
+        "controls": {
+            "slope": make_estimate("6.9", "6.72", "7.07", 32),
+            "random": {"count": 40, "slopes": ["-1.2", "0.4", "2.89"], "percentile_95": "2.89"},
+            "negated": make_estimate("-4.23", "-4.59", "-3.53", 32),
+            "shuffled_labels": {"count": 3, "slopes": ["0.66", "-1.29", "-3.56"], "norms": ["0.4", "0.3", "0.3"]},
+            "prompt_only_shift": make_estimate("9.04", "8.8", "9.3", 32),
+        },
         "speed": {"milliseconds_per_token": {"baseline": "9.12", "steered": "9.31"}, "batch": 1, "runs": 3, "conversations": 8},
     }
 

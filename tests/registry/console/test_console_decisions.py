@@ -39,6 +39,13 @@ def test_approval_page_shows_all_that_a_decision_rests_on(as_person, grace, subm
         assert digest in text
 
 
+def test_an_approver_sees_what_the_candidate_was_compared_with(as_person, grace, submitted):
+    page = as_person(grace).get(reverse("console:revision", args=[submitted.pk])).text
+    for title in ("Random directions", "Shuffled labels", "The negated vector", "The positive system message instead"):
+        assert title in page
+    assert "2.89" in page
+
+
 def test_another_person_approves(as_person, grace, submitted):
     answer = decide(as_person(grace), submitted)
     assert "Your approval is recorded." in answer.text
