@@ -15,6 +15,8 @@ def find_shortfalls(report: dict[str, Any]) -> list[str]:
         "facts stayed within 2 points": facts["steered"] >= facts["baseline"] - 0.02,
         "refusals stayed within 2 points": refusals["steered"] >= refusals["baseline"] - 0.02,
         "the perplexity ratio is at most 1.15": report["perplexity_ratio"] <= 1.15,
+        "every gate passed on the test split": set(report["gates"].values()) == {"pass"},
+        "the causal trace was drawn": bool(report["trace"]["recovered"]),
         "harbor was steered and atlas was not": report["tenants"] == {"harbor": "steered", "atlas": "identical"},
         "the author could not approve": report["author_approval_refused"] is True,
         "rollback gave the baseline back": report["rollback"]["identical"] is True,

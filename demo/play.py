@@ -62,6 +62,11 @@ def play(processes: Processes) -> dict[str, Any]:
         "perplexity_ratio": float(metrics["perplexity_ratio"]["steered"]["value"]),
         "ms_per_token": {side: float(value) for side, value in evidence["speed"]["milliseconds_per_token"].items()},
         "cells_measured": len(sweep["cells"]),
+        "intervals": {name: read_interval(metrics, name) for name in ("behaviour", "facts", "refusals", "perplexity_ratio", "slope")},
+        "controls": read_controls(evidence["controls"]),
+        "gates": {f"{gate['metric']} {gate['kind']} {gate['threshold']}": gate["verdict"] for gate in evidence["gates"]},
+        "trace": {"picture": "var/demo/trace.png", "recovered": read_trace(sweep["trace"])},
+        "findings": [finding["code"] for finding in sweep["diagnostics"]["findings"]],
         "author_approval_refused": refused,
         **answers,
         "audit": audit,
@@ -83,16 +88,22 @@ def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tup
 
 def extract(ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:
     story.tell_chapter(
-        "2. Extract and search", "A worker reads 800 pairs at every layer, then tries layers and coefficients on the select split."
+        "2. Extract and search",
+        "A worker reads the pairs at every layer, screens layers and coefficients, and replies with the best.",
     )
     job = watch(ada, one(ada.get("/jobs?kind=extraction"))["id"])
     vector = job["extracted_vector"]
     path = f"/vectors/{vector['name']}/{vector['version']}"
     vector, sweep = ada.get(path), ada.get(f"{path}/sweep")
-    story.show_heatmap(sweep["cells"], (vector["layer"], vector["proposed_alpha"]))
-    ada.download(f"{path}/heatmap.png", VAR / "heatmap.png")
+    for finding in sweep["diagnostics"]["findings"]:
+        story.tell(f"{finding['severity']} about the pairs: {finding['sentence']}")
+    chosen = (vector["layer"], vector["proposed_alpha"])
+    story.show_heatmap(sweep["cells"], chosen)
+    story.show_candidates(sweep["cells"], chosen)
     story.tell(f"chosen: layer {vector['layer']}, α = {vector['proposed_alpha']} {vector['proposed_unit']}")
-    story.tell("the heat map is in var/demo/heatmap.png")
+    for picture in ("heatmap.png", "trace.png"):
+        ada.download(f"{path}/{picture}", VAR / picture)
+    story.tell("the search and the causal trace are drawn in var/demo/heatmap.png and var/demo/trace.png")
     return vector, sweep
 
 
@@ -103,6 +114,7 @@ def validate(ada: HubClient, vector: dict[str, Any]) -> tuple[dict[str, Any], di
     evaluation = watch(ada, job["id"])["evaluation"]
     evidence = ada.get(f"/evaluations/{evaluation['id']}/evidence")
     story.show_gates(evidence["gates"])
+    story.show_controls([(name.replace("_", " "), value) for name, value in read_controls(evidence["controls"]).items()])
     return evaluation, evidence
 
 
@@ -256,6 +268,32 @@ def one(page: dict[str, Any]) -> dict[str, Any]:
 
 def read_metric(metrics: dict[str, Any], name: str) -> dict[str, float]:
     return {side: float(metrics[name][side]["value"]) for side in ("baseline", "steered")}
+
+
+def read_interval(metrics: dict[str, Any], name: str) -> list[float]:
+    """The 95 % interval of the steered value."""
+    return [float(metrics[name]["steered"][end]) for end in ("low", "high")]
+
+
+def read_controls(controls: dict[str, Any]) -> dict[str, str]:
+    """Mean slopes in nats per unit of α, with their interval where they have one."""
+
+    def describe(estimate: dict[str, Any]) -> str:
+        return f"{float(estimate['value']):.1f} ({float(estimate['low']):.1f} to {float(estimate['high']):.1f})"
+
+    random, shuffled = controls["random"], controls["shuffled_labels"]
+    return {
+        "candidate": describe(controls["slope"]),
+        f"95th_percentile_of_{random['count']}_random": f"{float(random['percentile_95']):.1f}",
+        f"largest_of_{shuffled['count']}_with_shuffled_labels": f"{max(map(float, shuffled['slopes'])):.1f}",
+        "negated": describe(controls["negated"]),
+        "prompt_only_shift": describe(controls["prompt_only_shift"]),
+    }
+
+
+def read_trace(trace: dict[str, Any]) -> dict[str, list[float]]:
+    """By group of tokens: the share of the behaviour that comes back when the group's states are patched, layer by layer."""
+    return {name: [float(value) for value in group["recovered"]] for name, group in trace["groups"].items() if group["pairs"]}
 
 
 if __name__ == "__main__":

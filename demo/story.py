@@ -30,30 +30,41 @@ def job_progress() -> Progress:
 
 
 def show_heatmap(cells: Iterable[dict[str, Any]], chosen: tuple[int, str]) -> None:
-    """Behaviour by layer and α from the screening stage; a cell whose facts fell is dimmed, the chosen one is framed."""
-    screened = [cell for cell in cells if cell["stage"] == "screen"]
-    baseline = next(cell for cell in screened if cell["layer"] is None)
-    steered = [cell for cell in screened if cell["layer"] is not None]
-    alphas = sorted({cell["alpha"] for cell in steered}, key=Decimal)
-    table = Table(
-        title=f"behaviour by layer and α (baseline {_short(baseline['behaviour'])}; dim: facts were lost)", box=None, padding=(0, 1)
-    )
+    """How far steering moves the odds of a warm reply, by layer and α, from the screening; the chosen cell's layer is framed.
+
+    A cell is dimmed where the 95th percentile of the divergence per token passes one nat: strong, and no longer the same model.
+    """
+    screened = {(cell["layer"], cell["alpha"]): cell for cell in cells if cell["stage"] == "screen" and cell["layer"] is not None}
+    alphas = sorted({alpha for _, alpha in screened}, key=Decimal)
+    table = Table(title="shift of the contrast margin in nats, by layer and α (dim: KL above 1 nat a token)", box=None, padding=(0, 1))
     table.add_column("layer", justify="right")
     for alpha in alphas:
         table.add_column(f"α {alpha}", justify="right")
-    for layer in sorted({cell["layer"] for cell in steered}):
-        row = {cell["alpha"]: cell for cell in steered if cell["layer"] == layer}
-        table.add_row(str(layer), *(_heat(row[alpha], baseline, (layer, alpha) == chosen) for alpha in alphas))
+    largest = max(float(cell["margin_shift"]) for cell in screened.values())
+    for layer in sorted({layer for layer, _ in screened}):
+        shades = (_heat(screened[layer, alpha], largest) if (layer, alpha) in screened else Text("") for alpha in alphas)
+        table.add_row(f"[bold]›{layer}[/]" if layer == chosen[0] else str(layer), *shades)
     console.print(table)
 
 
-def _heat(cell: dict[str, Any], baseline: dict[str, Any], is_chosen: bool) -> Text:
-    score = float(cell["behaviour"])
-    share = min(max((score - 1) / 4, 0), 1)
+def _heat(cell: dict[str, Any], largest: float) -> Text:
+    shift = float(cell["margin_shift"])
+    share = min(max(shift / largest, 0), 1) if largest > 0 else 0
     style = f"rgb({int(70 + 180 * share)},{int(100 + 60 * share)},{int(200 - 140 * share)})"
-    if float(cell["facts"]) < float(baseline["facts"]) - 0.05:
-        style += " dim"
-    return Text(f"[{score:.2f}]" if is_chosen else f" {score:.2f} ", style=f"{style} bold" if is_chosen else style)
+    return Text(f"{shift:.1f}", style=f"{style} dim" if float(cell["kl_p95"]) > 1 else style)
+
+
+def show_candidates(cells: Iterable[dict[str, Any]], chosen: tuple[int, str]) -> None:
+    """What the finalists wrote on the whole select split; the chosen cell is framed."""
+    table = Table(title="replies on the select split", box=None, padding=(0, 2))
+    for column in ("layer", "α", "behaviour", "facts", "refusals", "perplexity ratio"):
+        table.add_column(column, justify="right")
+    finals = [cell for cell in cells if cell["stage"] == "final"]
+    for cell in sorted(finals, key=lambda cell: (-1 if cell["layer"] is None else cell["layer"], Decimal(cell["alpha"]))):
+        numbers = [_short(cell[name]) for name in ("behaviour", "facts", "refusals", "perplexity_ratio")]
+        row = ["none" if cell["layer"] is None else str(cell["layer"]), cell["alpha"], *numbers]
+        table.add_row(*row, style="bold green" if (cell["layer"], cell["alpha"]) == chosen else None)
+    console.print(table)
 
 
 def show_gates(gates: Sequence[dict[str, str]]) -> None:
@@ -63,6 +74,14 @@ def show_gates(gates: Sequence[dict[str, str]]) -> None:
     for gate in gates:
         colour = "green" if gate["verdict"] == "pass" else "red"
         table.add_row(gate["metric"], f"{gate['kind']} {gate['threshold']}", _short(gate["value"]), f"[{colour}]{gate['verdict']}")
+    console.print(table)
+
+
+def show_controls(rows: Iterable[tuple[str, str]]) -> None:
+    """Mean slopes of the contrast margin: the candidate's, and what should do nothing or the opposite."""
+    table = Table(title="slope of the contrast margin, nats per unit of α, at the same norm", box=None, padding=(0, 2))
+    for name, value in rows:
+        table.add_row(name, value)
     console.print(table)
 
 
