@@ -79,6 +79,8 @@ def load_gates(gates: str | Sequence[Mapping[str, str]]) -> tuple[Gate, ...]:
 
 
 DEFAULT_GATES = load_gates("selection")
+# Points of the rubric's 1 to 5 that its scorer cannot tell apart.
+BEHAVIOUR_TOLERANCE = Decimal("0.1")
 
 
 def check_gates(gates: Sequence[Mapping[str, str]]) -> None:
@@ -157,9 +159,12 @@ def _compare(gate: Mapping[str, str], value: Decimal) -> dict[str, str]:
 
 
 def choose_cell(cells: Sequence[Mapping[str, Any]], gates: Sequence[Mapping[str, str]] = DEFAULT_GATES) -> dict[str, Any]:
-    """The cell with the highest behaviour among those of the final stage that pass every gate.
+    """Of the cells of the final stage that pass every gate and come within `BEHAVIOUR_TOLERANCE` of the best one's behaviour, the
+    one with the least perplexity ratio.
 
-    Ties go to the lower perplexity ratio, then the smaller |α|, then the lower layer, so that the choice repeats.
+    The best of many cells is partly the luckiest, and the last tenth of a point is bought with the most collateral: among cells
+    that differ by less than the score resolves, less steering is better (the one-standard-error rule of Breiman et al., 1984).
+    Ties go to the smaller |α|, then the higher behaviour, then the lower layer, so that the choice repeats.
 
     Raises: EngineError NO_CELL_PASSES saying for each gate how many cells it stopped, and CELLS_MISSING without a baseline.
     """
@@ -171,11 +176,12 @@ def choose_cell(cells: Sequence[Mapping[str, Any]], gates: Sequence[Mapping[str,
     passing = [dict(cell) for cell, judged in zip(candidates, verdicts, strict=True) if all(v["verdict"] == "pass" for v in judged)]
     if not passing:
         raise EngineError("NO_CELL_PASSES", f"none of {len(candidates)} cells passes every gate: {_explain_failures(verdicts)}")
-    return min(passing, key=_preference)
+    enough = max(Decimal(cell["behaviour"]) for cell in passing) - BEHAVIOUR_TOLERANCE
+    return min((cell for cell in passing if Decimal(cell["behaviour"]) >= enough), key=_preference)
 
 
 def _preference(cell: Mapping[str, Any]) -> tuple[Decimal, Decimal, Decimal, int]:
-    return -Decimal(cell["behaviour"]), Decimal(cell["perplexity_ratio"]), abs(Decimal(cell["alpha"])), int(cell["layer"])
+    return Decimal(cell["perplexity_ratio"]), abs(Decimal(cell["alpha"])), -Decimal(cell["behaviour"]), int(cell["layer"])
 
 
 def _explain_failures(verdicts: Sequence[Sequence[Mapping[str, str]]]) -> str:

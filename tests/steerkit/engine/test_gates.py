@@ -63,6 +63,12 @@ def test_the_refusal_names_each_gate_and_the_nearest_miss() -> None:
         choose_cell(cells)
 
 
+def test_a_last_tenth_of_a_point_is_not_bought_with_fluency() -> None:
+    gentle, strong = cell(5, "0.3", behaviour="3.95"), cell(5, "0.35", behaviour="4.04", perplexity_ratio="1.09")
+    assert choose_cell([BASELINE, gentle, strong])["alpha"] == "0.3"
+    assert choose_cell([BASELINE, gentle, strong | {"behaviour": "4.06"}])["alpha"] == "0.35"
+
+
 def test_ties_go_to_fluency_then_to_the_smaller_coefficient_then_to_the_lower_layer() -> None:
     assert choose_cell([BASELINE, cell(5), cell(4, perplexity_ratio="1.04")])["layer"] == 4
     assert choose_cell([BASELINE, cell(5, "0.6"), cell(5, "-0.5"), cell(5, "0.4")])["alpha"] == "0.4"
