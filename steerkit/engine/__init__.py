@@ -6,6 +6,8 @@ cache, generate, metrics, stats, rubric, gates, recipe, sweep, evaluate, plots.
 
 import os
 
-# OpenMP's idle threads otherwise spin, and on a machine that does anything else a small model then runs many times slower
-# (380 instead of 1,600 tokens a second beside one busy process on two cores). Read by the library once, when torch loads it.
+# How long OpenMP's threads wait awake for the next operation, before they sleep. Its own choice, a millisecond and more, makes a small
+# model many times slower beside one busy process; none at all makes waking up the most of every operation. This many turns, some
+# ten microseconds, lose little either way (docs/benchmarks.md). Read by the library once, when torch loads it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from steerkit.engine.models import LoadedModel
 from steerkit.errors import EngineError
 
 Progress = Callable[[int, int], None]
@@ -59,17 +60,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "can't allocate memory" in text)
 
 
-def in_lanes(work: Callable[[T], R], batches: Sequence[T], device: torch.device) -> Iterator[R]:
+def in_lanes(work: Callable[[T], R], batches: Sequence[T], loaded: LoadedModel) -> Iterator[R]:
     """The results of the batches as they come, on a CPU one batch per core at a time.
 
-    A core for each batch beats all cores on one: cores that share a batch wait for each other at every operation.
-    Batches do not depend on the number of lanes.
+    A core for each batch beats all cores on one: cores that share a batch wait for each other at every operation. A lone batch
+    of a small model is left to one core for the same reason. Batches do not depend on the number of lanes.
     """
-    lanes = min(torch.get_num_threads(), len(batches))
-    if device.type != "cpu" or lanes < 2:
+    threads = torch.get_num_threads()
+    is_lone = len(batches) == 1 and not loaded.fits_one_core
+    if loaded.device.type != "cpu" or threads == 1 or not batches or is_lone:
         yield from map(work, batches)
         return
-    threads = torch.get_num_threads()
+    lanes = min(threads, len(batches))
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(lanes, thread_name_prefix="steerkit-lane", initializer=torch.set_num_threads, initargs=(1,))
     try:

@@ -213,7 +213,7 @@ def _capture(
         asked = _Asked([side.token_ids for side in sides], columns, Read(spec.site, spec.layers), max_batch_tokens)
         reads = buffer[: len(sides)]
         done = 0
-        for parts in in_lanes(_do, _plan(loaded, asked, stats), loaded.device):
+        for parts in in_lanes(_do, _plan(loaded, asked, stats), loaded):
             before = done
             for owners, part in parts:
                 _refuse_non_finite(part, [window[owner // 2].id for owner in owners], spec)

@@ -158,7 +158,7 @@ class _Run:
             score = partial(self._score_variants, shared, entry, rows)
             halve_on_oom(variants, score) if len(prompts) == 1 else score(variants)
 
-        for _ in in_lanes(work, jobs, self._loaded.device):
+        for _ in in_lanes(work, jobs, self._loaded):
             pass
         self._done.update(rows)
         if self._on_progress is not None:

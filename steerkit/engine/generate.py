@@ -78,7 +78,7 @@ def generate(
         rows = None if row_coefficients is None else row_coefficients[list(batch)]
         return _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens)
 
-    for parts in in_lanes(lambda batch: halve_on_oom(batch, answer), batches, loaded.device):
+    for parts in in_lanes(lambda batch: halve_on_oom(batch, answer), batches, loaded):
         for batch, answers in parts:
             replies.update(zip(batch, answers, strict=True))
         if on_progress is not None:

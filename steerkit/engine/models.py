@@ -15,6 +15,7 @@ from steerkit.engine.architectures import Architecture, find_architecture, find_
 from steerkit.errors import ModelError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_ONE_CORE_BYTES = 4 * 1024 * 1024
 _PINNED_REVISION = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # A snapshot is fetched without pickles and without Python files, so that neither can be picked up by accident.
@@ -60,6 +61,12 @@ class LoadedModel:
     @property
     def dtype(self) -> torch.dtype:
         return next(self.decoder.parameters()).dtype
+
+    @property
+    def fits_one_core(self) -> bool:
+        """Whether a core's own cache holds a block's weights: then a second core costs more in waiting than it computes."""
+        parameters = self.blocks[0].parameters()
+        return sum(parameter.numel() * parameter.element_size() for parameter in parameters) <= _ONE_CORE_BYTES
 
     @property
     def end_token_ids(self) -> frozenset[int]:

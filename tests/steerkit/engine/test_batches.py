@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steerkit.engine.batches import batch_by_length, halve_on_oom, in_lanes, is_out_of_memory
+from steerkit.engine.models import LoadedModel
 from steerkit.errors import EngineError
 
 CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
@@ -64,15 +65,17 @@ def test_batches_hold_every_row_once_and_stay_in_budget(lengths: list[int], budg
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
 
 
-def test_lanes_use_one_core_each_and_give_the_cores_back() -> None:
+def test_lanes_use_one_core_each_and_give_the_cores_back(llama: LoadedModel) -> None:
     torch.set_num_threads(2)
     try:
-        found = sorted(in_lanes(lambda item: (item, torch.get_num_threads(), threading.get_ident()), range(6), torch.device("cpu")))
+        found = sorted(in_lanes(lambda item: (item, torch.get_num_threads(), threading.get_ident()), range(6), llama))
         assert [(item, cores) for item, cores, _ in found] == [(item, 1) for item in range(6)]
         assert threading.get_ident() not in {thread for _, _, thread in found}
         assert torch.get_num_threads() == 2
         with pytest.raises(ZeroDivisionError):
-            list(in_lanes(lambda item: 1 // item, [0, 0, 1], torch.device("cpu")))
+            list(in_lanes(lambda item: 1 // item, [0, 0, 1], llama))
+        # A lone batch of a model this small is one core's, too.
+        assert list(in_lanes(lambda _item: torch.get_num_threads(), [0], llama)) == [1]
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
