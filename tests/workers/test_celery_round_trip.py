@@ -1,6 +1,5 @@
 """One job through a real broker and a real worker process, on the reference model: over the filesystem, and over Redis."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -18,49 +17,10 @@ from kombu import pools
 
 from demo.processes import free_port
 from registry.models import Job, JobState
-from registry.services.base_models import register_base_model
-from registry.services.contrast import seal_contrast_set
-from registry.services.evals import seal_eval_suite
-from registry.services.jobs import request_extraction
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DATA = ROOT / "demo/data"
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.e2e]
-
-
-def take(name: str, count: int) -> bytes:
-    """The first rows of each split of a data file."""
-    rows = (DATA / name).read_bytes().splitlines(keepends=True)
-    of_split: dict[str, list[bytes]] = {}
-    for row in rows:
-        of_split.setdefault(json.loads(row).get("split", ""), []).append(row)
-    return b"".join(row for rows in of_split.values() for row in rows[:count])
-
-
-@pytest.fixture
-def small_job(ada, settings):
-    """The demo's recipe in small: one layer, one coefficient, no gate but what a few items can carry."""
-    settings.STEERHUB_MODEL_ROOT = ROOT
-    suites = [
-        seal_eval_suite(
-            "tickets", kind="behaviour", data=take("tickets.jsonl", 4), rubric=(DATA / "empathy.rubric.jsonl").read_bytes(), author=ada
-        ),
-        seal_eval_suite("facts", kind="factual", data=take("facts.jsonl", 4), author=ada),
-        seal_eval_suite("refusals", kind="safety", data=take("refusals.jsonl", 4), author=ada),
-    ]
-    return lambda: request_extraction(
-        base_model=register_base_model("harbor-support", source="demo/model", actor=ada),
-        contrast_set=seal_contrast_set("empathy", axis="empathy", data=take("empathy.pairs.jsonl", 16), author=ada),
-        suites=suites,
-        recipe={
-            "vector": "empathy",
-            "layers": [4],
-            "alphas": ["0", "0.5"],
-            "gates": [{"metric": "layer_depth", "kind": "below", "threshold": "0.8"}],
-        },
-        actor=ada,
-    )
 
 
 @pytest.fixture

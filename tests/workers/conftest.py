@@ -1,0 +1,53 @@
+"""A job that a worker finishes in seconds: the demo's recipe in small, on the reference model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from registry.models import Job
+from registry.services.base_models import register_base_model
+from registry.services.contrast import seal_contrast_set
+from registry.services.evals import seal_eval_suite
+from registry.services.jobs import request_extraction
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DATA = ROOT / "demo/data"
+
+
+def take(name: str, count: int) -> bytes:
+    """The first rows of each split of a data file."""
+    rows = (DATA / name).read_bytes().splitlines(keepends=True)
+    of_split: dict[str, list[bytes]] = {}
+    for row in rows:
+        of_split.setdefault(json.loads(row).get("split", ""), []).append(row)
+    return b"".join(row for rows in of_split.values() for row in rows[:count])
+
+
+@pytest.fixture
+def small_job(ada, settings):
+    """One layer, one coefficient, no gate but what a few items can carry. `small_job(source, pairs)` requests it."""
+    settings.STEERHUB_MODEL_ROOT = ROOT
+    suites = [
+        seal_eval_suite(
+            "tickets", kind="behaviour", data=take("tickets.jsonl", 4), rubric=(DATA / "empathy.rubric.jsonl").read_bytes(), author=ada
+        ),
+        seal_eval_suite("facts", kind="factual", data=take("facts.jsonl", 4), author=ada),
+        seal_eval_suite("refusals", kind="safety", data=take("refusals.jsonl", 4), author=ada),
+    ]
+
+    def request(source: str = "demo/model", pairs: bytes = take("empathy.pairs.jsonl", 16)) -> Job:
+        return request_extraction(
+            base_model=register_base_model("harbor-support", source=source, actor=ada),
+            contrast_set=seal_contrast_set("empathy", axis="empathy", data=pairs, author=ada),
+            suites=suites,
+            recipe={
+                "vector": "empathy",
+                "layers": [4],
+                "alphas": ["0", "0.5"],
+                "gates": [{"metric": "layer_depth", "kind": "below", "threshold": "0.8"}],
+            },
+            actor=ada,
+        )
+
+    return request

@@ -1,0 +1,59 @@
+"""What an extraction leaves on record, and that it leaves no vector when it should not."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from registry.blobs import get_blob
+from registry.models import Job, JobState, SteeringVector
+from steerkit.canonical import parse_strict
+from tests.workers.conftest import ROOT, take
+from workers.extraction import extract
+from workers.running import run_job
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def finish(job: Job) -> Job:
+    run_job(str(job.pk), extract)
+    job.refresh_from_db()
+    return job
+
+
+def test_an_extraction_keeps_its_diagnostics_its_splits_and_its_trace(small_job):
+    job = finish(small_job(pairs=take("empathy.pairs.jsonl", 60)))
+    assert (job.state, job.error_message) == (JobState.SUCCEEDED, "")
+    vector = job.extracted_vector
+    sweep = parse_strict(get_blob(vector.sweep_digest))
+    assert sum(sweep["splits"].values()) == 60
+    assert sweep["diagnostics"]["pairs"] == 60
+    assert [finding["code"] for finding in sweep["diagnostics"]["findings"]] == ["PAIRS_FEW"]
+    assert float(sweep["trace"]["groups"]["last"]["recovered"][-1]) > 0.5
+    assert get_blob(vector.trace_map_digest).startswith(b"\x89PNG")
+    # The direction was read from the extract split alone.
+    assert 0 < sweep["splits"]["extract"] < 60
+
+
+def test_a_model_that_overflows_fails_the_job_and_leaves_no_vector(small_job, settings, tmp_path):
+    folder = tmp_path / "overflowing"
+    shutil.copytree(ROOT / "demo/model", folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][:, 0] = torch.inf
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    settings.STEERHUB_MODEL_ROOT = tmp_path
+    job = small_job(source="overflowing")
+    assert finish(job).state == JobState.FAILED
+    assert (job.error_code, "empathy-0" in job.error_message) == ("NON_FINITE", True)
+    assert not SteeringVector.objects.exists()
+
+
+def test_pairs_that_point_in_no_common_direction_stop_the_job(small_job):
+    rows = [json.loads(line) for line in take("empathy.pairs.jsonl", 40).splitlines()]
+    for row in rows[::2]:
+        row["positive"], row["negative"] = row["negative"], row["positive"]
+    job = finish(small_job(pairs=b"".join(json.dumps(row).encode() + b"\n" for row in rows)))
+    assert (job.state, job.error_code) == (JobState.FAILED, "DIFFERENCES_DISAGREE")
+    assert not SteeringVector.objects.exists()
