@@ -38,9 +38,9 @@ def compare(model: Path, contrast: Path, count: int) -> int:
     import numpy as np
 
     from steerkit.contrast import parse_pairs
-    from steerkit.engine.directions import extract_directions
-    from steerkit.engine.encoding import encode_prompt
-    from steerkit.engine.models import load_model
+    from steerkit.engine.access.encoding import encode_prompt
+    from steerkit.engine.access.models import load_model
+    from steerkit.engine.reading.directions import extract_directions
 
     loaded = load_model(model)
     contrast_set = parse_pairs(contrast.read_bytes())

@@ -11,7 +11,7 @@ from typing import Any
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
 from steerkit.errors import CanonicalError, ModelError
 
-# Those that `steerkit.engine.architectures` has an entry for; named here too because this file is read without torch.
+# Those that `steerkit.engine.access.architectures` has an entry for; named here too because this file is read without torch.
 KNOWN_ARCHITECTURES = [
     "LlamaForCausalLM",
     "MistralForCausalLM",
@@ -95,7 +95,7 @@ def unknown_architecture(what: str, item: str) -> ModelError:
     return ModelError(
         "MODEL_ARCHITECTURE",
         f"{what} is not known; known are {', '.join(KNOWN_ARCHITECTURES)}. To register it, say where it keeps its blocks and sites:\n"
-        "    from steerkit.engine.architectures import Architecture, Place, register_architecture\n"
+        "    from steerkit.engine.access.architectures import Architecture, Place, register_architecture\n"
         '    register_architecture("my_type", "MyForCausalLM", Architecture(decoder="model", attn_out=Place("self_attn")))',
         item,
     )

@@ -5,7 +5,10 @@ import pytest
 from registry.models import KillKind, Site, Split, StalePolicy, SuiteKind, TokenScope, Unit
 from registry.services import recipes
 from steerkit import snapshotrecords, suite
-from steerkit.engine import gates, methods, operators, positions, sites, triggers
+from steerkit.engine.access import sites
+from steerkit.engine.applying import operators, positions
+from steerkit.engine.measuring import gates
+from steerkit.engine.reading import methods, triggers
 
 
 @pytest.mark.parametrize(

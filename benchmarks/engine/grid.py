@@ -19,18 +19,18 @@ from benchmarks.engine.workloads import DATA
 from benchmarks.processes import serve
 from benchmarks.timing import clock
 from steerkit.contrast import parse_pairs
-from steerkit.engine.directions import LayerDirection, extract_directions
-from steerkit.engine.gates import DEFAULT_GATES, choose_cell
-from steerkit.engine.generate import Reply, generate
-from steerkit.engine.margins import margin_items
-from steerkit.engine.metrics import EvalItems, measure_surprisal, score_replies
-from steerkit.engine.models import load_model
-from steerkit.engine.recipe import SweepRecipe
-from steerkit.engine.rubric import RubricScorer
-from steerkit.engine.splits import split_pairs
-from steerkit.engine.stats import measure
-from steerkit.engine.steer import Component
-from steerkit.engine.sweep import coefficient_of, sweep
+from steerkit.engine.access.models import load_model
+from steerkit.engine.applying.generate import Reply, generate
+from steerkit.engine.applying.steer import Component
+from steerkit.engine.measuring.gates import DEFAULT_GATES, choose_cell
+from steerkit.engine.measuring.margins import margin_items
+from steerkit.engine.measuring.metrics import EvalItems, measure_surprisal, score_replies
+from steerkit.engine.measuring.rubric import RubricScorer
+from steerkit.engine.measuring.stats import measure
+from steerkit.engine.reading.directions import LayerDirection, extract_directions
+from steerkit.engine.reading.splits import split_pairs
+from steerkit.engine.searching.recipe import SweepRecipe
+from steerkit.engine.searching.sweep import coefficient_of, sweep
 from steerkit.errors import EngineError
 from steerkit.suite import SuiteFile, parse_rubric, parse_suite
 

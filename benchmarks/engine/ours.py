@@ -19,11 +19,11 @@ from benchmarks.engine.counting import count_block_tokens
 from benchmarks.processes import serve
 from benchmarks.timing import WAKING_TOKENS, clock, current_memory, peak_memory, reset_peak_memory
 from steerkit.conversation import Message
-from steerkit.engine.directions import LayerDirection, extract_encoded
-from steerkit.engine.encoding import encode_texts
-from steerkit.engine.generate import Reply, generate
-from steerkit.engine.models import load_model
-from steerkit.engine.steer import Component
+from steerkit.engine.access.encoding import encode_texts
+from steerkit.engine.access.models import load_model
+from steerkit.engine.applying.generate import Reply, generate
+from steerkit.engine.applying.steer import Component
+from steerkit.engine.reading.directions import LayerDirection, extract_encoded
 
 # An id that no token has: nothing ends a reply.
 NEVER = -1

@@ -1,7 +1,7 @@
 """The torch side of steerkit: load a base model, capture activations, make directions, steer, sweep, measure.
 
-The data flows through the files in this order: models, encoding, sites, capture, directions, positions, operators, steer,
-cache, generate, metrics, stats, rubric, gates, recipe, sweep, evaluate, plots.
+The data flows through six rooms in this order, and each imports only those before it: access, reading, applying, measuring,
+searching, judging. What each computes, and where it is from, is in docs/engine.md.
 """
 
 import os

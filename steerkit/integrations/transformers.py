@@ -23,15 +23,15 @@ from steerkit.conditions import (
 )
 from steerkit.conversation import Message
 from steerkit.effective import Effective, EffectiveComponent, apply_conditions
-from steerkit.engine.conditions import Probe, decide
-from steerkit.engine.encoding import encode_prompt
-from steerkit.engine.generate import generate
-from steerkit.engine.models import load_model
-from steerkit.engine.operators import OPERATORS
-from steerkit.engine.positions import SCOPES
-from steerkit.engine.schedules import SCHEDULES, Schedule
-from steerkit.engine.sites import SITES, check_layer_site
-from steerkit.engine.steer import Component, check_component
+from steerkit.engine.access.encoding import encode_prompt
+from steerkit.engine.access.models import load_model
+from steerkit.engine.access.sites import SITES, check_layer_site
+from steerkit.engine.applying.conditions import Probe, decide
+from steerkit.engine.applying.generate import generate
+from steerkit.engine.applying.operators import OPERATORS
+from steerkit.engine.applying.positions import SCOPES
+from steerkit.engine.applying.schedules import SCHEDULES, Schedule
+from steerkit.engine.applying.steer import Component, check_component
 from steerkit.errors import EngineError
 from steerkit.nodeengine import Generation
 from steerkit.snapshotrecords import Profile

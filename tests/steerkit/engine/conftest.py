@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_models import NAMES, OLDEST, save_model
 
-from steerkit.engine.models import LoadedModel, load_model
+from steerkit.engine.access.models import LoadedModel, load_model
 
 
 @pytest.fixture(scope="session", autouse=True)

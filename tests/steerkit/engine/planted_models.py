@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from steerkit.contrast import ContrastPair
-from steerkit.engine.models import LoadedModel, load_model
+from steerkit.engine.access.models import LoadedModel, load_model
 from steerkit.suite import SuiteFile, SuiteItem
 
 D_MODEL = 128

@@ -14,14 +14,14 @@ from tiny_models import NAMES, ask, build_model
 from torch import nn
 
 from steerkit.basemodel import KNOWN_ARCHITECTURES, inspect_model
-from steerkit.engine import architectures
-from steerkit.engine.architectures import Architecture, Place, find_architecture, register_architecture, registered_architectures
-from steerkit.engine.encoding import encode_prompt
-from steerkit.engine.generate import generate
-from steerkit.engine.models import LoadedModel, load_model, wrap_model
-from steerkit.engine.positions import PromptLayout
-from steerkit.engine.sites import SITES, visit_site
-from steerkit.engine.steer import Component, steered
+from steerkit.engine.access import architectures
+from steerkit.engine.access.architectures import Architecture, Place, find_architecture, register_architecture, registered_architectures
+from steerkit.engine.access.encoding import encode_prompt
+from steerkit.engine.access.models import LoadedModel, load_model, wrap_model
+from steerkit.engine.access.sites import SITES, visit_site
+from steerkit.engine.applying.generate import generate
+from steerkit.engine.applying.positions import PromptLayout
+from steerkit.engine.applying.steer import Component, steered
 from steerkit.errors import ModelError
 
 PROMPTS = (ask("the bill is late"), ask("refund"))

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerkit.engine.batches import batch_by_length, halve_on_oom, in_lanes, is_out_of_memory
-from steerkit.engine.models import LoadedModel
+from steerkit.engine.access.batches import batch_by_length, halve_on_oom, in_lanes, is_out_of_memory
+from steerkit.engine.access.models import LoadedModel
 from steerkit.errors import EngineError
 
 CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"

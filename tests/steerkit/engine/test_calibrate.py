@@ -10,11 +10,11 @@ import torch
 from tiny_models import ask
 
 from steerkit.canonical import canonical_json, parse_strict
-from steerkit.engine.calibrate import MAX_EVALUATIONS, TOLERANCE, _search, calibrate_alpha, neutral_texts
-from steerkit.engine.components import Component
-from steerkit.engine.directions import LayerDirection
-from steerkit.engine.forced import ForcedText, percentile_kl, score_forced
-from steerkit.engine.models import LoadedModel
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.applying.components import Component
+from steerkit.engine.measuring.forced import ForcedText, percentile_kl, score_forced
+from steerkit.engine.reading.directions import LayerDirection
+from steerkit.engine.searching.calibrate import MAX_EVALUATIONS, TOLERANCE, _search, calibrate_alpha, neutral_texts
 from steerkit.errors import SteerError
 
 

@@ -10,12 +10,12 @@ import torch
 from tiny_models import ask, build_model, build_tokenizer
 
 from steerkit.canonical import canonical_json, parse_strict
-from steerkit.engine import composition as composition_module
-from steerkit.engine.components import Component
-from steerkit.engine.composition import COMPOSITION_GATES, Part, measure_composition, refusal_items
-from steerkit.engine.forced import ForcedText, percentile_kl, score_forced
-from steerkit.engine.margins import MarginItem, measure_margins
-from steerkit.engine.models import LoadedModel, load_model
+from steerkit.engine.access.models import LoadedModel, load_model
+from steerkit.engine.applying.components import Component
+from steerkit.engine.measuring.forced import ForcedText, percentile_kl, score_forced
+from steerkit.engine.measuring.margins import MarginItem, measure_margins
+from steerkit.engine.searching import composition as composition_module
+from steerkit.engine.searching.composition import COMPOSITION_GATES, Part, measure_composition, refusal_items
 from steerkit.errors import EngineError, SteerError
 
 REFUSE, COMPLY = 101, 102

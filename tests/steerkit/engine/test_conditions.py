@@ -15,12 +15,12 @@ from tiny_models import WORDS, ask, count_hooks
 
 from steerkit.canonical import canonical_json, sha256_hex
 from steerkit.conditions import ProbeCondition, parse_condition
-from steerkit.engine.conditions import Probe, TrainedProbe, decide, gate_rows, train_probe
-from steerkit.engine.encoding import encode_prompt
-from steerkit.engine.generate import generate
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.roc import calibrate
-from steerkit.engine.steer import Component
+from steerkit.engine.access.encoding import encode_prompt
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.applying.conditions import Probe, TrainedProbe, decide, gate_rows, train_probe
+from steerkit.engine.applying.generate import generate
+from steerkit.engine.applying.roc import calibrate
+from steerkit.engine.applying.steer import Component
 from steerkit.errors import EngineError, LayerError
 from steerkit.vectorfile import read_vector
 

@@ -10,10 +10,10 @@ import torch
 from planted_models import Planted, plant, write_pairs
 
 from steerkit.canonical import canonical_json
-from steerkit.engine.components import Component
-from steerkit.engine.controls import Controls, measure_controls, random_unit_directions, shuffle_labels
-from steerkit.engine.directions import LayerDirection, extract_directions
-from steerkit.engine.margins import MarginItem, margin_items, measure_margins
+from steerkit.engine.applying.components import Component
+from steerkit.engine.judging.controls import Controls, measure_controls, random_unit_directions, shuffle_labels
+from steerkit.engine.measuring.margins import MarginItem, margin_items, measure_margins
+from steerkit.engine.reading.directions import LayerDirection, extract_directions
 from steerkit.errors import EngineError
 
 PAIRS = write_pairs(16)

@@ -16,10 +16,10 @@ from tiny_models import WORDS, ask, count_hooks, make_pair, make_pairs
 from steerkit.canonical import canonical_json
 from steerkit.contrast import ContrastPair
 from steerkit.conversation import Message
-from steerkit.engine.diagnostics import Diagnostics, diagnose, find_leaks
-from steerkit.engine.duplicates import find_near_duplicates, fold, make_shingles
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.separation import d_prime, mean_pairwise_cosine, measure_separation, shuffled_cosines
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.reading.diagnostics import Diagnostics, diagnose, find_leaks
+from steerkit.engine.reading.duplicates import find_near_duplicates, fold, make_shingles
+from steerkit.engine.reading.separation import d_prime, mean_pairwise_cosine, measure_separation, shuffled_cosines
 from steerkit.errors import ContrastSetError
 
 MANY = [f"{one}{two}" for one in WORDS for two in WORDS]

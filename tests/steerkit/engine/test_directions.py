@@ -12,11 +12,11 @@ from tiny_models import ask, count_hooks, make_answered_pair, make_pair, make_pa
 
 from steerkit.contrast import ContrastPair
 from steerkit.conversation import Message
-from steerkit.engine.capture import capture_spec, read_activations
-from steerkit.engine.directions import extract_directions, mean_difference, read_direction, write_direction
-from steerkit.engine.encoding import encode_dialogue, encode_prompt
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.sites import visit_site
+from steerkit.engine.access.encoding import encode_dialogue, encode_prompt
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.access.sites import visit_site
+from steerkit.engine.reading.capture import capture_spec, read_activations
+from steerkit.engine.reading.directions import extract_directions, mean_difference, read_direction, write_direction
 from steerkit.errors import ContrastSetError, EngineError, LayerError, SteerError
 from steerkit.vectorfile import read_vector
 

@@ -12,8 +12,9 @@ from sklearn.isotonic import IsotonicRegression
 from tiny_models import make_answered_pair, make_pairs
 
 from steerkit.canonical import canonical_json
-from steerkit.engine.components import Component
-from steerkit.engine.doseresponse import (
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.applying.components import Component
+from steerkit.engine.judging.doseresponse import (
     CHANGED_SYSTEM,
     STEPS,
     DoseResponse,
@@ -24,8 +25,7 @@ from steerkit.engine.doseresponse import (
     monotone_range,
     rank_correlation,
 )
-from steerkit.engine.margins import MarginItem, margin_items, measure_margins
-from steerkit.engine.models import LoadedModel
+from steerkit.engine.measuring.margins import MarginItem, margin_items, measure_margins
 from steerkit.errors import EngineError
 
 ALPHAS = ("-1", "-0.5", "0", "0.5", "1")

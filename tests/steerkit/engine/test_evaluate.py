@@ -11,13 +11,13 @@ from planted_models import COLD_SYSTEM, CountWarmTokens, Planted, plant, write_p
 from tiny_models import ask
 
 from steerkit.canonical import canonical_json, parse_strict
-from steerkit.engine.comparison import measure_losses
-from steerkit.engine.directions import LayerDirection, extract_directions
-from steerkit.engine.evaluate import Candidate, evaluate
-from steerkit.engine.evidence import check_evidence
-from steerkit.engine.generate import Reply
-from steerkit.engine.metrics import EvalItems, cluster_of, score_replies
-from steerkit.engine.splits import split_pairs
+from steerkit.engine.applying.generate import Reply
+from steerkit.engine.judging.comparison import measure_losses
+from steerkit.engine.judging.evaluate import Candidate, evaluate
+from steerkit.engine.judging.evidence import check_evidence
+from steerkit.engine.measuring.metrics import EvalItems, cluster_of, score_replies
+from steerkit.engine.reading.directions import LayerDirection, extract_directions
+from steerkit.engine.reading.splits import split_pairs
 from steerkit.errors import CanonicalError, EngineError
 from steerkit.suite import SuiteFile, SuiteItem
 

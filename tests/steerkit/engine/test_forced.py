@@ -7,13 +7,13 @@ import pytest
 import torch
 from tiny_models import CONTEXT, count_hooks
 
-from steerkit.engine.encoding import EncodedConversation
-from steerkit.engine.forced import ForcedScores, ForcedText, Variant, _Shared, score_forced
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.positions import PromptLayout
-from steerkit.engine.resume import read_prompts, record_blocks, resume_after
-from steerkit.engine.schedules import Schedule
-from steerkit.engine.steer import Component, steered
+from steerkit.engine.access.encoding import EncodedConversation
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.applying.positions import PromptLayout
+from steerkit.engine.applying.schedules import Schedule
+from steerkit.engine.applying.steer import Component, steered
+from steerkit.engine.measuring.forced import ForcedScores, ForcedText, Variant, _Shared, score_forced
+from steerkit.engine.measuring.resume import read_prompts, record_blocks, resume_after
 from steerkit.errors import EngineError
 
 
@@ -201,7 +201,7 @@ def test_coefficient_zero_is_the_unsteered_model_exactly(any_model: LoadedModel)
 def test_scores_do_not_depend_on_the_size_of_a_pass(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     variants: list[Variant] = [[Component(unit(llama), layer, alpha)] for layer in range(4) for alpha in (0.5, 1.0, 2.0)]
     at_once = score_forced(llama, TEXTS, variants)
-    monkeypatch.setattr("steerkit.engine.forced.MAX_PASS_TOKENS", 30)
+    monkeypatch.setattr("steerkit.engine.measuring.forced.MAX_PASS_TOKENS", 30)
     assert_same(score_forced(llama, TEXTS, variants), at_once, 1e-5)
 
 

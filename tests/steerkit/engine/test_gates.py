@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerkit.engine.gates import (
+from steerkit.engine.measuring.gates import (
     DEFAULT_GATES,
     METRICS,
     choose_cell,

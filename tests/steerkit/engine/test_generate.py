@@ -11,12 +11,12 @@ from tiny_models import TEMPLATE, ask, count_hooks
 from torch import Tensor
 
 from steerkit.conversation import Message
-from steerkit.engine.encoding import encode_prompt
-from steerkit.engine.generate import generate
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.positions import PromptLayout
-from steerkit.engine.schedules import make_schedule
-from steerkit.engine.steer import Component, steered
+from steerkit.engine.access.encoding import encode_prompt
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.applying.generate import generate
+from steerkit.engine.applying.positions import PromptLayout
+from steerkit.engine.applying.schedules import make_schedule
+from steerkit.engine.applying.steer import Component, steered
 from steerkit.errors import SteerError
 
 PROMPTS = (ask("the bill is late"), ask("refund"), ask("sorry we help you now"))

@@ -11,12 +11,12 @@ from tiny_models import ask, make_answered_pair, make_pair, make_pairs
 
 from steerkit.contrast import ContrastPair, prompt_key
 from steerkit.conversation import Message
-from steerkit.engine.encoding import encode_prompt
-from steerkit.engine.generate import generate
-from steerkit.engine.margins import MarginItem, margin_items, margin_slopes, measure_margins
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.splits import split_pairs
-from steerkit.engine.steer import Component
+from steerkit.engine.access.encoding import encode_prompt
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.applying.generate import generate
+from steerkit.engine.applying.steer import Component
+from steerkit.engine.measuring.margins import MarginItem, margin_items, margin_slopes, measure_margins
+from steerkit.engine.reading.splits import split_pairs
 from steerkit.errors import EngineError
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
 from tiny_models import make_pairs
 
-from steerkit.engine import methods as methods_module
-from steerkit.engine.directions import extract_directions, extract_methods, read_direction, write_direction
-from steerkit.engine.methods import METHODS, check_method, find_direction, logistic_probe, pca_uncentred, whitened_difference
-from steerkit.engine.models import LoadedModel
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.reading import methods as methods_module
+from steerkit.engine.reading.directions import extract_directions, extract_methods, read_direction, write_direction
+from steerkit.engine.reading.methods import METHODS, check_method, find_direction, logistic_probe, pca_uncentred, whitened_difference
 from steerkit.errors import ContrastSetError, EngineError, SteerError
 from steerkit.vectorfile import read_vector
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import ask
 
-from steerkit.engine.encoding import encode_prompt
-from steerkit.engine.generate import Reply, generate
-from steerkit.engine.metrics import EvalItems, is_refusal, measure_surprisal, repetition, states_facts
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.rubric import RubricScorer
-from steerkit.engine.stats import estimate_mean, estimate_perplexity, estimate_perplexity_ratio, estimate_share
+from steerkit.engine.access.encoding import encode_prompt
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.applying.generate import Reply, generate
+from steerkit.engine.measuring.metrics import EvalItems, is_refusal, measure_surprisal, repetition, states_facts
+from steerkit.engine.measuring.rubric import RubricScorer
+from steerkit.engine.measuring.stats import estimate_mean, estimate_perplexity, estimate_perplexity_ratio, estimate_share
 from steerkit.errors import EngineError, SuiteError
 from steerkit.suite import RubricExample, SuiteFile, parse_suite
 

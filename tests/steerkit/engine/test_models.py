@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from steerkit.engine.models import LoadedModel, load_model, wrap_model
-from steerkit.engine.sites import residual_stream
+from steerkit.engine.access.models import LoadedModel, load_model, wrap_model
+from steerkit.engine.access.sites import residual_stream
 from steerkit.errors import EngineError, ModelError
 
 

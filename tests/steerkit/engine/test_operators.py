@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from steerkit.engine.operators import AddOperator, StateOperator, check_operator
+from steerkit.engine.applying.operators import AddOperator, StateOperator, check_operator
 from steerkit.errors import EngineError
 
 CPU = torch.device("cpu")

@@ -11,14 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steerkit.engine import capture as capture_module
-from steerkit.engine import packing, selfcheck
-from steerkit.engine.capture import CaptureStats, EncodedPair, capture_encoded, capture_spec, read_activations
-from steerkit.engine.encoding import EncodedConversation
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.packing import PassCost, batch_blocks, pack_prompts
-from steerkit.engine.selfcheck import check_packable
-from steerkit.engine.sites import visit_site
+from steerkit.engine.access.encoding import EncodedConversation
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.access.sites import visit_site
+from steerkit.engine.reading import capture as capture_module
+from steerkit.engine.reading import packing, selfcheck
+from steerkit.engine.reading.capture import CaptureStats, EncodedPair, capture_encoded, capture_spec, read_activations
+from steerkit.engine.reading.packing import PassCost, batch_blocks, pack_prompts
+from steerkit.engine.reading.selfcheck import check_packable
 
 FREE_ATTENTION = PassCost(token=1e9, seen=1.0, masked=1.0)
 Prompt = tuple[int, ...]

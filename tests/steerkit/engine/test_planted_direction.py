@@ -9,13 +9,13 @@ import pytest
 import torch
 from planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
 
-from steerkit.engine.controls import random_unit_directions, shuffle_labels
-from steerkit.engine.directions import LayerDirection, extract_directions
-from steerkit.engine.evaluate import Candidate, evaluate
-from steerkit.engine.margins import margin_items
-from steerkit.engine.recipe import SweepRecipe
-from steerkit.engine.splits import split_pairs
-from steerkit.engine.sweep import Sweep, sweep
+from steerkit.engine.judging.controls import random_unit_directions, shuffle_labels
+from steerkit.engine.judging.evaluate import Candidate, evaluate
+from steerkit.engine.measuring.margins import margin_items
+from steerkit.engine.reading.directions import LayerDirection, extract_directions
+from steerkit.engine.reading.splits import split_pairs
+from steerkit.engine.searching.recipe import SweepRecipe
+from steerkit.engine.searching.sweep import Sweep, sweep
 from steerkit.errors import EngineError
 
 SEEDS = range(10)

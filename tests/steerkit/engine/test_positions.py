@@ -18,13 +18,13 @@ from torch import Tensor
 from transformers import DynamicCache, StaticCache
 
 from steerkit.conversation import Message
-from steerkit.engine.encoding import EncodedConversation, encode_prompt, pad_left, pad_right
-from steerkit.engine.generate import generate
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.positions import SCOPES, PromptLayout
-from steerkit.engine.schedules import CONSTANT, Schedule, make_schedule
-from steerkit.engine.sites import visit_site
-from steerkit.engine.steer import Component, steered, union_components
+from steerkit.engine.access.encoding import EncodedConversation, encode_prompt, pad_left, pad_right
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.access.sites import visit_site
+from steerkit.engine.applying.generate import generate
+from steerkit.engine.applying.positions import SCOPES, PromptLayout
+from steerkit.engine.applying.schedules import CONSTANT, Schedule, make_schedule
+from steerkit.engine.applying.steer import Component, steered, union_components
 from steerkit.errors import EngineError
 
 LAYER = 1

@@ -16,15 +16,15 @@ from tiny_models import WORDS, ask, make_answered_pair, make_pair, make_pairs
 
 from steerkit.contrast import ContrastPair
 from steerkit.conversation import Message
-from steerkit.engine import capture as capture_module
-from steerkit.engine import packing as packing_module
-from steerkit.engine.capture import CaptureStats, capture_pairs, capture_spec, encode_pairs, read_activations
-from steerkit.engine.directions import extract_directions, extract_encoded, extract_methods
-from steerkit.engine.encoding import EncodedConversation, encode_dialogues, encode_prompt, encode_prompts, encode_texts
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.sites import visit_site
-from steerkit.engine.spool import ActivationSpool
-from steerkit.engine.triggers import parse_read_position, read_columns, trigger_function, trigger_regex, trigger_tokens
+from steerkit.engine.access.encoding import EncodedConversation, encode_dialogues, encode_prompt, encode_prompts, encode_texts
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.access.sites import visit_site
+from steerkit.engine.reading import capture as capture_module
+from steerkit.engine.reading import packing as packing_module
+from steerkit.engine.reading.capture import CaptureStats, capture_pairs, capture_spec, encode_pairs, read_activations
+from steerkit.engine.reading.directions import extract_directions, extract_encoded, extract_methods
+from steerkit.engine.reading.spool import ActivationSpool
+from steerkit.engine.reading.triggers import parse_read_position, read_columns, trigger_function, trigger_regex, trigger_tokens
 from steerkit.errors import ContrastSetError, EngineError, SteerError
 
 
@@ -255,7 +255,7 @@ def test_a_full_disk_is_an_error_that_names_the_space_needed(llama: LoadedModel,
     class Usage:
         free = 10
 
-    monkeypatch.setattr("steerkit.engine.spool.shutil.disk_usage", lambda _folder: Usage)
+    monkeypatch.setattr("steerkit.engine.reading.spool.shutil.disk_usage", lambda _folder: Usage)
     read: list[object] = []
     with pytest.raises(EngineError) as refused:
         extract_directions(llama, make_pairs(5), method="pca_uncentred", on_progress=lambda *_: read.append(_))
@@ -290,7 +290,7 @@ def test_the_spool_gives_back_what_was_put_in_and_leaves_no_file(tmp_path: Path,
 
 
 def test_methods_from_a_spool_equal_methods_from_memory(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steerkit.engine.methods import find_direction
+    from steerkit.engine.reading.methods import find_direction
 
     monkeypatch.setattr(capture_module, "MAX_WINDOW_PAIRS", 3)
     pairs, spec = make_pairs(10), capture_spec(llama, layers=[2])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steerkit.engine.schedules import CONSTANT, SCHEDULES, Schedule, make_schedule
+from steerkit.engine.applying.schedules import CONSTANT, SCHEDULES, Schedule, make_schedule
 from steerkit.errors import EngineError
 from steerkit.snapshotrecords import SCHEDULE_PARAMETERS
 

@@ -13,11 +13,11 @@ import torch
 from tiny_models import ask, count_hooks
 from torch import Tensor, nn
 
-from steerkit.engine.encoding import encode_prompt
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.positions import PromptLayout
-from steerkit.engine.sites import SITES, check_layer_site, check_site, visit_site
-from steerkit.engine.steer import Component, steered
+from steerkit.engine.access.encoding import encode_prompt
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.access.sites import SITES, check_layer_site, check_site, visit_site
+from steerkit.engine.applying.positions import PromptLayout
+from steerkit.engine.applying.steer import Component, steered
 from steerkit.errors import EngineError, LayerError
 
 LAYER = 1

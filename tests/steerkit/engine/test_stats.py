@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from steerkit.engine.hypotheses import adjust_p_values
-from steerkit.engine.stats import (
+from steerkit.engine.measuring.hypotheses import adjust_p_values
+from steerkit.engine.measuring.stats import (
     estimate_difference,
     estimate_gap,
     estimate_loss,

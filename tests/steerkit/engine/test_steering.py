@@ -10,13 +10,13 @@ import torch
 from tiny_models import ask, build_model, count_hooks
 from torch import Tensor
 
-from steerkit.engine.encoding import encode_prompt, pad_left
-from steerkit.engine.generate import generate
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.positions import PromptLayout
-from steerkit.engine.schedules import Schedule, make_schedule
-from steerkit.engine.sites import SITES, visit_site
-from steerkit.engine.steer import Component, steered
+from steerkit.engine.access.encoding import encode_prompt, pad_left
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.access.sites import SITES, visit_site
+from steerkit.engine.applying.generate import generate
+from steerkit.engine.applying.positions import PromptLayout
+from steerkit.engine.applying.schedules import Schedule, make_schedule
+from steerkit.engine.applying.steer import Component, steered
 from steerkit.errors import EngineError, LayerError
 
 PROMPTS = (ask("the bill is late"), ask("refund"), ask("sorry we help you now"))

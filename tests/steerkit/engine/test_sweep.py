@@ -14,17 +14,17 @@ from PIL import Image
 from tiny_models import make_answered_pair, make_pairs
 
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
-from steerkit.engine import sweep as sweep_module
-from steerkit.engine.components import Component
-from steerkit.engine.directions import LayerDirection, extract_directions
-from steerkit.engine.evaluate import Candidate, evaluate
-from steerkit.engine.margins import MarginItem, margin_items
-from steerkit.engine.models import LoadedModel, load_model
-from steerkit.engine.plots import draw_heat_map
-from steerkit.engine.recipe import SweepRecipe
-from steerkit.engine.rubric import RubricScorer
-from steerkit.engine.screen import bought_shift, measure_screen, plan_rounds, rank_layers, spread_items
-from steerkit.engine.sweep import Sweep, dose_response, measure_grid, refine_alphas, sweep
+from steerkit.engine.access.models import LoadedModel, load_model
+from steerkit.engine.applying.components import Component
+from steerkit.engine.judging.evaluate import Candidate, evaluate
+from steerkit.engine.measuring.margins import MarginItem, margin_items
+from steerkit.engine.measuring.rubric import RubricScorer
+from steerkit.engine.reading.directions import LayerDirection, extract_directions
+from steerkit.engine.searching import sweep as sweep_module
+from steerkit.engine.searching.plots import draw_heat_map
+from steerkit.engine.searching.recipe import SweepRecipe
+from steerkit.engine.searching.screen import bought_shift, measure_screen, plan_rounds, rank_layers, spread_items
+from steerkit.engine.searching.sweep import Sweep, dose_response, measure_grid, refine_alphas, sweep
 from steerkit.errors import EngineError, SteerError
 from steerkit.suite import RubricExample, SuiteFile, parse_suite
 

@@ -13,10 +13,10 @@ from tiny_models import CONTEXT, ask, count_hooks, make_answered_pair, make_pair
 
 from steerkit.canonical import canonical_json, parse_strict
 from steerkit.contrast import ContrastPair
-from steerkit.engine.models import LoadedModel
-from steerkit.engine.trace import GROUPS, Patching, TracePair, trace_pair, trace_pairs
-from steerkit.engine.traceplots import draw_trace
-from steerkit.engine.tracereport import describe_trace, trace
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.searching.trace import GROUPS, Patching, TracePair, trace_pair, trace_pairs
+from steerkit.engine.searching.traceplots import draw_trace
+from steerkit.engine.searching.tracereport import describe_trace, trace
 from steerkit.errors import EngineError, LayerError
 
 
@@ -128,7 +128,7 @@ def test_a_planted_cause_is_found_at_its_layer_and_token(llama: LoadedModel) -> 
 
 
 def _corrupt_streams(loaded: LoadedModel, pair: TracePair) -> list[torch.Tensor]:
-    from steerkit.engine.trace import _read_entering
+    from steerkit.engine.searching.trace import _read_entering
 
     with torch.inference_mode():
         return _read_entering(loaded, torch.tensor([pair.corrupt]))
@@ -137,7 +137,7 @@ def _corrupt_streams(loaded: LoadedModel, pair: TracePair) -> list[torch.Tensor]
 def test_chunks_of_patches_do_not_change_what_is_recovered(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = pair_of(CLEAN, SWAPPED)
     at_once = trace_pair(llama, pair)
-    monkeypatch.setattr("steerkit.engine.trace.MAX_PASS_TOKENS", 40)
+    monkeypatch.setattr("steerkit.engine.searching.trace.MAX_PASS_TOKENS", 40)
     np.testing.assert_allclose(trace_pair(llama, pair).groups, at_once.groups, atol=1e-5)
 
 

@@ -14,9 +14,9 @@ from steerkit.basemodel import inspect_model
 from steerkit.canonical import canonical_json
 from steerkit.conditions import RequestFacts
 from steerkit.effective import Effective, EffectiveComponent, unsteered
-from steerkit.engine.conditions import TrainedProbe, train_probe
-from steerkit.engine.directions import LayerDirection, extract_directions, write_direction
-from steerkit.engine.models import LoadedModel
+from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.applying.conditions import TrainedProbe, train_probe
+from steerkit.engine.reading.directions import LayerDirection, extract_directions, write_direction
 from steerkit.errors import EngineError, LayerError
 from steerkit.integrations.transformers import TransformersEngine
 from steerkit.nodeengine import NodeEngine

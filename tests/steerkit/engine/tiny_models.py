@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from steerkit.contrast import ContrastPair
 from steerkit.conversation import Message
-from steerkit.engine.architectures import find_architecture
-from steerkit.engine.models import LoadedModel
+from steerkit.engine.access.architectures import find_architecture
+from steerkit.engine.access.models import LoadedModel
 
 SPECIAL = ["<s>", "</s>", "<pad>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 TEMPLATE = (

@@ -1,0 +1,83 @@
+"""Batches: rows grouped by a token budget, halved when memory runs out, and on a CPU worked on by one core each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TypeVar
+
+import torch
+
+from steerkit.engine.access.models import LoadedModel
+from steerkit.errors import EngineError
+
+Progress = Callable[[int, int], None]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def batch_by_length(lengths: Sequence[int], max_tokens: int, max_rows: int | None = None) -> list[list[int]]:
+    """Indices grouped so that rows times the longest row stays within `max_tokens`; a longer row gets a batch of its own.
+
+    Longest first: if memory runs out it does so at once, and a progress bar speeds up instead of slowing down.
+    """
+    batches: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        rows = len(batches[-1]) if batches else 0
+        if rows == 0 or (rows + 1) * longest > max_tokens or rows == max_rows:
+            batches.append([])
+            longest = lengths[index]
+        batches[-1].append(index)
+    return batches
+
+
+def halve_on_oom(batch: Sequence[T], work: Callable[[Sequence[T]], R]) -> list[tuple[Sequence[T], R]]:
+    """What `work` returns for the batch, or for the parts that fitted in memory, in the order of the batch.
+
+    Raises: EngineError OUT_OF_MEMORY if one row alone does not fit. Every other error passes through.
+    """
+    try:
+        return [(batch, work(batch))]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        message = str(error)
+    # Outside the handler, because the error's traceback keeps the tensors of the failed attempt alive.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(batch) == 1:
+        raise EngineError("OUT_OF_MEMORY", f"one row alone does not fit in memory; use shorter conversations or fewer layers: {message}")
+    half = len(batch) // 2
+    return halve_on_oom(batch[:half], work) + halve_on_oom(batch[half:], work)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an accelerator or the allocator of the CPU, which raises a plain RuntimeError, had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "can't allocate memory" in text)
+
+
+def in_lanes(work: Callable[[T], R], batches: Sequence[T], loaded: LoadedModel) -> Iterator[R]:
+    """The results of the batches as they come, on a CPU one batch per core at a time.
+
+    A core for each batch beats all cores on one: cores that share a batch wait for each other at every operation. A lone batch
+    of a small model is left to one core for the same reason. Batches do not depend on the number of lanes.
+    """
+    threads = torch.get_num_threads()
+    is_lone = len(batches) == 1 and not loaded.fits_one_core
+    if loaded.device.type != "cpu" or threads == 1 or not batches or is_lone:
+        yield from map(work, batches)
+        return
+    lanes = min(threads, len(batches))
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(lanes, thread_name_prefix="steerkit-lane", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for future in as_completed([pool.submit(work, batch) for batch in batches]):
+            yield future.result()
+    finally:
+        # Whoever stops listening, because a job was cancelled or a batch failed, has no use for the rest.
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)

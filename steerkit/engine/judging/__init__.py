@@ -1,0 +1,1 @@
+"""Judging: dose-response, controls and the evidence document that an approval names."""

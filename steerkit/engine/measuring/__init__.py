@@ -1,0 +1,1 @@
+"""Measuring: likelihoods from shared work, scores of replies, intervals, and thresholds."""

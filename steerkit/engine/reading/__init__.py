@@ -1,0 +1,1 @@
+"""Reading: what contrast pairs say about each layer, from one pass over them."""
