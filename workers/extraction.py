@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from steerkit.contrast import ContrastPair
-    from steerkit.engine.directions import LayerDirection
-    from steerkit.engine.models import LoadedModel
-    from steerkit.engine.sweep import Sweep
+    from steerkit.engine.access.models import LoadedModel
+    from steerkit.engine.reading.directions import LayerDirection
+    from steerkit.engine.searching.sweep import Sweep
 
 # The fewest pairs whose geometry says anything, and the fewest select pairs that layers are screened on.
 MIN_PAIRS_FOR_GEOMETRY = 8
@@ -41,9 +41,9 @@ def run_extraction(job_id: str) -> str:
 def extract(job: Job, report: Report) -> SteeringVector | None:
     """One attempt, going on from the last one's checkpoint."""
     # The engine is imported by the job that needs it, never before a fork and never by the web process.
-    from steerkit.engine.plots import draw_heat_map
-    from steerkit.engine.splits import split_pairs
-    from steerkit.engine.traceplots import draw_trace
+    from steerkit.engine.reading.splits import split_pairs
+    from steerkit.engine.searching.plots import draw_heat_map
+    from steerkit.engine.searching.traceplots import draw_trace
 
     pairs = read_contrast_set(job).pairs
     parts = split_pairs(pairs)
@@ -83,7 +83,7 @@ def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair],
 
     Raises: ContrastSetError with the code of the first finding that would make the extraction mislead.
     """
-    from steerkit.engine.diagnostics import diagnose
+    from steerkit.engine.reading.diagnostics import diagnose
 
     diagnostics = diagnose(
         pairs,
@@ -101,7 +101,7 @@ def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair],
 
 def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> list[bytes]:
     """The vector file of every layer, from the pairs of the extract split."""
-    from steerkit.engine.directions import extract_directions
+    from steerkit.engine.reading.directions import extract_directions
 
     found = extract_directions(
         loaded,
@@ -119,10 +119,10 @@ def search(
     job: Job, loaded: LoadedModel, files: Sequence[bytes], pairs: Sequence[ContrastPair], checkpoint: Checkpoint, report: Report
 ) -> tuple[Sweep, list[LayerDirection]]:
     """The layers are screened on the pairs of the select split, the finalists generate on the select split of the suites."""
-    from steerkit.engine.directions import read_direction
-    from steerkit.engine.margins import margin_items
-    from steerkit.engine.recipe import SweepRecipe
-    from steerkit.engine.sweep import sweep
+    from steerkit.engine.measuring.margins import margin_items
+    from steerkit.engine.reading.directions import read_direction
+    from steerkit.engine.searching.recipe import SweepRecipe
+    from steerkit.engine.searching.sweep import sweep
 
     # Always read back, so that a first attempt and a resumed one measure the same bytes.
     directions = [read_direction(read_vector(data)) for data in files]
@@ -146,8 +146,8 @@ def search(
 
 def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> dict[str, Any]:
     """The causal trace of a few select pairs; where there is nothing to trace, the document says so under `missing`."""
-    from steerkit.engine.trace import trace_pairs
-    from steerkit.engine.tracereport import trace
+    from steerkit.engine.searching.trace import trace_pairs
+    from steerkit.engine.searching.tracereport import trace
 
     if not pairs:
         return {"missing": "the contrast set has no pairs in its select split"}
@@ -166,7 +166,7 @@ def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], report: 
 
 def sweep_recipe(recipe: Mapping[str, Any], *, is_screened: bool) -> dict[str, Any]:
     """The part of a job's recipe that the search reads."""
-    from steerkit.engine.gates import load_gates
+    from steerkit.engine.measuring.gates import load_gates
 
     document = {name: recipe[name] for name in ("layers", "alphas", "unit", "max_new_tokens", "finalists")}
     return document | {"gates": [dict(gate) for gate in load_gates(recipe["gates"])], "screen": "margins" if is_screened else "none"}

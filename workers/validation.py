@@ -21,9 +21,9 @@ def run_validation(job_id: str) -> str:
 
 def validate(job: Job, report: Report) -> Evaluation | None:
     """One attempt."""
-    from steerkit.engine.directions import read_direction
-    from steerkit.engine.evaluate import Candidate, evaluate
-    from steerkit.engine.splits import split_pairs
+    from steerkit.engine.judging.evaluate import Candidate, evaluate
+    from steerkit.engine.reading.directions import read_direction
+    from steerkit.engine.reading.splits import split_pairs
 
     if job.vector is None:
         raise ValueError(f"{job} has no vector")
