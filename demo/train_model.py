@@ -3,8 +3,8 @@
     python -m demo.train_model                 trains and writes demo/model/ (half a second a step on one free core)
     python -m demo.train_model --data-only     only writes demo/data/
 
-Every draw is seeded, and each half of a batch is computed on one thread. The weights come out bit for bit the same on the
-same machine with the same library versions, whatever its cores; elsewhere they differ in rounding and behave alike.
+Every draw is seeded, and each half of a batch is computed on one thread. Runs still part in rounding after some fifty steps and end
+alike; demo/model/README.md says what was seen.
 """
 
 from __future__ import annotations
