@@ -30,7 +30,7 @@ from steerkit.suite import parse_rubric, parse_suite
 
 DATA = Path("demo/data")
 AXES = ("empathy", "formality", "brevity")
-ALPHAS = ("0", "0.2", "0.3", "0.4", "0.6", "1", "1.5")
+ALPHAS = ("0", "0.2", "0.3", "0.4", "0.6")
 SUITES = {"behaviour": "tickets", "factual": "facts", "safety": "refusals"}
 SCREENED_PAIRS = 64
 TRACED_PAIRS = 8
@@ -38,15 +38,16 @@ TRACED_PAIRS = 8
 
 def main() -> int:
     loaded = load_model("demo/model")
-    axes = {axis: search_axis(loaded, axis) for axis in AXES}
-    for axis, found in axes.items():
+    axes = {}
+    for axis in AXES:
+        axes[axis] = found = search_axis(loaded, axis)
         window = found["window"]
         if window:
             told = f"layer {window['layer']}, α {window['alpha']}: behaviour {found['baseline']} to {window['behaviour']}"
         else:
             told = f"no window: {found['why_not']}"
         print(f"{axis}: {told}")
-        print(f"  recovered by patching, by layer: {found['trace']}")
+        print(f"  recovered by patching, by layer: {found['trace']}", flush=True)
     report = {"machine": describe_machine(), "model_fingerprint": loaded.fingerprint, "gates": "style_small_suite", "axes": axes}
     folder = Path("var/bench")
     folder.mkdir(parents=True, exist_ok=True)
