@@ -1,18 +1,23 @@
 """record(): the one way into the audit log, called inside the transaction of the change it tells of.
 
 Events are hash-linked: each digest covers the digest before it and the exact bytes of its own body. An advisory lock, held
-to the end of the transaction, gives gap-free numbers in commit order; so a service takes its row locks before it records.
+to the end of the transaction, gives gap-free numbers in commit order; so a service takes its row locks before it records,
+and a batch, whose steps take row locks until its end, records all of its events there.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import connection, models
+from django.db.models import Max
 from django.utils import timezone
 
 from registry.audit.actions import Action
 from registry.models import ZERO_DIGEST, AuditEvent, ServingNode, User
+from registry.transitions import open_batch
 from steerkit.canonical import canonical_json
 from steerkit.verify import event_digest
 
@@ -25,6 +30,24 @@ _LOCK = 0x7374656572617564
 Actor = User | ServingNode | str
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What an event says, before it has a place in the log."""
+
+    event_id: UUID
+    occurred_at: datetime
+    action: Action
+    actor_type: str
+    actor_name: str
+    object_type: str
+    object_id: str
+    object_name: str
+    tenant: str
+    environment: str
+    base_model_fingerprint: str
+    details: dict[str, Any]
+
+
 def record(
     action: Action,
     *,
@@ -34,8 +57,8 @@ def record(
     tenant: str = "",
     environment: str = "",
     base_model_fingerprint: str = "",
-) -> AuditEvent:
-    """Append one event. `details` may hold text, integers, booleans and lists of them; decimals as strings, no floats.
+) -> None:
+    """Append one event, now or at the end of the batch. `details` may hold text, integers, booleans and lists of them; no floats.
 
     Raises: ValueError for an action outside the catalogue, or outside a transaction; CanonicalError for a float.
     """
@@ -43,48 +66,99 @@ def record(
         raise ValueError(f"{action!r} is not an audit action; add it to registry/audit/actions.py")
     if not connection.in_atomic_block:
         raise ValueError("an audit event is recorded in the transaction of the change it tells of")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-    last = AuditEvent.objects.order_by("-seq").values("seq", "digest").first()
-    object_type = subject._meta.model_name or ""
-    version = AuditEvent.objects.filter(object_type=object_type, object_id=str(subject.pk)).count() + 1
     actor_type, actor_name = _name_actor(actor)
-    now = timezone.now()
-    event_id = uuid4()
-    seq = (last["seq"] if last else 0) + 1
-    body = {
-        "_": "steerhub.audit/1",
-        "id": str(event_id),
-        "seq": seq,
-        "ts": _timestamp(now),
-        "action": str(action),
-        "actor": {"type": actor_type, "name": actor_name},
-        "object": {"type": object_type, "id": str(subject.pk), "name": str(subject), "version": version},
-        "tenant": tenant or None,
-        "environment": environment or None,
-        "details": details or {},
-        "inference_configuration": INFERENCE_CONFIGURATION,
-        "base_model_fingerprint": base_model_fingerprint or None,
-    }
-    data = canonical_json(body)
-    previous = last["digest"] if last else ZERO_DIGEST
-    return AuditEvent.objects.create(
-        seq=seq,
-        event_id=event_id,
-        body=data,
-        digest=event_digest(previous, data),
-        previous_digest=previous,
-        occurred_at=now,
+    entry = Entry(
+        event_id=uuid4(),
+        occurred_at=timezone.now(),
         action=action,
         actor_type=actor_type,
         actor_name=actor_name,
-        object_type=object_type,
+        object_type=subject._meta.model_name or "",
         object_id=str(subject.pk),
         object_name=str(subject),
-        object_version=version,
         tenant=tenant,
         environment=environment,
         base_model_fingerprint=base_model_fingerprint,
+        details=details or {},
+    )
+    batch = open_batch()
+    if batch is None:
+        append_events([entry])
+    else:
+        batch.events.append(entry)
+
+
+def append_events(entries: Sequence[Entry]) -> None:
+    """Give each entry its place in the log: the next number, the next version of its object, and the digest that links it."""
+    if not entries:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    last = AuditEvent.objects.order_by("-seq").values("seq", "digest").first()
+    seq, previous = (last["seq"], last["digest"]) if last else (0, ZERO_DIGEST)
+    versions = _read_versions(entries)
+    events = []
+    for entry in entries:
+        seq += 1
+        key = (entry.object_type, entry.object_id)
+        versions[key] = versions.get(key, 0) + 1
+        body = canonical_json(_event_body(entry, seq=seq, version=versions[key]))
+        digest = event_digest(previous, body)
+        events.append(_event_row(entry, seq=seq, version=versions[key], body=body, digest=digest, previous=previous))
+        previous = digest
+    AuditEvent.objects.bulk_create(events)
+
+
+def _read_versions(entries: Sequence[Entry]) -> dict[tuple[str, str], int]:
+    """The last version of each object, from the index that keeps versions unique."""
+    ids_of: dict[str, set[str]] = {}
+    for entry in entries:
+        ids_of.setdefault(entry.object_type, set()).add(entry.object_id)
+    return {
+        (object_type, row["object_id"]): row["last"]
+        for object_type, ids in ids_of.items()
+        for row in AuditEvent.objects.order_by()
+        .filter(object_type=object_type, object_id__in=ids)
+        .values("object_id")
+        .annotate(last=Max("object_version"))
+    }
+
+
+def _event_body(entry: Entry, *, seq: int, version: int) -> dict[str, Any]:
+    return {
+        "_": "steerhub.audit/1",
+        "id": str(entry.event_id),
+        "seq": seq,
+        "ts": _timestamp(entry.occurred_at),
+        "action": str(entry.action),
+        "actor": {"type": entry.actor_type, "name": entry.actor_name},
+        "object": {"type": entry.object_type, "id": entry.object_id, "name": entry.object_name, "version": version},
+        "tenant": entry.tenant or None,
+        "environment": entry.environment or None,
+        "details": entry.details,
+        "inference_configuration": INFERENCE_CONFIGURATION,
+        "base_model_fingerprint": entry.base_model_fingerprint or None,
+    }
+
+
+def _event_row(entry: Entry, *, seq: int, version: int, body: bytes, digest: str, previous: str) -> AuditEvent:
+    return AuditEvent(
+        seq=seq,
+        event_id=entry.event_id,
+        body=body,
+        digest=digest,
+        previous_digest=previous,
+        occurred_at=entry.occurred_at,
+        action=entry.action,
+        actor_type=entry.actor_type,
+        actor_name=entry.actor_name,
+        object_type=entry.object_type,
+        object_id=entry.object_id,
+        object_name=entry.object_name,
+        object_version=version,
+        tenant=entry.tenant,
+        environment=entry.environment,
+        base_model_fingerprint=entry.base_model_fingerprint,
     )
 
 

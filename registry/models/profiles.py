@@ -44,6 +44,7 @@ class RevisionState(models.TextChoices):
     APPROVED = "approved"
     REJECTED = "rejected"
     RETIRED = "retired"
+    INVALIDATED = "invalidated"
 
 
 class Profile(models.Model):
@@ -71,7 +72,7 @@ class ProfileRevision(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     profile = models.ForeignKey(Profile, models.PROTECT, related_name="revisions")
     number = models.PositiveIntegerField()
-    state = models.CharField(max_length=9, choices=RevisionState, default=RevisionState.DRAFT)
+    state = models.CharField(max_length=11, choices=RevisionState, default=RevisionState.DRAFT)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="revisions")
     evaluation = models.ForeignKey("registry.Evaluation", models.PROTECT, null=True, related_name="revisions")
@@ -83,6 +84,8 @@ class ProfileRevision(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     submitted_at = models.DateTimeField(null=True)
     decided_at = models.DateTimeField(null=True)
+    # What took the ground from under it: another base model, an overdue review, a stricter policy.
+    invalidated_reason = models.CharField(max_length=500, blank=True, default="", db_default="")
 
     class Meta:
         ordering = ["profile", "-number"]
@@ -95,6 +98,11 @@ class ProfileRevision(models.Model):
                 condition=Q(state=RevisionState.DRAFT, digest="")
                 | (~Q(state=RevisionState.DRAFT) & ~Q(digest="") & Q(evaluation__isnull=False)),
                 name="revision_has_digest_and_evidence_exactly_when_not_draft",
+            ),
+            models.CheckConstraint(
+                condition=(Q(state=RevisionState.INVALIDATED) & ~Q(invalidated_reason=""))
+                | (~Q(state=RevisionState.INVALIDATED) & Q(invalidated_reason="")),
+                name="revision_has_a_reason_exactly_when_invalidated",
             ),
         ]
 

@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
 from registry.audit import Action, record
@@ -10,9 +9,10 @@ from registry.errors import TransitionRefused
 from registry.models import Approval, Decision, ProfileRevision, RevisionState, User
 from registry.selectors import valid_approvals
 from registry.services.people import stands_for
+from registry.transitions import transition
 
 
-@transaction.atomic(durable=True)
+@transition
 def approve_revision(revision_id: UUID, *, reviewer: User, revision_digest: str, evidence_digest: str, comment: str) -> ProfileRevision:
     """submitted -> approved, once enough reviewers other than the author agree.
 
@@ -42,7 +42,7 @@ def approve_revision(revision_id: UUID, *, reviewer: User, revision_digest: str,
     return revision
 
 
-@transaction.atomic(durable=True)
+@transition
 def reject_revision(revision_id: UUID, *, reviewer: User, revision_digest: str, evidence_digest: str, comment: str) -> ProfileRevision:
     """submitted -> rejected, by any one reviewer other than the author. The author drafts a new revision."""
     revision = _lock_for_decision(revision_id, reviewer, revision_digest, evidence_digest)

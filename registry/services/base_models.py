@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from django.conf import settings
-from django.db import transaction
 
 from registry.audit import Action, record
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Environment, User
 from registry.snapshots import lock_environments, publish_snapshot
+from registry.transitions import transition
 from steerkit.basemodel import inspect_model
 
 # What file systems give one name.
@@ -25,7 +25,7 @@ def resolve_model_folder(source: str) -> Path:
     return folder
 
 
-@transaction.atomic(durable=True)
+@transition
 def register_base_model(name: str, *, source: str, actor: User) -> BaseModel:
     """Fingerprint the files and register them. The same files under the same name are the same record.
 

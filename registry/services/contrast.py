@@ -1,17 +1,16 @@
 """Contrast sets: an upload is sealed whole or refused whole."""
 
-from django.db import transaction
-
 from registry.audit import Action, record
 from registry.blobs import put_blob
 from registry.errors import TransitionRefused
 from registry.models import ContrastPair, ContrastSet, User
 from registry.services.versions import next_version
+from registry.transitions import transition
 from steerkit.contrast import parse_pairs
 from steerkit.conversation import prompt_key
 
 
-@transaction.atomic(durable=True)
+@transition
 def seal_contrast_set(name: str, *, axis: str, data: bytes, author: User) -> ContrastSet:
     """uploaded -> sealed: version n + 1 of `name`. The same bytes under the same name are the same version.
 

@@ -1,17 +1,16 @@
 """Eval suites: an upload is sealed whole or refused whole."""
 
-from django.db import transaction
-
 from registry.audit import Action, record
 from registry.blobs import put_blob
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import EvalItem, EvalSuite, SuiteKind, User
 from registry.services.versions import next_version
+from registry.transitions import transition
 from steerkit.conversation import prompt_key
 from steerkit.suite import parse_rubric, parse_suite
 
 
-@transaction.atomic(durable=True)
+@transition
 def seal_eval_suite(name: str, *, kind: str, data: bytes, author: User, rubric: bytes | None = None) -> EvalSuite:
     """uploaded -> sealed: version n + 1 of `name`. A behaviour suite brings the labelled replies of its rubric.
 

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -17,6 +16,7 @@ from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, SteeringVector, SuiteKind, User
 from registry.models.fields import refuse_rounding
 from registry.services.recipes import parse_extraction_recipe
+from registry.transitions import transition
 from steerkit.canonical import format_decimal, parse_alpha
 from steerkit.errors import ContrastSetError
 
@@ -26,7 +26,7 @@ RESEND_AFTER = timedelta(seconds=15)
 NEEDED_KINDS = (SuiteKind.BEHAVIOUR, SuiteKind.FACTUAL, SuiteKind.SAFETY)
 
 
-@transaction.atomic(durable=True)
+@transition
 def request_extraction(
     *, base_model: BaseModel, contrast_set: ContrastSet, suites: Sequence[EvalSuite], recipe: dict[str, Any], actor: User
 ) -> Job:
@@ -43,7 +43,7 @@ def request_extraction(
     return _queue(job, suites, actor)
 
 
-@transaction.atomic(durable=True)
+@transition
 def request_validation(
     *, vector: SteeringVector, suites: Sequence[EvalSuite], actor: User, alpha: Decimal | None = None, unit: str = ""
 ) -> Job:
@@ -151,7 +151,7 @@ def save_checkpoint(job: Job, checkpoint: dict[str, Any]) -> bool:
     return bool(_ours(job).update(checkpoint=checkpoint))
 
 
-@transaction.atomic(durable=True)
+@transition
 def fail_job(job: Job, *, code: str, message: str) -> bool:
     """running -> failed, for a reason that another attempt would meet again. False when the attempt is no longer ours."""
     locked = lock_attempt(job)
@@ -167,7 +167,7 @@ def release_job(job: Job, *, note: str) -> bool:
     return bool(_ours(job).update(lease_expires_at=timezone.now(), note=note[:300]))
 
 
-@transaction.atomic(durable=True)
+@transition
 def request_cancel(job_id: UUID, *, actor: User) -> Job:
     """queued -> cancelled; running -> asked to stop, and cancelled when the worker notices.
 
@@ -187,7 +187,7 @@ def request_cancel(job_id: UUID, *, actor: User) -> Job:
     return job
 
 
-@transaction.atomic(durable=True)
+@transition
 def confirm_cancel(job: Job) -> bool:
     """running and asked to stop -> cancelled."""
     locked = lock_attempt(job)
@@ -207,7 +207,7 @@ def resend_lost_jobs() -> int:
     return sum(_resend(job_id) for job_id in lost.values_list("pk", flat=True))
 
 
-@transaction.atomic(durable=True)
+@transition
 def _resend(job_id: UUID) -> bool:
     now = timezone.now()
     job = (

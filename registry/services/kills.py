@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
 from registry.audit import Action, record
@@ -10,9 +9,10 @@ from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import Environment, Kill, KillKind, Profile, Tenant, User
 from registry.services.people import stands_for
 from registry.snapshots import lock_environments, publish_snapshot
+from registry.transitions import transition
 
 
-@transaction.atomic(durable=True)
+@transition
 def engage_kill(kind: str, *, target: str = "", reason: str, actor: User) -> Kill:
     """Back to α = 0 for a profile, a tenant, an environment or everything, in every environment it reaches.
 
@@ -54,7 +54,7 @@ def _find_target(kind: str, name: str) -> dict[str, Profile | Tenant | Environme
     return {kind: found}
 
 
-@transaction.atomic(durable=True)
+@transition
 def request_lift(kill_id: UUID, *, actor: User) -> Kill:
     """engaged -> lift requested. Somebody else must confirm."""
     kill = Kill.objects.select_for_update(of=("self",)).filter(pk=kill_id, lifted_at__isnull=True).first()
@@ -66,7 +66,7 @@ def request_lift(kill_id: UUID, *, actor: User) -> Kill:
     return kill
 
 
-@transaction.atomic(durable=True)
+@transition
 def confirm_lift(kill_id: UUID, *, actor: User) -> Kill:
     """lift requested -> lifted, by a second person. Raises: TransitionRefused KILL_LIFT_NEEDS_TWO."""
     environments = lock_environments(Environment.objects.all())

@@ -4,13 +4,13 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Environment, NodeReport, ReportResult, ServingNode, User
 from registry.services.people import hash_secret
+from registry.transitions import transition
 
 TOKEN_PREFIX = "shn_"  # noqa: S105  (a public marker, so that secret scanners can find leaked tokens)
 # A heartbeat that says nothing new is written at most this often.
@@ -22,7 +22,7 @@ _EVENTS = {
 }
 
 
-@transaction.atomic(durable=True)
+@transition
 def enroll_node(name: str, *, environment: Environment, actor: User) -> tuple[ServingNode, str]:
     """A new node and its token, which is shown this once."""
     if ServingNode.objects.filter(name=name).exists():
@@ -33,7 +33,7 @@ def enroll_node(name: str, *, environment: Environment, actor: User) -> tuple[Se
     return node, secret
 
 
-@transaction.atomic(durable=True)
+@transition
 def record_node_report(node: ServingNode, *, report: dict[str, Any]) -> NodeReport | None:
     """Keep a node's last word. A change of what it applied or refused is a row and an audit event; a heartbeat is neither.
 

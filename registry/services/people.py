@@ -5,17 +5,17 @@ from datetime import timedelta
 from hashlib import sha256
 
 from django.contrib.auth.models import Group
-from django.db import transaction
 from django.utils import timezone
 
 from registry.audit import Action, Actor, record
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import ApiToken, Role, User
+from registry.transitions import transition
 
 TOKEN_PREFIX = "sht_"  # noqa: S105  (a public marker, so that secret scanners can find leaked tokens)
 
 
-@transaction.atomic(durable=True)
+@transition
 def create_user(
     username: str, *, roles: list[str], actor: Actor, password: str | None = None, email: str = "", acts_for: User | None = None
 ) -> User:
@@ -34,7 +34,7 @@ def create_user(
     return user
 
 
-@transaction.atomic(durable=True)
+@transition
 def issue_token(user: User, *, name: str, actor: Actor, days: int = 90) -> tuple[ApiToken, str]:
     """A new API token and its secret, which is shown this once."""
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
@@ -45,7 +45,7 @@ def issue_token(user: User, *, name: str, actor: Actor, days: int = 90) -> tuple
     return token, secret
 
 
-@transaction.atomic(durable=True)
+@transition
 def revoke_token(token: ApiToken, *, actor: Actor) -> None:
     """The token stops working with the next request."""
     if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=timezone.now()):

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
 from registry.audit import Action, record
@@ -27,6 +26,7 @@ from registry.selectors import revision_document
 from registry.services.people import stands_for
 from registry.services.versions import next_version
 from registry.snapshots import ALPHA_CAPS, lock_environments, publish_snapshot
+from registry.transitions import transition
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 from steerkit.errors import AlphaError
 
@@ -47,7 +47,7 @@ class ComponentSpec:
     scope: str = "generated"
 
 
-@transaction.atomic(durable=True)
+@transition
 def create_profile(name: str, *, intent: str, axis: str, risk_class: str, owner: User) -> Profile:
     """A named intent without a revision. The same name again is an error unless nothing differs."""
     known = Profile.objects.filter(name=name).first()
@@ -62,7 +62,7 @@ def create_profile(name: str, *, intent: str, axis: str, risk_class: str, owner:
     return profile
 
 
-@transaction.atomic(durable=True)
+@transition
 def draft_revision(profile: Profile, *, components: Sequence[ComponentSpec], author: User, **options: Any) -> ProfileRevision:
     """nothing -> draft: revision n + 1 of the profile. `options` are those of `edit_revision`.
 
@@ -88,7 +88,7 @@ def draft_revision(profile: Profile, *, components: Sequence[ComponentSpec], aut
     return revision
 
 
-@transaction.atomic(durable=True)
+@transition
 def edit_revision(
     revision_id: UUID,
     *,
@@ -129,7 +129,7 @@ def edit_revision(
     return revision
 
 
-@transaction.atomic(durable=True)
+@transition
 def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -> ProfileRevision:
     """draft -> submitted: fix the digest and name the evidence.
 
@@ -154,7 +154,7 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
     return revision
 
 
-@transaction.atomic(durable=True)
+@transition
 def retire_revision(revision_id: UUID, *, reason: str, actor: User) -> ProfileRevision:
     """approved -> retired: no flag may steer with it any more, from the next snapshot on."""
     environments = lock_environments(Environment.objects.filter(flags__revision_id=revision_id).distinct())

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
-
 from registry.audit import Action, record
 from registry.blobs import put_blob
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.jobs import complete_job, lock_attempt
 from registry.services.vectors import seal_vector
+from registry.transitions import transition
 from steerkit.canonical import canonical_json
 from steerkit.vectorfile import read_vector
 
@@ -27,7 +26,7 @@ class ExtractionResult:
     trace_map: bytes = b""
 
 
-@transaction.atomic(durable=True)
+@transition
 def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | None:
     """running -> succeeded, with its sealed vector. None when another attempt owns the job: nothing is written."""
     file = read_vector(result.vector, d_model=job.base_model.d_model)
@@ -59,7 +58,7 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
     return vector
 
 
-@transaction.atomic(durable=True)
+@transition
 def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None:
     """running -> succeeded, with its evaluation. None when another attempt owns the job: nothing is written."""
     locked = lock_attempt(job)

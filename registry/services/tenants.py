@@ -2,18 +2,18 @@
 
 from decimal import Decimal
 
-from django.db import transaction
 from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.errors import TransitionRefused
 from registry.models import Environment, ProfileRevision, RevisionState, Tenant, TenantFlag, User
 from registry.snapshots import lock_environments, publish_snapshot
+from registry.transitions import transition
 from steerkit.canonical import format_decimal
 from steerkit.errors import AlphaError
 
 
-@transaction.atomic(durable=True)
+@transition
 def create_environment(name: str, *, actor: User) -> Environment:
     """A new environment with its first snapshot, which steers nothing."""
     known = Environment.objects.filter(name=name).first()
@@ -25,7 +25,7 @@ def create_environment(name: str, *, actor: User) -> Environment:
     return environment
 
 
-@transaction.atomic(durable=True)
+@transition
 def create_tenant(name: str, *, title: str = "", actor: User) -> Tenant:
     """A new tenant, unsteered until a flag says otherwise."""
     known = Tenant.objects.filter(name=name).first()
@@ -36,7 +36,7 @@ def create_tenant(name: str, *, title: str = "", actor: User) -> Tenant:
     return tenant
 
 
-@transaction.atomic(durable=True)
+@transition
 def set_flag(
     environment: Environment,
     tenant: Tenant,

@@ -2,19 +2,18 @@
 
 from decimal import Decimal
 
-from django.db import transaction
-
 from registry.audit import Action, record
 from registry.blobs import put_blob
 from registry.errors import InvalidInput
 from registry.models import BaseModel, ContrastSet, Job, SteeringVector, User
 from registry.services.versions import next_version
+from registry.transitions import transition
 from steerkit.canonical import parse_layer
 from steerkit.errors import VectorFileError
 from steerkit.vectorfile import VectorFile, read_vector
 
 
-@transaction.atomic(durable=True)
+@transition
 def import_vector(name: str, *, data: bytes, author: User) -> SteeringVector:
     """Seal an uploaded vector file. Its lineage must name a registered base model.
 

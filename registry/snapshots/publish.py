@@ -1,21 +1,23 @@
-"""Publish a snapshot in the transaction of the change that made it necessary.
+"""Publish a snapshot in the transaction of the change that made it necessary; for a batch of changes, once, at its end.
 
 The environment's row lock decides the revision, so commit order is revision order. NOTIFY only shortens the wait of the
 fleet application, which looks every second anyway.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from registry.audit import Action, Actor, record
+from registry.audit import Action, Actor, append_events, record
 from registry.models import Environment, Snapshot
 from registry.selectors import head_snapshot
 from registry.snapshots.compile import compile_content
 from registry.snapshots.sign import sign_payload
+from registry.transitions import begin_batch, open_batch, transition
 from steerkit.canonical import sha256_hex
 from steerkit.snapshot import compile_payload, digest_content
 
@@ -31,8 +33,13 @@ def lock_environments(environments: Iterable[Environment]) -> list[Environment]:
 def publish_snapshot(environment: Environment, *, cause: Action, actor: Actor, force: bool = False) -> Snapshot | None:
     """Compile, sign and store the next revision of a locked environment; None when nothing changed for its nodes.
 
-    Rollback is a new, higher revision: one whose content equals an earlier one says which revision it undoes.
+    Rollback is a new, higher revision: one whose content equals an earlier one says which revision it undoes. A step of a
+    batch publishes nothing itself.
     """
+    batch = open_batch()
+    if batch is not None:
+        batch.environments.add(environment.pk)
+        return None
     content = compile_content(environment)
     content_digest = digest_content(content)
     head = head_snapshot(environment)
@@ -77,7 +84,23 @@ def publish_snapshot(environment: Environment, *, cause: Action, actor: Actor, f
     return snapshot
 
 
-@transaction.atomic(durable=True)
+@contextmanager
+def all_or_nothing(*, cause: Action, actor: Actor) -> Iterator[None]:
+    """The transitions inside commit together or not at all, and each environment they touch gets one snapshot revision.
+
+    Every environment is locked from the start, so that steps which lock one find it in the one order. A kill waits for as
+    long as a batch runs; so whatever can be worked out beforehand is.
+    """
+    with transaction.atomic(durable=True):
+        lock_environments(Environment.objects.all())
+        with begin_batch() as batch:
+            yield
+        append_events(batch.events)
+        for environment in lock_environments(Environment.objects.filter(pk__in=batch.environments)):
+            publish_snapshot(environment, cause=cause, actor=actor)
+
+
+@transition
 def reissue_before_expiry(environment_name: str) -> Snapshot | None:
     """Sign the same content anew once half of its life has passed, so that a quiet environment does not expire."""
     environment = Environment.objects.select_for_update().get(name=environment_name)

@@ -1,0 +1,64 @@
+"""A batch: many transitions, one transaction, one snapshot revision, events in their order."""
+
+from itertools import pairwise
+
+import pytest
+from django.db import connection, transaction
+
+from registry.audit import Action
+from registry.errors import NotFound
+from registry.models import AuditEvent, Tenant
+from registry.services.kills import engage_kill, request_lift
+from registry.services.tenants import create_environment, create_tenant
+from registry.snapshots import all_or_nothing
+
+BY_TWO = {"cause": Action.KILL_ENGAGED, "actor": "tests"}
+
+
+def test_a_batch_publishes_each_environment_it_touched_once(production, harbor, atlas, oscar):
+    with all_or_nothing(**BY_TWO):
+        engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
+        engage_kill("tenant", target="atlas", reason="noise", actor=oscar)
+        create_environment("staging", actor=oscar)
+    production.refresh_from_db()
+    assert production.head_revision == 2
+    assert production.snapshots.first().revision == 2
+
+
+def test_a_batch_records_its_events_in_order_and_the_publishing_last(production, harbor, atlas, oscar):
+    before = AuditEvent.objects.count()
+    with all_or_nothing(**BY_TWO):
+        engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
+        engage_kill("tenant", target="atlas", reason="noise", actor=oscar)
+    events = list(AuditEvent.objects.filter(seq__gt=before).order_by("seq"))
+    assert [event.action for event in events] == ["kill.engaged", "kill.engaged", "snapshot.published"]
+    for previous, event in pairwise(events):
+        assert event.previous_digest == previous.digest
+
+
+def test_versions_of_one_object_rise_within_a_batch(production, oscar):
+    create_tenant("harbor", actor=oscar)
+    with all_or_nothing(**BY_TWO):
+        first = engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
+        request_lift(first.pk, actor=oscar)
+        request_lift(first.pk, actor=oscar)
+    versions = AuditEvent.objects.filter(object_id=str(first.pk)).order_by("seq").values_list("object_version", flat=True)
+    assert list(versions) == [1, 2, 3]
+
+
+def test_a_step_that_fails_takes_the_whole_batch_with_it(production, oscar):
+    before = AuditEvent.objects.count(), production.head_revision
+    with pytest.raises(NotFound), all_or_nothing(**BY_TWO):
+        create_tenant("harbor", actor=oscar)
+        engage_kill("tenant", target="nobody", reason="noise", actor=oscar)
+    production.refresh_from_db()
+    assert not Tenant.objects.exists()
+    assert (AuditEvent.objects.count(), production.head_revision) == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_batch_a_transition_refuses_a_transaction_around_it(oscar):
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+        create_tenant("harbor", actor=oscar)
+    assert not connection.in_atomic_block
+    assert create_tenant("harbor", actor=oscar).name == "harbor"
