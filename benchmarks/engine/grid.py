@@ -20,8 +20,8 @@ from benchmarks.processes import serve
 from benchmarks.timing import clock
 from steerkit.contrast import parse_pairs
 from steerkit.engine.access.models import load_model
+from steerkit.engine.applying.components import component_of
 from steerkit.engine.applying.generate import Reply, generate
-from steerkit.engine.applying.steer import Component
 from steerkit.engine.measuring.gates import DEFAULT_GATES, choose_cell
 from steerkit.engine.measuring.margins import margin_items
 from steerkit.engine.measuring.metrics import EvalItems, measure_surprisal, score_replies
@@ -30,7 +30,7 @@ from steerkit.engine.measuring.stats import measure
 from steerkit.engine.reading.directions import LayerDirection, extract_directions
 from steerkit.engine.reading.splits import split_pairs
 from steerkit.engine.searching.recipe import SweepRecipe
-from steerkit.engine.searching.sweep import coefficient_of, sweep
+from steerkit.engine.searching.sweep import sweep
 from steerkit.errors import EngineError
 from steerkit.suite import SuiteFile, parse_rubric, parse_suite
 
@@ -109,8 +109,8 @@ class Grid:
         components, rows = [], None
         if layer is not None:
             direction = self._direction(layer)
-            components = [Component(direction.direction, layer, 0.0)]
-            coefficients = [float(coefficient_of(direction, alpha, UNIT)) for alpha in alphas]
+            components = [component_of(direction, "0", UNIT)]
+            coefficients = [component_of(direction, alpha, UNIT).coefficient for alpha in alphas]
             rows = torch.tensor(coefficients, dtype=torch.float32).repeat(len(self._items.all))[:, None]
         conversations = [messages for messages in self._items.conversations for _ in alphas]
         return generate(self._loaded, conversations, components=components, row_coefficients=rows, max_new_tokens=self._new_tokens)

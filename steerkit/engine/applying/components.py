@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import torch
 from torch import Tensor
 
+from steerkit.canonical import format_measure
+from steerkit.effective import absolute_coefficient
 from steerkit.engine.access.models import LoadedModel
 from steerkit.engine.access.sites import check_layer_site
 from steerkit.engine.applying.operators import STRENGTH_OPERATORS, check_operator
 from steerkit.engine.applying.positions import check_scope
 from steerkit.engine.applying.schedules import CONSTANT, Schedule, check_schedule
+from steerkit.engine.reading.directions import LayerDirection
 from steerkit.errors import EngineError
 
 
@@ -38,6 +42,18 @@ class Component:
     @property
     def is_plain_sum(self) -> bool:
         return self.operator == "add" and not self.preserve_norm
+
+
+def coefficient_of(direction: LayerDirection, alpha: str, unit: str) -> Decimal:
+    """The factor on the unit direction, from the same rounded norms that the vector file and the snapshot will carry."""
+    norm, residual = Decimal(format_measure(direction.norm)), Decimal(format_measure(direction.mean_residual_norm))
+    return absolute_coefficient(Decimal(alpha), unit=unit, norm=norm, mean_residual_norm=residual)
+
+
+def component_of(direction: LayerDirection, alpha: str, unit: str, operator: str = "add", scope: str = "generated") -> Component:
+    """A direction applied where it was read, at α in `unit`."""
+    coefficient = float(coefficient_of(direction, alpha, unit))
+    return Component(direction.direction, direction.layer, coefficient, direction.site, operator, scope)
 
 
 def union_components(rows: Sequence[Sequence[Component]]) -> tuple[tuple[Component, ...], Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 from steerkit.contrast import ContrastPair
 from steerkit.engine.access.batches import Progress
 from steerkit.engine.access.models import LoadedModel
-from steerkit.engine.applying.components import Component
+from steerkit.engine.applying.components import Component, coefficient_of, component_of
 from steerkit.engine.applying.generate import Reply, generate
 from steerkit.engine.judging.comparison import (
     beside,
@@ -27,7 +27,6 @@ from steerkit.engine.measuring.gates import DEFAULT_GATES, load_gates, refuse_un
 from steerkit.engine.measuring.metrics import EvalItems, ReplyScores, Scorer, measure_divergence, measure_surprisal, score_replies
 from steerkit.engine.measuring.stats import SEED, measure
 from steerkit.engine.reading.directions import LayerDirection
-from steerkit.engine.searching.sweep import coefficient_of
 from steerkit.suite import SuiteFile
 
 SIDE_BY_SIDE = 8
@@ -47,9 +46,7 @@ class Candidate:
     scope: str = "generated"
 
     def component(self) -> Component:
-        direction = self.direction
-        coefficient = float(coefficient_of(direction, self.alpha, self.unit))
-        return Component(direction.direction, direction.layer, coefficient, direction.site, self.operator, self.scope)
+        return component_of(self.direction, self.alpha, self.unit, self.operator, self.scope)
 
     def to_document(self) -> dict[str, Any]:
         return {

@@ -12,12 +12,11 @@ from steerkit.canonical import format_decimal, format_measure, parse_alpha
 from steerkit.contrast import Message
 from steerkit.engine.access.encoding import encode_prompts
 from steerkit.engine.access.models import LoadedModel
-from steerkit.engine.applying.components import Component
+from steerkit.engine.applying.components import coefficient_of, component_of
 from steerkit.engine.applying.generate import generate
 from steerkit.engine.measuring.forced import ForcedText, percentile_kl, score_forced
 from steerkit.engine.measuring.stats import measure
 from steerkit.engine.reading.directions import LayerDirection
-from steerkit.engine.searching.sweep import coefficient_of
 from steerkit.errors import EngineError
 
 MAX_EVALUATIONS = 6
@@ -91,8 +90,7 @@ def calibrate_alpha(
         raise EngineError("CALIBRATION_TARGET", f"want a target above {_KL_FLOOR} nats and a cap other than 0, got {target} and {cap}", cap)
 
     def evaluate(alpha: str) -> float:
-        coefficient = float(coefficient_of(direction, alpha, unit))
-        component = Component(direction.direction, direction.layer, coefficient, direction.site, operator, scope)
+        component = component_of(direction, alpha, unit, operator, scope)
         return percentile_kl(score_forced(loaded, texts, [[component]]).kl, 0)
 
     first = FIRST_RESIDUAL_FRACTION / float(abs(_residual_fraction(direction, "1", unit)))

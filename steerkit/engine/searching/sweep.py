@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 
-from steerkit.canonical import canonical_json, format_decimal, format_measure, parse_alpha, sha256_hex
-from steerkit.effective import absolute_coefficient
+from steerkit.canonical import canonical_json, format_decimal, parse_alpha, sha256_hex
 from steerkit.engine.access.batches import Progress
 from steerkit.engine.access.models import LoadedModel
-from steerkit.engine.applying.components import Component
+from steerkit.engine.applying.components import Component, component_of
 from steerkit.engine.applying.generate import generate
 from steerkit.engine.measuring.gates import choose_cell, judge_gates
 from steerkit.engine.measuring.margins import MarginItem
@@ -78,12 +77,6 @@ def digest_sweep(
         "items": [[item.id, list(item.prompt), list(item.positive), list(item.negative)] for item in items],
     }
     return sha256_hex(canonical_json(identity))
-
-
-def coefficient_of(direction: LayerDirection, alpha: str, unit: str) -> Decimal:
-    """The factor on the unit direction, from the same rounded norms that the vector file and the snapshot will carry."""
-    norm, residual = Decimal(format_measure(direction.norm)), Decimal(format_measure(direction.mean_residual_norm))
-    return absolute_coefficient(Decimal(alpha), unit=unit, norm=norm, mean_residual_norm=residual)
 
 
 def sweep(
@@ -245,9 +238,8 @@ class _Run:
         return cells
 
     def _component(self, layer: int, alpha: str) -> Component:
-        direction, recipe = self._directions[layer], self._recipe
-        coefficient = float(coefficient_of(direction, alpha, recipe.unit))
-        return Component(direction.direction, layer, coefficient, direction.site, recipe.operator, recipe.scope)
+        recipe = self._recipe
+        return component_of(self._directions[layer], alpha, recipe.unit, recipe.operator, recipe.scope)
 
     def _counter(self, before: int) -> Progress:
         def advance(done: int, _total: int) -> None:
