@@ -83,13 +83,13 @@ DEFAULT_GATES = load_gates("selection")
 BEHAVIOUR_TOLERANCE = Decimal("0.1")
 
 
-def check_gates(gates: Sequence[Mapping[str, str]]) -> None:
+def check_gates(gates: Sequence[Mapping[str, str]], metrics: Sequence[str] = METRICS, kinds: Sequence[str] = tuple(KINDS)) -> None:
     """Raises: EngineError GATE_INVALID naming the gate; AlphaError if a threshold is no plain decimal."""
     for gate in gates:
-        if set(gate) != {"metric", "kind", "threshold"} or gate["metric"] not in METRICS or gate["kind"] not in KINDS:
+        if set(gate) != {"metric", "kind", "threshold"} or gate["metric"] not in metrics or gate["kind"] not in kinds:
             raise EngineError(
                 "GATE_INVALID",
-                f"gate {dict(gate)} needs metric ({', '.join(METRICS)}), kind ({', '.join(KINDS)}) and threshold",
+                f"gate {dict(gate)} needs metric ({', '.join(metrics)}), kind ({', '.join(kinds)}) and threshold",
                 str(dict(gate)),
             )
         parse_alpha(gate["threshold"])
@@ -111,7 +111,7 @@ def judge_gates(gates: Sequence[Mapping[str, str]], values: Mapping[str, Any], b
         if metric in values:
             point = Decimal(values[metric])
             change = point - Decimal(baseline[metric]) if KINDS[gate["kind"]].is_difference else point
-            verdicts.append({**gate, **_compare(gate, change)})
+            verdicts.append(judge_value(gate, change))
     return verdicts
 
 
@@ -142,7 +142,7 @@ def _judge_estimate(gate: Mapping[str, str], metrics: Mapping[str, Mapping[str, 
     if estimate is None:
         what = "no change from the baseline" if metric in metrics else "nothing"
         raise EngineError("GATE_UNMEASURED", f"{what} was measured for the gate {metric} {gate['kind']}", metric)
-    verdict: dict[str, Any] = {**gate, **_compare(gate, Decimal(estimate[kind.side]))}
+    verdict: dict[str, Any] = {**judge_value(gate, Decimal(estimate[kind.side]))}
     if kind.side != "value":
         verdict["point"] = estimate["value"]
         needed = items_needed(float(gate["threshold"]), estimate["method"])
@@ -152,10 +152,11 @@ def _judge_estimate(gate: Mapping[str, str], metrics: Mapping[str, Mapping[str, 
     return verdict
 
 
-def _compare(gate: Mapping[str, str], value: Decimal) -> dict[str, str]:
+def judge_value(gate: Mapping[str, str], value: Decimal) -> dict[str, str]:
+    """The gate with the number that it looked at and 'pass' or 'fail': the one comparison behind every verdict."""
     threshold = Decimal(gate["threshold"])
     passes = {"min": value >= threshold, "max": value <= threshold, "above": value > threshold, "below": value < threshold}
-    return {"value": format_decimal(value), "verdict": "pass" if passes[KINDS[gate["kind"]].passes] else "fail"}
+    return {**gate, "value": format_decimal(value), "verdict": "pass" if passes[KINDS[gate["kind"]].passes] else "fail"}
 
 
 def choose_cell(cells: Sequence[Mapping[str, Any]], gates: Sequence[Mapping[str, str]] = DEFAULT_GATES) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from steerkit.canonical import format_decimal, parse_alpha
 from steerkit.contrast import Message, prompt_key
 from steerkit.engine.access.batches import Progress
 from steerkit.engine.access.encoding import encode_prompts
@@ -23,6 +22,7 @@ from steerkit.engine.access.models import LoadedModel
 from steerkit.engine.applying.components import Component
 from steerkit.engine.applying.generate import generate
 from steerkit.engine.measuring.forced import Floats, ForcedText, percentile_kl, score_forced
+from steerkit.engine.measuring.gates import check_gates, judge_value
 from steerkit.engine.measuring.margins import MarginItem, margin_texts, margins_of
 from steerkit.engine.measuring.metrics import is_refusal
 from steerkit.engine.measuring.stats import estimate_loss, estimate_mean, measure
@@ -129,7 +129,7 @@ def measure_composition(
         }
         for index, name in enumerate(names)
     }
-    judged = {name: [_judge(gate, values[name]) for gate in gates] for name in names}
+    judged = {name: [judge_value(gate, Decimal(values[name][gate["metric"]])) for gate in gates] for name in names}
     passes = {name: all(each["verdict"] == "pass" for each in verdicts) for name, verdicts in judged.items()}
     return {
         "schema": SCHEMA,
@@ -171,12 +171,7 @@ def _check(
                     f"part {part.name!r} acts on layer {component.layer}, whose mean residual norm was not given",
                     f"layer {component.layer}",
                 )
-    for gate in gates:
-        if set(gate) != {"metric", "kind", "threshold"} or gate["metric"] not in METRICS or gate["kind"] not in ("min", "max"):
-            raise EngineError(
-                "GATE_INVALID", f"gate {dict(gate)} needs metric ({', '.join(METRICS)}), kind (min, max) and threshold", str(dict(gate))
-            )
-        parse_alpha(gate["threshold"])
+    check_gates(gates, METRICS, ("min", "max"))
 
 
 def _describe_cosines(parts: Sequence[Part]) -> dict[str, Any]:
@@ -254,9 +249,3 @@ def _describe_refusals(names: Sequence[str], margins: Floats, items: Sequence[Ma
             "lost": estimate_loss(lost, clusters).to_document(),
         }
     return described
-
-
-def _judge(gate: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
-    value, threshold = Decimal(values[gate["metric"]]), Decimal(gate["threshold"])
-    holds = value >= threshold if gate["kind"] == "min" else value <= threshold
-    return {**gate, "value": format_decimal(value), "verdict": "pass" if holds else "fail"}
