@@ -70,8 +70,12 @@ def draw_heat_map(
     if mark is not None:
         column, row = alphas.index(mark[1]), layers.index(mark[0])
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2.5))
+    return render_png(figure)
+
+
+def render_png(figure: Figure) -> bytes:
+    """The figure's bytes. Without the software stamp the same drawing gives the same bytes, and so the same digest."""
     stream = io.BytesIO()
-    # Without the software stamp the same cells give the same bytes, and so the same digest.
     FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return stream.getvalue()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from steerkit.engine.searching.plots import render_png
 from steerkit.engine.searching.tracereport import read_groups
 
 _MOST_TOKENS = 60
@@ -46,10 +45,7 @@ def draw_trace(document: Mapping[str, Any], *, title: str) -> bytes:
         panel.set_yticks(range(document["layers"]))
     figure.suptitle(title, fontsize=10)
     figure.colorbar(image, ax=list(panels), label="recovered (0 corrupt, 1 clean)")
-    stream = io.BytesIO()
-    # Without the software stamp the same document gives the same bytes, and so the same digest.
-    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    return stream.getvalue()
+    return render_png(figure)
 
 
 def _show(text: str) -> str:
