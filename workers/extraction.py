@@ -45,7 +45,9 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     from steerkit.engine.searching.plots import draw_heat_map
     from steerkit.engine.searching.traceplots import draw_trace
 
-    pairs = read_contrast_set(job).pairs
+    if job.contrast_set is None:
+        raise ValueError(f"{job} has no contrast set")
+    pairs = read_contrast_set(job.contrast_set).pairs
     parts = split_pairs(pairs)
     report("loading", 0, 1, f"loading {job.base_model.name}")
     loaded = load_target(job.base_model)

@@ -1,16 +1,14 @@
 """What a job works on, read back from the store as the exact bytes that were sealed."""
 
 from registry.blobs import get_blob
-from registry.models import Job, SuiteKind
+from registry.models import ContrastSet, Job, SuiteKind
 from steerkit.contrast import ContrastFile, parse_pairs
 from steerkit.suite import SuiteFile, parse_suite
 
 
-def read_contrast_set(job: Job) -> ContrastFile:
-    """The pairs of an extraction."""
-    if job.contrast_set is None:
-        raise ValueError(f"{job} has no contrast set")
-    return parse_pairs(get_blob(job.contrast_set.digest))
+def read_contrast_set(contrast_set: ContrastSet) -> ContrastFile:
+    """Its pairs."""
+    return parse_pairs(get_blob(contrast_set.digest))
 
 
 def read_suites(job: Job) -> dict[str, SuiteFile]:

@@ -6,9 +6,8 @@ from registry.blobs import get_blob
 from registry.models import Evaluation, Job
 from registry.services.results import complete_validation
 from steerkit.canonical import parse_strict
-from steerkit.contrast import parse_pairs
 from steerkit.vectorfile import read_vector
-from workers.inputs import read_rubric_digest, read_suites
+from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
 
@@ -45,7 +44,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         read_suites(job),
         scorer,
         gates=job.recipe["gates"],
-        pairs=None if contrast_set is None else split_pairs(parse_pairs(get_blob(contrast_set.digest)).pairs),
+        pairs=None if contrast_set is None else split_pairs(read_contrast_set(contrast_set).pairs),
         curve=curve,
         max_new_tokens=job.recipe["max_new_tokens"],
         on_progress=lambda done, total: report("validating", done, total, f"{done} of {total} replies on the test split"),
