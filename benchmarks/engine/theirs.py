@@ -6,8 +6,9 @@ Runs in the peers' environment, which knows nothing of steerkit.
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from benchmarks.processes import serve
 from benchmarks.timing import WAKING_TOKENS, clock, current_memory, peak_memory, reset_peak_memory
 
 
-class Peer:
+class Peer(ABC):
     """What both libraries have in common: one model in float32, its tokenizer, and how a user generates with it."""
+
+    package: str
 
     def __init__(self, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -87,13 +90,13 @@ class Peer:
             self._vectors[key] = np.load(key[0])[key[1]]
         return self._vectors[key]
 
-    package: str
-
+    @abstractmethod
     def train(self, pairs: list[tuple[str, str]], layers: list[int] | None, batch_size: int | None) -> dict[int, Any]:
-        raise NotImplementedError
+        """The library's own vectors by layer."""
 
-    def steered(self, steering: dict[str, Any] | None) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def steered(self, steering: dict[str, Any] | None) -> AbstractContextManager[None]:
+        """The model under a vector while the block lasts; under none without one."""
 
 
 class SteeringVectors(Peer):
