@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
 
 from steerkit.canonical import parse_layer
 from steerkit.contrast import ContrastPair
-from steerkit.engine.access.batches import Progress, batch_by_length, halve_on_oom, in_lanes
+from steerkit.engine.access.batches import Progress, in_lanes
 from steerkit.engine.access.encoding import EncodedConversation, encode_dialogues, encode_prompts
 from steerkit.engine.access.models import LoadedModel
 from steerkit.engine.access.sites import check_layer_site, check_site
-from steerkit.engine.reading.packing import PackedBatch, PackedBlock, batch_blocks, pack_prompts
-from steerkit.engine.reading.passes import Columns, Read, pass_cost, read_packed, read_plain, read_roots
-from steerkit.engine.reading.selfcheck import check_packable
+from steerkit.engine.reading.passes import Columns, Read, read_plain
 from steerkit.engine.reading.triggers import ReadPosition, Trigger, parse_read_position, read_columns
+from steerkit.engine.reading.window import Asked, CaptureStats, plan_window
 from steerkit.errors import EngineError
 
 MAX_BATCH_TOKENS = 4096
-# A core works from its cache, which larger batches overflow; small ones also pad less and spread better over cores.
-_CPU_BATCH_TOKENS = 1024
 # What a window of pairs may hold of activations; windows bound memory, and prefixes are shared inside one.
 WINDOW_BYTES = 64 * 2**20
 MAX_WINDOW_PAIRS = 512
-# Packing has to save this much of the work, as counted, before it is worth its bookkeeping.
-_PACK_BELOW = 0.9
 T = TypeVar("T")
 
 
@@ -42,21 +35,6 @@ class CaptureSpec:
     layers: tuple[int, ...]
     site: str = "resid_post"
     read_position: ReadPosition = "last_prompt_token"
-
-
-@dataclass
-class CaptureStats:
-    """What a capture did, filled in as it goes. Tokens of padding count as computed; `reasons` says why a window was read plain."""
-
-    pairs: int = 0
-    asked_tokens: int = 0
-    computed_tokens: int = 0
-    packed_windows: int = 0
-    plain_windows: int = 0
-    reasons: tuple[str, ...] = ()
-
-    def to_document(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -210,10 +188,10 @@ def _capture(
     for window in windows:
         sides = [side for pair in window for side in (pair.positive, pair.negative)]
         columns = [read_columns(side, spec.read_position, window[index // 2].id) for index, side in enumerate(sides)]
-        asked = _Asked([side.token_ids for side in sides], columns, Read(spec.site, spec.layers), max_batch_tokens)
+        asked = Asked([side.token_ids for side in sides], columns, Read(spec.site, spec.layers), max_batch_tokens)
         reads = buffer[: len(sides)]
         done = 0
-        for parts in in_lanes(_do, _plan(loaded, asked, stats), loaded):
+        for parts in in_lanes(lambda read: read(), plan_window(loaded, asked, stats), loaded):
             before = done
             for owners, part in parts:
                 _refuse_non_finite(part, [window[owner // 2].id for owner in owners], spec)
@@ -224,105 +202,6 @@ def _capture(
         yield CapturedPairs(first, reads[0::2], reads[1::2])
         first += len(window)
         stats.pairs = first
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The rows of one window, and the columns to read of each."""
-
-    rows: Sequence[tuple[int, ...]]
-    columns: Sequence[tuple[int, ...]]
-    read: Read
-    max_batch_tokens: int
-
-
-Work = Callable[[], list[tuple[Sequence[int], Tensor]]]
-
-
-def _do(work: Work) -> list[tuple[Sequence[int], Tensor]]:
-    return work()
-
-
-def _plan(loaded: LoadedModel, asked: _Asked, stats: CaptureStats) -> list[Work]:
-    """The batches of one window, packed if that saves enough and this model was shown to take it, else plain."""
-    stats.asked_tokens += sum(map(len, asked.rows))
-    budget = asked.max_batch_tokens
-    if loaded.device.type == "cpu":
-        budget = min(budget, _CPU_BATCH_TOKENS, max(1, sum(map(len, asked.rows)) // torch.get_num_threads()))
-    plain = _batch_plain(loaded, asked.rows, budget)
-    cost = pass_cost(loaded)
-    groups = pack_prompts(asked.rows, [columns[0] for columns in asked.columns], cost)
-    packed = [batch for group in groups for batch in batch_blocks(group, budget)]
-    roots = list(dict.fromkeys(batch.root for batch in packed if batch.root))
-    rooted = batch_by_length([len(root) for root in roots], budget)
-    root_passes = [(len(batch), len(roots[batch[0]])) for batch in rooted]
-    packed_cost = sum(batch.cost(cost) for batch in packed) + sum(cost.plain(*shape) for shape in root_passes)
-    plain_cost = sum(cost.plain(len(batch), _longest(asked.rows, batch)) for batch in plain)
-    reason = _refuse_packing(loaded, packed_cost / plain_cost, _longest(asked.rows, range(len(asked.rows))))
-    if not reason:
-        stats.packed_windows += 1
-        stats.computed_tokens += sum(batch.computed_tokens for batch in packed) + sum(rows * columns for rows, columns in root_passes)
-        caches: dict[tuple[int, ...], Cache] = {}
-        for batch in rooted:
-            for part, found in halve_on_oom([roots[index] for index in batch], lambda some: read_roots(loaded, some, asked.read)):
-                caches |= dict(zip(part, found, strict=True))
-        window = check_packable(loaded).window
-        packed.sort(key=lambda batch: -batch.computed_tokens)
-        return [partial(_read_blocks, loaded, asked, batch, window, caches.get(batch.root)) for batch in packed]
-    stats.plain_windows += 1
-    stats.reasons = tuple(dict.fromkeys([*stats.reasons, reason]))
-    stats.computed_tokens += sum(len(batch) * _longest(asked.rows, batch) for batch in plain)
-    return [partial(_read_rows, loaded, asked, batch) for batch in plain]
-
-
-def _batch_plain(loaded: LoadedModel, rows: Sequence[tuple[int, ...]], budget: int) -> list[list[int]]:
-    """Rows by length. In half precision both sides of a pair share a batch: there the shape of a batch shows in the rounding,
-    and a difference between batches could pass for a difference between sides. In float32 it is below 1e-6.
-    """
-    if loaded.dtype == torch.float32:
-        return batch_by_length([len(row) for row in rows], budget)
-    longest = [max(len(rows[side]), len(rows[side + 1])) for side in range(0, len(rows), 2)]
-    return [[side for pair in batch for side in (2 * pair, 2 * pair + 1)] for batch in batch_by_length(longest, budget // 2)]
-
-
-def _longest(rows: Sequence[tuple[int, ...]], batch: Iterable[int]) -> int:
-    return max(len(rows[row]) for row in batch)
-
-
-def _refuse_packing(loaded: LoadedModel, share: float, longest: int) -> str:
-    """Why this window is read plain; empty if it is packed. The check of the model comes last, because it costs a few passes."""
-    if share > _PACK_BELOW:
-        return "the prompts share too little"
-    packability = check_packable(loaded)
-    if not packability.is_packable:
-        return f"{loaded.manifest.architecture}: {packability.reason}"
-    if packability.max_columns is not None and longest > packability.max_columns:
-        return f"a prompt is longer than the {packability.max_columns} tokens of the sliding window"
-    return ""
-
-
-def _read_rows(loaded: LoadedModel, asked: _Asked, batch: Sequence[int]) -> list[tuple[Sequence[int], Tensor]]:
-    def read(rows: Sequence[int]) -> Tensor:
-        wanted = [Columns(place, asked.columns[row]) for place, row in enumerate(rows)]
-        return read_plain(loaded, [asked.rows[row] for row in rows], wanted, asked.read).cpu()
-
-    return halve_on_oom(batch, read)
-
-
-def _read_blocks(
-    loaded: LoadedModel, asked: _Asked, batch: PackedBatch, window: int | None, cache: Cache | None
-) -> list[tuple[Sequence[int], Tensor]]:
-    root = batch.root
-
-    def read(blocks: Sequence[PackedBlock]) -> Tensor:
-        wanted = [
-            Columns(place, [int(path[column - len(root)]) for column in asked.columns[row]])
-            for place, block in enumerate(blocks)
-            for row, path in zip(block.rows, block.paths, strict=True)
-        ]
-        return read_packed(loaded, root, blocks, wanted, asked.read, window, cache).cpu()
-
-    return [([row for block in blocks for row in block.rows], reads) for blocks, reads in halve_on_oom(batch.blocks, read)]
 
 
 def _refuse_non_finite(reads: Tensor, pair_ids: Sequence[str], spec: CaptureSpec) -> None:

@@ -21,7 +21,6 @@ from steerkit.engine.reading.capture import (
     MAX_BATCH_TOKENS,
     CapturedPairs,
     CaptureSpec,
-    CaptureStats,
     EncodedPair,
     capture_encoded,
     capture_pairs,
@@ -30,6 +29,7 @@ from steerkit.engine.reading.capture import (
 from steerkit.engine.reading.methods import METHODS, check_method, find_direction, mean_difference
 from steerkit.engine.reading.spool import ActivationSpool
 from steerkit.engine.reading.triggers import ReadPosition
+from steerkit.engine.reading.window import CaptureStats
 from steerkit.errors import ContrastSetError, EngineError
 from steerkit.vectorfile import SCHEMA, VectorFile, write_vector
 

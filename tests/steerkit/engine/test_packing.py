@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from steerkit.engine.access.encoding import EncodedConversation
 from steerkit.engine.access.models import LoadedModel
 from steerkit.engine.access.sites import visit_site
-from steerkit.engine.reading import capture as capture_module
 from steerkit.engine.reading import packing, selfcheck
-from steerkit.engine.reading.capture import CaptureStats, EncodedPair, capture_encoded, capture_spec, read_activations
+from steerkit.engine.reading import window as window_module
+from steerkit.engine.reading.capture import EncodedPair, capture_encoded, capture_spec, read_activations
 from steerkit.engine.reading.packing import PassCost, batch_blocks, pack_prompts
 from steerkit.engine.reading.selfcheck import check_packable
+from steerkit.engine.reading.window import CaptureStats
 
 FREE_ATTENTION = PassCost(token=1e9, seen=1.0, masked=1.0)
 Prompt = tuple[int, ...]
@@ -66,7 +67,7 @@ def read_by_hand(loaded: LoadedModel, token_ids: Prompt) -> torch.Tensor:
 
 
 def test_plain_states_are_those_of_each_prompt_alone(every_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture_module, "_PACK_BELOW", 0.0)
+    monkeypatch.setattr(window_module, "_PACK_BELOW", 0.0)
     pairs = encode(make_prompts(5, random.Random(4)))
     plain, stats = read_all(every_model, pairs)
     assert stats.plain_windows == 1
@@ -186,10 +187,10 @@ def test_a_window_too_long_to_check_limits_what_is_packed(loaded_models: dict[st
 def test_out_of_memory_halves_a_batch_and_changes_no_state(
     llama: LoadedModel, monkeypatch: pytest.MonkeyPatch, name: str, place: int, pack_below: float
 ) -> None:
-    monkeypatch.setattr(capture_module, "_PACK_BELOW", pack_below)
+    monkeypatch.setattr(window_module, "_PACK_BELOW", pack_below)
     pairs = encode(make_prompts(8, random.Random(10)))
     expected, _ = read_all(llama, pairs)
-    real, refused = getattr(capture_module, name), []
+    real, refused = getattr(window_module, name), []
 
     def read_one_at_most(*arguments: Any) -> torch.Tensor:
         if len(arguments[place]) > 1:
@@ -197,7 +198,7 @@ def test_out_of_memory_halves_a_batch_and_changes_no_state(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return cast(torch.Tensor, real(*arguments))
 
-    monkeypatch.setattr(capture_module, name, read_one_at_most)
+    monkeypatch.setattr(window_module, name, read_one_at_most)
     found, _ = read_all(llama, pairs)
     assert refused
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

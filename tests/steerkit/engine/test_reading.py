@@ -21,10 +21,12 @@ from steerkit.engine.access.models import LoadedModel
 from steerkit.engine.access.sites import visit_site
 from steerkit.engine.reading import capture as capture_module
 from steerkit.engine.reading import packing as packing_module
-from steerkit.engine.reading.capture import CaptureStats, capture_pairs, capture_spec, encode_pairs, read_activations
+from steerkit.engine.reading import window as window_module
+from steerkit.engine.reading.capture import capture_pairs, capture_spec, encode_pairs, read_activations
 from steerkit.engine.reading.directions import extract_directions, extract_encoded, extract_methods
 from steerkit.engine.reading.spool import ActivationSpool
 from steerkit.engine.reading.triggers import parse_read_position, read_columns, trigger_function, trigger_regex, trigger_tokens
+from steerkit.engine.reading.window import CaptureStats
 from steerkit.errors import ContrastSetError, EngineError, SteerError
 
 
@@ -195,7 +197,7 @@ def test_every_site_is_read_packed_and_plain_alike(llama: LoadedModel, site: str
     pairs = [make_pair(f"pair-{index}", " ".join(["the same long question", word, word])) for index, word in enumerate(WORDS[:10])]
     found = []
     for pack_below in (10.0, 0.0):
-        monkeypatch.setattr(capture_module, "_PACK_BELOW", pack_below)
+        monkeypatch.setattr(window_module, "_PACK_BELOW", pack_below)
         stats = CaptureStats()
         found.append(extract_directions(llama, pairs, site=site, layers=[1, 3] if site != "resid_pre" else [1], stats=stats))
         assert stats.packed_windows == (pack_below > 0)
