@@ -73,6 +73,16 @@ if CELERY_BROKER_TRANSPORT_OPTIONS:
     for folder in CELERY_BROKER_TRANSPORT_OPTIONS.values():
         Path(folder).mkdir(parents=True, exist_ok=True)
 
+# Mail, for notifications. Without EMAIL_HOST none is sent, and the console has every word.
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
+EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "587"))
+EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS", "1") == "1"
+# A mail server that does not answer must not hold up the request whose change is already committed.
+EMAIL_TIMEOUT = 5
+DEFAULT_FROM_EMAIL = os.environ.get("EMAIL_FROM", "steerhub@localhost")
+
 # -- Django ---------------------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [

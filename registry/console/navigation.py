@@ -7,6 +7,7 @@ from django.urls import reverse
 
 from registry.models import ProfileRevision, RevisionState, Role
 from registry.selectors import engaged_kills
+from registry.services.notifications import notifications_of
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
@@ -14,8 +15,15 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     held = set(request.user.groups.values_list("name", flat=True))
     waiting = ProfileRevision.objects.filter(state=RevisionState.SUBMITTED).count()
     kills = engaged_kills().count()
+    unread = notifications_of(request.user).filter(read_at__isnull=True).count()
     groups = [
-        ("", [_link("Dashboard", "space_dashboard", "admin:index")]),
+        (
+            "",
+            [
+                _link("Dashboard", "space_dashboard", "admin:index"),
+                _link("Notifications", "notifications", "console:notifications", badge=unread, variant="info"),
+            ],
+        ),
         (
             "Make",
             [

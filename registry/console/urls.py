@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from registry.console import extractions, flags, fleet, jobs, kills, profiles, revisions, uploads, vectors
+from registry.console import extractions, flags, fleet, jobs, kills, notifications, profiles, revisions, uploads, vectors
 
 app_name = "console"
 urlpatterns = [
@@ -38,6 +38,8 @@ urlpatterns = [
     path("kills/engage/", kills.engage, name="engage-kill"),
     path("kills/<uuid:kill_id>/request-lift/", kills.ask_to_lift, name="request-lift"),
     path("kills/<uuid:kill_id>/confirm-lift/", kills.lift, name="confirm-lift"),
+    path("notifications/", notifications.show_notifications, name="notifications"),
+    path("notifications/read/", notifications.mark_read, name="read-notifications"),
     path("fleet/", fleet.show_fleet, name="fleet"),
     path("fleet/nodes/", fleet.enroll, name="enroll-node"),
 ]

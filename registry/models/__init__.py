@@ -22,6 +22,7 @@ from registry.models.approvals import Approval, Decision
 from registry.models.tenants import Environment, Kill, KillKind, Tenant, TenantFlag
 from registry.models.snapshots import Snapshot
 from registry.models.nodes import NodeReport, ReportResult, ServingNode
+from registry.models.notifications import Notification
 from registry.models.audit import ZERO_DIGEST, AuditEvent
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Kill",
     "KillKind",
     "NodeReport",
+    "Notification",
     "Operator",
     "Profile",
     "ProfileRevision",
