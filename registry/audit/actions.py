@@ -27,6 +27,7 @@ class Action(models.TextChoices):
     REVISION_APPROVED = "revision.approved"
     REVISION_REJECTED = "revision.rejected"
     REVISION_RETIRED = "revision.retired"
+    REVISION_INVALIDATED = "revision.invalidated"
     ENVIRONMENT_CREATED = "environment.created"
     TENANT_CREATED = "tenant.created"
     FLAG_CHANGED = "flag.changed"
