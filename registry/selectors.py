@@ -16,6 +16,7 @@ from registry.models import (
     ProfileRevision,
     ReportResult,
     RevisionState,
+    RiskPolicy,
     ServingNode,
     Snapshot,
     SteeringVector,
@@ -44,6 +45,15 @@ def get_profile(name: str) -> Profile:
     if profile is None:
         raise NotFound("PROFILE_NOT_FOUND", f"no profile {name!r}", name)
     return profile
+
+
+def get_policy(name: str) -> RiskPolicy:
+    """The risk policy of a risk class. Raises: NotFound POLICY_NOT_FOUND."""
+    policy = RiskPolicy.objects.filter(name=name).first()
+    if policy is None:
+        known = ", ".join(RiskPolicy.objects.values_list("name", flat=True))
+        raise NotFound("POLICY_NOT_FOUND", f"no risk policy {name!r}; there are {known}", name)
+    return policy
 
 
 def get_environment(name: str) -> Environment:
@@ -109,7 +119,7 @@ def revision_document(revision: ProfileRevision) -> dict[str, object]:
         "revision": revision.number,
         "intent": revision.profile.intent,
         "base_model": revision.base_model.fingerprint,
-        "risk_class": revision.profile.risk_class,
+        "risk_class": revision.profile.risk_class_id,
         "stale_policy": revision.stale_policy,
         "max_staleness_seconds": revision.max_staleness_seconds,
         "approvals_needed": revision.approvals_needed,

@@ -6,6 +6,7 @@ in small: a model folder of a few bytes, four contrast pairs, three suites, one 
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -58,12 +59,15 @@ def person(db) -> Callable:
     """Make somebody: person("ada", "author")."""
     from django.contrib.auth.models import Group
 
-    from registry.models import Role
+    from registry.models import RiskPolicy, Role
     from registry.services.people import create_user
 
-    # A transactional test truncates the groups that the second migration made.
+    # A transactional test truncates the groups and the risk policies that migrations made.
     for role in Role.values:
         Group.objects.get_or_create(name=role)
+    first = import_module("registry.migrations.0006_risk_policies")
+    for name, terms in first.POLICIES.items():
+        RiskPolicy.objects.get_or_create(name=name, defaults={**first.COMMON, **terms})
     return lambda name, *roles, acts_for=None: create_user(name, roles=list(roles), actor="tests", acts_for=acts_for)
 
 
@@ -204,7 +208,7 @@ def evaluation(vector, evaluate):
 def profile(ada):
     from registry.services.profiles import create_profile
 
-    return create_profile("harbor-empathy", intent="Warm billing replies.", axis="empathy", risk_class="low", owner=ada)
+    return create_profile("harbor-empathy", intent="Warm billing replies.", purpose="tone", axis="empathy", risk_class="low", owner=ada)
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ class Action(models.TextChoices):
     VECTOR_EXTRACTED = "vector.extracted"
     VECTOR_IMPORTED = "vector.imported"
     EVALUATION_RECORDED = "evaluation.recorded"
+    POLICY_CREATED = "policy.created"
+    POLICY_CHANGED = "policy.changed"
     PROFILE_CREATED = "profile.created"
     REVISION_DRAFTED = "revision.drafted"
     REVISION_EDITED = "revision.edited"

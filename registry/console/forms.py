@@ -24,8 +24,9 @@ from registry.models import (
     KillKind,
     Profile,
     ProfileRevision,
+    Purpose,
     RevisionState,
-    RiskClass,
+    RiskPolicy,
     StalePolicy,
     SteeringVector,
     SuiteKind,
@@ -133,8 +134,11 @@ class DraftForm(forms.Form):
 class ProfileForm(forms.Form):
     name = forms.SlugField(max_length=100, label="Name", widget=UnfoldAdminTextInputWidget)
     intent = _prose(label="Intent", help_text="What should be different in the replies, for the people who decide.")
+    purpose = _choice(Purpose.choices, label="Purpose", help_text="Facts take retrieval, skills LoRA or SFT, unlearning guardrails.")
     axis = forms.SlugField(max_length=50, label="Axis", widget=UnfoldAdminTextInputWidget)
-    risk_class = _choice(RiskClass.choices, label="Risk class", help_text="High needs two approvals.")
+    risk_class = _one(
+        RiskPolicy.objects.all(), label="Risk class", to_field_name="name", help_text="The policy of that name says what it takes."
+    )
 
 
 class SubmitForm(forms.Form):

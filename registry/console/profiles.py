@@ -34,7 +34,8 @@ def make_profile(request: HttpRequest) -> HttpResponse:
     form = ProfileForm(request.POST)
     if accept(request, form):
         with telling(request, "Created. Draft its first revision from a vector."):
-            profile = create_profile(**form.cleaned_data, owner=request.user)
+            data = {**form.cleaned_data, "risk_class": form.cleaned_data["risk_class"].name}
+            profile = create_profile(**data, owner=request.user)
             return redirect("console:profile", profile.name)
     return _ask(request, form)
 

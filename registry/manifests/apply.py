@@ -87,7 +87,9 @@ def _apply_eval_suite(manifest: Manifest, actor: User) -> Applied:
 def _apply_profile(manifest: Manifest, actor: User) -> Applied:
     known = Profile.objects.filter(name=manifest.name).exists()
     spec = manifest.spec
-    profile = create_profile(manifest.name, intent=spec["intent"], axis=spec["axis"], risk_class=spec["riskClass"], owner=actor)
+    profile = create_profile(
+        manifest.name, intent=spec["intent"], purpose=spec["purpose"], axis=spec["axis"], risk_class=spec["riskClass"], owner=actor
+    )
     return profile.name, not known
 
 

@@ -15,7 +15,7 @@ KINDS: dict[str, tuple[set[str], set[str]]] = {
     "BaseModel": ({"source"}, set()),
     "ContrastSet": ({"axis", "pairs"}, set()),
     "EvalSuite": ({"kind", "items"}, {"rubric"}),
-    "SteeringProfile": ({"intent", "axis", "riskClass"}, set()),
+    "SteeringProfile": ({"intent", "purpose", "axis", "riskClass"}, set()),
     "SteeringRecipe": (
         {"baseModel", "contrastSet", "suites"},
         {"method", "site", "readPosition", "layers", "alphas", "unit", "gates", "seed", "maxNewTokens", "dtype", "finalists"},

@@ -8,13 +8,14 @@ from registry.models.evals import EvalItem, EvalSuite, Split, SuiteKind
 from registry.models.jobs import Job, JobKind, JobState
 from registry.models.vectors import Site, SteeringVector, Unit
 from registry.models.evaluations import Evaluation
+from registry.models.purposes import TECHNIQUES, Purpose, Technique
+from registry.models.policies import ALPHA_CAPS, RiskPolicy
 from registry.models.profiles import (
     Component,
     Operator,
     Profile,
     ProfileRevision,
     RevisionState,
-    RiskClass,
     StalePolicy,
     TokenScope,
 )
@@ -26,6 +27,8 @@ from registry.models.notifications import Notification
 from registry.models.audit import ZERO_DIGEST, AuditEvent
 
 __all__ = [
+    "ALPHA_CAPS",
+    "TECHNIQUES",
     "ZERO_DIGEST",
     "ApiToken",
     "Approval",
@@ -49,9 +52,10 @@ __all__ = [
     "Operator",
     "Profile",
     "ProfileRevision",
+    "Purpose",
     "ReportResult",
     "RevisionState",
-    "RiskClass",
+    "RiskPolicy",
     "Role",
     "ServingNode",
     "Site",
@@ -60,6 +64,7 @@ __all__ = [
     "StalePolicy",
     "SteeringVector",
     "SuiteKind",
+    "Technique",
     "Tenant",
     "TenantFlag",
     "TokenScope",

@@ -9,13 +9,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from registry.models.fields import CoefficientField, DigestField
+from registry.models.purposes import Purpose
 from registry.models.vectors import Unit
-
-
-class RiskClass(models.TextChoices):
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
 
 
 class Operator(models.TextChoices):
@@ -54,13 +49,15 @@ class Profile(models.Model):
     name = models.SlugField(max_length=100, unique=True)
     intent = models.TextField()
     axis = models.SlugField(max_length=50)
-    risk_class = models.CharField(max_length=6, choices=RiskClass)
+    purpose = models.CharField(max_length=10, choices=Purpose)
+    # The risk policy of that name.
+    risk_class = models.ForeignKey("registry.RiskPolicy", models.PROTECT, to_field="name", db_column="risk_class", related_name="profiles")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         ordering = ["name"]
-        constraints = [models.CheckConstraint(condition=Q(risk_class__in=RiskClass.values), name="profile_risk_class_is_known")]
+        constraints = [models.CheckConstraint(condition=Q(purpose__in=Purpose.values), name="profile_purpose_is_known")]
 
     def __str__(self) -> str:
         return self.name

@@ -1,6 +1,6 @@
 """Profiles and their revisions: draft -> submitted -> approved / rejected -> retired. Decisions are in approvals.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -11,27 +11,26 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import (
+    ALPHA_CAPS,
+    TECHNIQUES,
     BaseModel,
     Component,
     Environment,
     Evaluation,
     Profile,
     ProfileRevision,
+    Purpose,
     RevisionState,
-    RiskClass,
     SteeringVector,
     User,
 )
-from registry.selectors import revision_document
+from registry.selectors import get_policy, revision_document
 from registry.services.people import stands_for
 from registry.services.versions import next_version
-from registry.snapshots import ALPHA_CAPS, lock_environments, publish_snapshot
+from registry.snapshots import lock_environments, publish_snapshot
 from registry.transitions import transition
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 from steerkit.errors import AlphaError
-
-# How many people besides the author must approve.
-APPROVALS_NEEDED: Mapping[str, int] = {RiskClass.LOW: 1, RiskClass.MEDIUM: 1, RiskClass.HIGH: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +47,36 @@ class ComponentSpec:
 
 
 @transition
-def create_profile(name: str, *, intent: str, axis: str, risk_class: str, owner: User) -> Profile:
-    """A named intent without a revision. The same name again is an error unless nothing differs."""
+def create_profile(name: str, *, intent: str, purpose: str, axis: str, risk_class: str, owner: User) -> Profile:
+    """A named intent without a revision. The same name again is an error unless nothing differs.
+
+    Raises: InvalidInput PURPOSE_UNFIT, PURPOSE_UNKNOWN; NotFound POLICY_NOT_FOUND; TransitionRefused PROFILE_EXISTS.
+    """
+    check_purpose(purpose)
+    policy = get_policy(risk_class)
     known = Profile.objects.filter(name=name).first()
     if known is not None:
-        if (known.intent, known.axis, known.risk_class) == (intent, axis, risk_class):
+        if (known.intent, known.purpose, known.axis, known.risk_class_id) == (intent, purpose, axis, risk_class):
             return known
-        raise TransitionRefused("PROFILE_EXISTS", f"a profile {name!r} exists with another intent, axis or risk class", name)
-    if risk_class not in RiskClass.values:
-        raise InvalidInput("RISK_CLASS", f"no risk class {risk_class!r}; it is one of {', '.join(RiskClass.values)}", risk_class)
-    profile = Profile.objects.create(name=name, intent=intent, axis=axis, risk_class=risk_class, owner=owner)
-    record(Action.PROFILE_CREATED, actor=owner, subject=profile, details={"intent": intent, "axis": axis, "risk_class": risk_class})
+        raise TransitionRefused("PROFILE_EXISTS", f"a profile {name!r} exists with another intent, purpose, axis or risk class", name)
+    profile = Profile.objects.create(name=name, intent=intent, purpose=purpose, axis=axis, risk_class=policy, owner=owner)
+    record(
+        Action.PROFILE_CREATED,
+        actor=owner,
+        subject=profile,
+        details={"intent": intent, "purpose": purpose, "axis": axis, "risk_class": risk_class},
+    )
     return profile
+
+
+def check_purpose(purpose: str) -> None:
+    """Raises: InvalidInput PURPOSE_UNFIT for what steering cannot do, with the technique that can; PURPOSE_UNKNOWN."""
+    if purpose in Purpose.values:
+        return
+    technique = TECHNIQUES.get(purpose)
+    if technique is None:
+        raise InvalidInput("PURPOSE_UNKNOWN", f"no purpose {purpose!r}; it is one of {', '.join(Purpose.values)}", purpose)
+    raise InvalidInput("PURPOSE_UNFIT", f"steering is not for {purpose}: {technique.why}. Use {technique.use}", purpose)
 
 
 @transition
@@ -74,7 +91,7 @@ def draft_revision(profile: Profile, *, components: Sequence[ComponentSpec], aut
         number=next_version(ProfileRevision, field="number", profile=profile),
         author=author,
         base_model=base_model,
-        approvals_needed=APPROVALS_NEEDED[profile.risk_class],
+        approvals_needed=profile.risk_class.approvals_needed,
         **options,
     )
     _write_components(revision, components)

@@ -1,12 +1,10 @@
 """Compile a snapshot from the record, sign it, publish it."""
 
-from registry.snapshots.compile import ALPHA_CAPS
 from registry.snapshots.publish import all_or_nothing, lock_environments, publish_snapshot, reissue_before_expiry
 from registry.snapshots.read import read_snapshot
 from registry.snapshots.sign import trust_document
 
 __all__ = [
-    "ALPHA_CAPS",
     "all_or_nothing",
     "lock_environments",
     "publish_snapshot",

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from registry.models import BaseModel, Environment, Unit
+from registry.models import ALPHA_CAPS, BaseModel, Environment
 from registry.selectors import engaged_kills, live_flags, revision_document
 from steerkit.canonical import format_decimal
 
 MAX_COMPONENTS = 8
-# The largest |α| of each unit that a node may be asked for, whatever was approved.
-ALPHA_CAPS: dict[str, str] = {Unit.ABSOLUTE: "1000", Unit.MEAN_DIFFERENCE: "2", Unit.RESIDUAL: "1"}
 
 
 def compile_content(environment: Environment) -> dict[str, Any]:

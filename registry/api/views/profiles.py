@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from registry.api.fields import Body, Name, Text
 from registry.api.views.base import Records, View, document
-from registry.models import Profile, RiskClass, Role
+from registry.models import Profile, Purpose, Role
 from registry.selectors import get_profile
 from registry.services.profiles import create_profile
 
@@ -28,8 +28,9 @@ class ProfileOut(serializers.Serializer):
     id = serializers.UUIDField()
     name = serializers.CharField()
     intent = serializers.CharField()
+    purpose = serializers.CharField()
     axis = serializers.CharField()
-    risk_class = serializers.CharField()
+    risk_class = serializers.CharField(source="risk_class_id")
     owner = serializers.CharField(source="owner.username")
     created_at = serializers.DateTimeField()
 
@@ -48,15 +49,16 @@ class ProfilesView(Records):
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = ProfileOut
     queryset = Profile.objects.select_related("owner").order_by("name")
-    filters = {"axis": "axis", "risk_class": "risk_class"}
+    filters = {"axis": "axis", "purpose": "purpose", "risk_class": "risk_class"}
 
     class NewProfileBody(Body):
         name = Name()
         intent = Text(max_length=2000)
+        purpose = Text(max_length=20, help_text=f"one of {', '.join(Purpose.values)}; of any other the answer says what fits better")
         axis = Name(max_length=50)
-        risk_class = serializers.ChoiceField(RiskClass.choices)
+        risk_class = Name(max_length=50, help_text="the name of a risk policy")
 
-    @document("Name an intent", body=NewProfileBody, answer=ProfileDetailOut, status=201, refuses=[409, 422])
+    @document("Name an intent", body=NewProfileBody, answer=ProfileDetailOut, status=201, refuses=[404, 409, 422])
     def post(self, request: Request) -> Response:
         profile = create_profile(owner=request.user, **self.read_body(self.NewProfileBody))
         return Response(ProfileDetailOut(profile).data, status=201)

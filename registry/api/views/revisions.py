@@ -56,7 +56,7 @@ class RevisionOut(serializers.Serializer):
     state = serializers.CharField()
     author = serializers.CharField(source="author.username")
     base_model = BaseModelRefOut()
-    risk_class = serializers.CharField(source="profile.risk_class")
+    risk_class = serializers.CharField(source="profile.risk_class_id")
     digest = serializers.CharField(help_text="empty while a draft")
     evidence_digest = serializers.CharField(source="evaluation.digest", default="", help_text="empty while a draft")
     evaluation = serializers.UUIDField(source="evaluation_id", allow_null=True)

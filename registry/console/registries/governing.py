@@ -22,13 +22,13 @@ from registry.templatetags.console import digest, moment, number, state
 
 @admin.register(Profile)
 class Profiles(Registry):
-    list_display = ["profile_column", "intent", "axis", "risk_column", "owner", "created_moment"]
+    list_display = ["profile_column", "intent", "purpose", "axis", "risk_column", "owner", "created_moment"]
     created_moment = column("created_at", "Created", moment)
     list_display_links = None
-    list_filter = ["risk_class", "axis"]
+    list_filter = ["risk_class", "purpose", "axis"]
     search_fields = ["name", "intent"]
     list_before_template = "console/_create_profile.html"
-    risk_column = column("risk_class", "Risk class", state)
+    risk_column = column("risk_class_id", "Risk class", state)
 
     @display(description="Profile", ordering="name")
     def profile_column(self, profile: Profile) -> SafeString:

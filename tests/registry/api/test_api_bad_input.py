@@ -113,7 +113,7 @@ def test_bad_bodies(api, oscar, unchanged):
 
 
 def test_an_unknown_field_is_named_before_a_missing_one(api, ada):
-    answer = api(ada).post("/api/v1/profiles", {"naem": "typo", "intent": "x", "axis": "empathy", "risk_class": "low"})
+    answer = api(ada).post("/api/v1/profiles", {"naem": "typo", "intent": "x", "purpose": "tone", "axis": "empathy", "risk_class": "low"})
     assert code_of(answer) == (400, "UNKNOWN_FIELD")
     assert answer.json()["item"] == "naem"
 
@@ -266,7 +266,7 @@ def test_a_constraint_the_service_did_not_foresee_is_named(api, ada, monkeypatch
 
 def test_text_is_stored_as_written_and_never_served_as_a_page(api, ada, oscar, grace):
     nasty = '=HYPERLINK("x") <script>alert(1)</script> \x1b[31m \u202e line\nCEF:0|fake'
-    made = api(ada).post("/api/v1/profiles", {"name": "p", "intent": nasty, "axis": "empathy", "risk_class": "low"})
+    made = api(ada).post("/api/v1/profiles", {"name": "p", "intent": nasty, "purpose": "tone", "axis": "empathy", "risk_class": "low"})
     assert made.json()["intent"] == nasty
     answer = api(grace).get(f"/api/v1/blobs/{api(ada).upload(b'<script>alert(1)</script>')}")
     assert answer["Content-Type"] == "application/octet-stream"

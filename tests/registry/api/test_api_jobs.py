@@ -80,7 +80,7 @@ def manifest(kind: str, name: str, **spec: object) -> dict[str, object]:
 def test_manifests_are_applied_once_and_then_change_nothing(api, ada):
     author = api(ada)
     documents = [
-        manifest("SteeringProfile", "warm", intent="Warm.", axis="empathy", riskClass="low"),
+        manifest("SteeringProfile", "warm", intent="Warm.", purpose="tone", axis="empathy", riskClass="low"),
         manifest("ContrastSet", "empathy", axis="empathy", pairs={"digest": author.upload(pairs_file())}),
         manifest("BaseModel", "harbor-support", source="harbor"),
     ]
@@ -93,7 +93,7 @@ def test_manifests_are_applied_once_and_then_change_nothing(api, ada):
 
 
 def test_a_document_takes_the_role_of_its_kind(api, ada, oscar):
-    tenant, profile = manifest("Tenant", "harbor"), manifest("SteeringProfile", "p", intent="x", axis="a", riskClass="low")
+    tenant, profile = manifest("Tenant", "harbor"), manifest("SteeringProfile", "p", intent="x", purpose="tone", axis="a", riskClass="low")
     assert code_of(api(ada).post("/api/v1/manifests/apply", {"documents": [profile, tenant]})) == (403, "PERMISSION_DENIED")
     assert code_of(api(oscar).post("/api/v1/manifests/apply", {"documents": [tenant, profile]})) == (403, "PERMISSION_DENIED")
     assert not Tenant.objects.exists()

@@ -47,7 +47,8 @@ def test_a_profile_goes_from_files_to_a_steered_tenant_and_back(api, ada, grace,
 
     assert (
         author.post(
-            "/api/v1/profiles", {"name": "harbor-empathy", "intent": "Warm replies.", "axis": "empathy", "risk_class": "low"}
+            "/api/v1/profiles",
+            {"name": "harbor-empathy", "intent": "Warm replies.", "purpose": "tone", "axis": "empathy", "risk_class": "low"},
         ).status_code
         == 201
     )

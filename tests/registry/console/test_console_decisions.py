@@ -55,7 +55,7 @@ def test_another_person_approves(as_person, grace, submitted):
 
 def test_an_author_who_is_also_approver_sees_why_not_and_is_refused(as_person, person, suites, evaluation, vector, component):
     both = person("boris", "author", "approver")
-    profile = create_profile("own", intent="Mine.", axis="empathy", risk_class="low", owner=both)
+    profile = create_profile("own", intent="Mine.", purpose="tone", axis="empathy", risk_class="low", owner=both)
     revision = draft_revision(profile, components=[component], author=both)
     submit_revision(revision.pk, evaluation=evaluation, actor=both)
     revision.refresh_from_db()
@@ -92,7 +92,7 @@ def test_a_rejection_needs_a_comment_and_is_final(as_person, grace, mary, submit
 
 
 def test_a_high_risk_profile_waits_for_a_second_approver(as_person, ada, grace, mary, evaluation, component):
-    profile = create_profile("risky", intent="Careful.", axis="empathy", risk_class="high", owner=ada)
+    profile = create_profile("risky", intent="Careful.", purpose="tone", axis="empathy", risk_class="high", owner=ada)
     revision = draft_revision(profile, components=[component], author=ada)
     submit_revision(revision.pk, evaluation=evaluation, actor=ada)
     revision.refresh_from_db()
@@ -143,7 +143,7 @@ def test_lost_evidence_is_told_and_the_page_still_opens(as_person, grace, submit
 
 def test_text_from_people_and_models_is_inert(as_person, ada, grace, vector, suites, component):
     evaluation = story.validate_vector(vector, suites=suites, author=ada, replies=[(ATTACK, ATTACK, ATTACK)])
-    profile = create_profile("attack", intent=ATTACK, axis="empathy", risk_class="low", owner=ada)
+    profile = create_profile("attack", intent=ATTACK, purpose="tone", axis="empathy", risk_class="low", owner=ada)
     revision = draft_revision(profile, components=[component], author=ada, rationale=ATTACK)
     submit_revision(revision.pk, evaluation=evaluation, actor=ada)
     revision.refresh_from_db()

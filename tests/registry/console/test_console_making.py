@@ -111,7 +111,7 @@ def test_an_author_drafts_a_revision_into_a_profile(as_person, ada, vector, eval
 
 
 def test_an_author_makes_a_profile(as_person, ada):
-    data = {"name": "harbor-empathy", "intent": "Warm.", "axis": "empathy", "risk_class": "low"}
+    data = {"name": "harbor-empathy", "intent": "Warm.", "purpose": "tone", "axis": "empathy", "risk_class": "low"}
     page = as_person(ada).post(reverse("console:create-profile"), data, follow=True)
     assert Profile.objects.get().owner == ada
     assert "Draft one from the page of a vector." in page.text

@@ -67,7 +67,7 @@ def test_a_superuser_holds_no_role_and_so_may_change_nothing(as_person, producti
         ("console:engage-kill", [], {"target": "everything:", "reason": "bored"}),
         ("console:decide-revision", [submitted.pk], {"decision": "approve", "comment": "fine", **digests}),
         ("console:create-tenant", [], {"name": "mine"}),
-        ("console:create-profile", [], {"name": "mine", "intent": "x", "axis": "x", "risk_class": "low"}),
+        ("console:create-profile", [], {"name": "mine", "intent": "x", "purpose": "tone", "axis": "x", "risk_class": "low"}),
     ]
     for view, arguments, data in tries:
         assert client.post(reverse(view, args=arguments), data).status_code == 403, view

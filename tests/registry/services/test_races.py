@@ -59,7 +59,7 @@ def test_one_reviewer_twice_at_once_decides_once(submitted, grace):
 
 
 def test_changes_at_once_get_numbers_without_gaps(ada, oscar, base_model, contrast_set, vector, component):
-    profile = create_profile("busy", intent="x", axis="empathy", risk_class="low", owner=ada)
+    profile = create_profile("busy", intent="x", purpose="tone", axis="empathy", risk_class="low", owner=ada)
     works = [lambda number=number: create_tenant(f"tenant-{number}", actor=oscar) for number in range(4)]
     works += [lambda: draft_revision(profile, components=[component], author=ada) for _ in range(3)]
     results = at_once(*works)

@@ -42,7 +42,7 @@ def test_one_approval_is_enough_at_low_risk(submitted, grace):
 
 
 def test_high_risk_takes_two_people(ada, grace, mary, component, evaluation):
-    profile = create_profile("risky", intent="x", axis="empathy", risk_class="high", owner=ada)
+    profile = create_profile("risky", intent="x", purpose="tone", axis="empathy", risk_class="high", owner=ada)
     revision = draft_revision(profile, components=[component], author=ada)
     revision = submit_revision(revision.pk, evaluation=evaluation, actor=ada)
     assert approve_revision(revision.pk, reviewer=grace, comment="1", **digests(revision)).state == RevisionState.SUBMITTED
@@ -52,7 +52,7 @@ def test_high_risk_takes_two_people(ada, grace, mary, component, evaluation):
 
 
 def test_a_service_account_of_a_reviewer_is_not_a_second_person(ada, grace, person, component, evaluation):
-    profile = create_profile("risky", intent="x", axis="empathy", risk_class="high", owner=ada)
+    profile = create_profile("risky", intent="x", purpose="tone", axis="empathy", risk_class="high", owner=ada)
     revision = draft_revision(profile, components=[component], author=ada)
     revision = submit_revision(revision.pk, evaluation=evaluation, actor=ada)
     approve_revision(revision.pk, reviewer=grace, comment="1", **digests(revision))
