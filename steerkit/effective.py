@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 
 from steerkit.errors import AlphaError
-from steerkit.snapshotrecords import STRENGTH_OPERATORS, UNITS, Component, Flag, Profile, Snapshot
+from steerkit.rollout import PLACES, choose_arm, is_in_share, place_of
+from steerkit.snapshotrecords import EVERYBODY, STRENGTH_OPERATORS, Component, Flag, Profile, Snapshot
 
 # Enough digits that coefficient, norm and scale multiply without rounding.
-_PRECISION = 60
+PRECISION = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,15 @@ class EffectiveComponent:
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """`profile` is None exactly when nothing is steered; `reason` says why either way."""
+    """`profile` is None exactly when nothing is steered; `reason` says why either way. `arm` is the caller's side of an A/B test."""
 
     profile: Profile | None
     components: tuple[EffectiveComponent, ...]
     reason: str
+    arm: str = ""
 
 
-# The reasons, in the order they are looked for; the last means steering.
+# The reasons, in the order they are looked for; the last two mean steering.
 REASONS = (
     "no_snapshot",
     "killed_everything",
@@ -46,18 +48,22 @@ REASONS = (
     "killed_tenant",
     "no_flag",
     "flag_off",
+    "rollout_key_missing",
+    "not_in_rollout",
     "killed_profile",
+    "zero_scale",
+    "zero_alpha",
     "wrong_base_model",
     "stale",
-    "zero_scale",
     "safety_override",
     "condition_unmet",
+    "override",
     "flag_on",
 )
 
 
-def unsteered(reason: str) -> Effective:
-    return Effective(None, (), reason)
+def unsteered(reason: str, arm: str = "") -> Effective:
+    return Effective(None, (), reason, arm)
 
 
 def absolute_coefficient(alpha: Decimal, *, unit: str, norm: Decimal, mean_residual_norm: Decimal) -> Decimal:
@@ -67,7 +73,7 @@ def absolute_coefficient(alpha: Decimal, *, unit: str, norm: Decimal, mean_resid
     Raises: AlphaError ALPHA_UNIT.
     """
     with localcontext() as context:
-        context.prec = _PRECISION
+        context.prec = PRECISION
         return alpha * _unit_lengths(unit, norm, mean_residual_norm)[unit]
 
 
@@ -80,7 +86,7 @@ def convert_alpha(alpha: Decimal, *, from_unit: str, to_unit: str, norm: Decimal
     if lengths[to_unit] <= 0:
         raise AlphaError("ALPHA_UNIT", f"1 {to_unit} is {lengths[to_unit]} activation units here, so nothing can be counted in it", to_unit)
     with localcontext() as context:
-        context.prec = _PRECISION
+        context.prec = PRECISION
         return alpha if from_unit == to_unit else alpha * lengths[from_unit] / lengths[to_unit]
 
 
@@ -92,32 +98,97 @@ def _unit_lengths(unit: str, norm: Decimal, mean_residual_norm: Decimal) -> dict
     return lengths
 
 
-def resolve(snapshot: Snapshot, tenant: str, route: str) -> Effective:
-    """What this snapshot gives a request. Kills win over flags; a route's own flag wins over the tenant's; the default is off."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one rule said about a request. `reason` is empty unless the rule decided."""
+
+    rule: str
+    says: str
+    reason: str = ""
+
+
+def resolve(
+    snapshot: Snapshot, tenant: str, route: str, *, key: str = "", alpha: Decimal | None = None, trail: list[Step] | None = None
+) -> Effective:
+    """What this snapshot gives a request. Kills win over flags; a route's own flag wins over the tenant's; the default is off.
+
+    `key` is the caller's rollout key. `alpha` is the α that the request asks for in place of the flag's; it counts only where
+    the request would be steered, so that a kill or a flag turned off never becomes an error. `trail` collects what each rule
+    said, in order. Raises: AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
+    """
+    trail = [] if trail is None else trail
+
+    def stop(rule: str, reason: str, says: str, arm: str = "") -> Effective:
+        trail.append(Step(rule, says, reason))
+        return unsteered(reason, arm)
+
     kills = {(kill.kind, kill.target) for kill in snapshot.kills}
     # Everything means everything, whatever a careless client wrote as its target.
     if any(kind == "everything" for kind, _target in kills):
-        return unsteered("killed_everything")
+        return stop("kill", "killed_everything", "a kill of everything is in force")
     if ("environment", snapshot.environment) in kills:
-        return unsteered("killed_environment")
+        return stop("kill", "killed_environment", f"a kill of the environment {snapshot.environment} is in force")
     if ("tenant", tenant) in kills:
-        return unsteered("killed_tenant")
+        return stop("kill", "killed_tenant", f"a kill of the tenant {tenant} is in force")
+    trail.append(Step("kill", "no kill reaches the tenant"))
+
     flag = snapshot.flag_of.get((tenant, route)) or snapshot.flag_of.get((tenant, ""))
     if flag is None:
-        return unsteered("no_flag")
+        return stop("flag", "no_flag", "no flag steers the tenant on this route, and the default is off")
+    whose = f"the flag of the route {flag.route}" if flag.route else "the tenant's flag"
     if not flag.enabled:
-        return unsteered("flag_off")
-    if ("profile", flag.profile) in kills:
-        return unsteered("killed_profile")
-    if flag.alpha_scale.is_zero():
-        return unsteered("zero_scale")
-    profile = snapshot.profile_of[(flag.profile, flag.revision)]
-    return Effective(profile, tuple(_scale(component, flag) for component in profile.components), "flag_on")
+        return stop("flag", "flag_off", f"{whose} is off")
+    trail.append(Step("flag", f"{whose} decides"))
+
+    if flag.needs_key and not key:
+        return stop("rollout", "rollout_key_missing", "the flag is not for everybody alike, and the request gives no rollout key")
+    if flag.rollout < EVERYBODY:
+        place = f"the key is at {_percent(place_of(key, tenant=tenant, purpose='share'))} %, the share is {flag.rollout} %"
+        if not is_in_share(key, tenant=tenant, share=flag.rollout):
+            return stop("rollout", "not_in_rollout", place)
+        trail.append(Step("rollout", place))
+    arm = flag.choices[choose_arm(key, tenant=tenant, weights=[arm.weight for arm in flag.choices])]
+    if arm.name:
+        place = _percent(place_of(key, tenant=tenant, purpose="arm"))
+        trail.append(Step("arm", f"the key is at {place} % of the line of arms, in {arm.name!r}"))
+
+    if ("profile", arm.profile) in kills:
+        return stop("kill", "killed_profile", f"a kill of the profile {arm.profile} is in force", arm.name)
+    profile = snapshot.profile_of.get((arm.profile, arm.revision))
+    if profile is None:
+        return stop("profile", "zero_scale", f"{arm.profile} is not served, so this control has nothing to be steered by", arm.name)
+    trail.append(Step("profile", f"{profile.id} r{profile.revision}"))
+    if alpha is not None:
+        _check_override(flag, alpha, trail)
+    elif arm.alpha_scale.is_zero():
+        return stop("scale", "zero_scale", "the α scale is 0", arm.name)
+    components = tuple(_scale(component, component.alpha * arm.alpha_scale) for component in profile.components)
+    if alpha is not None and components:
+        components = (_scale(components[0].component, alpha), *components[1:])
+        if all(entry.alpha.is_zero() for entry in components):
+            return stop("override", "zero_alpha", "the request asks for α 0", arm.name)
+    trail.append(Step("scale", f"α × {arm.alpha_scale}", "override" if alpha is not None else "flag_on"))
+    return Effective(profile, components, "override" if alpha is not None else "flag_on", arm.name)
 
 
-def _scale(component: Component, flag: Flag) -> EffectiveComponent:
-    alpha = component.alpha * flag.alpha_scale
+def _check_override(flag: Flag, alpha: Decimal, trail: list[Step]) -> None:
+    def refuse(code: str, problem: str) -> AlphaError:
+        trail.append(Step("override", problem, code))
+        return AlphaError(code, problem, str(alpha))
 
+    if flag.override is None:
+        raise refuse("OVERRIDE_NOT_ALLOWED", f"the request asks for α {alpha}, and the flag of tenant {flag.tenant!r} lets no request ask")
+    allowed = f"{flag.override.alpha_min} to {flag.override.alpha_max}"
+    if not flag.override.holds(alpha):
+        raise refuse("OVERRIDE_RANGE", f"the request asks for α {alpha}, outside {allowed}, which tenant {flag.tenant!r} may ask for")
+    trail.append(Step("override", f"the request asks for α {alpha}, inside {allowed}"))
+
+
+def _percent(place: int) -> str:
+    return str(Decimal(place) * EVERYBODY / PLACES)
+
+
+def _scale(component: Component, alpha: Decimal) -> EffectiveComponent:
     def absolute(value: Decimal) -> Decimal:
         return absolute_coefficient(value, unit=component.unit, norm=component.norm, mean_residual_norm=component.mean_residual_norm)
 
@@ -132,56 +203,12 @@ def apply_conditions(effective: Effective, holds: Callable[[bytes], bool]) -> Ef
     if effective.profile is None:
         return effective
     if any(holds(entry.document) for entry in effective.profile.safety_override):
-        return unsteered("safety_override")
+        return unsteered("safety_override", effective.arm)
     met = [entry.component.condition is None or holds(entry.component.condition) for entry in effective.components]
     if effective.components and not any(met):
-        return unsteered("condition_unmet")
+        return unsteered("condition_unmet", effective.arm)
     zero = Decimal(0)
     components = (
         entry if is_met else replace(entry, alpha=zero, coefficient=zero) for entry, is_met in zip(effective.components, met, strict=True)
     )
     return replace(effective, components=tuple(components))
-
-
-def find_alpha_problem(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | None = None) -> str | None:
-    """The first coefficient outside what was approved or capped, as a sentence; None if every one is inside.
-
-    Nothing is ever clamped: a request for more than was approved is refused where it is written. Zero needs no approval.
-    `local_cap` is a node's own limit per unit, on top of the snapshot's. Neither applies to a strength, whose limits are 0 and 1
-    in any unit: an ablation or a clamp turned round, or overdone, would be another operator.
-    """
-    caps = {unit: min(snapshot.limits.alpha_cap[unit], (local_cap or snapshot.limits.alpha_cap)[unit]) for unit in UNITS}
-    for profile in snapshot.profiles:
-        for component in profile.components:
-            if not component.alpha_min <= component.alpha <= component.alpha_max and not component.alpha.is_zero():
-                return f"profile {profile.id!r} asks for α {component.alpha}, outside {component.alpha_min} to {component.alpha_max}"
-            if component.operator in STRENGTH_OPERATORS:
-                problem = _find_strength_problem(component)
-                if problem:
-                    return f"profile {profile.id!r} {problem}"
-                continue
-            if component.bound is not None:
-                return f"profile {profile.id!r} gives {component.operator} a bound, which only clamp has"
-            largest = max(abs(component.alpha), abs(component.alpha_min), abs(component.alpha_max))
-            if largest > caps[component.unit]:
-                return f"profile {profile.id!r} may reach α {largest} {component.unit}, the cap is {caps[component.unit]}"
-    for flag in snapshot.flags:
-        if not flag.enabled:
-            continue
-        for component in snapshot.profile_of[(flag.profile, flag.revision)].components:
-            alpha = component.alpha * flag.alpha_scale
-            if not alpha.is_zero() and not component.alpha_min <= alpha <= component.alpha_max:
-                allowed = f"{component.alpha_min} to {component.alpha_max}"
-                return f"tenant {flag.tenant!r} scales {flag.profile!r} to α {alpha}, outside {allowed}"
-    return None
-
-
-def _find_strength_problem(component: Component) -> str | None:
-    for alpha in (component.alpha, component.alpha_min, component.alpha_max):
-        if not 0 <= alpha <= 1:
-            return f"gives {component.operator} a strength that may be {alpha}, outside 0 to 1"
-    if (component.bound is not None) != (component.operator == "clamp"):
-        return "clamps without a bound" if component.bound is None else f"gives {component.operator} a bound, which only clamp has"
-    if component.bound is not None and component.bound.is_zero():
-        return "clamps at 0; the sign of the bound says which side is capped"
-    return None

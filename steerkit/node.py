@@ -261,21 +261,24 @@ class Node:
             )
         return data
 
-    def effective(self, tenant: str, route: str) -> Effective:
-        """What a request of this tenant on this route would get now, and why."""
+    def effective(self, tenant: str, route: str, *, key: str = "", alpha: Decimal | None = None) -> Effective:
+        """What a request of this tenant on this route would get now, and why: with this rollout key, asking for this α.
+
+        Raises: AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
+        """
         in_force = self.in_force
         if in_force is None:
             return unsteered("no_snapshot")
         snapshot = in_force.snapshot
         if self._pending_kills:
             snapshot = replace(snapshot, kills=snapshot.kills + self._pending_kills)
-        effective = resolve(snapshot, tenant, route)
+        effective = resolve(snapshot, tenant, route, key=key, alpha=alpha)
         if effective.profile is None:
             return effective
         if effective.profile.base_model != self.engine.fingerprint:
-            return unsteered("wrong_base_model")
+            return unsteered("wrong_base_model", effective.arm)
         if effective.profile.stale_policy == "zero" and self.is_past_staleness(effective.profile):
-            return unsteered("stale")
+            return unsteered("stale", effective.arm)
         return effective
 
     def is_past_staleness(self, profile: Profile) -> bool:
@@ -285,12 +288,20 @@ class Node:
         return self.now() - self.in_force.last_contact_at > timedelta(seconds=profile.max_staleness_seconds)
 
     def generate(
-        self, messages: Sequence[Message], *, tenant: str, route: str, max_tokens: int, facts: RequestFacts = NO_FACTS
+        self,
+        messages: Sequence[Message],
+        *,
+        tenant: str,
+        route: str,
+        max_tokens: int,
+        key: str = "",
+        alpha: Decimal | None = None,
+        facts: RequestFacts = NO_FACTS,
     ) -> tuple[Effective, Generation]:
         """One reply, steered as the snapshot in force at its first token says, and what really steered it once its conditions
-        were decided. An unknown tenant is not steered."""
+        were decided. An unknown tenant is not steered. Raises: as `effective`, and the engine's own errors."""
         with self._gate.batch():
-            effective = self.effective(tenant, route)
+            effective = self.effective(tenant, route, key=key, alpha=alpha)
             try:
                 generation = self.engine.generate(messages, effective, max_tokens=max_tokens, facts=facts)
             except Exception:

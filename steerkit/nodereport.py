@@ -34,6 +34,7 @@ def describe_steering(effective: Effective) -> dict[str, Any] | None:
     return {
         "profile": effective.profile.id,
         "revision": effective.profile.revision,
+        **({"arm": effective.arm} if effective.arm else {}),
         "alpha": first["alpha"],
         "layer": first["layer"],
         "components": components,

@@ -2,8 +2,9 @@
 
 Who asks is told by two headers, set by whatever stands in front: X-SteerHub-Tenant and X-SteerHub-Route. A tenant nobody
 flagged, or no tenant at all, is not steered. Two more carry the facts that conditions look at: X-SteerHub-Intents, such as
-`refund, complaint`, and X-SteerHub-Attributes, such as `locale=de-DE, channel=phone`. A request can never choose its own
-steering.
+`refund, complaint`, and X-SteerHub-Attributes, such as `locale=de-DE, channel=phone`. X-SteerHub-Rollout-Key says which caller
+it is where a flag is for a share of them, and X-SteerHub-Alpha asks for another α where the flag lets requests ask: outside of
+what it lets, the request is refused and nothing is clamped. In no other way can a request choose its own steering.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import uvicorn
@@ -24,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from steerkit.canonical import parse_strict
+from steerkit.canonical import parse_alpha, parse_strict
 from steerkit.conditions import read_facts
 from steerkit.conversation import ROLES, Message
 from steerkit.errors import CanonicalError, NodeError, SteerError
@@ -109,12 +111,13 @@ class _Endpoint:
         facts = read_facts(
             _read_header(request, "X-SteerHub-Intents", MAX_FACTS_LENGTH), _read_header(request, "X-SteerHub-Attributes", MAX_FACTS_LENGTH)
         )
+        key, alpha = _read_header(request, "X-SteerHub-Rollout-Key"), _read_asked_alpha(request)
         if self._waiting >= MAX_WAITING:
             raise NodeError("OVERLOADED", f"{MAX_WAITING} requests are waiting already; try again in a moment")
         self._waiting += 1
         try:
             effective, generation = await run_in_threadpool(
-                self._node.generate, messages, tenant=tenant, route=route, max_tokens=max_tokens, facts=facts
+                self._node.generate, messages, tenant=tenant, route=route, max_tokens=max_tokens, key=key, alpha=alpha, facts=facts
             )
         except SteerError:
             raise
@@ -177,7 +180,11 @@ async def _read_body(request: Request) -> dict[str, Any]:
 
 def _read_request(body: dict[str, Any]) -> tuple[list[Message], int]:
     if "steering" in body:
-        raise NodeError("STEERING_OVERRIDE", "a request cannot choose its steering; set the tenant's flag in the hub", "steering")
+        raise NodeError(
+            "STEERING_OVERRIDE",
+            "a body cannot choose its steering; set the tenant's flag in the hub, or ask in X-SteerHub-Alpha",
+            "steering",
+        )
     unknown = sorted(set(body) - set(_FIELDS))
     if unknown:
         raise NodeError("UNKNOWN_FIELD", f"field {unknown[0]!r} is not supported; known are {', '.join(_FIELDS)}", unknown[0])
@@ -212,9 +219,19 @@ def _read_header(request: Request, name: str, max_length: int = 200) -> str:
     if len(values) > 1:
         # Two answers to who is asking would let a client outvote the proxy in front.
         raise NodeError("HEADER_REPEATED", f"{name} is given {len(values)} times", name)
-    if values and (len(values[0]) > max_length or not values[0].isprintable()):
+    try:
+        # Headers are bytes; read as UTF-8, a route or a rollout key is the text that the hub knows it by.
+        value = values[0].encode("latin-1").decode("utf-8") if values else ""
+    except UnicodeDecodeError as error:
+        raise NodeError("HEADER_INVALID", f"{name} must be UTF-8", name) from error
+    if len(value) > max_length or not value.isprintable():
         raise NodeError("HEADER_INVALID", f"{name} must be printable text of at most {max_length} characters", name)
-    return values[0] if values else ""
+    return value
+
+
+def _read_asked_alpha(request: Request) -> Decimal | None:
+    text = _read_header(request, "X-SteerHub-Alpha")
+    return parse_alpha(text) if text else None
 
 
 async def _answer_steer_error(_request: Request, error: Exception) -> JSONResponse:

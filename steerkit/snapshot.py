@@ -10,40 +10,31 @@ from datetime import datetime
 from typing import Any
 
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
-from steerkit.conditions import CONDITION_KINDS, parse_condition, read_vector_entry
 from steerkit.effective import (
     Effective,
     EffectiveComponent,
     absolute_coefficient,
-    find_alpha_problem,
     resolve,
     unsteered,
 )
-from steerkit.errors import CanonicalError, EngineError, SnapshotRefused
+from steerkit.errors import CanonicalError, SnapshotRefused
+from steerkit.limits import check_limits, find_alpha_problem
 from steerkit.snapshotfields import (
     format_time,
-    read_alpha,
     read_digest,
     read_exactly,
     read_integer,
     read_list,
-    read_measure,
-    read_one_of,
     read_text,
     read_time,
     refuse_field,
 )
+from steerkit.snapshotreaders import read_base_model, read_flag, read_kill, read_limits, read_profile
 from steerkit.snapshotrecords import (
-    KILL_KINDS,
-    OPERATORS,
-    SCHEDULE_PARAMETERS,
-    SCOPES,
-    SITES,
-    STALE_POLICIES,
-    UNITS,
+    AlphaBounds,
+    Arm,
     BaseModelEntry,
     Component,
-    ConditionEntry,
     Flag,
     Kill,
     Limits,
@@ -54,6 +45,8 @@ from steerkit.snapshotrecords import (
 )
 
 __all__ = [
+    "AlphaBounds",
+    "Arm",
     "BaseModelEntry",
     "Component",
     "Effective",
@@ -65,6 +58,7 @@ __all__ = [
     "Snapshot",
     "VectorEntry",
     "absolute_coefficient",
+    "check_limits",
     "compile_payload",
     "digest_content",
     "find_alpha_problem",
@@ -93,7 +87,7 @@ def compile_payload(
 ) -> bytes:
     """The canonical bytes to sign. What a node would refuse is refused here first, by the same code.
 
-    Raises: SnapshotRefused SCHEMA, LIMIT, ALPHA_CAP; CanonicalError for a float.
+    Raises: SnapshotRefused SCHEMA, LIMIT, ALPHA_CAP, COMPOSITION_BUDGET; CanonicalError for a float.
     """
     document = {
         **{name: content[name] for name in CONTENT_FIELDS},
@@ -106,9 +100,7 @@ def compile_payload(
         "expires_at": format_time(expires_at),
     }
     payload = canonical_json(document)
-    problem = find_alpha_problem(parse_snapshot(parse_document(payload)))
-    if problem:
-        raise SnapshotRefused("ALPHA_CAP", problem)
+    check_limits(parse_snapshot(parse_document(payload)))
     return payload
 
 
@@ -147,11 +139,11 @@ def parse_snapshot(document: dict[str, Any]) -> Snapshot:
         rollback_of=None if rollback_of is None else read_integer(rollback_of, "rollback_of", least=1),
         issued_at=read_time(document["issued_at"], "issued_at"),
         expires_at=read_time(document["expires_at"], "expires_at"),
-        base_models=read_list(document["base_models"], "base_models", _base_model),
-        profiles=read_list(document["profiles"], "profiles", _profile),
-        flags=read_list(document["flags"], "flags", _flag),
-        kills=read_list(document["kills"], "kills", _kill),
-        limits=_limits(document["limits"], "limits"),
+        base_models=read_list(document["base_models"], "base_models", read_base_model),
+        profiles=read_list(document["profiles"], "profiles", read_profile),
+        flags=read_list(document["flags"], "flags", read_flag),
+        kills=read_list(document["kills"], "kills", read_kill),
+        limits=read_limits(document["limits"], "limits"),
         capabilities=read_list(document["capabilities"], "capabilities", read_text),
     )
     _check_agreement(document, snapshot)
@@ -173,133 +165,18 @@ def _check_agreement(document: dict[str, Any], snapshot: Snapshot) -> None:
     for profile in snapshot.profiles:
         if profile.base_model not in listed:
             raise refuse_field("profiles", f"profile {profile.id!r} is for a base model that base_models does not list")
+        if snapshot.limits.risk_classes and profile.risk_class not in snapshot.limits.risk_classes:
+            raise refuse_field("limits.risk_classes", f"lists no class {profile.risk_class!r}, which profile {profile.id!r} is of")
         if len(profile.components) > snapshot.limits.max_components:
             raise SnapshotRefused("LIMIT", f"profile {profile.id!r} has more than {snapshot.limits.max_components} components", profile.id)
     for flag in snapshot.flags:
-        if flag.enabled and (flag.profile, flag.revision) not in snapshot.profile_of:
-            raise refuse_field("flags", f"give tenant {flag.tenant!r} the profile {flag.profile!r}, which profiles does not list just once")
+        for arm in flag.choices if flag.enabled else ():
+            # A control may name what is no longer served: it keeps its callers, and gives them nothing.
+            is_control = bool(flag.arms) and arm.alpha_scale.is_zero()
+            if not is_control and (arm.profile, arm.revision) not in snapshot.profile_of:
+                raise refuse_field(
+                    "flags", f"give tenant {flag.tenant!r} the profile {arm.profile!r}, which profiles does not list just once"
+                )
     missing = sorted(set(required_capabilities(snapshot.profiles)) - set(snapshot.capabilities))
     if missing:
         raise refuse_field("capabilities", f"a profile needs {missing[0]!r}, which capabilities does not list")
-
-
-def _base_model(value: Any, path: str) -> BaseModelEntry:
-    read_exactly(value, path, ("name", "fingerprint"))
-    return BaseModelEntry(read_text(value["name"], f"{path}.name"), read_digest(value["fingerprint"], f"{path}.fingerprint"))
-
-
-def _profile(value: Any, path: str) -> Profile:
-    names = (
-        "id",
-        "revision",
-        "revision_digest",
-        "evidence_digest",
-        "base_model",
-        "risk_class",
-        "stale_policy",
-        "max_staleness_seconds",
-        "components",
-    )
-    read_exactly(value, path, names, optional=("safety_override",))
-    return Profile(
-        id=read_text(value["id"], f"{path}.id"),
-        revision=read_integer(value["revision"], f"{path}.revision", least=1),
-        revision_digest=read_digest(value["revision_digest"], f"{path}.revision_digest"),
-        evidence_digest=read_digest(value["evidence_digest"], f"{path}.evidence_digest"),
-        base_model=read_digest(value["base_model"], f"{path}.base_model"),
-        risk_class=read_text(value["risk_class"], f"{path}.risk_class"),
-        stale_policy=read_one_of(value["stale_policy"], f"{path}.stale_policy", STALE_POLICIES),
-        max_staleness_seconds=read_integer(value["max_staleness_seconds"], f"{path}.max_staleness_seconds", least=0),
-        components=read_list(value["components"], f"{path}.components", _component),
-        safety_override=read_list(value.get("safety_override", []), f"{path}.safety_override", _condition),
-    )
-
-
-def _component(value: Any, path: str) -> Component:
-    names = (
-        "vector",
-        "layer",
-        "site",
-        "operator",
-        "alpha",
-        "alpha_min",
-        "alpha_max",
-        "unit",
-        "norm",
-        "mean_residual_norm",
-        "scope",
-        "schedule",
-    )
-    read_exactly(value, path, (*names, "condition"), optional=("preserve_norm", "bound"))
-    schedule_kind, schedule = _schedule(value["schedule"], f"{path}.schedule")
-    condition = None if value["condition"] is None else _condition(value["condition"], f"{path}.condition")
-    preserve_norm = value.get("preserve_norm", False)
-    if not isinstance(preserve_norm, bool):
-        raise refuse_field(f"{path}.preserve_norm", "must be true or false")
-    return Component(
-        vector=read_vector_entry(value["vector"], f"{path}.vector"),
-        layer=read_integer(value["layer"], f"{path}.layer", least=0),
-        site=read_one_of(value["site"], f"{path}.site", SITES),
-        operator=read_one_of(value["operator"], f"{path}.operator", OPERATORS),
-        alpha=read_alpha(value["alpha"], f"{path}.alpha"),
-        alpha_min=read_alpha(value["alpha_min"], f"{path}.alpha_min"),
-        alpha_max=read_alpha(value["alpha_max"], f"{path}.alpha_max"),
-        unit=read_one_of(value["unit"], f"{path}.unit", UNITS),
-        norm=read_measure(value["norm"], f"{path}.norm"),
-        mean_residual_norm=read_measure(value["mean_residual_norm"], f"{path}.mean_residual_norm"),
-        scope=read_one_of(value["scope"], f"{path}.scope", SCOPES),
-        schedule_kind=schedule_kind,
-        schedule=schedule,
-        condition_kind=None if condition is None else condition.kind,
-        condition=None if condition is None else condition.document,
-        preserve_norm=preserve_norm,
-        bound=read_alpha(value["bound"], f"{path}.bound") if "bound" in value else None,
-    )
-
-
-def _condition(value: Any, path: str) -> ConditionEntry:
-    """A kind known here is read strictly; another is left to a node that has the capability."""
-    if not isinstance(value, dict):
-        raise refuse_field(path, "must be an object with a kind")
-    kind = read_text(value.get("kind"), f"{path}.kind")
-    if kind in CONDITION_KINDS:
-        try:
-            parse_condition(value, path)
-        except EngineError as error:
-            raise SnapshotRefused("SCHEMA", error.message, error.item) from error
-    return ConditionEntry(kind, canonical_json(value))
-
-
-def _schedule(value: Any, path: str) -> tuple[str, tuple[tuple[str, int], ...]]:
-    kind = read_one_of(value.get("kind") if isinstance(value, dict) else None, f"{path}.kind", tuple(SCHEDULE_PARAMETERS))
-    read_exactly(value, path, ("kind", *SCHEDULE_PARAMETERS[kind]))
-    return kind, tuple((name, read_integer(value[name], f"{path}.{name}", least=0)) for name in SCHEDULE_PARAMETERS[kind])
-
-
-def _flag(value: Any, path: str) -> Flag:
-    read_exactly(value, path, ("tenant", "route", "profile", "enabled", "alpha_scale"), optional=("revision",))
-    if not isinstance(value["enabled"], bool):
-        raise refuse_field(f"{path}.enabled", "must be true or false")
-    scale = read_alpha(value["alpha_scale"], f"{path}.alpha_scale")
-    if scale < 0:
-        raise refuse_field(f"{path}.alpha_scale", "must not be negative; a scale weakens what was approved, it cannot turn it round")
-    return Flag(
-        tenant=read_text(value["tenant"], f"{path}.tenant"),
-        route=read_text(value["route"], f"{path}.route", least=0),
-        profile=read_text(value["profile"], f"{path}.profile"),
-        enabled=value["enabled"],
-        alpha_scale=scale,
-        revision=read_integer(value["revision"], f"{path}.revision", least=1) if "revision" in value else None,
-    )
-
-
-def _kill(value: Any, path: str) -> Kill:
-    read_exactly(value, path, ("kind", "target"))
-    return Kill(read_one_of(value["kind"], f"{path}.kind", KILL_KINDS), read_text(value["target"], f"{path}.target", least=0))
-
-
-def _limits(value: Any, path: str) -> Limits:
-    read_exactly(value, path, ("max_components", "alpha_cap"))
-    read_exactly(value["alpha_cap"], f"{path}.alpha_cap", UNITS)
-    caps = {unit: read_alpha(value["alpha_cap"][unit], f"{path}.alpha_cap.{unit}") for unit in UNITS}
-    return Limits(read_integer(value["max_components"], f"{path}.max_components", least=1), caps)

@@ -15,6 +15,8 @@ OPERATORS = ("add", "ablate", "clamp")
 STRENGTH_OPERATORS = ("ablate", "clamp")
 SCOPES = ("generated", "assistant", "prompt", "all")
 STALE_POLICIES = ("zero", "keep")
+# A rollout of 100 percent.
+EVERYBODY = Decimal(100)
 KILL_KINDS = ("everything", "environment", "tenant", "profile")
 # The whole-number parameters of each schedule, counted in generated tokens.
 SCHEDULE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
@@ -94,10 +96,36 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """One side of an A/B test: `weight` parts of the callers get this revision at this scale.
+
+    A scale of 0 is a control. It may name a revision that `profiles` does not list, which then steers nobody, whatever they ask for.
+    """
+
+    name: str
+    weight: int
+    profile: str
+    alpha_scale: Decimal
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlphaBounds:
+    """What a request may ask for as the α of the profile's first component, in that component's unit. Both ends are inside."""
+
+    alpha_min: Decimal
+    alpha_max: Decimal
+
+    def holds(self, alpha: Decimal) -> bool:
+        return self.alpha_min <= alpha <= self.alpha_max
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """What a tenant gets on a route; the route '' stands for every route without a flag of its own.
 
     `revision` tells two revisions of one profile apart while tenants move from one to the other; None where only one is listed.
+    `rollout` is the share of callers, in percent. With `arms` it is the arms that say what a caller gets.
     """
 
     tenant: str
@@ -106,6 +134,19 @@ class Flag:
     enabled: bool
     alpha_scale: Decimal
     revision: int | None = None
+    rollout: Decimal = EVERYBODY
+    arms: tuple[Arm, ...] = ()
+    override: AlphaBounds | None = None
+
+    @property
+    def choices(self) -> tuple[Arm, ...]:
+        """The arms, or the flag itself as the only one."""
+        return self.arms or (Arm("", 1, self.profile, self.alpha_scale, self.revision),)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether what a caller gets depends on its rollout key."""
+        return self.rollout < EVERYBODY or len(self.arms) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +156,21 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class RiskLimits:
+    """What profiles of one risk class may reach. `composition_budget` is for the components at one layer together: the sum of
+    their |coefficient| in activation units, as a part of the mean residual norm; None for no budget."""
+
+    alpha_cap: Mapping[str, Decimal]
+    composition_budget: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """`alpha_cap` gives the largest magnitude a coefficient may have, per unit."""
+    """`alpha_cap` gives the largest magnitude a coefficient may have, per unit; `risk_classes` what each class may have of that."""
 
     max_components: int
     alpha_cap: Mapping[str, Decimal]
+    risk_classes: Mapping[str, RiskLimits] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from steerkit.canonical import canonical_json, parse_strict
 from steerkit.errors import CanonicalError, SnapshotRefused
-from steerkit.snapshot import MAX_SNAPSHOT_BYTES, PAYLOAD_TYPE, Snapshot, find_alpha_problem, parse_document, parse_snapshot
+from steerkit.snapshot import MAX_SNAPSHOT_BYTES, PAYLOAD_TYPE, Snapshot, check_limits, parse_document, parse_snapshot
 from steerkit.snapshotfields import read_exactly, read_list, read_text, read_time, refuse_field
 
 TRUST_SCHEMA = "steerhub.trust/1"
@@ -198,7 +198,7 @@ class TrustedSnapshots:
         """The snapshot in this envelope, if it may be applied at this time. Changes nothing: see `accept`.
 
         Raises: SnapshotRefused, in this order: LIMIT, ENVELOPE, SIGNATURE, SCHEMA (no identity), ENVIRONMENT, ROLLBACK or
-        EQUIVOCATION, EXPIRED, SCHEMA or LIMIT, CAPABILITY, BASE_MODEL_MISMATCH, ALPHA_CAP.
+        EQUIVOCATION, EXPIRED, SCHEMA or LIMIT, CAPABILITY, BASE_MODEL_MISMATCH, ALPHA_CAP, COMPOSITION_BUDGET.
         """
         document = parse_document(open_envelope(envelope, keys=self._keys, payload_type=PAYLOAD_TYPE, now=now))
         try:
@@ -221,9 +221,7 @@ class TrustedSnapshots:
                 f"the snapshot lists no base model with this node's fingerprint {self._fingerprint}",
                 self._fingerprint,
             )
-        problem = find_alpha_problem(snapshot, self._alpha_cap)
-        if problem:
-            raise SnapshotRefused("ALPHA_CAP", problem)
+        check_limits(snapshot, self._alpha_cap)
         return snapshot
 
     def accept(self, snapshot: Snapshot) -> None:

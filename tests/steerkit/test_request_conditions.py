@@ -19,9 +19,9 @@ from steerkit.conditions import (
     profile_vectors,
     read_facts,
 )
-from steerkit.effective import apply_conditions, find_alpha_problem, unsteered
+from steerkit.effective import apply_conditions, unsteered
 from steerkit.errors import EngineError, NodeError, SnapshotRefused
-from steerkit.snapshot import parse_document, parse_snapshot, required_capabilities, resolve
+from steerkit.snapshot import find_alpha_problem, parse_document, parse_snapshot, required_capabilities, resolve
 
 INTENT = {"kind": "intent", "labels": ["refund", "complaint"]}
 ATTRIBUTE = {"kind": "attribute", "name": "locale", "values": ["de-DE", "de-AT"]}
