@@ -16,7 +16,6 @@ from pathlib import Path
 from benchmarks.machine import describe_machine
 from steerkit.contrast import parse_pairs
 from steerkit.engine.access.models import LoadedModel, load_model
-from steerkit.engine.measuring.gates import load_gates
 from steerkit.engine.measuring.margins import margin_items
 from steerkit.engine.measuring.rubric import RubricScorer
 from steerkit.engine.reading.directions import extract_directions
@@ -26,6 +25,7 @@ from steerkit.engine.searching.sweep import sweep
 from steerkit.engine.searching.trace import trace_pairs
 from steerkit.engine.searching.tracereport import trace
 from steerkit.errors import EngineError
+from steerkit.gates import load_gates
 from steerkit.suite import parse_rubric, parse_suite
 
 DATA = Path("demo/data")

@@ -7,7 +7,6 @@ from registry.services import recipes
 from steerkit import snapshotrecords, suite
 from steerkit.engine.access import sites
 from steerkit.engine.applying import operators, positions
-from steerkit.engine.measuring import gates
 from steerkit.engine.reading import methods, triggers
 
 
@@ -32,7 +31,6 @@ def test_both_sides_know_the_same_words(recorded, served):
 def test_the_engine_knows_every_word_that_a_recipe_may_use():
     assert recipes.METHODS == methods.METHODS
     assert recipes.READ_POSITIONS == triggers.READ_POSITIONS
-    assert sorted(recipes.GATE_SETS) == sorted(gates.gate_sets())
 
 
 def test_the_engine_does_nothing_that_a_snapshot_has_no_word_for():

@@ -168,7 +168,7 @@ def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], report: 
 
 def sweep_recipe(recipe: Mapping[str, Any], *, is_screened: bool) -> dict[str, Any]:
     """The part of a job's recipe that the search reads."""
-    from steerkit.engine.measuring.gates import load_gates
+    from steerkit.gates import load_gates
 
     document = {name: recipe[name] for name in ("layers", "alphas", "unit", "max_new_tokens", "finalists")}
     return document | {"gates": [dict(gate) for gate in load_gates(recipe["gates"])], "screen": "margins" if is_screened else "none"}

@@ -7,11 +7,10 @@ from registry.models import BaseModel, Site, Unit
 from registry.models.fields import NAME, refuse_rounding
 from steerkit.canonical import format_decimal, parse_alpha, parse_layer
 from steerkit.errors import AlphaError
+from steerkit.gates import gate_sets
 
 METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")
 READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")
-# Sets of gates that ship with the engine, with the reason for each threshold.
-GATE_SETS = ("default", "style_small_suite", "selection")
 DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
 MAX_ALPHAS = 32
 
@@ -66,12 +65,12 @@ def _parse_grid(alphas: Any) -> list[str]:
 
 def _parse_gates(gates: Any) -> Any:
     """The name of a set, or at least one gate: a recipe without gates would pass whatever it makes."""
-    if isinstance(gates, str) and gates in GATE_SETS:
+    if isinstance(gates, str) and gates in gate_sets():
         return gates
     if not isinstance(gates, list) or not gates or not all(_is_gate(gate) for gate in gates):
         raise InvalidInput(
             "RECIPE_GATES",
-            f"gates is one of {', '.join(GATE_SETS)}, or a list of gates, each with metric, kind and threshold as text",
+            f"gates is one of {', '.join(gate_sets())}, or a list of gates, each with metric, kind and threshold as text",
             "gates",
         )
     for gate in gates:

@@ -23,10 +23,11 @@ from steerkit.engine.judging.comparison import (
 )
 from steerkit.engine.judging.contrastevidence import ContrastEvidence
 from steerkit.engine.judging.evidence import describe_engine, write_evidence
-from steerkit.engine.measuring.gates import DEFAULT_GATES, load_gates, refuse_unmeasurable
+from steerkit.engine.measuring.gates import DEFAULT_GATES, refuse_unmeasurable
 from steerkit.engine.measuring.metrics import EvalItems, ReplyScores, Scorer, measure_divergence, measure_surprisal, score_replies
 from steerkit.engine.measuring.stats import SEED, measure
 from steerkit.engine.reading.directions import LayerDirection
+from steerkit.gates import load_gates
 from steerkit.suite import SuiteFile
 
 SIDE_BY_SIDE = 8

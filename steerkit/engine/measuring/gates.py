@@ -1,98 +1,19 @@
-"""Gates: thresholds declared as data, and the one function that judges measured values against them."""
+"""Judging gates: measured values against declared thresholds, by one comparison. What gates there are is in `steerkit.gates`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from steerkit.canonical import format_decimal, parse_alpha, parse_strict
+from steerkit.canonical import format_decimal
 from steerkit.engine.measuring.stats import items_needed
 from steerkit.errors import EngineError
-
-Gate = dict[str, str]
-METRICS = (
-    "behaviour", "facts", "refusals", "perplexity_ratio", "repetition", "reply_tokens", "layer_depth",
-    "harmful_refused", "over_refusal", "anti_steered", "capability",
-    "kl_p95", "kl_last_prompt_token",
-    "facts_lost", "capability_lost", "harmful_compliance_gained", "over_refusal_gained",
-    "slope", "slope_over_random", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How a gate reads a metric: which number of it (`side`), compared how, and whether it is the change from the baseline."""
-
-    passes: str
-    side: str = "value"
-    is_difference: bool = False
-
-
-# `min` and `max` let the threshold itself pass, `above` and `below` do not. Without a suffix the point estimate is judged, with
-# `_low` or `_high` that end of its 95 % interval. `max_ratio` is `max` for a metric that already is a ratio to the baseline.
-KINDS = {
-    "min": Kind("min"),
-    "max": Kind("max"),
-    "above": Kind("above"),
-    "below": Kind("below"),
-    "max_ratio": Kind("max"),
-    "min_low": Kind("min", "low"),
-    "above_low": Kind("above", "low"),
-    "max_high": Kind("max", "high"),
-    "below_high": Kind("below", "high"),
-    "min_difference": Kind("min", "value", True),
-    "max_difference": Kind("max", "value", True),
-    "min_difference_low": Kind("min", "low", True),
-    "max_difference_high": Kind("max", "high", True),
-}
-
-
-@cache
-def _read_sets() -> dict[str, tuple[Gate, ...]]:
-    document = parse_strict(files("steerkit.engine").joinpath("data/gates.json").read_bytes())
-    return {
-        name: tuple({key: gate[key] for key in ("metric", "kind", "threshold")} for gate in declared["gates"])
-        for name, declared in document["sets"].items()
-    }
-
-
-def gate_sets() -> tuple[str, ...]:
-    """The names of the sets that ship with the kit, as declared in data/gates.json with the reason for every threshold."""
-    return tuple(_read_sets())
-
-
-def load_gates(gates: str | Sequence[Mapping[str, str]]) -> tuple[Gate, ...]:
-    """The gates of a named set, or a list of gates checked.
-
-    Raises: EngineError GATE_SET_UNKNOWN, and the codes of `check_gates`.
-    """
-    if isinstance(gates, str):
-        if gates not in _read_sets():
-            raise EngineError("GATE_SET_UNKNOWN", f"gate set {gates!r} is not known; known are {', '.join(gate_sets())}", gates)
-        return tuple(dict(gate) for gate in _read_sets()[gates])
-    check_gates(gates)
-    return tuple(dict(gate) for gate in gates)
-
+from steerkit.gates import KINDS, check_gates, load_gates
 
 DEFAULT_GATES = load_gates("selection")
 # Points of the rubric's 1 to 5 that its scorer cannot tell apart.
 BEHAVIOUR_TOLERANCE = Decimal("0.1")
-
-
-def check_gates(gates: Sequence[Mapping[str, str]], metrics: Sequence[str] = METRICS, kinds: Sequence[str] = tuple(KINDS)) -> None:
-    """Raises: EngineError GATE_INVALID naming the gate; AlphaError if a threshold is no plain decimal."""
-    for gate in gates:
-        if set(gate) != {"metric", "kind", "threshold"} or gate["metric"] not in metrics or gate["kind"] not in kinds:
-            raise EngineError(
-                "GATE_INVALID",
-                f"gate {dict(gate)} needs metric ({', '.join(metrics)}), kind ({', '.join(kinds)}) and threshold",
-                str(dict(gate)),
-            )
-        parse_alpha(gate["threshold"])
 
 
 def judge_gates(gates: Sequence[Mapping[str, str]], values: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[dict[str, str]]:

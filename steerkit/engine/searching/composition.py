@@ -22,11 +22,12 @@ from steerkit.engine.access.models import LoadedModel
 from steerkit.engine.applying.components import Component
 from steerkit.engine.applying.generate import generate
 from steerkit.engine.measuring.forced import Floats, ForcedText, percentile_kl, score_forced
-from steerkit.engine.measuring.gates import check_gates, judge_value
+from steerkit.engine.measuring.gates import judge_value
 from steerkit.engine.measuring.margins import MarginItem, margin_texts, margins_of
 from steerkit.engine.measuring.metrics import is_refusal
 from steerkit.engine.measuring.stats import estimate_loss, estimate_mean, measure
 from steerkit.errors import EngineError
+from steerkit.gates import check_gates
 
 SCHEMA = "steerhub.composition/1"
 JOINT = "joint"

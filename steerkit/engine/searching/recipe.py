@@ -9,8 +9,9 @@ from typing import Any
 from steerkit.canonical import format_decimal, parse_alpha, parse_layer
 from steerkit.engine.applying.operators import STRENGTH_OPERATORS, check_operator
 from steerkit.engine.applying.positions import check_scope
-from steerkit.engine.measuring.gates import DEFAULT_GATES, check_gates
+from steerkit.engine.measuring.gates import DEFAULT_GATES
 from steerkit.errors import EngineError
+from steerkit.gates import check_gates
 from steerkit.snapshotrecords import UNITS
 
 DEFAULT_ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6")

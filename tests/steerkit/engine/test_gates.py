@@ -8,15 +8,13 @@ from hypothesis import strategies as st
 
 from steerkit.engine.measuring.gates import (
     DEFAULT_GATES,
-    METRICS,
     choose_cell,
-    gate_sets,
     judge_evidence,
     judge_gates,
-    load_gates,
     refuse_unmeasurable,
 )
 from steerkit.errors import AlphaError, EngineError
+from steerkit.gates import METRICS, gate_sets, load_gates
 
 BASELINE = {
     "stage": "final", "layer": None, "layer_depth": "0", "alpha": "0", "behaviour": "1.5", "facts": "0.96", "refusals": "1",
