@@ -1,6 +1,7 @@
 """Reads that span models."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Q, QuerySet
 
@@ -54,6 +55,23 @@ def get_policy(name: str) -> RiskPolicy:
         known = ", ".join(RiskPolicy.objects.values_list("name", flat=True))
         raise NotFound("POLICY_NOT_FOUND", f"no risk policy {name!r}; there are {known}", name)
     return policy
+
+
+def policy_document(policy: RiskPolicy) -> dict[str, Any]:
+    """A policy's terms as canonical data: what a submitted revision keeps a copy of."""
+    return {
+        "alpha_caps": {unit: format_decimal(cap) for unit, cap in policy.alpha_caps.items()},
+        "composition_budget": format_decimal(policy.composition_budget),
+        "suite_kinds": list(policy.suite_kinds),
+        "gate_set": policy.gate_set,
+        "minimum_pairs": policy.minimum_pairs,
+        "locales": list(policy.locales),
+        "evidence_max_age_days": policy.evidence_max_age_days,
+        "approvals_needed": policy.approvals_needed,
+        "reviewer_roles": list(policy.reviewer_roles),
+        "approval_valid_days": policy.approval_valid_days,
+        "review_after_days": policy.review_after_days,
+    }
 
 
 def get_environment(name: str) -> Environment:

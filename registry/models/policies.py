@@ -1,5 +1,6 @@
 """Risk policies: what each risk class demands before one of its profiles may steer, and the limits it steers within."""
 
+from decimal import Decimal
 from uuid import uuid4
 
 from django.conf import settings
@@ -74,6 +75,6 @@ class RiskPolicy(models.Model):
         return self.name
 
     @property
-    def alpha_caps(self) -> dict:
+    def alpha_caps(self) -> dict[str, Decimal]:
         """The largest |α| by unit."""
-        return {unit: getattr(self, f"alpha_cap_{unit}") for unit in Unit.values}
+        return {str(unit): getattr(self, f"alpha_cap_{unit}") for unit in Unit.values}

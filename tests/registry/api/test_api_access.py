@@ -86,6 +86,8 @@ CHANGES = [
     ("post", "/api/v1/vectors", {Role.AUTHOR}),
     ("post", "/api/v1/jobs", {Role.AUTHOR}),
     ("post", f"/api/v1/jobs/{ANY_ID}/cancel", {Role.AUTHOR, Role.OPERATOR}),
+    ("post", "/api/v1/risk-policies", {Role.ADMIN, Role.APPROVER}),
+    ("put", "/api/v1/risk-policies/low", {Role.ADMIN, Role.APPROVER}),
     ("post", "/api/v1/profiles", {Role.AUTHOR}),
     ("post", "/api/v1/profiles/p/revisions", {Role.AUTHOR}),
     ("put", REVISION, {Role.AUTHOR}),
