@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,9 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 # A long poll is answered late on purpose; the hub may add a sixteenth of jitter.
 LONG_POLL_MARGIN_SECONDS = 10.0
+# What is waited before a change is sent again, under the same key, after one of these.
+RETRY_PAUSES_SECONDS = (0.5, 1.0)
+_WORTH_A_RETRY = ("HUB_UNREACHABLE", "UNAVAILABLE", "IDEMPOTENCY_IN_PROGRESS")
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 MAX_EXPORT_BYTES = 16 * 1024 * 1024 * 1024
 _TOKEN = re.compile(r"[\x21-\x7e]{8,500}", re.ASCII)
@@ -100,13 +105,7 @@ class _Connection:
     def ask_json(
         self, method: str, path: str, *, json: Any = None, content: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Any:
-        answer = self.ask(method, path, json=json, content=content, headers=headers)
-        if not answer.body:
-            return None
-        try:
-            return parse_strict(answer.body, max_bytes=MAX_DOCUMENT_BYTES, max_depth=64)
-        except CanonicalError as error:
-            raise HubError("HUB_ANSWER", f"the answer to {method} {path} is not JSON: {error.message}") from error
+        return _read_document(self.ask(method, path, json=json, content=content, headers=headers), method, path)
 
     def download(self, path: str, target: Path) -> int:
         """The body of a GET, straight to a file that appears only when it is whole. Returns its size in bytes."""
@@ -187,15 +186,37 @@ class HubClient:
     def get(self, path: str) -> Any:
         return self._connection.ask_json("GET", f"/api/v1{path}")
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        return self._connection.ask_json("POST", f"/api/v1{path}", json=dict(body or {}))
+    def get_tagged(self, path: str) -> tuple[Any, str]:
+        """A record and its ETag, to be sent as `if_match` with a change to what was read."""
+        answer = self._connection.ask("GET", f"/api/v1{path}")
+        return _read_document(answer, "GET", path), answer.headers.get("ETag", "")
 
-    def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._connection.ask_json("PUT", f"/api/v1{path}", json=dict(body))
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return self._change("POST", path, json=dict(body or {}))
+
+    def put(self, path: str, body: Mapping[str, Any], *, if_match: str = "") -> Any:
+        return self._change("PUT", path, json=dict(body), headers={"If-Match": if_match} if if_match else {})
+
+    def delete(self, path: str) -> None:
+        self._change("DELETE", path)
+
+    def _change(
+        self, method: str, path: str, *, json: Any = None, content: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """One change under one Idempotency-Key: when the answer is lost on the way it is sent again, and done once."""
+        headers = {**(headers or {}), "Idempotency-Key": secrets.token_urlsafe(24)}
+        for pause in (*RETRY_PAUSES_SECONDS, None):
+            try:
+                return self._connection.ask_json(method, f"/api/v1{path}", json=json, content=content, headers=headers)
+            except HubError as error:
+                if pause is None or error.code not in _WORTH_A_RETRY:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def upload_blob(self, data: bytes) -> str:
         """Stores these bytes. Returns their digest, as the hub computed it."""
-        answer = self._connection.ask_json("POST", "/api/v1/blobs", content=data, headers={"Content-Type": "application/octet-stream"})
+        answer = self._change("POST", "/blobs", content=data, headers={"Content-Type": "application/octet-stream"})
         if not isinstance(answer, dict) or not isinstance(answer.get("digest"), str):
             raise HubError("HUB_ANSWER", "the answer to POST /api/v1/blobs has no digest")
         return str(answer["digest"])
@@ -205,6 +226,15 @@ class HubClient:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _read_document(answer: _Answer, method: str, path: str) -> Any:
+    if not answer.body:
+        return None
+    try:
+        return parse_strict(answer.body, max_bytes=MAX_DOCUMENT_BYTES, max_depth=64)
+    except CanonicalError as error:
+        raise HubError("HUB_ANSWER", f"the answer to {method} {path} is not JSON: {error.message}") from error
 
 
 def _refuse_failure(method: str, path: str, response: httpx.Response, body: bytes) -> None:

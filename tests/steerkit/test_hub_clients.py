@@ -53,9 +53,23 @@ def simulator():
     return hub
 
 
+ASKED = []
+
+
+async def stumble(request):
+    """The hub's answer is lost twice, and then found: what a proxy or a restart does to a request."""
+    ASKED.append((request.headers["Idempotency-Key"], await request.body()))
+    if len(ASKED) == 1:
+        return JSONResponse({"code": "UNAVAILABLE", "detail": "the database does not answer"}, status_code=503)
+    if len(ASKED) == 2:
+        return JSONResponse({"code": "IDEMPOTENCY_IN_PROGRESS", "detail": "still running"}, status_code=409)
+    return JSONResponse({"done": 1})
+
+
 @pytest.fixture(scope="module")
 def url(simulator):
     routes = [Route(f"/api/v1/{name}", answer, methods=["GET", "POST", "PUT"]) for name, answer in ANSWERS.items()]
+    routes.append(Route("/api/v1/stumble", stumble, methods=["POST", "DELETE"]))
     with served(Starlette(routes=routes + simulator.app.routes)) as hub_url:
         yield hub_url
 
@@ -85,6 +99,24 @@ def test_a_request_carries_the_token_and_the_body(hub):
     assert hub.post("/echo", {"a": 1})["body"] == '{"a":1}'
     assert hub.put("/echo", {})["method"] == "PUT"
     assert hub.post("/nothing") is None
+
+
+def test_a_change_is_sent_again_under_its_key_until_it_is_answered(hub, monkeypatch):
+    monkeypatch.setattr("steerkit.client.RETRY_PAUSES_SECONDS", (0, 0))
+    ASKED.clear()
+    assert hub.post("/stumble", {"a": 1}) == {"done": 1}
+    assert len(ASKED) == 3
+    assert len(set(ASKED)) == 1
+    hub.post("/stumble", {"a": 1})
+    assert ASKED[3][0] != ASKED[0][0]
+
+
+def test_a_change_is_given_up_in_the_end_and_a_refusal_at_once(hub, monkeypatch):
+    monkeypatch.setattr("steerkit.client.RETRY_PAUSES_SECONDS", (0,))
+    ASKED.clear()
+    assert code_of(hub.delete, "/stumble") == "IDEMPOTENCY_IN_PROGRESS"
+    assert len(ASKED) == 2
+    assert code_of(hub.post, "/problem") == "REVISION_STATE"
 
 
 def test_a_problem_document_becomes_its_code_and_sentence(hub):
