@@ -15,5 +15,9 @@ class InvalidInput(SteerError):
     """What was sent cannot become a record."""
 
 
+class RecordChanged(SteerError):
+    """The record is not the one that was read: somebody changed it since."""
+
+
 class BlobMissing(SteerError):
     """The store has no blob of that digest, or its bytes are not what the digest says."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from registry.errors import BlobMissing, NotFound, TransitionRefused
+from registry.errors import BlobMissing, NotFound, RecordChanged, TransitionRefused
 from steerkit.errors import SteerError
 
 PROBLEM_TYPE = "application/problem+json"
@@ -31,6 +31,8 @@ def status_of(error: SteerError) -> int:
         return 404
     if isinstance(error, TransitionRefused):
         return 409
+    if isinstance(error, RecordChanged):
+        return 412
     if error.code.endswith("TOO_LARGE"):
         return 413
     if error.code == "VEC_FORMAT":

@@ -23,7 +23,7 @@ from registry.models import (
     SteeringVector,
     TenantFlag,
 )
-from steerkit.canonical import format_decimal
+from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 
 # A node in step says so every 30 seconds; after two missed words it is silent.
 SILENT_AFTER = timedelta(seconds=75)
@@ -165,3 +165,10 @@ def revision_document(revision: ProfileRevision) -> dict[str, object]:
             for component in revision.components.select_related("vector").order_by("position")
         ],
     }
+
+
+def tag_revision(revision: ProfileRevision) -> str:
+    """The ETag of a revision: another one as soon as it does something else, or is in another state."""
+    evidence = str(revision.evaluation_id) if revision.evaluation_id else None
+    said = {"document": revision_document(revision), "state": revision.state, "evidence": evidence, "rationale": revision.rationale}
+    return sha256_hex(canonical_json(said))

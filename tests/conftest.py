@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from rest_framework.test import APIClient
@@ -108,9 +109,14 @@ def root(person):
 
 
 class Api(APIClient):
-    """A client that sends JSON."""
+    """A client that sends JSON, and each change under a new Idempotency-Key, as `steer` does."""
 
     default_format = "json"
+
+    def generic(self, method: str, path: str, *args, **options):
+        if method in ("POST", "PUT", "DELETE") and "Idempotency-Key" not in (options.get("headers") or {}):
+            options.setdefault("HTTP_IDEMPOTENCY_KEY", str(uuid4()))
+        return super().generic(method, path, *args, **options)
 
     def upload(self, data: bytes) -> str:
         """Store bytes as a blob and give their digest."""

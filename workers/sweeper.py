@@ -1,8 +1,12 @@
-"""The sweeper: a message may be lost, a worker may die; the job row tells, and this task sends again."""
+"""The sweeper: a message may be lost, a worker may die; the job row tells, and this task sends again.
+
+It also forgets the answers to idempotency keys that have had their day.
+"""
 
 from celery import shared_task
 from django.db import close_old_connections
 
+from registry.services.idempotency import forget_old_answers
 from registry.services.jobs import resend_lost_jobs
 
 
@@ -10,4 +14,5 @@ from registry.services.jobs import resend_lost_jobs
 def run_sweeper() -> int:
     """How many jobs were sent again or given up."""
     close_old_connections()
+    forget_old_answers()
     return resend_lost_jobs()

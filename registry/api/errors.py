@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import DataError, IntegrityError, OperationalError
-from django.http import Http404, JsonResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from rest_framework import exceptions
 
+from registry.api.idempotency import AnsweredBefore
 from registry.problems import PROBLEM_TYPE, problem_document, status_of, title_of
 from steerkit.errors import SteerError
 
@@ -22,9 +23,11 @@ _TITLES = {
     405: "Not a method of this address.",
     406: "Not a form this answer has.",
     409: "The database refused the change.",
+    412: "The record is not the one that was read.",
     413: "More was sent than is read.",
     415: "Not a content type this address reads.",
     422: "What was sent cannot become a record.",
+    428: "The request must say more before it is tried.",
     500: "The hub failed.",
     503: "The hub cannot answer now.",
 }
@@ -45,8 +48,10 @@ def problem(status: int, code: str, detail: str, item: str | None = None, *, tit
     return JsonResponse(document, status=status, content_type=PROBLEM_TYPE)
 
 
-def problem_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
+def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponse:
     """DRF's exception handler. Anything not foreseen is logged with its traceback and told without it."""
+    if isinstance(error, AnsweredBefore):
+        return error.response()
     if isinstance(error, SteerError):
         return problem(status_of(error), error.code, error.message, error.item, title=title_of(error))
     if isinstance(error, exceptions.ValidationError):
@@ -57,6 +62,8 @@ def problem_response(error: Exception, context: dict[str, Any]) -> JsonResponse:
         return problem(404, "NOT_FOUND", "there is nothing at this address")
     if isinstance(error, PermissionDenied):
         return problem(403, "PERMISSION_DENIED", str(error) or "not allowed")
+    if isinstance(error, RequestDataTooBig):
+        return problem(413, "UPLOAD_TOO_LARGE", "the body is larger than this hub reads")
     if isinstance(error, SuspiciousOperation):
         return problem(400, "MALFORMED_BODY", str(error) or "the request is malformed")
     if isinstance(error, IntegrityError):

@@ -8,6 +8,7 @@ from django.db import models
 
 from registry.errors import NotFound
 from registry.models import ApiToken, BaseModel, ContrastSet, EvalSuite, Evaluation, Job, Kill, ServingNode, SteeringVector, Tenant, User
+from registry.scope import visible_to
 
 Record = TypeVar("Record", bound=models.Model)
 _VERSIONED = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,100})(?:@(?P<version>[0-9]{1,9}))?", re.ASCII)
@@ -41,12 +42,13 @@ def find_job(reference: str | UUID) -> Job:
     return _find_by_id(Job.objects.select_related(*related).prefetch_related("suites"), reference, "JOB_NOT_FOUND", "job")
 
 
-def find_kill(reference: str | UUID) -> Kill:
-    return _find_by_id(Kill.objects.all(), reference, "KILL_NOT_FOUND", "kill")
+def find_kill(reference: str | UUID, *, seen_by: User) -> Kill:
+    return _find_by_id(visible_to(seen_by, Kill.objects.all(), shared=True), reference, "KILL_NOT_FOUND", "kill")
 
 
-def find_tenant(name: str) -> Tenant:
-    return _need(Tenant.objects.filter(name=name).first(), "TENANT_NOT_FOUND", "tenant", name)
+def find_tenant(name: str, *, seen_by: User) -> Tenant:
+    tenants = visible_to(seen_by, Tenant.objects.all(), tenant="pk")
+    return _need(tenants.filter(name=name).first(), "TENANT_NOT_FOUND", "tenant", name)
 
 
 def find_node(name: str) -> ServingNode:

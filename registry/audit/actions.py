@@ -5,8 +5,10 @@ from django.db import models
 
 class Action(models.TextChoices):
     USER_CREATED = "user.created"
+    USER_ACCESS_CHANGED = "user.access_changed"
     TOKEN_ISSUED = "token.issued"
     TOKEN_REVOKED = "token.revoked"
+    TOKEN_REFUSED = "token.refused"
     BASE_MODEL_REGISTERED = "base_model.registered"
     CONTRAST_SET_SEALED = "contrast_set.sealed"
     EVAL_SUITE_SEALED = "eval_suite.sealed"

@@ -1,7 +1,7 @@
 """The governed record, in the order the data flows. Each arrow is a foreign key that points back."""
 
 # ruff: noqa: I001  (the order is the order of the data, not of the alphabet)
-from registry.models.people import ApiToken, Role, User
+from registry.models.people import READ_ONLY, SCOPES, ApiToken, IdempotentAnswer, Role, User
 from registry.models.base_models import BaseModel
 from registry.models.contrast import ContrastPair, ContrastSet
 from registry.models.evals import EvalItem, EvalSuite, Split, SuiteKind
@@ -28,6 +28,8 @@ from registry.models.audit import ZERO_DIGEST, AuditEvent
 
 __all__ = [
     "ALPHA_CAPS",
+    "READ_ONLY",
+    "SCOPES",
     "TECHNIQUES",
     "ZERO_DIGEST",
     "ApiToken",
@@ -42,6 +44,7 @@ __all__ = [
     "EvalItem",
     "EvalSuite",
     "Evaluation",
+    "IdempotentAnswer",
     "Job",
     "JobKind",
     "JobState",

@@ -7,6 +7,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import Environment, Kill, KillKind, Profile, Tenant, User
+from registry.scope import is_limited, visible_to
 from registry.services.people import stands_for
 from registry.snapshots import lock_environments, publish_snapshot
 from registry.transitions import transition
@@ -21,7 +22,7 @@ def engage_kill(kind: str, *, target: str = "", reason: str, actor: User) -> Kil
     if kind not in KillKind.values:
         raise InvalidInput("KILL_KIND", f"cannot kill a {kind!r}; it is one of {', '.join(KillKind.values)}", kind)
     environments = lock_environments(Environment.objects.filter(name=target) if kind == KillKind.ENVIRONMENT else Environment.objects.all())
-    subject = _find_target(kind, target)
+    subject = _find_target(kind, target, actor)
     known = Kill.objects.filter(kind=kind, lifted_at__isnull=True, **subject).first()
     if known is not None:
         return known
@@ -39,14 +40,17 @@ def engage_kill(kind: str, *, target: str = "", reason: str, actor: User) -> Kil
     return kill
 
 
-def _find_target(kind: str, name: str) -> dict[str, Profile | Tenant | Environment]:
+def _find_target(kind: str, name: str, actor: User) -> dict[str, Profile | Tenant | Environment]:
+    """What is killed. Whoever is limited to some tenants stops those, and nobody else's; other tenants do not exist for them."""
+    if kind != KillKind.TENANT and is_limited(actor):
+        raise TransitionRefused("KILL_BEYOND_TENANTS", f"{actor} is limited to some tenants and may kill those; name one", kind)
     if kind == KillKind.EVERYTHING:
         return {}
     found: Profile | Tenant | Environment | None
     if kind == KillKind.PROFILE:
         found = Profile.objects.filter(name=name).first()
     elif kind == KillKind.TENANT:
-        found = Tenant.objects.filter(name=name).first()
+        found = visible_to(actor, Tenant.objects.all(), tenant="pk").filter(name=name).first()
     else:
         found = Environment.objects.filter(name=name).first()
     if found is None:
@@ -57,9 +61,7 @@ def _find_target(kind: str, name: str) -> dict[str, Profile | Tenant | Environme
 @transition
 def request_lift(kill_id: UUID, *, actor: User) -> Kill:
     """engaged -> lift requested. Somebody else must confirm."""
-    kill = Kill.objects.select_for_update(of=("self",)).filter(pk=kill_id, lifted_at__isnull=True).first()
-    if kill is None:
-        raise NotFound("KILL_NOT_FOUND", "no such kill in force", str(kill_id))
+    kill = _lock_kill(kill_id, actor)
     kill.lift_requested_by = actor
     kill.save(update_fields=["lift_requested_by"])
     record(Action.KILL_LIFT_REQUESTED, actor=actor, subject=kill, details={"kind": kill.kind, "target": kill.target})
@@ -70,9 +72,7 @@ def request_lift(kill_id: UUID, *, actor: User) -> Kill:
 def confirm_lift(kill_id: UUID, *, actor: User) -> Kill:
     """lift requested -> lifted, by a second person. Raises: TransitionRefused KILL_LIFT_NEEDS_TWO."""
     environments = lock_environments(Environment.objects.all())
-    kill = Kill.objects.select_for_update(of=("self",)).filter(pk=kill_id, lifted_at__isnull=True).first()
-    if kill is None:
-        raise NotFound("KILL_NOT_FOUND", "no such kill in force", str(kill_id))
+    kill = _lock_kill(kill_id, actor)
     if kill.lift_requested_by is None or stands_for(kill.lift_requested_by) == stands_for(actor):
         raise TransitionRefused("KILL_LIFT_NEEDS_TWO", "one person requests the lift and another confirms it", str(kill_id))
     kill.lifted_by, kill.lifted_at = actor, timezone.now()
@@ -80,4 +80,14 @@ def confirm_lift(kill_id: UUID, *, actor: User) -> Kill:
     record(Action.KILL_LIFTED, actor=actor, subject=kill, details={"kind": kill.kind, "target": kill.target})
     for environment in environments:
         publish_snapshot(environment, cause=Action.KILL_LIFTED, actor=actor)
+    return kill
+
+
+def _lock_kill(kill_id: UUID, actor: User) -> Kill:
+    kills = visible_to(actor, Kill.objects.select_for_update(of=("self",)).filter(lifted_at__isnull=True), shared=True)
+    kill = kills.filter(pk=kill_id).first()
+    if kill is None:
+        raise NotFound("KILL_NOT_FOUND", "no such kill in force", str(kill_id))
+    if kill.kind != KillKind.TENANT and is_limited(actor):
+        raise TransitionRefused("KILL_BEYOND_TENANTS", f"{actor} is limited to some tenants; this kill reaches others", str(kill_id))
     return kill

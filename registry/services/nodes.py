@@ -1,6 +1,5 @@
 """Serving nodes: enrolment and what they report."""
 
-import secrets
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +10,8 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Environment, NodeReport, ReportResult, ServingNode, User
 from registry.services.people import hash_secret
 from registry.transitions import transition
+from steerkit.tokens import NODE, make_token
 
-TOKEN_PREFIX = "shn_"  # noqa: S105  (a public marker, so that secret scanners can find leaked tokens)
 # A heartbeat that says nothing new is written at most this often.
 HEARTBEAT = timedelta(seconds=10)
 _EVENTS = {
@@ -27,7 +26,7 @@ def enroll_node(name: str, *, environment: Environment, actor: User) -> tuple[Se
     """A new node and its token, which is shown this once."""
     if ServingNode.objects.filter(name=name).exists():
         raise TransitionRefused("NODE_EXISTS", f"a node {name!r} is enrolled already", name)
-    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    secret = make_token(NODE)
     node = ServingNode.objects.create(name=name, environment=environment, token_prefix=secret[:12], token_sha256=hash_secret(secret))
     record(Action.NODE_ENROLLED, actor=actor, subject=node, environment=environment.name, details={"token": node.token_prefix})
     return node, secret

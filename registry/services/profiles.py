@@ -9,7 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.errors import InvalidInput, TransitionRefused
+from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import (
     ALPHA_CAPS,
     TECHNIQUES,
@@ -24,7 +24,7 @@ from registry.models import (
     SteeringVector,
     User,
 )
-from registry.selectors import get_policy, revision_document
+from registry.selectors import get_policy, revision_document, tag_revision
 from registry.services.people import stands_for
 from registry.services.versions import next_version
 from registry.snapshots import lock_environments, publish_snapshot
@@ -114,13 +114,17 @@ def edit_revision(
     stale_policy: str | None = None,
     max_staleness_seconds: int | None = None,
     rationale: str | None = None,
+    read_tag: str | None = None,
 ) -> ProfileRevision:
     """draft | submitted -> draft: replace what the revision does. Approvals already given do not count for what it becomes.
 
     Raises: TransitionRefused REVISION_STATE once it is approved, rejected or retired: draft a new revision instead;
-    NOT_THE_AUTHOR, because whoever could rewrite somebody else's revision could then approve it.
+    NOT_THE_AUTHOR, because whoever could rewrite somebody else's revision could then approve it; RecordChanged REVISION_CHANGED
+    if `read_tag` (selectors.tag_revision) says that somebody changed it since the actor read it.
     """
     revision = _lock_revision(revision_id)
+    if read_tag is not None and read_tag != tag_revision(revision):
+        raise RecordChanged("REVISION_CHANGED", f"{revision} was changed since it was read; read it again", str(revision))
     if stands_for(revision.author) != stands_for(actor):
         raise TransitionRefused("NOT_THE_AUTHOR", f"{revision} is {revision.author}'s; draft a revision of your own", str(revision))
     if revision.state not in (RevisionState.DRAFT, RevisionState.SUBMITTED):

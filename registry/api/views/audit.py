@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from registry.api.views.base import Records, View
 from registry.audit.export import FORMATS, open_export, stream_in_background
 from registry.models import AuditEvent, Role
+from registry.scope import events_visible_to
 
 
 class ActorOut(serializers.Serializer):
@@ -57,6 +58,7 @@ class AuditEventsView(Records):
     """The log, newest first. `object` is a type, an id or a name."""
 
     roles = {"GET": [Role.AUDITOR]}
+    limited = ("GET",)
     serializer_class = AuditEventOut
     queryset = AuditEvent.objects.order_by("-seq")
     filters = {"action": "action", "actor": "actor_name", "object": "object", "tenant": "tenant", "environment": "environment"}
@@ -77,6 +79,7 @@ class AuditEventsView(Records):
         return super().get(request, *args, **kwargs)
 
     def filter_queryset(self, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        queryset = events_visible_to(self.request.user, queryset)
         for name in self.filters:
             value = self.request.query_params.get(name)
             if value is not None and name == "object":

@@ -14,8 +14,10 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from registry.api.fields import Body
-from registry.api.permissions import HoldsRole
+from registry.api.idempotency import HeldKey, take_key
+from registry.api.permissions import HoldsRole, MayReachTenants
 from registry.problems import PROBLEM_TYPE
+from registry.scope import visible_to
 
 
 class ProblemDocument(serializers.Serializer):
@@ -44,16 +46,37 @@ def _media_type(content_type: str | None) -> str:
 
 
 class View(APIView):
-    """`roles` says which role each method takes, `query` which parameters it reads; any other parameter is refused by name."""
+    """What a view declares beside its methods; the rest is the same for all.
+
+    `roles` says which role each method takes, and `limited` which methods callers take who are limited to some tenants; `query`
+    names the parameters, any other is refused by name. `needs_key`: its POST takes an Idempotency-Key, which others merely accept.
+    `shows_secret`: the answer is not kept for a repeat.
+    """
 
     roles: ClassVar[Mapping[str, Sequence[str]]] = {}
+    limited: ClassVar[Sequence[str]] = ()
     query: ClassVar[Sequence[str]] = ()
-    permission_classes = [IsAuthenticated, HoldsRole]
+    needs_key: ClassVar[bool] = False
+    shows_secret: ClassVar[bool] = False
+    permission_classes = [IsAuthenticated, HoldsRole, MayReachTenants]
     content_negotiation_class = OneForm
+    _key: HeldKey | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         refuse_unknown_parameters(request, self.query)
+        self._key = take_key(request, is_required=self.needs_key)
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            response = super().dispatch(request, *args, **kwargs)
+            response.setdefault("Cache-Control", "no-store")
+            if self._key is not None:
+                self._key.keep(response.render() if hasattr(response, "render") else response, holds_secret=self.shows_secret)
+            return response
+        finally:
+            if self._key is not None:
+                self._key.release()
 
     def read_body(self, body_class: type[Body]) -> dict[str, Any]:
         body = body_class(data=self.request.data)
@@ -65,12 +88,18 @@ class Records(View, ListAPIView):
     """A list of records. `filters` maps query parameters to lookups."""
 
     filters: ClassVar[Mapping[str, str]] = {}
+    # Where a record's tenant is found, if it has one: callers limited to some tenants are shown no others' records.
+    tenant: ClassVar[str] = ""
+    # Whether records of no tenant are shown to them too.
+    shares_tenantless: ClassVar[bool] = False
 
     @property
     def query(self) -> Sequence[str]:  # type: ignore[override]
         return (*self.filters, "page", "size") if self.request.method in ("GET", "HEAD") else ()
 
     def filter_queryset(self, queryset: Any) -> Any:
+        if self.tenant:
+            queryset = visible_to(self.request.user, queryset, tenant=self.tenant, shared=self.shares_tenantless)
         wanted = {lookup: self.request.query_params[name] for name, lookup in self.filters.items() if name in self.request.query_params}
         return queryset.filter(**wanted)
 

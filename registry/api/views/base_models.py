@@ -38,6 +38,7 @@ class BaseModelRefOut(serializers.Serializer):
 class BaseModelsView(Records):
     """Every registered base model."""
 
+    limited = ("GET",)
     roles = {"POST": [Role.AUTHOR, Role.OPERATOR]}
     serializer_class = BaseModelOut
     queryset = BaseModel.objects.select_related("registered_by").order_by("name", "-registered_at")
@@ -56,6 +57,8 @@ class BaseModelsView(Records):
 
 class BaseModelView(View):
     """One base model by id, or the one registered last under a name."""
+
+    limited = ("GET",)
 
     @document("One base model, with the digest of every file", answer=BaseModelDetailOut, refuses=[404])
     def get(self, request: Request, reference: str) -> Response:

@@ -33,6 +33,8 @@ class BlobsView(View):
 class BlobView(View):
     """The exact bytes of a digest."""
 
+    limited = ("GET",)
+
     @extend_schema(summary="The bytes of a digest", responses={(200, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY)})
     def get(self, request: Request, digest: str) -> HttpResponse:
         response = send_bytes(get_blob(digest), "application/octet-stream", filename=digest)

@@ -42,6 +42,7 @@ class EvalSuiteOut(serializers.Serializer):
 class ContrastSetsView(Records):
     """Every sealed version of every contrast set."""
 
+    limited = ("GET",)
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = ContrastSetOut
     queryset = ContrastSet.objects.select_related("author").order_by("name", "-version")
@@ -62,6 +63,8 @@ class ContrastSetsView(Records):
 class ContrastSetView(View):
     """One sealed version."""
 
+    limited = ("GET",)
+
     @document("One contrast set", answer=ContrastSetOut, refuses=[404])
     def get(self, request: Request, name: str, version: int) -> Response:
         return Response(ContrastSetOut(find_contrast_set(f"{name}@{version}")).data)
@@ -70,6 +73,7 @@ class ContrastSetView(View):
 class EvalSuitesView(Records):
     """Every sealed version of every eval suite."""
 
+    limited = ("GET",)
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = EvalSuiteOut
     queryset = EvalSuite.objects.select_related("author").order_by("name", "-version")
@@ -96,6 +100,8 @@ class EvalSuitesView(Records):
 
 class EvalSuiteView(View):
     """One sealed version."""
+
+    limited = ("GET",)
 
     @document("One eval suite", answer=EvalSuiteOut, refuses=[404])
     def get(self, request: Request, name: str, version: int) -> Response:

@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.fields import Alpha, Body, Measure, Name
+from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
 from registry.errors import NotFound
 from registry.models import Environment, Role, Snapshot
@@ -43,6 +44,7 @@ class EnvironmentOut(serializers.Serializer):
 class EnvironmentsView(Records):
     """Every environment with the head of its snapshots."""
 
+    limited = ("GET",)
     roles = {"POST": [Role.OPERATOR]}
     serializer_class = EnvironmentOut
     queryset = Environment.objects.order_by("name")
@@ -59,6 +61,8 @@ class EnvironmentsView(Records):
 class EnvironmentView(View):
     """One environment."""
 
+    limited = ("GET",)
+
     @document("One environment", answer=EnvironmentOut, refuses=[404])
     def get(self, request: Request, environment: str) -> Response:
         return Response(EnvironmentOut(get_environment(environment)).data)
@@ -67,6 +71,7 @@ class EnvironmentView(View):
 class SnapshotsView(Records):
     """The snapshots of an environment, newest first: what nodes were told, when, and because of what."""
 
+    limited = ("GET",)
     serializer_class = SnapshotOut
     queryset = Snapshot.objects.order_by("-revision").defer("envelope")
 
@@ -99,6 +104,7 @@ class ExplanationOut(serializers.Serializer):
 class ExplainView(View):
     """What a request of this tenant on this route would get, by the rule and the bytes that nodes use."""
 
+    limited = ("GET",)
     query = ("tenant", "route")
 
     @document(
@@ -111,7 +117,8 @@ class ExplainView(View):
         tenant, route = request.query_params.get("tenant", ""), request.query_params.get("route", "")
         if not tenant:
             raise serializers.ValidationError({"tenant": ["say which tenant: ?tenant=NAME"]})
-        return Response(ExplanationOut(_explain(get_environment(environment), tenant, route)).data)
+        where, who = get_environment(environment), find_tenant(tenant, seen_by=request.user)
+        return Response(ExplanationOut(_explain(where, who.name, route)).data)
 
 
 def _explain(environment: Environment, tenant: str, route: str) -> dict[str, Any]:

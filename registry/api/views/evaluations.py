@@ -35,6 +35,7 @@ class EvaluationOut(serializers.Serializer):
 class EvaluationsView(Records):
     """Every evaluation, newest first."""
 
+    limited = ("GET",)
     serializer_class = EvaluationOut
     queryset = Evaluation.objects.select_related("vector").order_by("-evaluated_at")
     filters = {"vector": "vector__name", "digest": "digest"}
@@ -43,6 +44,8 @@ class EvaluationsView(Records):
 class EvaluationView(View):
     """One evaluation, as lists and pages show it."""
 
+    limited = ("GET",)
+
     @document("One evaluation", answer=EvaluationOut, refuses=[404])
     def get(self, request: Request, evaluation_id: UUID) -> Response:
         return Response(EvaluationOut(find_evaluation(evaluation_id)).data)
@@ -50,6 +53,8 @@ class EvaluationView(View):
 
 class EvidenceView(View):
     """The whole evidence document, byte for byte what its digest covers."""
+
+    limited = ("GET",)
 
     @extend_schema(summary="The evidence document", responses={(200, "application/json"): OpenApiResponse(OpenApiTypes.OBJECT)})
     def get(self, request: Request, evaluation_id: UUID) -> HttpResponse:

@@ -34,6 +34,8 @@ class FlagOut(serializers.Serializer):
 class FlagsView(Records):
     """The flags of one environment. A tenant without one is not steered."""
 
+    limited = ("GET",)
+    tenant = "tenant"
     serializer_class = FlagOut
     queryset = TenantFlag.objects.select_related("environment", "tenant", "revision__profile", "changed_by").order_by(
         "tenant__name", "route"
@@ -48,6 +50,7 @@ class FlagView(View):
     """Turn a tenant's flag on or off. Turning on takes an approved revision; turning off always works."""
 
     roles = {"PUT": [Role.OPERATOR]}
+    limited = ("PUT",)
 
     class FlagBody(Body):
         profile = Name(required=False, help_text="left out with `revision`: the revision that the flag points at already")
@@ -60,7 +63,7 @@ class FlagView(View):
     @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 422])
     def put(self, request: Request, environment: str, tenant: str) -> Response:
         body = self.read_body(self.FlagBody)
-        where, who = get_environment(environment), find_tenant(tenant)
+        where, who = get_environment(environment), find_tenant(tenant, seen_by=request.user)
         revision = _find_revision(body, where, who)
         flag = set_flag(where, who, revision=revision, actor=request.user, **body)
         return Response(FlagOut(flag).data)

@@ -7,15 +7,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.views.base import View, document
+from registry.models import Tenant, User
+from registry.scope import is_limited, visible_to
 
 
 class WhoamiOut(serializers.Serializer):
     name = serializers.CharField(source="username")
     roles = serializers.SerializerMethodField()
+    tenants = serializers.SerializerMethodField(help_text="the tenants the caller is limited to; null for no limit")
     acts_for = serializers.CharField(source="acts_for.username", default=None, allow_null=True)
 
-    def get_roles(self, user: object) -> list[str]:
-        return sorted(user.groups.values_list("name", flat=True))
+    def get_roles(self, user: User) -> list[str]:
+        return sorted(user.held_roles())
+
+    def get_tenants(self, user: User) -> list[str] | None:
+        return sorted(visible_to(user, Tenant.objects.all(), tenant="pk").values_list("name", flat=True)) if is_limited(user) else None
 
 
 class HealthOut(serializers.Serializer):
@@ -24,7 +30,9 @@ class HealthOut(serializers.Serializer):
 
 
 class WhoamiView(View):
-    """The person or service account behind the token, and the roles it holds."""
+    """The person or service account behind the token, and the roles it holds here and now."""
+
+    limited = ("GET",)
 
     @document("Who the hub takes the caller for", answer=WhoamiOut)
     def get(self, request: Request) -> Response:

@@ -90,6 +90,7 @@ class ValidationBody(Body):
 class JobsView(Records):
     """Every job, newest first. Asking for one queues it: nothing -> queued."""
 
+    limited = ("GET",)
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = JobOut
     queryset = Job.objects.select_related(*_RELATED).prefetch_related("suites").order_by("-requested_at")
@@ -133,6 +134,8 @@ def _ask_for_validation(body: dict[str, Any], actor: User) -> Job:
 
 class JobView(View):
     """One job: where it stands, and what it left."""
+
+    limited = ("GET",)
 
     @document("One job", answer=JobOut, refuses=[404])
     def get(self, request: Request, job_id: UUID) -> Response:

@@ -40,6 +40,9 @@ class KillsView(Records):
     """Every kill, in force or lifted, newest first."""
 
     roles = {"POST": MAY_KILL}
+    limited = ("GET", "POST")
+    tenant = "tenant"
+    shares_tenantless = True
     serializer_class = KillOut
     queryset = Kill.objects.select_related("profile", "tenant", "environment", "engaged_by", "lift_requested_by", "lifted_by").order_by(
         "-engaged_at"
@@ -73,30 +76,34 @@ def _target_of(body: dict[str, str]) -> str:
 class KillView(View):
     """One kill."""
 
+    limited = ("GET",)
+
     @document("One kill", answer=KillOut, refuses=[404])
     def get(self, request: Request, kill_id: UUID) -> Response:
-        return Response(KillOut(find_kill(kill_id)).data)
+        return Response(KillOut(find_kill(kill_id, seen_by=request.user)).data)
 
 
 class RequestLiftView(View):
     """The first of the two people."""
 
     roles = {"POST": MAY_KILL}
+    limited = ("POST",)
 
     @document("Ask that a kill be lifted", body=NothingBody, answer=KillOut, refuses=[404])
     def post(self, request: Request, kill_id: UUID) -> Response:
         self.read_body(NothingBody)
-        request_lift(kill_id, actor=request.user)
-        return Response(KillOut(find_kill(kill_id)).data)
+        kill = request_lift(kill_id, actor=request.user)
+        return Response(KillOut(kill).data)
 
 
 class ConfirmLiftView(View):
     """The second of the two people."""
 
     roles = {"POST": MAY_KILL}
+    limited = ("POST",)
 
     @document("Lift a kill that somebody else asked to lift", body=NothingBody, answer=KillOut, refuses=[404, 409])
     def post(self, request: Request, kill_id: UUID) -> Response:
         self.read_body(NothingBody)
-        confirm_lift(kill_id, actor=request.user)
-        return Response(KillOut(find_kill(kill_id)).data)
+        kill = confirm_lift(kill_id, actor=request.user)
+        return Response(KillOut(kill).data)

@@ -61,7 +61,9 @@ class NodeDetailOut(NodeOut):
 class NodesView(Records):
     """Every node and where it stands."""
 
+    limited = ("GET",)
     roles = {"POST": [Role.OPERATOR]}
+    shows_secret = True
     serializer_class = NodeOut
     queryset = ServingNode.objects.select_related("environment").order_by("name")
     filters = {"environment": "environment__name"}
@@ -81,7 +83,7 @@ class NodesView(Records):
 
 
 class NodeView(View):
-    """One node and its latest reports."""
+    """One node and its latest reports, which tell of every tenant it serves."""
 
     @document("One node", answer=NodeDetailOut, refuses=[404])
     def get(self, request: Request, name: str) -> Response:

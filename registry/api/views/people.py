@@ -1,4 +1,4 @@
-"""Users and their API tokens. Administrators only."""
+"""Users, what they may do, and API tokens: administrators administer, and everybody with a role has tokens of their own."""
 
 from uuid import UUID
 
@@ -8,31 +8,38 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body, Name, Text, Whole
-from registry.api.references import find_token, find_user
+from registry.api.fields import Body, Name, Switch, Text, Whole
+from registry.api.references import find_tenant, find_token, find_user
 from registry.api.views.base import Records, View, document
-from registry.models import ApiToken, Role, User
-from registry.services.people import create_user, issue_token, revoke_token
+from registry.models import SCOPES, ApiToken, Role, User
+from registry.services.people import MAX_TOKEN_DAYS, change_access, create_user, issue_token, revoke_token
 
 
 class UserOut(serializers.Serializer):
     name = serializers.CharField(source="username")
     email = serializers.CharField()
     roles = serializers.SerializerMethodField()
+    tenants = serializers.SerializerMethodField(help_text="the tenants the user is limited to; null for no limit")
     acts_for = serializers.CharField(source="acts_for.username", default=None, allow_null=True)
     is_active = serializers.BooleanField()
 
     def get_roles(self, user: User) -> list[str]:
         return sorted(group.name for group in user.groups.all())
 
+    def get_tenants(self, user: User) -> list[str] | None:
+        return sorted(tenant.name for tenant in user.tenants.all()) if user.is_limited_to_tenants else None
+
 
 class TokenOut(serializers.Serializer):
     id = serializers.UUIDField()
     name = serializers.CharField()
     prefix = serializers.CharField()
+    scopes = serializers.ListField(child=serializers.CharField(), allow_null=True, help_text="null: whatever its user may do")
+    tenant = serializers.CharField(source="tenant.name", default=None, allow_null=True)
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)
     revoked_at = serializers.DateTimeField(allow_null=True)
+    last_used_at = serializers.DateTimeField(allow_null=True, help_text="to the minute")
 
 
 class NewTokenOut(TokenOut):
@@ -44,7 +51,7 @@ class UsersView(Records):
 
     roles = {"GET": [Role.ADMIN], "POST": [Role.ADMIN]}
     serializer_class = UserOut
-    queryset = User.objects.select_related("acts_for").prefetch_related("groups").order_by("username")
+    queryset = User.objects.select_related("acts_for").prefetch_related("groups", "tenants").order_by("username")
 
     class NewUserBody(Body):
         name = Name(max_length=150)
@@ -76,25 +83,65 @@ def validate_password_or_refuse(password: str) -> None:
         raise serializers.ValidationError({"password": error.messages}) from error
 
 
+class UserView(View):
+    """One user, and the one way to change what they may do over the API."""
+
+    roles = {"GET": [Role.ADMIN], "PUT": [Role.ADMIN]}
+
+    class AccessBody(Body):
+        roles = serializers.ListField(child=Text(), help_text="all of them; a role that is left out is taken away")
+        tenants = serializers.ListField(
+            child=Text(), allow_null=True, help_text="the tenants the user is limited to; null for no limit, and [] for none at all"
+        )
+        is_active = Switch(default=True, help_text="false: neither the user nor any token gets in")
+
+    @document("One user", answer=UserOut, refuses=[404])
+    def get(self, request: Request, name: str) -> Response:
+        return Response(UserOut(find_user(name)).data)
+
+    @document("Set what a user may do", body=AccessBody, answer=UserOut, refuses=[404, 409, 422])
+    def put(self, request: Request, name: str) -> Response:
+        body = self.read_body(self.AccessBody)
+        names = body.pop("tenants")
+        tenants = None if names is None else [find_tenant(tenant, seen_by=request.user) for tenant in names]
+        return Response(UserOut(change_access(find_user(name), tenants=tenants, actor=request.user, **body)).data)
+
+
+class NewTokenBody(Body):
+    name = Text(max_length=100)
+    days = Whole(min_value=1, max_value=MAX_TOKEN_DAYS, default=90)
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(SCOPES), required=False, min_length=1, help_text="left out: whatever the user may do"
+    )
+    tenant = Text(max_length=100, required=False, help_text="left out: every tenant that the user sees")
+
+
 class TokensView(Records):
-    """A person's tokens; secrets are not among what can be read."""
+    """A user's tokens; secrets are not among what can be read."""
 
     roles = {"GET": [Role.ADMIN], "POST": [Role.ADMIN]}
+    shows_secret = True
     serializer_class = TokenOut
-    queryset = ApiToken.objects.all()
-
-    class NewTokenBody(Body):
-        name = Text(max_length=100)
-        days = Whole(min_value=1, max_value=366, default=90)
+    queryset = ApiToken.objects.select_related("tenant")
 
     def get_queryset(self) -> object:
-        return super().get_queryset().filter(user=find_user(self.kwargs["name"]))
+        return super().get_queryset().filter(user=self.get_user())
+
+    def get_user(self) -> User:
+        return find_user(self.kwargs["name"])
 
     @document(
-        "Issue a token; its secret is in this answer and nowhere else", body=NewTokenBody, answer=NewTokenOut, status=201, refuses=[404]
+        "Issue a token; its secret is in this answer and nowhere else",
+        body=NewTokenBody,
+        answer=NewTokenOut,
+        status=201,
+        refuses=[404, 409, 422],
     )
-    def post(self, request: Request, name: str) -> Response:
-        token, secret = issue_token(find_user(name), actor=request.user, **self.read_body(self.NewTokenBody))
+    def post(self, request: Request, **kwargs: str) -> Response:
+        body = self.read_body(NewTokenBody)
+        if "tenant" in body:
+            body["tenant"] = find_tenant(body["tenant"], seen_by=request.user)
+        token, secret = issue_token(self.get_user(), actor=request.user, **body)
         token.token = secret
         return Response(NewTokenOut(token).data, status=201)
 
@@ -104,7 +151,30 @@ class TokenView(View):
 
     roles = {"DELETE": [Role.ADMIN]}
 
+    def get_user(self) -> User:
+        return find_user(self.kwargs["name"])
+
     @document("Revoke a token", status=204, refuses=[404])
-    def delete(self, request: Request, name: str, token_id: UUID) -> Response:
-        revoke_token(find_token(find_user(name), token_id), actor=request.user)
+    def delete(self, request: Request, token_id: UUID, **kwargs: str) -> Response:
+        revoke_token(find_token(self.get_user(), token_id), actor=request.user)
         return Response(status=204)
+
+
+class OwnTokensView(TokensView):
+    """The caller's own tokens."""
+
+    roles = {"POST": Role.values}
+    limited = ("GET", "POST")
+
+    def get_user(self) -> User:
+        return self.request.user
+
+
+class OwnTokenView(TokenView):
+    """Take one of one's own tokens away."""
+
+    roles = {"DELETE": Role.values}
+    limited = ("DELETE",)
+
+    def get_user(self) -> User:
+        return self.request.user

@@ -46,6 +46,7 @@ class ProfileDetailOut(ProfileOut):
 class ProfilesView(Records):
     """Every profile."""
 
+    limited = ("GET",)
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = ProfileOut
     queryset = Profile.objects.select_related("owner").order_by("name")
@@ -66,6 +67,8 @@ class ProfilesView(Records):
 
 class ProfileView(View):
     """One profile and the states of its revisions."""
+
+    limited = ("GET",)
 
     @document("One profile", answer=ProfileDetailOut, refuses=[404])
     def get(self, request: Request, name: str) -> Response:

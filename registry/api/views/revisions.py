@@ -7,12 +7,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.fields import Alpha, Body, Digest, Text, Whole
+from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_evaluation, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.errors import TransitionRefused
 from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
-from registry.selectors import get_profile, get_revision, latest_evaluation
+from registry.selectors import get_profile, get_revision, latest_evaluation, tag_revision
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, retire_revision, submit_revision
 
@@ -103,6 +104,7 @@ def read_revision(view: View) -> dict[str, Any]:
 class RevisionsView(Records):
     """The revisions of one profile, newest first."""
 
+    limited = ("GET",)
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = RevisionOut
     queryset = (
@@ -124,17 +126,28 @@ class RevisionsView(Records):
 class RevisionView(View):
     """One revision: what it does, on what evidence, and who decided."""
 
+    limited = ("GET",)
     roles = {"PUT": [Role.AUTHOR]}
 
     @document("One revision", answer=RevisionOut, refuses=[404])
     def get(self, request: Request, name: str, number: int) -> Response:
-        return Response(render_revision(name, number))
+        return _tagged(name, number)
 
-    @document("Edit a draft or a submitted revision; it is a draft again", body=RevisionBody, answer=RevisionOut, refuses=[404, 409, 422])
+    @document(
+        "Edit a draft or a submitted revision; it is a draft again",
+        body=RevisionBody,
+        answer=RevisionOut,
+        refuses=[404, 409, 412, 422, 428],
+    )
     def put(self, request: Request, name: str, number: int) -> Response:
+        read_tag = read_if_match(request, is_required=True)
         revision = get_revision(name, number)
-        edit_revision(revision.pk, actor=request.user, **read_revision(self))
-        return Response(render_revision(name, number))
+        edit_revision(revision.pk, actor=request.user, read_tag=read_tag, **read_revision(self))
+        return _tagged(name, number)
+
+
+def _tagged(name: str, number: int) -> Response:
+    return tagged(Response(render_revision(name, number)), tag_revision(get_revision(name, number)))
 
 
 class SubmitRevisionView(View):
@@ -180,6 +193,7 @@ class ApproveRevisionView(View):
     """Give one approval. 409 if the revision is not awaiting one, changed since it was read, or the caller wrote it."""
 
     roles = {"POST": [Role.APPROVER]}
+    needs_key = True
 
     @document("Approve a submitted revision", body=DecisionBody, answer=RevisionOut, refuses=[404, 409])
     def post(self, request: Request, name: str, number: int) -> Response:
@@ -192,6 +206,7 @@ class RejectRevisionView(View):
     """Reject for good; the author drafts another revision."""
 
     roles = {"POST": [Role.APPROVER]}
+    needs_key = True
 
     @document("Reject a submitted revision", body=RejectionBody, answer=RevisionOut, refuses=[404, 409])
     def post(self, request: Request, name: str, number: int) -> Response:

@@ -22,6 +22,8 @@ class TenantsView(Records):
     """Every tenant."""
 
     roles = {"POST": [Role.OPERATOR]}
+    limited = ("GET",)
+    tenant = "pk"
     serializer_class = TenantOut
     queryset = Tenant.objects.order_by("name")
 
@@ -38,6 +40,8 @@ class TenantsView(Records):
 class TenantView(View):
     """One tenant."""
 
+    limited = ("GET",)
+
     @document("One tenant", answer=TenantOut, refuses=[404])
     def get(self, request: Request, name: str) -> Response:
-        return Response(TenantOut(find_tenant(name)).data)
+        return Response(TenantOut(find_tenant(name, seen_by=request.user)).data)

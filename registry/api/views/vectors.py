@@ -54,6 +54,7 @@ class VectorOut(serializers.Serializer):
 class VectorsView(Records):
     """Every sealed version of every vector."""
 
+    limited = ("GET",)
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = VectorOut
     queryset = (
@@ -77,6 +78,8 @@ class VectorsView(Records):
 class VectorView(View):
     """One sealed version with its lineage."""
 
+    limited = ("GET",)
+
     @document("One vector", answer=VectorOut, refuses=[404])
     def get(self, request: Request, name: str, version: int) -> Response:
         return Response(VectorOut(find_vector(f"{name}@{version}")).data)
@@ -84,6 +87,8 @@ class VectorView(View):
 
 class VectorFileView(View):
     """The file that nodes load, byte for byte."""
+
+    limited = ("GET",)
 
     @extend_schema(summary="The vector file", responses={(200, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY)})
     def get(self, request: Request, name: str, version: int) -> HttpResponse:
@@ -94,6 +99,8 @@ class VectorFileView(View):
 class SweepView(View):
     """The search on the select split, as the document that was stored."""
 
+    limited = ("GET",)
+
     @extend_schema(summary="The layer sweep and α search", responses={(200, "application/json"): OpenApiResponse(OpenApiTypes.OBJECT)})
     def get(self, request: Request, name: str, version: int) -> HttpResponse:
         vector = find_vector(f"{name}@{version}")
@@ -103,6 +110,8 @@ class SweepView(View):
 class HeatmapView(View):
     """The picture of the sweep."""
 
+    limited = ("GET",)
+
     @extend_schema(summary="The heat map of the sweep", responses={(200, "image/png"): OpenApiResponse(OpenApiTypes.BINARY)})
     def get(self, request: Request, name: str, version: int) -> HttpResponse:
         vector = find_vector(f"{name}@{version}")
@@ -111,6 +120,8 @@ class HeatmapView(View):
 
 class TraceMapView(View):
     """The picture of the causal trace."""
+
+    limited = ("GET",)
 
     @extend_schema(summary="The heat map of the causal trace", responses={(200, "image/png"): OpenApiResponse(OpenApiTypes.BINARY)})
     def get(self, request: Request, name: str, version: int) -> HttpResponse:

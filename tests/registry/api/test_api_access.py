@@ -28,7 +28,7 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 def test_a_token_says_who_its_bearer_is(api, ada):
-    assert api(ada).get(WHOAMI).json() == {"name": "ada", "roles": ["author"], "acts_for": None}
+    assert api(ada).get(WHOAMI).json() == {"name": "ada", "roles": ["author"], "tenants": None, "acts_for": None}
 
 
 def test_nobody_is_told_nothing_but_how_to_say_who_they_are(api):
@@ -79,6 +79,10 @@ CHANGES = [
     ("delete", f"/api/v1/users/ada/tokens/{ANY_ID}", {Role.ADMIN}),
     ("get", "/api/v1/users", {Role.ADMIN}),
     ("get", "/api/v1/users/ada/tokens", {Role.ADMIN}),
+    ("get", "/api/v1/users/ada", {Role.ADMIN}),
+    ("put", "/api/v1/users/ada", {Role.ADMIN}),
+    ("post", "/api/v1/tokens", set(Role)),
+    ("delete", f"/api/v1/tokens/{ANY_ID}", set(Role)),
     ("post", "/api/v1/blobs", {Role.AUTHOR, Role.OPERATOR}),
     ("post", "/api/v1/base-models", {Role.AUTHOR, Role.OPERATOR}),
     ("post", "/api/v1/contrast-sets", {Role.AUTHOR}),
@@ -162,10 +166,11 @@ def test_an_admin_adds_people_and_tokens_that_work_until_revoked(api, client, ro
     admin = api(root)
     made = admin.post("/api/v1/users", {"name": "nina", "roles": ["author"], "password": "a long enough passphrase"})
     assert (made.status_code, made.json()["roles"]) == (201, ["author"])
-    token = admin.post("/api/v1/users/nina/tokens", {"name": "laptop", "days": 1}).json()
-    assert client.get(WHOAMI, **bearer(token["token"])).json()["name"] == "nina"
-    assert "token" not in admin.get("/api/v1/users/nina/tokens").json()["results"][0]
-    assert admin.delete(f"/api/v1/users/nina/tokens/{token['id']}").status_code == 204
+    assert admin.post("/api/v1/users", {"name": "nina-ci", "roles": ["author"], "acts_for": "nina"}).status_code == 201
+    token = admin.post("/api/v1/users/nina-ci/tokens", {"name": "pipeline", "days": 1}).json()
+    assert client.get(WHOAMI, **bearer(token["token"])).json()["acts_for"] == "nina"
+    assert "token" not in admin.get("/api/v1/users/nina-ci/tokens").json()["results"][0]
+    assert admin.delete(f"/api/v1/users/nina-ci/tokens/{token['id']}").status_code == 204
     assert client.get(WHOAMI, **bearer(token["token"])).status_code == 401
     assert code_of(admin.post("/api/v1/users", {"name": "nina", "roles": []})) == (409, "USER_EXISTS")
     assert code_of(admin.post("/api/v1/users", {"name": "x", "roles": ["god"]})) == (422, "ROLE_UNKNOWN")
