@@ -10,7 +10,11 @@ from registry.models import Job, JobKind
 
 logger = logging.getLogger(__name__)
 
-TASKS = {JobKind.EXTRACTION: "workers.extraction.run", JobKind.VALIDATION: "workers.validation.run"}
+TASKS = {
+    JobKind.EXTRACTION: "workers.extraction.run",
+    JobKind.VALIDATION: "workers.validation.run",
+    JobKind.COMPOSITION: "workers.composition.run",
+}
 
 
 def send_job(job: Job) -> None:

@@ -129,6 +129,33 @@ def latest_evaluation(vector: SteeringVector) -> Evaluation | None:
     return vector.evaluations.order_by("-evaluated_at").first()
 
 
+def evidence_of(revision: ProfileRevision) -> Evaluation | None:
+    """The evaluation that covers what the revision does: of its one vector, or of all its components together."""
+    components = list(revision.components.select_related("vector"))
+    if len(components) == 1:
+        return latest_evaluation(components[0].vector)
+    return Evaluation.objects.select_related("revision__profile").filter(components_digest=digest_components(revision)).first()
+
+
+def evaluated_components(revision: ProfileRevision) -> list[dict[str, Any]]:
+    """What an evaluation of the whole revision covers: every component as it steers.
+
+    Its allowed range is left out, because no range may go beyond the α that was evaluated.
+    """
+    components: Any = revision_document(revision)["components"]
+    return [{name: value for name, value in document.items() if name not in ("alpha_min", "alpha_max")} for document in components]
+
+
+def digest_components(revision: ProfileRevision) -> str:
+    """Names these components on this base model. Their order counts: to remove a direction and then add one is not to do it backwards."""
+    identity = {
+        "schema": "steerhub.components/1",
+        "base_model": revision.base_model.fingerprint,
+        "components": evaluated_components(revision),
+    }
+    return sha256_hex(canonical_json(identity))
+
+
 def revision_document(revision: ProfileRevision) -> dict[str, object]:
     """Everything a revision does, as the canonical document whose sha256 an approval names."""
     return {

@@ -15,12 +15,17 @@ from steerkit.canonical import parse_alpha, parse_strict
 from steerkit.errors import EngineError
 
 Gate = dict[str, str]
+# What is said of one direction: of several together there is no slope over one α, and each vector's own evidence says it of its own.
+OF_ONE_DIRECTION = ("slope", "slope_over_random", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step")
+# What is measured where several components are judged together, and nowhere else.
+OF_A_COMPOSITION = ("refusal_margin_kept", "refusal_lost", "norm_share")
 METRICS = (
     "behaviour", "facts", "refusals", "perplexity_ratio", "repetition", "reply_tokens", "layer_depth",
     "harmful_refused", "over_refusal", "anti_steered", "capability",
     "kl_p95", "kl_last_prompt_token",
     "facts_lost", "capability_lost", "harmful_compliance_gained", "over_refusal_gained",
-    "slope", "slope_over_random", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step",
+    *OF_ONE_DIRECTION,
+    *OF_A_COMPOSITION,
 )  # fmt: skip
 
 
@@ -77,6 +82,15 @@ def load_gates(gates: str | Sequence[Mapping[str, str]]) -> tuple[Gate, ...]:
         return tuple(dict(gate) for gate in _read_sets()[gates])
     check_gates(gates)
     return tuple(dict(gate) for gate in gates)
+
+
+def composition_gates(asked: Iterable[str | Sequence[Mapping[str, str]]]) -> tuple[Gate, ...]:
+    """The set `composition`, and of the sets and lists asked for whatever can be judged of several components together; each gate once.
+
+    Raises: as `load_gates`.
+    """
+    found = [gate for gates in ("composition", *asked) for gate in load_gates(gates) if gate["metric"] not in OF_ONE_DIRECTION]
+    return tuple({(gate["metric"], gate["kind"], gate["threshold"]): gate for gate in found}.values())
 
 
 def check_gates(gates: Sequence[Mapping[str, str]], metrics: Sequence[str] = METRICS, kinds: Sequence[str] = tuple(KINDS)) -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from rest_framework.test import APIClient
 
-from tests.world import make_suite, pairs_file, rubric_file, vector_file, write_model_folder
+from tests.world import composition_evidence, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
 
 
 @pytest.fixture(scope="session")
@@ -230,6 +230,39 @@ def draft(ada, profile, component):
     from registry.services.profiles import draft_revision
 
     return draft_revision(profile, components=[component], author=ada, rationale="The search proposes it.")
+
+
+@pytest.fixture
+def brevity(ada, base_model, contrast_set, evaluate):
+    """A second vector at layer 2 that passes its gates alone."""
+    from registry.services.vectors import import_vector
+
+    vector = import_vector("brevity", data=vector_file(base_model.fingerprint, contrast_set.digest, seed=8), author=ada)
+    evaluate(vector, alpha="0.3")
+    return vector
+
+
+@pytest.fixture
+def combined(ada, profile, component, evaluation, brevity):
+    """A draft of two components, each of which passes alone."""
+    from registry.services.profiles import ComponentSpec, draft_revision
+
+    brief = ComponentSpec(brevity, Decimal("0.3"), Decimal(0), Decimal("0.3"), "mean_difference")
+    return draft_revision(profile, components=[component, brief], author=ada)
+
+
+@pytest.fixture
+def compose(ada, suites) -> Callable:
+    """Judge a draft's components together with this outcome: compose(revision, passed=False)."""
+    from registry.services.compositions import request_composition
+    from registry.services.jobs import claim_job
+    from registry.services.results import complete_composition
+
+    def run(revision, *, passed: bool = True):
+        job = request_composition(revision=revision, suites=suites, actor=ada)
+        return complete_composition(claim_job(job.pk, worker="worker-1"), composition_evidence(job, passed=passed))
+
+    return run
 
 
 @pytest.fixture

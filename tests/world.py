@@ -95,3 +95,16 @@ def vector_file(fingerprint: str, contrast_digest: str, *, seed: int = 7, size: 
         "pairs": 4,
     }
     return write_vector(make_direction(seed, size), {**full, **lineage})
+
+
+def composition_evidence(job: Any, *, passed: bool = True) -> dict[str, Any]:
+    """What a composition leaves, as far as the record reads it."""
+    verdict = "pass" if passed else "fail"
+    return {
+        "schema": "steerhub.evidence/1",
+        "candidate": None,
+        "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}},
+        "gates": [{"metric": "refusal_lost", "kind": "max", "threshold": "0", "value": "0" if passed else "1", "verdict": verdict}],
+        "composition": {"components_digest": job.components_digest},
+        "verdict": verdict,
+    }

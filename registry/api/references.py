@@ -34,11 +34,11 @@ def find_base_model(reference: str) -> BaseModel:
 
 
 def find_evaluation(reference: str | UUID) -> Evaluation:
-    return _find_by_id(Evaluation.objects.select_related("vector"), reference, "EVALUATION_NOT_FOUND", "evaluation")
+    return _find_by_id(Evaluation.objects.select_related("vector", "revision__profile"), reference, "EVALUATION_NOT_FOUND", "evaluation")
 
 
 def find_job(reference: str | UUID) -> Job:
-    related = ("base_model", "contrast_set", "vector", "requested_by", "extracted_vector", "evaluation")
+    related = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
     return _find_by_id(Job.objects.select_related(*related).prefetch_related("suites"), reference, "JOB_NOT_FOUND", "job")
 
 

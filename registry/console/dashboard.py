@@ -21,7 +21,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What admin/index.html shows. Reads only."""
     revisions = ProfileRevision.objects.select_related("profile", "author", "evaluation")
     waiting = revisions.filter(state=RevisionState.SUBMITTED).order_by("submitted_at")
-    jobs = Job.objects.select_related("vector", "contrast_set")
+    jobs = Job.objects.select_related("vector", "contrast_set", "revision__profile")
     active = jobs.filter(state__in=[JobState.QUEUED, JobState.RUNNING])
     recent = jobs.exclude(pk__in=active).filter(finished_at__gte=timezone.now() - _LATELY).order_by("-finished_at")
     nodes = view_nodes()

@@ -28,11 +28,11 @@ from registry.models import (
     RevisionState,
     RiskPolicy,
     StalePolicy,
-    SteeringVector,
     SuiteKind,
     Tenant,
     Unit,
 )
+from registry.selectors import evidence_of
 from steerkit.canonical import parse_alpha
 from steerkit.errors import AlphaError
 
@@ -144,10 +144,12 @@ class ProfileForm(forms.Form):
 class SubmitForm(forms.Form):
     evaluation = _one(Evaluation.objects.all(), label="Evidence")
 
-    def __init__(self, *args: Any, vectors: list[SteeringVector], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, revision: ProfileRevision, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["evaluation"].queryset = Evaluation.objects.filter(vector__in=vectors).select_related("vector")
-        self.fields["evaluation"].initial = self.fields["evaluation"].queryset.first()
+        evaluation = evidence_of(revision)
+        found = Evaluation.objects.filter(pk=evaluation.pk if evaluation else None)
+        self.fields["evaluation"].queryset = found.select_related("vector", "revision__profile")
+        self.fields["evaluation"].initial = evaluation
 
 
 class DecisionForm(forms.Form):

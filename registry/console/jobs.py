@@ -12,7 +12,7 @@ from registry.services.jobs import request_cancel
 
 @page()
 def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    jobs = Job.objects.select_related("base_model", "contrast_set", "vector", "requested_by")
+    jobs = Job.objects.select_related("base_model", "contrast_set", "vector", "revision__profile", "requested_by")
     job = get_object_or_404(jobs, pk=job_id)
     return render_page(
         request,
@@ -21,7 +21,7 @@ def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
         subtitle=str(job.pk)[:8],
         job=job,
         extracted=SteeringVector.objects.filter(job=job).first(),
-        evaluation=Evaluation.objects.filter(job=job).select_related("vector").first(),
+        evaluation=Evaluation.objects.filter(job=job).select_related("vector", "revision__profile").first(),
         suites=job.suites.all(),
         recipe=[(key.replace("_", " "), _write(value)) for key, value in sorted(job.recipe.items())],
     )

@@ -13,7 +13,7 @@ from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
-from registry.selectors import valid_approvals
+from registry.selectors import evidence_of, valid_approvals
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.people import stands_for
 from registry.services.profiles import retire_revision, submit_revision
@@ -35,8 +35,8 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
     revision = _get_revision(revision_id)
     components = list(revision.components.select_related("vector__base_model", "vector__contrast_set", "vector__job"))
     vectors = [component.vector for component in components]
-    # A draft has no evidence yet; what its vector's evaluation says is shown as what it would be submitted with.
-    evaluation = revision.evaluation or Evaluation.objects.filter(vector__in=vectors).select_related("vector").first()
+    # A draft has no evidence yet; what covers its components is shown as what it would be submitted with.
+    evaluation = revision.evaluation or evidence_of(revision)
     evidence = read_document(evaluation.digest) if evaluation else None
     return render_page(
         request,
@@ -57,13 +57,16 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
         approvals_given=len({stands_for(approval.reviewer) for approval in valid_approvals(revision).select_related("reviewer")}),
         why_not=why_not_decide(revision, request.user),
         decision_form=DecisionForm(),
-        submit_form=SubmitForm(vectors=vectors) if revision.state == RevisionState.DRAFT else None,
+        submit_form=SubmitForm(revision=revision) if revision.state == RevisionState.DRAFT else None,
         retire_form=ReasonForm(),
         flags=revision.flags.select_related("environment", "tenant"),
     )
 
 
 def _draw(evaluation: Evaluation, evidence: dict) -> list:
+    if evaluation.alpha is None:
+        # Several components have no α in common to draw over.
+        return []
     # The copies in the row serve where the document is lost: the page then still shows what was decided on.
     metrics = evidence.get("metrics") or evaluation.metrics
     return draw_panels(read_curve(evidence), read_tested(metrics, evaluation.alpha), evaluation.gates, evaluation.alpha)
@@ -93,7 +96,7 @@ def why_not_decide(revision: ProfileRevision, user: User) -> str:
 @action(Role.AUTHOR)
 def submit(request: HttpRequest, revision_id: UUID) -> HttpResponse:
     revision = _get_revision(revision_id)
-    form = SubmitForm(request.POST, vectors=[component.vector for component in revision.components.select_related("vector")])
+    form = SubmitForm(request.POST, revision=revision)
     if accept(request, form):
         with telling(request, "Submitted. Somebody else must approve it."):
             submit_revision(revision_id, evaluation=form.cleaned_data["evaluation"], actor=request.user)

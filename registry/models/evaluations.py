@@ -11,13 +11,20 @@ from registry.models.vectors import Unit
 
 
 class Evaluation(models.Model):
-    """What the held-out items said about one vector at one α. Written once by its job, never edited."""
+    """What the held-out items said about one vector at one α, or about all components of a revision together.
+
+    Written once by its job, never edited.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
-    vector = models.ForeignKey("registry.SteeringVector", models.PROTECT, related_name="evaluations")
+    vector = models.ForeignKey("registry.SteeringVector", models.PROTECT, null=True, related_name="evaluations")
+    # The draft that a composition was asked for. The digest says which components were judged, whatever became of the draft.
+    revision = models.ForeignKey("registry.ProfileRevision", models.PROTECT, null=True, related_name="compositions")
+    components_digest = DigestField(blank=True, default="", db_default="")
     job = models.OneToOneField("registry.Job", models.PROTECT, related_name="evaluation")
-    alpha = CoefficientField()
-    unit = models.CharField(max_length=15, choices=Unit)
+    # Of the vector; each component of a composition has its own, covered by the digest of them all.
+    alpha = CoefficientField(null=True)
+    unit = models.CharField(max_length=15, choices=Unit, blank=True, default="", db_default="")
     # Of the canonical evidence document in the blob store.
     digest = DigestField(unique=True)
     # Copied from the document for lists: {"behaviour": {"baseline": "1.4", "steered": "4.2"}, ...} and the gates.
@@ -31,9 +38,20 @@ class Evaluation(models.Model):
         constraints = [
             # A second look at the test split would make it a select split. Another α needs another vector version.
             models.UniqueConstraint(fields=["vector"], name="evaluation_opens_the_test_split_once"),
-            models.CheckConstraint(condition=Q(unit__in=Unit.values), name="evaluation_unit_is_known"),
+            models.UniqueConstraint(
+                fields=["components_digest"],
+                condition=~Q(components_digest=""),
+                name="evaluation_opens_the_test_split_once_per_composition",
+            ),
+            models.CheckConstraint(
+                condition=Q(vector__isnull=False, alpha__isnull=False, unit__in=Unit.values, revision__isnull=True, components_digest="")
+                | (Q(vector__isnull=True, alpha__isnull=True, unit="", revision__isnull=False) & ~Q(components_digest="")),
+                name="evaluation_is_of_one_vector_or_of_one_composition",
+            ),
             models.CheckConstraint(condition=Q(alpha__gte=-1000, alpha__lte=1000), name="evaluation_alpha_is_a_number"),
         ]
 
     def __str__(self) -> str:
+        if self.alpha is None:
+            return f"the components of {self.revision} together"
         return f"{self.vector} at α = {self.alpha.normalize():f} {self.unit}"

@@ -13,6 +13,7 @@ from registry.models.fields import DigestField
 class JobKind(models.TextChoices):
     EXTRACTION = "extraction"
     VALIDATION = "validation"
+    COMPOSITION = "composition"
 
 
 class JobState(models.TextChoices):
@@ -27,15 +28,18 @@ class Job(models.Model):
     """A recipe to run once, however many attempts that takes (three at most)."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
-    kind = models.CharField(max_length=10, choices=JobKind)
+    kind = models.CharField(max_length=11, choices=JobKind)
     state = models.CharField(max_length=9, choices=JobState, default=JobState.QUEUED)
-    # What to do, as accepted: method, site, read position, α grid and unit, gates, seed, sizes.
+    # What to do, as accepted: method, site, read position, α grid and unit, components, gates, seed, sizes.
     recipe = models.JSONField()
     base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="jobs")
     contrast_set = models.ForeignKey("registry.ContrastSet", models.PROTECT, null=True, related_name="jobs")
     suites = models.ManyToManyField("registry.EvalSuite", related_name="jobs")
     # The candidate of a validation.
     vector = models.ForeignKey("registry.SteeringVector", models.PROTECT, null=True, related_name="validations")
+    # The draft whose components a composition judges together. It may be edited meanwhile; the digest names what it was asked of.
+    revision = models.ForeignKey("registry.ProfileRevision", models.PROTECT, null=True, related_name="composition_jobs")
+    components_digest = DigestField(blank=True, default="", db_default="")
 
     attempt = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=3)
@@ -65,9 +69,21 @@ class Job(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_is_known"),
             models.CheckConstraint(
-                condition=(Q(kind=JobKind.EXTRACTION) & Q(contrast_set__isnull=False, vector__isnull=True))
-                | (Q(kind=JobKind.VALIDATION) & Q(contrast_set__isnull=True, vector__isnull=False)),
+                condition=Q(
+                    kind=JobKind.EXTRACTION, contrast_set__isnull=False, vector__isnull=True, revision__isnull=True, components_digest=""
+                )
+                | Q(kind=JobKind.VALIDATION, contrast_set__isnull=True, vector__isnull=False, revision__isnull=True, components_digest="")
+                | (
+                    Q(kind=JobKind.COMPOSITION, contrast_set__isnull=True, vector__isnull=True, revision__isnull=False)
+                    & ~Q(components_digest="")
+                ),
                 name="job_has_the_inputs_of_its_kind",
+            ),
+            # Two drafts may hold the same components, and two requests may come at once; the test split is opened for one.
+            models.UniqueConstraint(
+                fields=["components_digest"],
+                condition=~Q(components_digest="") & Q(state__in=[JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED]),
+                name="job_opens_the_test_split_once_per_composition",
             ),
             models.CheckConstraint(
                 condition=Q(state=JobState.RUNNING, lease_expires_at__isnull=False)

@@ -35,12 +35,12 @@ def request_extraction(
     Raises: InvalidInput RECIPE_*, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     full_recipe = parse_extraction_recipe(recipe, base_model)
-    _check_suites(suites)
-    _refuse_overlap(contrast_set, suites)
+    check_suites(suites)
+    refuse_overlap(contrast_set, suites)
     job = Job.objects.create(
         kind=JobKind.EXTRACTION, recipe=full_recipe, base_model=base_model, contrast_set=contrast_set, requested_by=actor
     )
-    return _queue(job, suites, actor)
+    return queue_job(job, suites, actor)
 
 
 @transition
@@ -60,9 +60,9 @@ def request_validation(
     if alpha is None:
         raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
     refuse_rounding(alpha)
-    _check_suites(suites)
+    check_suites(suites)
     if vector.contrast_set is not None:
-        _refuse_overlap(vector.contrast_set, suites)
+        refuse_overlap(vector.contrast_set, suites)
     extraction = vector.job.recipe if vector.job else {}
     recipe = {
         "alpha": format_decimal(alpha),
@@ -71,10 +71,11 @@ def request_validation(
         "max_new_tokens": extraction.get("max_new_tokens", 64),
     }
     job = Job.objects.create(kind=JobKind.VALIDATION, recipe=recipe, base_model=vector.base_model, vector=vector, requested_by=actor)
-    return _queue(job, suites, actor)
+    return queue_job(job, suites, actor)
 
 
-def _queue(job: Job, suites: Sequence[EvalSuite], actor: User) -> Job:
+def queue_job(job: Job, suites: Sequence[EvalSuite], actor: User) -> Job:
+    """The last step of every request: its suites, its event, and its message on commit."""
     job.suites.set(suites)
     record(
         Action.JOB_REQUESTED,
@@ -87,14 +88,15 @@ def _queue(job: Job, suites: Sequence[EvalSuite], actor: User) -> Job:
     return job
 
 
-def _check_suites(suites: Sequence[EvalSuite]) -> None:
+def check_suites(suites: Sequence[EvalSuite]) -> None:
+    """Raises: InvalidInput SUITES_MISSING."""
     kinds = [suite.kind for suite in suites]
     for kind in NEEDED_KINDS:
         if kinds.count(kind) != 1:
             raise InvalidInput("SUITES_MISSING", f"name exactly one {kind} suite, got {kinds.count(kind)}", kind)
 
 
-def _refuse_overlap(contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> None:
+def refuse_overlap(contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> None:
     """A prompt in both would let a vector be judged by what it was made from."""
     clash = (
         EvalItem.objects.filter(suite__in=suites, prompt_key__in=contrast_set.pairs.values("prompt_key")).select_related("suite").first()
@@ -124,7 +126,7 @@ def claim_job(job_id: UUID | str, *, worker: str) -> Job | None:
     )
     if not claimed:
         return None
-    return Job.objects.select_related("base_model", "contrast_set", "vector__base_model", "requested_by").get(pk=job_id)
+    return Job.objects.select_related("base_model", "contrast_set", "vector__base_model", "revision", "requested_by").get(pk=job_id)
 
 
 def _claimable(now: Any) -> Q:

@@ -24,7 +24,7 @@ from registry.models import (
     SteeringVector,
     User,
 )
-from registry.selectors import get_policy, revision_document, tag_revision
+from registry.selectors import digest_components, get_policy, revision_document, tag_revision
 from registry.services.people import stands_for
 from registry.services.versions import next_version
 from registry.snapshots import lock_environments, publish_snapshot
@@ -245,27 +245,45 @@ def _write_components(revision: ProfileRevision, components: Sequence[ComponentS
 
 
 def _check_evidence(revision: ProfileRevision, evaluation: Evaluation) -> None:
-    components = list(revision.components.all())
-    if len(components) > 1:
-        raise TransitionRefused(
-            "COMPOSITION_EVIDENCE", f"{revision} combines {len(components)} vectors and no evaluation covers them together"
-        )
-    (component,) = components
+    components = list(revision.components.select_related("vector"))
+    if len(components) == 1:
+        _check_evidence_of_one(components[0], evaluation)
+    else:
+        _check_evidence_of_many(revision, evaluation)
+    # Evidence reaches from no steering to the evaluated α; a range beyond that would be approved unseen.
+    for component in components:
+        evaluated = sorted((Decimal(0), component.alpha))
+        if component.alpha_min < evaluated[0] or component.alpha_max > evaluated[1]:
+            raise AlphaError(
+                "ALPHA_RANGE",
+                f"the range {format_decimal(component.alpha_min)} to {format_decimal(component.alpha_max)} goes beyond the evaluated "
+                f"α = {format_decimal(component.alpha)}",
+                format_decimal(component.alpha_max),
+            )
+    if not evaluation.passed:
+        failed = [gate["metric"] for gate in evaluation.gates if gate["verdict"] != "pass"]
+        raise TransitionRefused("GATES_FAILED", f"the evaluation failed its gates on {', '.join(failed)}", str(evaluation.pk))
+
+
+def _check_evidence_of_one(component: Component, evaluation: Evaluation) -> None:
     if (component.vector_id, component.alpha, component.unit) != (evaluation.vector_id, evaluation.alpha, evaluation.unit):
         raise TransitionRefused(
             "EVIDENCE_MISMATCH",
             f"the evaluation is of {evaluation}, not of {component.vector} at α = {format_decimal(component.alpha)} {component.unit}",
             str(evaluation.pk),
         )
-    # Evidence reaches from no steering to the evaluated α; a range beyond that would be approved unseen.
-    evaluated = sorted((Decimal(0), evaluation.alpha))
-    if component.alpha_min < evaluated[0] or component.alpha_max > evaluated[1]:
-        raise AlphaError(
-            "ALPHA_RANGE",
-            f"the range {format_decimal(component.alpha_min)} to {format_decimal(component.alpha_max)} goes beyond the evaluated "
-            f"α = {format_decimal(evaluation.alpha)}",
-            format_decimal(component.alpha_max),
+
+
+def _check_evidence_of_many(revision: ProfileRevision, evaluation: Evaluation) -> None:
+    if not evaluation.components_digest:
+        raise TransitionRefused(
+            "COMPOSITION_EVIDENCE",
+            f"{revision} combines {revision.components.count()} vectors; it takes an evaluation of them together, not of {evaluation}",
+            str(evaluation.pk),
         )
-    if not evaluation.passed:
-        failed = [gate["metric"] for gate in evaluation.gates if gate["verdict"] != "pass"]
-        raise TransitionRefused("GATES_FAILED", f"the evaluation failed its gates on {', '.join(failed)}", str(evaluation.pk))
+    if evaluation.components_digest != digest_components(revision):
+        raise TransitionRefused(
+            "EVIDENCE_MISMATCH",
+            f"the evaluation is of other components than {revision} has now; have these judged together",
+            str(evaluation.pk),
+        )

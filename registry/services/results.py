@@ -64,12 +64,29 @@ def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None
     locked = lock_attempt(job)
     if locked is None or job.vector is None:
         return None
+    alpha, unit = locked.recipe["alpha"], locked.recipe["unit"]
+    return _keep_evidence(locked, evidence, {"alpha": alpha, "unit": unit}, vector=job.vector, alpha=Decimal(alpha), unit=unit)
+
+
+@transition
+def complete_composition(job: Job, evidence: dict[str, Any]) -> Evaluation | None:
+    """running -> succeeded, with the evaluation of all components together. None when another attempt owns the job.
+
+    The evidence is of the components that were asked for. If the draft was edited meanwhile, its digest fits the draft no more.
+    """
+    locked = lock_attempt(job)
+    if locked is None or job.revision is None:
+        return None
+    digest = locked.components_digest
+    return _keep_evidence(locked, evidence, {"components_digest": digest}, revision=job.revision, components_digest=digest)
+
+
+def _keep_evidence(job: Job, evidence: dict[str, Any], details: dict[str, str], **subject: Any) -> Evaluation:
+    """The document, its row, its event and the end of the job, for a row locked by `lock_attempt`. `subject` is what was judged."""
     digest, passed = put_blob(canonical_json(evidence)), evidence["verdict"] == "pass"
     evaluation = Evaluation.objects.create(
-        vector=job.vector,
-        job=locked,
-        alpha=Decimal(locked.recipe["alpha"]),
-        unit=locked.recipe["unit"],
+        **subject,
+        job=job,
         digest=digest,
         metrics=evidence["metrics"],
         gates=evidence["gates"],
@@ -77,10 +94,10 @@ def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None
     )
     record(
         Action.EVALUATION_RECORDED,
-        actor=locked.lease_owner,
+        actor=job.lease_owner,
         subject=evaluation,
-        details={"digest": digest, "passed": passed, "alpha": locked.recipe["alpha"], "unit": locked.recipe["unit"]},
+        details={"digest": digest, "passed": passed, **details},
         base_model_fingerprint=job.base_model.fingerprint,
     )
-    complete_job(locked, result_digest=digest)
+    complete_job(job, result_digest=digest)
     return evaluation

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerkit.gates import KINDS, find_weaker_gates, gate_sets, load_gates
+from steerkit.gates import KINDS, OF_ONE_DIRECTION, composition_gates, find_weaker_gates, gate_sets, load_gates
 
 
 def gate(kind: str, threshold: str, metric: str = "facts") -> dict[str, str]:
@@ -24,6 +24,13 @@ def test_the_least_set_is_covered_by_the_others_and_covers_none_of_them():
     for name in ("default", "style_small_suite"):
         assert find_weaker_gates(load_gates(name), load_gates("selection")) == []
         assert find_weaker_gates(load_gates("selection"), load_gates(name))
+
+
+def test_a_composition_is_held_to_its_own_gates_and_to_all_that_are_not_about_one_direction():
+    gates = composition_gates(["default", [gate("max", "0.5", "norm_share")], "default"])
+    joint = [each for each in load_gates("default") if each["metric"] not in OF_ONE_DIRECTION]
+    assert gates == (*load_gates("composition"), *(each for each in joint if each["metric"] != "kl_p95"), gate("max", "0.5", "norm_share"))
+    assert composition_gates([]) == load_gates("composition")
 
 
 @pytest.mark.parametrize(

@@ -12,24 +12,27 @@ from rest_framework.response import Response
 from registry.api.fields import Alpha
 from registry.api.references import find_evaluation
 from registry.api.views.base import Records, View, document, send_bytes
+from registry.api.views.revisions import RevisionRefOut
 from registry.blobs import get_blob
 from registry.models import Evaluation
 
 
 class EvaluationOut(serializers.Serializer):
     id = serializers.UUIDField()
-    vector = serializers.SerializerMethodField(help_text="name@version")
+    vector = serializers.SerializerMethodField(help_text="name@version; null where all components of a revision were judged together")
+    revision = RevisionRefOut(allow_null=True, help_text="the draft that was judged as a whole; null for a vector")
+    components_digest = serializers.CharField(help_text="which components were judged together; empty for a vector")
     job = serializers.UUIDField(source="job_id")
-    alpha = Alpha()
-    unit = serializers.CharField()
+    alpha = Alpha(allow_null=True)
+    unit = serializers.CharField(help_text="of α; empty where each component has its own")
     digest = serializers.CharField(help_text="of the evidence document; an approval names it")
     metrics = serializers.JSONField()
     gates = serializers.JSONField()
     passed = serializers.BooleanField()
     evaluated_at = serializers.DateTimeField()
 
-    def get_vector(self, evaluation: Evaluation) -> str:
-        return f"{evaluation.vector.name}@{evaluation.vector.version}"
+    def get_vector(self, evaluation: Evaluation) -> str | None:
+        return f"{evaluation.vector.name}@{evaluation.vector.version}" if evaluation.vector else None
 
 
 class EvaluationsView(Records):
@@ -37,7 +40,7 @@ class EvaluationsView(Records):
 
     limited = ("GET",)
     serializer_class = EvaluationOut
-    queryset = Evaluation.objects.select_related("vector").order_by("-evaluated_at")
+    queryset = Evaluation.objects.select_related("vector", "revision__profile").order_by("-evaluated_at")
     filters = {"vector": "vector__name", "digest": "digest"}
 
 

@@ -1,4 +1,4 @@
-"""Jobs: ask for an extraction or a validation, watch it, call it off."""
+"""Jobs: ask for an extraction, a validation or a composition, watch it, call it off."""
 
 from typing import Any
 from uuid import UUID
@@ -8,14 +8,17 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Text
+from registry.api.fields import Alpha, Body, Text, Whole
 from registry.api.references import find_base_model, find_contrast_set, find_job, find_suite, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
+from registry.api.views.revisions import RevisionRefOut
 from registry.models import Job, JobKind, Role, Unit, User
+from registry.selectors import get_revision
+from registry.services.compositions import request_composition
 from registry.services.jobs import request_cancel, request_extraction, request_validation
 
-_RELATED = ("base_model", "contrast_set", "vector", "requested_by", "extracted_vector", "evaluation")
+_RELATED = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
 
 
 class VectorRefOut(serializers.Serializer):
@@ -46,8 +49,9 @@ class JobOut(serializers.Serializer):
     contrast_set = serializers.SerializerMethodField(help_text="name@version")
     suites = serializers.SerializerMethodField(help_text="name@version of each")
     vector = VectorRefOut(allow_null=True, help_text="the candidate of a validation")
+    revision = RevisionRefOut(allow_null=True, help_text="the draft of a composition")
     extracted_vector = VectorRefOut(default=None, allow_null=True, help_text="what an extraction left")
-    evaluation = EvaluationRefOut(default=None, allow_null=True, help_text="what a validation left")
+    evaluation = EvaluationRefOut(default=None, allow_null=True, help_text="what a validation or a composition left")
     result_digest = serializers.CharField()
     error_code = serializers.CharField()
     error_message = serializers.CharField()
@@ -87,6 +91,13 @@ class ValidationBody(Body):
     unit = serializers.ChoiceField(Unit.choices, required=False)
 
 
+class CompositionBody(Body):
+    kind = serializers.ChoiceField([JobKind.COMPOSITION.value])
+    profile = Text(max_length=100)
+    revision = Whole(min_value=1, max_value=2**31 - 1, help_text="number of a draft with 2 to 8 components")
+    suites = serializers.ListField(child=Text(), max_length=20)
+
+
 class JobsView(Records):
     """Every job, newest first. Asking for one queues it: nothing -> queued."""
 
@@ -97,16 +108,19 @@ class JobsView(Records):
     filters = {"kind": "kind", "state": "state", "requested_by": "requested_by__username"}
 
     @document(
-        "Ask for an extraction, or for a validation: that opens the vector's test split, once",
-        body=PolymorphicProxySerializer("NewJob", [ExtractionBody, ValidationBody], resource_type_field_name=None),
+        "Ask for an extraction; for a validation, which opens a vector's test split, once; or for a composition, which opens it, once,"
+        " for all components of a draft together",
+        body=PolymorphicProxySerializer("NewJob", [ExtractionBody, ValidationBody, CompositionBody], resource_type_field_name=None),
         answer=JobOut,
         status=201,
         refuses=[404, 409, 422],
     )
     def post(self, request: Request) -> Response:
-        is_validation = isinstance(request.data, dict) and request.data.get("kind") == JobKind.VALIDATION
-        if is_validation:
+        kind = request.data.get("kind") if isinstance(request.data, dict) else None
+        if kind == JobKind.VALIDATION:
             job = _ask_for_validation(self.read_body(ValidationBody), request.user)
+        elif kind == JobKind.COMPOSITION:
+            job = _ask_for_composition(self.read_body(CompositionBody), request.user)
         else:
             job = _ask_for_extraction(self.read_body(ExtractionBody), request.user)
         return Response(JobOut(find_job(job.pk)).data, status=201)
@@ -128,6 +142,14 @@ def _ask_for_validation(body: dict[str, Any], actor: User) -> Job:
         suites=[find_suite(reference) for reference in body["suites"]],
         alpha=body.get("alpha"),
         unit=body.get("unit", ""),
+        actor=actor,
+    )
+
+
+def _ask_for_composition(body: dict[str, Any], actor: User) -> Job:
+    return request_composition(
+        revision=get_revision(body["profile"], body["revision"]),
+        suites=[find_suite(reference) for reference in body["suites"]],
         actor=actor,
     )
 

@@ -13,9 +13,14 @@ from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.errors import TransitionRefused
 from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
-from registry.selectors import get_profile, get_revision, latest_evaluation, tag_revision
+from registry.selectors import evidence_of, get_profile, get_revision, tag_revision
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, retire_revision, submit_revision
+
+
+class RevisionRefOut(serializers.Serializer):
+    profile = serializers.CharField(source="profile.name")
+    number = serializers.IntegerField()
 
 
 class ComponentOut(serializers.Serializer):
@@ -156,7 +161,7 @@ class SubmitRevisionView(View):
     roles = {"POST": [Role.AUTHOR]}
 
     class SubmitBody(Body):
-        evaluation = Text(max_length=36, required=False, help_text="id; left out: the one evaluation that the component's vector has")
+        evaluation = Text(max_length=36, required=False, help_text="id; left out: the one evaluation that covers the components")
 
     @document("Submit a draft with its evidence", body=SubmitBody, answer=RevisionOut, refuses=[404, 409, 422])
     def post(self, request: Request, name: str, number: int) -> Response:
@@ -168,10 +173,10 @@ class SubmitRevisionView(View):
 
 
 def _find_evidence(revision: ProfileRevision) -> Evaluation:
-    component = revision.components.select_related("vector").order_by("position").first()
-    evaluation = latest_evaluation(component.vector) if component else None
+    evaluation = evidence_of(revision)
     if evaluation is None:
-        raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {revision}; validate its vector first", str(revision))
+        ask = "validate its vector" if revision.components.count() == 1 else "have its components judged together"
+        raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {revision}; {ask} first", str(revision))
     return evaluation
 
 

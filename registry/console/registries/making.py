@@ -119,9 +119,9 @@ class Evaluations(Registry):
     evaluated_moment = column("evaluated_at", "Evaluated", moment)
     list_filter = ["passed", "vector__name"]
     search_fields = ["digest", "vector__name"]
-    list_select_related = ["vector"]
+    list_select_related = ["vector", "revision__profile"]
     digest_column = column("digest", "Digest", digest)
 
     @display(description="Vector", ordering="vector__name")
-    def vector_column(self, evaluation: Evaluation) -> SafeString:
-        return link_to("console:vector", evaluation.vector_id, evaluation.vector)
+    def vector_column(self, evaluation: Evaluation) -> SafeString | str:
+        return "—" if evaluation.vector is None else link_to("console:vector", evaluation.vector_id, evaluation.vector)

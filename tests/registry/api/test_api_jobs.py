@@ -6,10 +6,10 @@ import pytest
 
 from registry.models import Job, Tenant
 from registry.services.jobs import claim_job, request_extraction
-from registry.services.results import ExtractionResult, complete_extraction
+from registry.services.results import ExtractionResult, complete_composition, complete_extraction
 from steerkit.canonical import canonical_json
 from tests.registry.api.test_api_access import code_of
-from tests.world import pairs_file, vector_file
+from tests.world import composition_evidence, pairs_file, vector_file
 
 SWEEP = {"schema": "steerhub.sweep/1", "cells": [{"layer": 2, "alpha": "0.5", "behaviour": "4.2"}]}
 PICTURE = b"\x89PNG\r\n\x1a\n"
@@ -66,6 +66,48 @@ def test_an_evaluation_shows_its_evidence_byte_for_byte(api, ada, evaluation):
     from steerkit.canonical import sha256_hex
 
     assert sha256_hex(evidence.content) == evaluation.digest
+
+
+def test_a_draft_of_two_components_is_judged_as_a_whole_and_submitted(api, ada, combined):
+    author, here = api(ada), f"/api/v1/profiles/{combined.profile.name}/revisions/{combined.number}"
+    assert code_of(author.post(f"{here}/submit", {})) == (409, "EVIDENCE_MISSING")
+    body = {
+        "kind": "composition",
+        "profile": combined.profile.name,
+        "revision": combined.number,
+        "suites": ["tickets", "facts", "refusals"],
+    }
+    answer = author.post("/api/v1/jobs", body)
+    assert answer.status_code == 201, answer.content
+    job = answer.json()
+    assert (job["kind"], job["revision"]) == ("composition", {"profile": combined.profile.name, "number": combined.number})
+    assert code_of(author.post("/api/v1/jobs", body)) == (409, "COMPOSITION_RUNNING")
+    claimed = claim_job(job["id"], worker="worker-1")
+    evaluation = complete_composition(claimed, composition_evidence(claimed))
+    shown = author.get(f"/api/v1/evaluations/{evaluation.pk}").json()
+    assert (shown["vector"], shown["alpha"], shown["unit"], shown["revision"]) == (None, None, "", job["revision"])
+    assert shown["components_digest"] == evaluation.components_digest
+    assert code_of(author.post("/api/v1/jobs", body)) == (409, "TEST_SPLIT_OPENED")
+    submitted = author.post(f"{here}/submit", {}).json()
+    assert (submitted["state"], submitted["evidence_digest"]) == ("submitted", evaluation.digest)
+
+
+def test_what_is_no_composition_is_refused_by_name(api, ada, oscar, draft, evaluation):
+    good = {"kind": "composition", "profile": draft.profile.name, "revision": draft.number, "suites": ["tickets", "facts", "refusals"]}
+    rows = [
+        ({}, (422, "COMPOSITION_SIZE")),
+        ({"profile": "nobody"}, (404, "REVISION_NOT_FOUND")),
+        ({"revision": 9}, (404, "REVISION_NOT_FOUND")),
+        ({"revision": "1"}, (400, "VALIDATION")),
+        ({"revision": 2**40}, (400, "VALIDATION")),
+        ({"suites": ["tickets", "nothing", "refusals"]}, (404, "SUITE_NOT_FOUND")),
+        ({"alpha": "0.5"}, (400, "UNKNOWN_FIELD")),
+        ({"gates": []}, (400, "UNKNOWN_FIELD")),
+    ]
+    for change, expected in rows:
+        assert code_of(api(ada).post("/api/v1/jobs", good | change)) == expected
+    assert code_of(api(oscar).post("/api/v1/jobs", good)) == (403, "PERMISSION_DENIED")
+    assert not Job.objects.filter(kind="composition").exists()
 
 
 def test_a_finished_job_is_not_called_off(api, oscar, extracted):

@@ -204,7 +204,7 @@ def test_the_default_set_is_the_table_of_the_reference() -> None:
 
 
 def test_a_set_of_gates_goes_by_its_name_and_changes_for_nobody() -> None:
-    assert gate_sets() == ("selection", "default", "style_small_suite")
+    assert gate_sets() == ("selection", "default", "style_small_suite", "composition")
     load_gates("selection")[0]["threshold"] = "9"
     assert load_gates("selection")[0]["threshold"] == "0.5"
     with pytest.raises(EngineError, match="style_small_suite") as refused:

@@ -1,0 +1,110 @@
+"""Compositions: a draft of several components is judged as a whole, because parts that each pass can break safety together."""
+
+from collections.abc import Sequence
+
+from registry.errors import InvalidInput, TransitionRefused
+from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
+from registry.selectors import digest_components, evaluated_components, latest_evaluation
+from registry.services.jobs import check_suites, queue_job, refuse_overlap
+from registry.transitions import transition
+from steerkit.canonical import format_decimal
+from steerkit.gates import composition_gates
+
+# One component has the evidence of its vector; more than eight are measured one by one, in pairs and together for too long.
+COMPONENTS = range(2, 9)
+
+
+@transition
+def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite], actor: User) -> Job:
+    """nothing -> queued: open the test split for all components of a draft together, once for these components.
+
+    Every vector must have passed alone. The whole is held to the gates of a composition, to those that each vector had to pass,
+    and to those of the profile's risk policy; nobody chooses among them.
+    Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, TEST_SPLIT_OPENED, COMPOSITION_RUNNING;
+    InvalidInput COMPOSITION_SIZE, REVISION_BASE_MODELS, SUITES_MISSING; ContrastSetError CONTRAST_SUITE_OVERLAP.
+    """
+    revision = (
+        ProfileRevision.objects.select_for_update(of=("self",))
+        .select_related("profile__risk_class", "author", "base_model")
+        .get(pk=revision.pk)
+    )
+    if revision.state != RevisionState.DRAFT:
+        raise TransitionRefused("REVISION_STATE", f"{revision} is {revision.state}, not draft", str(revision))
+    components = list(revision.components.select_related("vector__base_model", "vector__contrast_set").order_by("position"))
+    _check_components(revision, components)
+    vectors = list(dict.fromkeys(component.vector for component in components))
+    # The vectors' rows make two requests for the same components queue, whichever drafts they are of.
+    list(SteeringVector.objects.select_for_update().filter(pk__in=[vector.pk for vector in vectors]).order_by("pk"))
+    evaluations = [_need_evidence(vector) for vector in vectors]
+    digest = digest_components(revision)
+    _refuse_second_look(revision, digest)
+    check_suites(suites)
+    for vector in vectors:
+        if vector.contrast_set is not None:
+            refuse_overlap(vector.contrast_set, suites)
+    recipe = {
+        "components": [
+            {"name": name, **document} for name, document in zip(_name(components), evaluated_components(revision), strict=True)
+        ],
+        "gates": _choose_gates(revision, evaluations),
+        "max_new_tokens": max(evaluation.job.recipe["max_new_tokens"] for evaluation in evaluations),
+    }
+    job = Job.objects.create(
+        kind=JobKind.COMPOSITION,
+        recipe=recipe,
+        base_model=revision.base_model,
+        revision=revision,
+        components_digest=digest,
+        requested_by=actor,
+    )
+    return queue_job(job, suites, actor)
+
+
+def _check_components(revision: ProfileRevision, components: Sequence[Component]) -> None:
+    if len(components) not in COMPONENTS:
+        raise InvalidInput(
+            "COMPOSITION_SIZE",
+            f"{revision} has {len(components)} component{'s' * (len(components) != 1)}; a composition is of {COMPONENTS[0]} to "
+            f"{COMPONENTS[-1]}, and one is covered by the validation of its vector",
+            str(revision),
+        )
+    foreign = next((component for component in components if component.vector.base_model_id != revision.base_model_id), None)
+    if foreign is not None:
+        raise InvalidInput(
+            "REVISION_BASE_MODELS",
+            f"{revision} steers {revision.base_model.name}, and {foreign.vector} is of another base model",
+            str(revision),
+        )
+
+
+def _need_evidence(vector: SteeringVector) -> Evaluation:
+    evaluation = latest_evaluation(vector)
+    if evaluation is None:
+        raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {vector} alone; validate it first", str(vector))
+    if not evaluation.passed:
+        raise TransitionRefused("GATES_FAILED", f"{vector} failed its gates alone; it is no part of a composition", str(vector))
+    return evaluation
+
+
+def _choose_gates(revision: ProfileRevision, evaluations: Sequence[Evaluation]) -> list[dict[str, str]]:
+    policy = revision.profile.risk_class
+    budget = {"metric": "norm_share", "kind": "max", "threshold": format_decimal(policy.composition_budget)}
+    return list(composition_gates([*(evaluation.job.recipe["gates"] for evaluation in evaluations), policy.gate_set, [budget]]))
+
+
+def _refuse_second_look(revision: ProfileRevision, digest: str) -> None:
+    if Evaluation.objects.filter(components_digest=digest).exists():
+        raise TransitionRefused(
+            "TEST_SPLIT_OPENED", f"the test split was opened for the components of {revision} already; change them first", str(revision)
+        )
+    if Job.objects.filter(components_digest=digest, state__in=[JobState.QUEUED, JobState.RUNNING]).exists():
+        raise TransitionRefused("COMPOSITION_RUNNING", f"a composition of the components of {revision} is under way", str(revision))
+
+
+def _name(components: Sequence[Component]) -> list[str]:
+    """What people call each: its vector, with its place where one vector is there twice."""
+    vectors = [str(component.vector) for component in components]
+    return [
+        name if vectors.count(name) == 1 else f"{name}, component {component.position + 1}"
+        for name, component in zip(vectors, components, strict=True)
+    ]
