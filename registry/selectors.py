@@ -99,7 +99,8 @@ def engaged_kills(environment: Environment | None = None) -> QuerySet[Kill]:
 
 
 def head_snapshot(environment: Environment) -> Snapshot | None:
-    return environment.snapshots.order_by("-revision").first()
+    """Without its envelope, which is read only where the field is asked for."""
+    return environment.snapshots.defer("envelope").order_by("-revision").first()
 
 
 def convergence_of(node: ServingNode, now: datetime) -> str:

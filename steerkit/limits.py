@@ -10,7 +10,7 @@ from decimal import Decimal, localcontext
 
 from steerkit.effective import PRECISION, absolute_coefficient
 from steerkit.errors import SnapshotRefused
-from steerkit.snapshotrecords import STRENGTH_OPERATORS, UNITS, Arm, Component, Flag, Profile, Snapshot
+from steerkit.snapshotrecords import STRENGTH_OPERATORS, UNITS, AlphaBounds, Arm, Component, Flag, Profile, Snapshot
 
 
 def check_limits(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | None = None) -> None:
@@ -65,12 +65,25 @@ def _caps_of(profile: Profile, snapshot: Snapshot, local_cap: Mapping[str, Decim
 
 
 def _served(snapshot: Snapshot) -> Iterator[tuple[Flag, Arm, Profile]]:
-    """Every flag that is on, with each of its arms that has a profile to serve."""
+    """Of all that give one profile with one override, the flag or arm with the smallest scale above zero and that with the largest.
+
+    α moves with the scale, so what holds for these two holds for thousands between them.
+    """
+    ends: dict[tuple[str, int | None, AlphaBounds | None], tuple[tuple[Flag, Arm], tuple[Flag, Arm]]] = {}
     for flag in snapshot.flags:
         for arm in flag.choices if flag.enabled else ():
-            profile = snapshot.profile_of.get((arm.profile, arm.revision))
-            if profile is not None:
-                yield flag, arm, profile
+            key, here = (arm.profile, arm.revision, flag.override), (flag, arm)
+            smallest, largest = ends.get(key, (here, here))
+            if 0 < arm.alpha_scale < smallest[1].alpha_scale or smallest[1].alpha_scale.is_zero():
+                smallest = here
+            if arm.alpha_scale > largest[1].alpha_scale:
+                largest = here
+            ends[key] = smallest, largest
+    for (name, revision, _), both in ends.items():
+        profile = snapshot.profile_of.get((name, revision))
+        # A control may name what is no longer served.
+        if profile is not None:
+            yield from ((flag, arm, profile) for flag, arm in both)
 
 
 def _find_component_problem(component: Component, caps: Mapping[str, Decimal]) -> str | None:

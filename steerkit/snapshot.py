@@ -6,7 +6,6 @@ Whether to believe a snapshot at all is in `trust`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
@@ -59,7 +58,6 @@ __all__ = [
     "VectorEntry",
     "absolute_coefficient",
     "check_limits",
-    "compile_payload",
     "digest_content",
     "find_alpha_problem",
     "format_time",
@@ -80,28 +78,6 @@ _HEAD_FIELDS = ("schema", "environment", "revision", "content_digest", "rollback
 def digest_content(content: Mapping[str, Any]) -> str:
     """The digest of what a snapshot says, whatever its revision and dates: equal content, equal digest."""
     return sha256_hex(canonical_json({name: content[name] for name in CONTENT_FIELDS}))
-
-
-def compile_payload(
-    content: Mapping[str, Any], *, environment: str, revision: int, rollback_of: int | None, issued_at: datetime, expires_at: datetime
-) -> bytes:
-    """The canonical bytes to sign. What a node would refuse is refused here first, by the same code.
-
-    Raises: SnapshotRefused SCHEMA, LIMIT, ALPHA_CAP, COMPOSITION_BUDGET; CanonicalError for a float.
-    """
-    document = {
-        **{name: content[name] for name in CONTENT_FIELDS},
-        "schema": SCHEMA,
-        "environment": environment,
-        "revision": revision,
-        "content_digest": digest_content(content),
-        "rollback_of": rollback_of,
-        "issued_at": format_time(issued_at),
-        "expires_at": format_time(expires_at),
-    }
-    payload = canonical_json(document)
-    check_limits(parse_snapshot(parse_document(payload)))
-    return payload
 
 
 def parse_document(payload: bytes) -> dict[str, Any]:
@@ -146,17 +122,22 @@ def parse_snapshot(document: dict[str, Any]) -> Snapshot:
         limits=read_limits(document["limits"], "limits"),
         capabilities=read_list(document["capabilities"], "capabilities", read_text),
     )
-    _check_agreement(document, snapshot)
+    _check_digest(document, snapshot)
+    check_agreement(snapshot)
     return snapshot
 
 
-def _check_agreement(document: dict[str, Any], snapshot: Snapshot) -> None:
+def _check_digest(document: dict[str, Any], snapshot: Snapshot) -> None:
     try:
         digest = digest_content(document)
     except CanonicalError as error:
         raise refuse_field("payload", error.message) from error
     if digest != snapshot.content_digest:
         raise refuse_field("content_digest", f"says {snapshot.content_digest[:12]}, the content has {digest[:12]}")
+
+
+def check_agreement(snapshot: Snapshot) -> None:
+    """Whether the parts, each of them well formed, go together. Raises: SnapshotRefused SCHEMA, LIMIT."""
     if len({(profile.id, profile.revision) for profile in snapshot.profiles}) != len(snapshot.profiles):
         raise refuse_field("profiles", "lists one revision of a profile twice")
     if len(snapshot.flag_of) != len(snapshot.flags):

@@ -137,11 +137,12 @@ class Flag:
     rollout: Decimal = EVERYBODY
     arms: tuple[Arm, ...] = ()
     override: AlphaBounds | None = None
+    # The arms, or the flag itself as the only one. Made once: every check of a snapshot looks at all of them.
+    choices: tuple[Arm, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def choices(self) -> tuple[Arm, ...]:
-        """The arms, or the flag itself as the only one."""
-        return self.arms or (Arm("", 1, self.profile, self.alpha_scale, self.revision),)
+    def __post_init__(self) -> None:
+        choices = self.arms or (Arm("", 1, self.profile, self.alpha_scale, self.revision),)
+        object.__setattr__(self, "choices", choices)
 
     @property
     def needs_key(self) -> bool:

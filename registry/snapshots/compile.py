@@ -1,56 +1,81 @@
-"""What the nodes of one environment are told, as data. No times and no revision: the same record compiles to the same content."""
+"""What the nodes of one environment are told, as data. No times and no revision: the same record compiles to the same content.
 
-from typing import Any
+Of thousands of flags a change touches one. So an entry is written and checked once and kept under everything it says:
+`_write_profile` and `_write_flag` are each the one place to which a new field of their noun is added.
+"""
 
-from registry.models import ALPHA_CAPS, BaseModel, Environment
+from decimal import Decimal
+from functools import lru_cache
+from uuid import UUID
+
+from registry.models import BaseModel, Environment, ProfileRevision, Unit
 from registry.selectors import engaged_kills, live_flags, revision_document
 from steerkit.canonical import format_decimal
+from steerkit.snapshotcontent import Content, Entry, write_base_model, write_flag, write_kill, write_limits, write_profile
+from steerkit.snapshotrecords import Flag, Profile, required_capabilities
 
 MAX_COMPONENTS = 8
+# The largest |α| of each unit that a node may be asked for, whatever was approved.
+ALPHA_CAPS: dict[str, str] = {Unit.ABSOLUTE: "1000", Unit.MEAN_DIFFERENCE: "2", Unit.RESIDUAL: "1"}
+
+# What `_write_flag` is given, in its order. Tenant and route decide the order of the entries, whatever the database's collation.
+# Values must be hashable: a JSON column is cast to text.
+_FLAG_COLUMNS = ("tenant__name", "route", "alpha_scale")
+# About a kilobyte each. With more flags than this a process writes them anew, which is slower and otherwise the same.
+_KEPT_FLAGS = 2**16
+_KEPT_PROFILES = 2**12
 
 
-def compile_content(environment: Environment) -> dict[str, Any]:
+def compile_content(environment: Environment) -> Content:
     """The content of the environment's next snapshot. A flag that is off, or a revision no longer approved, is left out."""
-    profiles: dict[tuple[str, int], dict[str, Any]] = {}
-    flags = []
-    for flag in live_flags(environment):
-        revision = flag.revision
-        key = (revision.profile.name, revision.number)
-        if key not in profiles:
-            document = revision_document(revision)
-            profiles[key] = {
-                "id": revision.profile.name,
-                "revision": revision.number,
-                "revision_digest": revision.digest,
-                "evidence_digest": revision.evaluation.digest if revision.evaluation else "",
-                **{name: document[name] for name in ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components")},
-            }
-        flags.append(
-            {
-                "tenant": flag.tenant.name,
-                "route": flag.route,
-                "profile": revision.profile.name,
-                "revision": revision.number,
-                "enabled": True,
-                "alpha_scale": format_decimal(flag.alpha_scale),
-            }
-        )
-    components = [component for profile in profiles.values() for component in profile["components"]]
-    capabilities = {
-        *(f"operator:{component['operator']}" for component in components),
-        *(f"site:{component['site']}" for component in components),
-        *(f"scope:{component['scope']}" for component in components),
-        *(f"schedule:{component['schedule']['kind']}" for component in components),
+    flags = live_flags(environment).order_by()
+    profile_of = {
+        key: _write_profile(key, digest, evidence_digest or "")
+        for key, digest, evidence_digest in ProfileRevision.objects.order_by()
+        .filter(pk__in=flags.values("revision_id"))
+        .values_list("pk", "digest", "evaluation__digest")
     }
-    return {
+    profiles = sorted(profile_of.values(), key=lambda entry: (entry.record.id, entry.record.revision))
+    return Content(
         # Every registered one: a node whose files are none of these refuses the snapshot, whether or not it would be steered.
-        "base_models": list(BaseModel.objects.order_by("name", "fingerprint").values("name", "fingerprint")),
-        "profiles": [profiles[key] for key in sorted(profiles)],
-        "flags": flags,
-        "kills": sorted(
-            ({"kind": kill.kind, "target": kill.target} for kill in engaged_kills(environment)),
-            key=lambda kill: (kill["kind"], kill["target"]),
-        ),
-        "limits": {"max_components": MAX_COMPONENTS, "alpha_cap": {str(unit): cap for unit, cap in ALPHA_CAPS.items()}},
-        "capabilities": sorted(capabilities),
-    }
+        base_models=[write_base_model(row) for row in BaseModel.objects.order_by("name", "fingerprint").values("name", "fingerprint")],
+        profiles=profiles,
+        flags=[_write_flag(profile_of[key], *row) for *row, key in sorted(flags.values_list(*_FLAG_COLUMNS, "revision_id"))],
+        kills=[write_kill({"kind": kind, "target": target}) for kind, target in _list_kills(environment)],
+        limits=write_limits({"max_components": MAX_COMPONENTS, "alpha_cap": {str(unit): cap for unit, cap in ALPHA_CAPS.items()}}),
+        capabilities=required_capabilities(entry.record for entry in profiles),
+    )
+
+
+@lru_cache(_KEPT_PROFILES)
+def _write_profile(revision_id: UUID, digest: str, evidence_digest: str) -> Entry[Profile]:
+    """One approved revision. Its digest is of everything it does, so what is read here once stays true."""
+    revision = ProfileRevision.objects.select_related("profile", "base_model").get(pk=revision_id)
+    document = revision_document(revision)
+    return write_profile(
+        {
+            "id": revision.profile.name,
+            "revision": revision.number,
+            "revision_digest": digest,
+            "evidence_digest": evidence_digest,
+            **{name: document[name] for name in ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components")},
+        }
+    )
+
+
+@lru_cache(_KEPT_FLAGS)
+def _write_flag(profile: Entry[Profile], tenant: str, route: str, alpha_scale: Decimal) -> Entry[Flag]:
+    return write_flag(
+        {
+            "tenant": tenant,
+            "route": route,
+            "profile": profile.record.id,
+            "revision": profile.record.revision,
+            "enabled": True,
+            "alpha_scale": format_decimal(alpha_scale),
+        }
+    )
+
+
+def _list_kills(environment: Environment) -> list[tuple[str, str]]:
+    return sorted((kill.kind, kill.target) for kill in engaged_kills(environment))

@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.backends.postgresql.base import ServerBindingCursor
 from django.utils import timezone
 
 from registry.audit import Action, Actor, append_events, record
@@ -19,7 +20,7 @@ from registry.snapshots.compile import compile_content
 from registry.snapshots.sign import sign_payload
 from registry.transitions import begin_batch, open_batch, transition
 from steerkit.canonical import sha256_hex
-from steerkit.snapshot import compile_payload, digest_content
+from steerkit.snapshotcontent import compile_payload
 
 CHANNEL = "steerhub_head"
 
@@ -41,12 +42,11 @@ def publish_snapshot(environment: Environment, *, cause: Action, actor: Actor, f
         batch.environments.add(environment.pk)
         return None
     content = compile_content(environment)
-    content_digest = digest_content(content)
     head = head_snapshot(environment)
-    if head is not None and head.content_digest == content_digest and not force:
+    if head is not None and head.content_digest == content.digest and not force:
         return None
-    returns = head is not None and head.content_digest != content_digest
-    returns = returns and environment.snapshots.filter(content_digest=content_digest).exists()
+    returns = head is not None and head.content_digest != content.digest
+    returns = returns and environment.snapshots.filter(content_digest=content.digest).exists()
     issued_at = timezone.now().astimezone(UTC).replace(microsecond=0)
     expires_at = issued_at + timedelta(seconds=settings.STEERHUB_SNAPSHOT_SECONDS)
     environment.head_revision += 1
@@ -60,28 +60,40 @@ def publish_snapshot(environment: Environment, *, cause: Action, actor: Actor, f
         issued_at=issued_at,
         expires_at=expires_at,
     )
-    snapshot = Snapshot.objects.create(
-        environment=environment,
-        revision=environment.head_revision,
-        content_digest=content_digest,
-        rollback_of=rollback_of,
-        envelope=sign_payload(payload),
-        etag=f'"r{environment.head_revision}-{sha256_hex(payload)[:12]}"',
-        cause=cause,
-        issued_at=issued_at,
-        expires_at=expires_at,
-    )
+    with _bind_on_server():
+        snapshot = Snapshot.objects.create(
+            environment=environment,
+            revision=environment.head_revision,
+            content_digest=content.digest,
+            rollback_of=rollback_of,
+            envelope=sign_payload(payload),
+            etag=f'"r{environment.head_revision}-{sha256_hex(payload)[:12]}"',
+            cause=cause,
+            issued_at=issued_at,
+            expires_at=expires_at,
+        )
     record(
         Action.SNAPSHOT_PUBLISHED,
         actor=actor,
         subject=environment,
         environment=environment.name,
-        details={"revision": snapshot.revision, "content_digest": content_digest, "rollback_of": rollback_of, "cause": str(cause)},
-        base_model_fingerprint=content["base_models"][0]["fingerprint"] if len(content["base_models"]) == 1 else "",
+        details={"revision": snapshot.revision, "content_digest": content.digest, "rollback_of": rollback_of, "cause": str(cause)},
+        base_model_fingerprint=content.base_models[0].record.fingerprint if len(content.base_models) == 1 else "",
     )
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, f"{environment.name}:{snapshot.revision}"])
     return snapshot
+
+
+@contextmanager
+def _bind_on_server() -> Iterator[None]:
+    """Parameters travel beside the statement, as bytes. Written into its text an envelope is twice as long, and has to be parsed."""
+    database = connection.connection
+    usual, database.cursor_factory = database.cursor_factory, ServerBindingCursor
+    try:
+        yield
+    finally:
+        database.cursor_factory = usual
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from steerkit.effective import convert_alpha
 from steerkit.errors import AlphaError, SnapshotRefused
 from steerkit.snapshot import (
     absolute_coefficient,
-    compile_payload,
     digest_content,
     find_alpha_problem,
     parse_document,
@@ -18,6 +17,7 @@ from steerkit.snapshot import (
     required_capabilities,
     resolve,
 )
+from steerkit.snapshotcontent import Content, compile_payload
 
 
 def read(document):
@@ -29,7 +29,14 @@ def read_content(**changes):
 
 
 def compile_it(content):
-    return compile_payload(content, environment="production", revision=7, rollback_of=5, issued_at=NOW, expires_at=NOW + timedelta(hours=1))
+    return compile_payload(
+        Content.from_document(content),
+        environment="production",
+        revision=7,
+        rollback_of=5,
+        issued_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+    )
 
 
 def test_a_compiled_payload_reads_back_as_what_was_compiled():

@@ -1,0 +1,153 @@
+"""What a snapshot says, put together from entries that are each written and checked once, however many snapshots hold them.
+
+The hub compiles thousands of flags when one of them changes. The signed bytes are exactly `canonical_json` of the whole
+document, and nothing is signed that the node's own reader would refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from steerkit.canonical import DEFAULT_MAX_DEPTH, canonical_json, parse_strict, sha256_hex
+from steerkit.errors import SnapshotRefused
+from steerkit.limits import check_limits
+from steerkit.snapshot import MAX_SNAPSHOT_BYTES, SCHEMA, check_agreement
+from steerkit.snapshotfields import format_time, read_integer, read_list, read_text
+from steerkit.snapshotreaders import read_base_model, read_flag, read_kill, read_limits, read_profile
+from steerkit.snapshotrecords import BaseModelEntry, Flag, Kill, Limits, Profile, Snapshot
+
+Record = TypeVar("Record")
+# An entry of a list in a document lies two levels below it.
+_MAX_ENTRY_DEPTH = DEFAULT_MAX_DEPTH - 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry(Generic[Record]):
+    """One entry of a document: its canonical bytes, and the record that a node reads from exactly these."""
+
+    data: bytes
+    record: Record
+
+
+def write_entry(document: Mapping[str, Any], read: Callable[[Any, str], Record], path: str) -> Entry[Record]:
+    """Raises: SnapshotRefused SCHEMA if a node would refuse the entry; CanonicalError for a float."""
+    data = canonical_json(document)
+    return Entry(data, read(parse_strict(data, max_depth=_MAX_ENTRY_DEPTH), path))
+
+
+def write_base_model(document: Mapping[str, Any]) -> Entry[BaseModelEntry]:
+    return write_entry(document, read_base_model, "base_models[]")
+
+
+def write_profile(document: Mapping[str, Any]) -> Entry[Profile]:
+    return write_entry(document, read_profile, "profiles[]")
+
+
+def write_flag(document: Mapping[str, Any]) -> Entry[Flag]:
+    return write_entry(document, read_flag, "flags[]")
+
+
+def write_kill(document: Mapping[str, Any]) -> Entry[Kill]:
+    return write_entry(document, read_kill, "kills[]")
+
+
+def write_limits(document: Mapping[str, Any]) -> Entry[Limits]:
+    return write_entry(document, read_limits, "limits")
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything but revision and times: the same record compiles to the same content."""
+
+    base_models: Sequence[Entry[BaseModelEntry]]
+    profiles: Sequence[Entry[Profile]]
+    flags: Sequence[Entry[Flag]]
+    kills: Sequence[Entry[Kill]]
+    limits: Entry[Limits]
+    capabilities: Sequence[str]
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Content:
+        """Raises: SnapshotRefused SCHEMA, naming the field; CanonicalError for a float."""
+        return cls(
+            base_models=[write_base_model(entry) for entry in document["base_models"]],
+            profiles=[write_profile(entry) for entry in document["profiles"]],
+            flags=[write_flag(entry) for entry in document["flags"]],
+            kills=[write_kill(entry) for entry in document["kills"]],
+            limits=write_limits(document["limits"]),
+            capabilities=document["capabilities"],
+        )
+
+    @cached_property
+    def members(self) -> dict[str, bytes]:
+        """The canonical bytes of each field of `CONTENT_FIELDS`."""
+        return {
+            "base_models": _join_list(self.base_models),
+            "profiles": _join_list(self.profiles),
+            "flags": _join_list(self.flags),
+            "kills": _join_list(self.kills),
+            "limits": self.limits.data,
+            "capabilities": canonical_json(list(self.capabilities)),
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal content, equal digest: that of `digest_content`."""
+        return sha256_hex(_join_object(self.members))
+
+
+def compile_payload(
+    content: Content, *, environment: str, revision: int, rollback_of: int | None, issued_at: datetime, expires_at: datetime
+) -> bytes:
+    """The canonical bytes to sign. What a node would refuse is refused here first, by the same code.
+
+    Raises: SnapshotRefused SCHEMA, LIMIT, ALPHA_CAP, COMPOSITION_BUDGET.
+    """
+    snapshot = Snapshot(
+        environment=read_text(environment, "environment"),
+        revision=read_integer(revision, "revision", least=1),
+        content_digest=content.digest,
+        rollback_of=None if rollback_of is None else read_integer(rollback_of, "rollback_of", least=1),
+        issued_at=issued_at,
+        expires_at=expires_at,
+        base_models=_records(content.base_models),
+        profiles=_records(content.profiles),
+        flags=_records(content.flags),
+        kills=_records(content.kills),
+        limits=content.limits.record,
+        capabilities=read_list(list(content.capabilities), "capabilities", read_text),
+    )
+    check_agreement(snapshot)
+    check_limits(snapshot)
+    head = {
+        "schema": SCHEMA,
+        "environment": environment,
+        "revision": revision,
+        "content_digest": content.digest,
+        "rollback_of": rollback_of,
+        "issued_at": format_time(issued_at),
+        "expires_at": format_time(expires_at),
+    }
+    payload = _join_object({**content.members, **{name: canonical_json(value) for name, value in head.items()}})
+    if len(payload) > MAX_SNAPSHOT_BYTES:
+        raise SnapshotRefused(
+            "LIMIT", f"the snapshot of {environment} has {len(payload)} bytes, nodes read {MAX_SNAPSHOT_BYTES}", environment
+        )
+    return payload
+
+
+def _records(entries: Sequence[Entry[Record]]) -> tuple[Record, ...]:
+    return tuple(entry.record for entry in entries)
+
+
+def _join_list(entries: Sequence[Entry[Any]]) -> bytes:
+    return b"[" + b",".join([entry.data for entry in entries]) + b"]"
+
+
+def _join_object(members: Mapping[str, bytes]) -> bytes:
+    """The canonical bytes of an object, from those of its members."""
+    return b"{" + b",".join(b'"%b":%b' % (name.encode(), members[name]) for name in sorted(members)) + b"}"

@@ -1,0 +1,95 @@
+"""A snapshot is compiled from entries that are kept; what is kept must never be older than the record."""
+
+import base64
+import json
+from decimal import Decimal
+
+import pytest
+
+from registry.models import Environment, Tenant, TenantFlag
+from registry.selectors import head_snapshot
+from registry.services.kills import engage_kill
+from registry.services.profiles import retire_revision
+from registry.services.tenants import set_flag
+from registry.snapshots import compile as compiling
+from steerkit.canonical import canonical_json
+
+
+def forget_entries() -> None:
+    compiling._write_flag.cache_clear()
+    compiling._write_profile.cache_clear()
+
+
+def compile_anew(environment: Environment) -> str:
+    forget_entries()
+    return compiling.compile_content(environment).digest
+
+
+def published(environment: Environment) -> dict:
+    return json.loads(payload_of(environment))
+
+
+def payload_of(environment: Environment) -> bytes:
+    return base64.b64decode(json.loads(bytes(head_snapshot(environment).envelope))["payload"])
+
+
+def make_flags(environment, revision, actor, *, count: int) -> None:
+    tenants = Tenant.objects.bulk_create([Tenant(name=f"tenant-{number}") for number in range(count)])
+    TenantFlag.objects.bulk_create(
+        TenantFlag(environment=environment, tenant=tenant, revision=revision, enabled=True, reason="test", changed_by=actor)
+        for tenant in tenants
+    )
+
+
+def test_every_change_compiles_as_if_nothing_had_been_kept(production, harbor, atlas, approved, oscar):
+    def put(tenant, **changes):
+        values = {"revision": approved, "enabled": True, "alpha_scale": Decimal(1), "reason": "test", "actor": oscar}
+        set_flag(production, tenant, **{**values, **changes})
+
+    forget_entries()
+    changes = [
+        lambda: put(harbor),
+        lambda: put(atlas, alpha_scale=Decimal("0.5")),
+        lambda: put(atlas, alpha_scale=Decimal("0.25"), route="chat"),
+        lambda: put(harbor, enabled=False),
+        lambda: put(harbor, alpha_scale=Decimal("0.500")),
+        lambda: engage_kill("tenant", target="atlas", reason="test", actor=oscar),
+        lambda: retire_revision(approved.pk, reason="test", actor=oscar),
+    ]
+    seen = set()
+    for change in changes:
+        change()
+        kept = compiling.compile_content(production).digest
+        assert kept == compile_anew(production) == head_snapshot(production).content_digest
+        seen.add(kept)
+    assert len(seen) == len(changes)
+
+
+def test_signed_bytes_are_canonical(production, flag_on):
+    assert payload_of(production) == canonical_json(published(production))
+
+
+def test_flags_are_in_the_order_of_tenant_and_route(production, approved, oscar):
+    for name in ("b", "B", "a-2", "a_1", "a"):
+        tenant = Tenant.objects.create(name=name)
+        for route in ("chat", ""):
+            set_flag(production, tenant, route=route, revision=approved, enabled=True, alpha_scale=Decimal(1), reason="test", actor=oscar)
+    listed = [(flag["tenant"], flag["route"]) for flag in published(production)["flags"]]
+    assert listed == sorted(listed)
+
+
+@pytest.mark.django_db
+def test_a_flip_takes_as_many_queries_with_one_flag_as_with_fifty(
+    production, harbor, approved, oscar, flag_on, django_assert_max_num_queries
+):
+    def flip(scale: str) -> int:
+        with django_assert_max_num_queries(60) as queries:
+            set_flag(production, harbor, revision=approved, enabled=True, alpha_scale=Decimal(scale), reason="test", actor=oscar)
+        return len(queries)
+
+    flip("0.5")
+    with_one = flip("0.25")
+    make_flags(production, approved, oscar, count=50)
+    flip("0.5")
+    assert flip("0.25") == with_one
+    assert len(published(production)["flags"]) == 51
