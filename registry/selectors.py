@@ -8,6 +8,7 @@ from django.db.models import Q, QuerySet
 from registry.errors import NotFound
 from registry.models import (
     Approval,
+    BaseModel,
     Decision,
     Environment,
     Evaluation,
@@ -81,10 +82,17 @@ def get_environment(name: str) -> Environment:
     return environment
 
 
+def registered_before(base_model: BaseModel) -> BaseModel | None:
+    """The fingerprint of the same name that was the newest when this one was registered."""
+    return BaseModel.objects.filter(name=base_model.name, registered_at__lt=base_model.registered_at).order_by("-registered_at").first()
+
+
 def live_flags(environment: Environment) -> QuerySet[TenantFlag]:
-    """The flags that steer: on, with a scale above zero, and pointing at a revision that is approved now."""
+    """The flags that steer: on, with a scale above zero, at a revision that is approved now and for files that are served now."""
     return (
         TenantFlag.objects.filter(environment=environment, enabled=True, alpha_scale__gt=0, revision__state=RevisionState.APPROVED)
+        # One row at most: an environment serves one fingerprint of a name.
+        .filter(revision__base_model__served_in__environment=environment)
         .select_related("tenant", "revision__profile", "revision__base_model", "revision__evaluation")
         .order_by("tenant__name", "route")
     )

@@ -43,8 +43,8 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "merges.txt",
 )
-_CHAT_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
-_CONFIG_FILES = ("config.json", "generation_config.json")
+CHAT_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+CONFIG_FILES = ("config.json", "generation_config.json")
 _PICKLED_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # Each of these makes a loader import code, or pick an attention function, that the folder names.
 _REFUSED_CONFIG_KEYS = ("auto_map", "_attn_implementation_internal", "trust_remote_code")
@@ -117,14 +117,14 @@ def inspect_model(folder: Path) -> BaseModelManifest:
     weights = _list_weights(folder)
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise ModelError("MODEL_TOKENIZER", f"{folder} has no tokenizer; save it beside the weights", "tokenizer.json")
-    templates = [name for name in _CHAT_TEMPLATE_FILES if (folder / name).is_file()]
+    templates = [name for name in CHAT_TEMPLATE_FILES if (folder / name).is_file()]
     if not templates and not (tokenizer_config or {}).get("chat_template"):
         raise ModelError(
             "MODEL_CHAT_TEMPLATE",
             f"{folder} has no chat template; add chat_template.jinja, because a conversation has no other agreed text form",
             "chat_template.jinja",
         )
-    others = [name for name in (*_CONFIG_FILES, *_TOKENIZER_FILES) if (folder / name).is_file()]
+    others = [name for name in (*CONFIG_FILES, *_TOKENIZER_FILES) if (folder / name).is_file()]
     return BaseModelManifest(
         architecture=architecture,
         model_type=_read_name(config, "model_type"),

@@ -11,6 +11,7 @@ from registry.models import ApiToken, BaseModel, ContrastSet, EvalSuite, Evaluat
 from registry.scope import visible_to
 
 Record = TypeVar("Record", bound=models.Model)
+_FINGERPRINT = re.compile(r"[0-9a-f]{6,64}", re.ASCII)
 _VERSIONED = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,100})(?:@(?P<version>[0-9]{1,9}))?", re.ASCII)
 
 
@@ -27,10 +28,17 @@ def find_suite(reference: str) -> EvalSuite:
 
 
 def find_base_model(reference: str) -> BaseModel:
-    """By id, or by name: the one registered last. Versions of a base model are fingerprints, so name@3 means nothing."""
+    """By id, by name@fingerprint (its first six digits at least), or by name alone: the one registered last."""
     key = _as_id(reference)
-    found = BaseModel.objects.filter(**({"pk": key} if key else {"name": reference})).order_by("-registered_at").first()
-    return _need(found, "BASE_MODEL_NOT_FOUND", "base model", reference)
+    if key is not None:
+        return _need(BaseModel.objects.filter(pk=key).first(), "BASE_MODEL_NOT_FOUND", "base model", reference)
+    name, _, digits = reference.partition("@")
+    named = BaseModel.objects.filter(name=name)
+    if digits or "@" in reference:
+        # Digits that begin two fingerprints name neither.
+        named = named.filter(fingerprint__startswith=digits) if _FINGERPRINT.fullmatch(digits) else named.none()
+        named = named if named.count() == 1 else named.none()
+    return _need(named.order_by("-registered_at").first(), "BASE_MODEL_NOT_FOUND", "base model", reference)
 
 
 def find_evaluation(reference: str | UUID) -> Evaluation:

@@ -74,6 +74,7 @@ urlpatterns = [
     path("tenants/<str:name>", tenants.TenantView.as_view()),
     path("environments", environments.EnvironmentsView.as_view()),
     path("environments/<str:environment>", environments.EnvironmentView.as_view()),
+    path("environments/<str:environment>/move", base_models.MoveView.as_view()),
     path("environments/<str:environment>/snapshots", environments.SnapshotsView.as_view()),
     path("environments/<str:environment>/explain", environments.ExplainView.as_view()),
     path("environments/<str:environment>/flags", flags.FlagsView.as_view()),

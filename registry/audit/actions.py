@@ -33,6 +33,7 @@ class Action(models.TextChoices):
     REVISION_RETIRED = "revision.retired"
     REVISION_INVALIDATED = "revision.invalidated"
     ENVIRONMENT_CREATED = "environment.created"
+    ENVIRONMENT_MOVED = "environment.moved"
     TENANT_CREATED = "tenant.created"
     FLAG_CHANGED = "flag.changed"
     KILL_ENGAGED = "kill.engaged"

@@ -62,12 +62,36 @@ def record(
 
     Raises: ValueError for an action outside the catalogue, or outside a transaction; CanonicalError for a float.
     """
+    record_all(
+        [
+            make_entry(
+                action,
+                actor=actor,
+                subject=subject,
+                details=details,
+                tenant=tenant,
+                environment=environment,
+                base_model_fingerprint=base_model_fingerprint,
+            )
+        ]
+    )
+
+
+def make_entry(
+    action: Action,
+    *,
+    actor: Actor,
+    subject: models.Model,
+    details: dict[str, Any] | None = None,
+    tenant: str = "",
+    environment: str = "",
+    base_model_fingerprint: str = "",
+) -> Entry:
+    """What `record` takes, for `record_all`."""
     if action not in Action:
         raise ValueError(f"{action!r} is not an audit action; add it to registry/audit/actions.py")
-    if not connection.in_atomic_block:
-        raise ValueError("an audit event is recorded in the transaction of the change it tells of")
     actor_type, actor_name = _name_actor(actor)
-    entry = Entry(
+    return Entry(
         event_id=uuid4(),
         occurred_at=timezone.now(),
         action=action,
@@ -81,11 +105,17 @@ def record(
         base_model_fingerprint=base_model_fingerprint,
         details=details or {},
     )
+
+
+def record_all(entries: Sequence[Entry]) -> None:
+    """Append the events of one change to many records, with the queries of one."""
+    if not connection.in_atomic_block:
+        raise ValueError("an audit event is recorded in the transaction of the change it tells of")
     batch = open_batch()
     if batch is None:
-        append_events([entry])
+        append_events(entries)
     else:
-        batch.events.append(entry)
+        batch.events.extend(entries)
 
 
 def append_events(entries: Sequence[Entry]) -> None:

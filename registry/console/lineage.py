@@ -34,7 +34,7 @@ def trace_vector(vector: SteeringVector, here: ProfileRevision | None = None) ->
     """contrast set (on a base model) -> job -> vector -> evaluation -> revisions."""
     base_model = vector.base_model
     sources = [
-        Box("Base model", base_model.name, reverse("admin:registry_basemodel_change", args=[base_model.pk]), base_model.fingerprint),
+        Box("Base model", base_model.name, reverse("console:base-model", args=[base_model.pk]), base_model.fingerprint),
     ]
     if vector.contrast_set is not None:
         contrast_set = vector.contrast_set

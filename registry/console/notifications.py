@@ -15,7 +15,7 @@ _PAGES = {
     "profilerevision": "console:revision",
     "job": "console:job",
     "steeringvector": "console:vector",
-    "basemodel": "admin:registry_basemodel_change",
+    "basemodel": "console:base-model",
 }
 _SHOWN = 200
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from registry.console import extractions, flags, fleet, jobs, kills, notifications, profiles, revisions, uploads, vectors
+from registry.console import base_models, extractions, flags, fleet, jobs, kills, notifications, profiles, revisions, uploads, vectors
 
 app_name = "console"
 urlpatterns = [
@@ -12,6 +12,8 @@ urlpatterns = [
     path("contrast-sets/", uploads.upload_contrast_set, name="upload-contrast-set"),
     path("eval-suites/new/", uploads.new_eval_suite, name="new-eval-suite"),
     path("eval-suites/", uploads.upload_eval_suite, name="upload-eval-suite"),
+    path("base-models/<uuid:base_model_id>/", base_models.show_base_model, name="base-model"),
+    path("base-models/<uuid:base_model_id>/move/", base_models.move_here, name="move-environment"),
     path("jobs/<uuid:job_id>/", jobs.show_job, name="job"),
     path("jobs/<uuid:job_id>/progress.json", jobs.job_progress, name="job-progress"),
     path("jobs/<uuid:job_id>/cancel/", jobs.cancel_job, name="cancel-job"),

@@ -2,7 +2,7 @@
 
 # ruff: noqa: I001  (the order is the order of the data, not of the alphabet)
 from registry.models.people import READ_ONLY, SCOPES, ApiToken, IdempotentAnswer, Role, User
-from registry.models.base_models import BaseModel
+from registry.models.base_models import BaseModel, EnvironmentBaseModel
 from registry.models.contrast import ContrastPair, ContrastSet
 from registry.models.evals import EvalItem, EvalSuite, Split, SuiteKind
 from registry.models.jobs import Job, JobKind, JobState
@@ -41,6 +41,7 @@ __all__ = [
     "ContrastSet",
     "Decision",
     "Environment",
+    "EnvironmentBaseModel",
     "EvalItem",
     "EvalSuite",
     "Evaluation",

@@ -36,3 +36,22 @@ class BaseModel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.fingerprint[:12]})"
+
+
+class EnvironmentBaseModel(models.Model):
+    """Which fingerprint of a name an environment serves now. The audit log has what it served before."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    environment = models.ForeignKey("registry.Environment", models.PROTECT, related_name="served")
+    # The base model's own name: a foreign key over both columns holds them together, so that the database can keep one of a name.
+    name = models.SlugField(max_length=100)
+    base_model = models.ForeignKey(BaseModel, models.PROTECT, related_name="served_in")
+    moved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    moved_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["environment", "name"]
+        constraints = [models.UniqueConstraint(fields=["environment", "name"], name="environment_serves_one_fingerprint_of_a_name")]
+
+    def __str__(self) -> str:
+        return f"{self.environment} serves {self.base_model}"

@@ -1,5 +1,6 @@
-"""Base models: register the files as they are."""
+"""Base models: register the files as they are. What serves them is in moves.py."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -7,9 +8,11 @@ from django.conf import settings
 from registry.audit import Action, record
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Environment, User
-from registry.snapshots import lock_environments, publish_snapshot
+from registry.services.moves import begin_moves, finish_moves, lock_names
+from registry.snapshots import lock_environments
 from registry.transitions import transition
 from steerkit.basemodel import inspect_model
+from steerkit.modeldrift import describe_drift
 
 # What file systems give one name.
 _NAME_BYTES = 255
@@ -26,17 +29,25 @@ def resolve_model_folder(source: str) -> Path:
 
 
 @transition
-def register_base_model(name: str, *, source: str, actor: User) -> BaseModel:
+def register_base_model(name: str, *, source: str, actor: User, move: Sequence[Environment] = ()) -> BaseModel:
     """Fingerprint the files and register them. The same files under the same name are the same record.
 
+    The first fingerprint of a name is served everywhere from now on. Another one is on record and served nowhere, so that
+    vectors can be extracted from it and approved before anything changes; `move` names environments that move to it at once.
     Raises: InvalidInput MODEL_ID; ModelError for files that are missing, unsafe or of an unknown kind.
     """
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
     manifest = inspect_model(resolve_model_folder(source))
+    lock_environments(Environment.objects.all())
+    lock_names()
+    # Once more, for an environment that was being made meanwhile and could not be seen.
     environments = lock_environments(Environment.objects.all())
-    known = BaseModel.objects.filter(name=name, fingerprint=manifest.fingerprint).first()
+    named = BaseModel.objects.filter(name=name)
+    known = named.filter(fingerprint=manifest.fingerprint).first()
     if known is not None:
+        finish_moves(begin_moves(known, move, actor=actor, environments=environments), actor=actor)
         return known
+    earlier = named.order_by("-registered_at").first()
     base_model = BaseModel.objects.create(
         name=name,
         source=source,
@@ -48,13 +59,19 @@ def register_base_model(name: str, *, source: str, actor: User) -> BaseModel:
         manifest=manifest.to_document(),
         registered_by=actor,
     )
+    moves = begin_moves(base_model, move if earlier else environments, actor=actor, environments=environments)
     record(
         Action.BASE_MODEL_REGISTERED,
         actor=actor,
         subject=base_model,
-        details={"source": source, "architecture": manifest.architecture, "layers": manifest.n_layers, "d_model": manifest.d_model},
+        details={
+            "source": source,
+            "architecture": manifest.architecture,
+            "layers": manifest.n_layers,
+            "d_model": manifest.d_model,
+            "changes": describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
+        },
         base_model_fingerprint=manifest.fingerprint,
     )
-    for environment in environments:
-        publish_snapshot(environment, cause=Action.BASE_MODEL_REGISTERED, actor=actor)
+    finish_moves(moves, actor=actor)
     return base_model

@@ -7,6 +7,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import TransitionRefused
 from registry.models import Environment, ProfileRevision, RevisionState, Tenant, TenantFlag, User
+from registry.services.moves import check_served, serve_newest
 from registry.snapshots import lock_environments, publish_snapshot
 from registry.transitions import transition
 from steerkit.canonical import format_decimal
@@ -15,11 +16,12 @@ from steerkit.errors import AlphaError
 
 @transition
 def create_environment(name: str, *, actor: User) -> Environment:
-    """A new environment with its first snapshot, which steers nothing."""
+    """A new environment with its first snapshot, which steers nothing. It serves the newest fingerprint of every base model."""
     known = Environment.objects.filter(name=name).first()
     if known is not None:
         return known
     environment = Environment.objects.create(name=name)
+    serve_newest(environment, actor=actor)
     record(Action.ENVIRONMENT_CREATED, actor=actor, subject=environment, environment=name)
     publish_snapshot(environment, cause=Action.ENVIRONMENT_CREATED, actor=actor)
     return environment
@@ -51,7 +53,7 @@ def set_flag(
     """Point a tenant's flag at an approved revision, on or off. Nodes hear of it with the commit.
 
     Turning off always works. Turning on is refused unless the revision is approved and every scaled α is inside its range.
-    Raises: TransitionRefused FLAG_NOT_APPROVED; AlphaError ALPHA_RANGE.
+    Raises: TransitionRefused FLAG_NOT_APPROVED, BASE_MODEL_NOT_SERVED; AlphaError ALPHA_RANGE.
     """
     (environment,) = lock_environments([environment])
     revision = ProfileRevision.objects.select_for_update(of=("self",)).select_related("profile", "base_model").get(pk=revision.pk)
@@ -60,6 +62,7 @@ def set_flag(
             raise TransitionRefused(
                 "FLAG_NOT_APPROVED", f"{revision} is {revision.state}; only an approved revision may steer", str(revision)
             )
+        check_served(environment, revision.base_model)
         check_scale(revision, alpha_scale)
     flag, _ = TenantFlag.objects.update_or_create(
         environment=environment,

@@ -37,8 +37,11 @@ def compile_content(environment: Environment) -> Content:
     }
     profiles = sorted(profile_of.values(), key=lambda entry: (entry.record.id, entry.record.revision))
     return Content(
-        # Every registered one: a node whose files are none of these refuses the snapshot, whether or not it would be steered.
-        base_models=[write_base_model(row) for row in BaseModel.objects.order_by("name", "fingerprint").values("name", "fingerprint")],
+        # What the environment serves now: a node whose files are none of these refuses the snapshot, and steers nobody.
+        base_models=[
+            write_base_model(row)
+            for row in BaseModel.objects.filter(served_in__environment=environment).order_by("name").values("name", "fingerprint")
+        ],
         profiles=profiles,
         flags=[_write_flag(profile_of[key], *row) for *row, key in sorted(flags.values_list(*_FLAG_COLUMNS, "revision_id"))],
         kills=[write_kill({"kind": kind, "target": target}) for kind, target in _list_kills(environment)],

@@ -19,6 +19,7 @@ TONES = {
     "medium": "wait", "lift requested": "wait",
     "rejected": "bad", "failed": "bad", "fail": "bad", "killed": "bad", "NACK": "bad", "NACKED": "bad", "SILENT": "bad", "reject": "bad",
     "high": "bad", "in force": "bad",
+    "invalidated": "bad", "new": "wait",
 }  # fmt: skip
 
 

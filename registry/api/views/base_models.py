@@ -1,14 +1,21 @@
-"""Base models: registered from a folder that hub and workers share."""
+"""Base models: registered from a folder that hub and workers share, and served by environments."""
 
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.fields import Body, Name, Text
+from registry.api.permissions import require_role
 from registry.api.references import find_base_model
 from registry.api.views.base import Records, View, document
 from registry.models import BaseModel, Role
+from registry.selectors import get_environment, registered_before
 from registry.services.base_models import register_base_model
+from registry.services.moves import Move, move_environment
+from steerkit.modeldrift import describe_drift
+
+# A move may turn off what others approved and flagged, so it is not for whoever only registers files.
+MAY_MOVE = (Role.OPERATOR, Role.APPROVER)
 
 
 class BaseModelOut(serializers.Serializer):
@@ -22,10 +29,19 @@ class BaseModelOut(serializers.Serializer):
     context_length = serializers.IntegerField()
     registered_by = serializers.CharField(source="registered_by.username")
     registered_at = serializers.DateTimeField()
+    environments = serializers.SerializerMethodField(help_text="that serve this fingerprint of the name now")
+
+    def get_environments(self, base_model: BaseModel) -> list[str]:
+        return sorted(served.environment.name for served in base_model.served_in.all())
 
 
 class BaseModelDetailOut(BaseModelOut):
+    changes = serializers.SerializerMethodField(help_text="in words: how it differs from the one of its name registered before it")
     manifest = serializers.JSONField(help_text="the document whose sha256 is the fingerprint: the digest of every file")
+
+    def get_changes(self, base_model: BaseModel) -> list[str]:
+        earlier = registered_before(base_model)
+        return describe_drift(earlier.manifest, base_model.manifest) if earlier else []
 
 
 class BaseModelRefOut(serializers.Serializer):
@@ -41,17 +57,28 @@ class BaseModelsView(Records):
     limited = ("GET",)
     roles = {"POST": [Role.AUTHOR, Role.OPERATOR]}
     serializer_class = BaseModelOut
-    queryset = BaseModel.objects.select_related("registered_by").order_by("name", "-registered_at")
+    queryset = (
+        BaseModel.objects.select_related("registered_by").prefetch_related("served_in__environment").order_by("name", "-registered_at")
+    )
     filters = {"name": "name", "fingerprint": "fingerprint"}
 
     class NewBaseModelBody(Body):
         name = Name()
         source = Text(max_length=500, help_text="a folder below STEERHUB_MODEL_ROOT")
+        move = serializers.ListField(
+            child=Name(max_length=50),
+            max_length=100,
+            required=False,
+            help_text="environments that serve the new fingerprint at once, for operators and approvers; left out: none",
+        )
 
-    @document("Fingerprint and register a base model", body=NewBaseModelBody, answer=BaseModelDetailOut, status=201, refuses=[422])
+    @document("Fingerprint and register a base model", body=NewBaseModelBody, answer=BaseModelDetailOut, status=201, refuses=[404, 422])
     def post(self, request: Request) -> Response:
         body = self.read_body(self.NewBaseModelBody)
-        base_model = register_base_model(body["name"], source=body["source"], actor=request.user)
+        move = [get_environment(name) for name in body.get("move", [])]
+        if move:
+            require_role(request, *MAY_MOVE)
+        base_model = register_base_model(body["name"], source=body["source"], move=move, actor=request.user)
         return Response(BaseModelDetailOut(base_model).data, status=201)
 
 
@@ -63,3 +90,35 @@ class BaseModelView(View):
     @document("One base model, with the digest of every file", answer=BaseModelDetailOut, refuses=[404])
     def get(self, request: Request, reference: str) -> Response:
         return Response(BaseModelDetailOut(find_base_model(reference)).data)
+
+
+class MoveOut(serializers.Serializer):
+    """What a move did; nothing, when the environment served that fingerprint already."""
+
+    environment = serializers.CharField(source="environment.name")
+    base_model = BaseModelRefOut()
+    previous = BaseModelRefOut(allow_null=True, help_text="what the environment served of this name until now")
+    changes = serializers.ListField(child=serializers.CharField(), help_text="how the two differ, in words")
+    flags_off = serializers.SerializerMethodField(help_text="tenant or tenant/route of each flag that was turned off")
+    invalidated = serializers.SerializerMethodField(help_text="the revisions that no environment can use any more")
+
+    def get_flags_off(self, move: Move) -> list[str]:
+        return sorted(f"{flag.tenant.name}/{flag.route}" if flag.route else flag.tenant.name for flag in move.flags_off)
+
+    def get_invalidated(self, move: Move) -> list[str]:
+        return [f"{revision.profile.name}@{revision.number}" for revision in move.invalidated]
+
+
+class MoveView(View):
+    """An environment serves another fingerprint of a name. What depended on the old one stops steering in the same transaction."""
+
+    roles = {"POST": MAY_MOVE}
+
+    class MoveBody(Body):
+        base_model = Text(max_length=200, help_text="name (the newest), name@fingerprint or its first digits, or id")
+
+    @document("Move an environment to a fingerprint of a base model", body=MoveBody, answer=MoveOut, refuses=[404])
+    def post(self, request: Request, environment: str) -> Response:
+        body = self.read_body(self.MoveBody)
+        move = move_environment(get_environment(environment), base_model=find_base_model(body["base_model"]), actor=request.user)
+        return Response(MoveOut(move).data)

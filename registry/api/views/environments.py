@@ -28,11 +28,21 @@ class SnapshotOut(serializers.Serializer):
     expires_at = serializers.DateTimeField()
 
 
+class ServedOut(serializers.Serializer):
+    """The fingerprint of a name that an environment serves."""
+
+    name = serializers.CharField()
+    fingerprint = serializers.CharField(source="base_model.fingerprint")
+    moved_by = serializers.CharField(source="moved_by.username")
+    moved_at = serializers.DateTimeField()
+
+
 class EnvironmentOut(serializers.Serializer):
     id = serializers.UUIDField()
     name = serializers.CharField()
     head_revision = serializers.IntegerField()
     head = serializers.SerializerMethodField(help_text="the snapshot that nodes are given now")
+    base_models = ServedOut(many=True, source="served", help_text="what it serves now, one fingerprint of each name")
     created_at = serializers.DateTimeField()
 
     @extend_schema_field(SnapshotOut(allow_null=True))
@@ -47,7 +57,7 @@ class EnvironmentsView(Records):
     limited = ("GET",)
     roles = {"POST": [Role.OPERATOR]}
     serializer_class = EnvironmentOut
-    queryset = Environment.objects.order_by("name")
+    queryset = Environment.objects.prefetch_related("served__base_model", "served__moved_by").order_by("name")
 
     class NewEnvironmentBody(Body):
         name = Name(max_length=50)

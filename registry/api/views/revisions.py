@@ -60,6 +60,7 @@ class RevisionOut(serializers.Serializer):
     profile = serializers.CharField(source="profile.name")
     number = serializers.IntegerField()
     state = serializers.CharField()
+    invalidated_reason = serializers.CharField(help_text="empty unless it is invalidated")
     author = serializers.CharField(source="author.username")
     base_model = BaseModelRefOut()
     risk_class = serializers.CharField(source="profile.risk_class_id")

@@ -1,6 +1,8 @@
 """What is made: from base models and data sets to vectors and their evaluations."""
 
 from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
@@ -20,8 +22,9 @@ from registry.templatetags.console import digest, moment, number, state
 @admin.register(BaseModel)
 class BaseModels(Registry):
     list_display = [
-        "name",
+        "name_column",
         "fingerprint_column",
+        "environments",
         "architecture",
         "n_layers",
         "d_model",
@@ -32,7 +35,19 @@ class BaseModels(Registry):
     registered_moment = column("registered_at", "Registered", moment)
     list_filter = ["architecture"]
     search_fields = ["name", "fingerprint"]
+    list_display_links = None
     fingerprint_column = column("fingerprint", "Fingerprint", digest)
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[BaseModel]:
+        return super().get_queryset(request).prefetch_related("served_in__environment")
+
+    @display(description="Name", ordering="name")
+    def name_column(self, base_model: BaseModel) -> SafeString:
+        return link_to("console:base-model", base_model.pk, base_model.name)
+
+    @display(description="Served in")
+    def environments(self, base_model: BaseModel) -> str:
+        return ", ".join(sorted(served.environment.name for served in base_model.served_in.all())) or "—"
 
 
 @admin.register(ContrastSet)

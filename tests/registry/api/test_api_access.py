@@ -100,6 +100,7 @@ CHANGES = [
     ("post", f"{REVISION}/reject", {Role.APPROVER}),
     ("post", f"{REVISION}/retire", {Role.APPROVER, Role.OPERATOR}),
     ("post", "/api/v1/environments", {Role.OPERATOR}),
+    ("post", "/api/v1/environments/production/move", {Role.OPERATOR, Role.APPROVER}),
     ("put", "/api/v1/environments/production/flags/harbor", {Role.OPERATOR}),
     ("post", "/api/v1/tenants", {Role.OPERATOR}),
     ("post", "/api/v1/kills", {Role.OPERATOR, Role.APPROVER, Role.ADMIN}),

@@ -5,7 +5,7 @@ from django.core import mail
 from django.db import transaction
 
 from registry.models import AuditEvent, Notification, ProfileRevision
-from registry.services.invalidation import invalidate_revisions
+from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify, read_notifications
 from registry.services.profiles import draft_revision
 from steerkit.errors import SteerError
@@ -16,7 +16,9 @@ OVERDUE = "its review was due on 1 October"
 
 def invalidate(revision: ProfileRevision, actor: object, reason: str = OVERDUE) -> list[ProfileRevision]:
     with transaction.atomic():
-        return invalidate_revisions(ProfileRevision.objects.filter(pk=revision.pk), reason=reason, actor=actor)
+        found = lock_revisions(ProfileRevision.objects.filter(pk=revision.pk))
+        invalidate_revisions(found, reason=reason, actor=actor)
+        return found
 
 
 def test_an_approved_revision_is_invalidated_with_its_reason_on_record(approved, oscar):
@@ -64,7 +66,7 @@ def test_database_refuses_a_notification_that_says_nothing(ada):
 
 def test_nothing_is_told_when_the_change_does_not_happen(approved, oscar):
     with transaction.atomic():
-        invalidate_revisions(ProfileRevision.objects.all(), reason=OVERDUE, actor=oscar)
+        invalidate_revisions(lock_revisions(ProfileRevision.objects.all()), reason=OVERDUE, actor=oscar)
         transaction.set_rollback(True)
     assert not Notification.objects.exists()
 

@@ -2,20 +2,24 @@
 
 import threading
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 from django.db import connection
 
 from registry.audit import Action
-from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot
+from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, TenantFlag
+from registry.selectors import live_flags
 from registry.services.approvals import approve_revision
+from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
 from registry.services.jobs import claim_job, request_extraction
 from registry.services.kills import engage_kill
+from registry.services.moves import move_environment
 from registry.services.profiles import create_profile, draft_revision
-from registry.services.tenants import create_tenant
+from registry.services.tenants import create_environment, create_tenant, set_flag
 from steerkit.errors import SteerError
-from tests.world import lines, make_pair
+from tests.world import lines, make_pair, write_model_folder
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -86,6 +90,72 @@ def test_snapshot_revisions_rise_without_gaps_when_kills_and_tenants_race(produc
     assert Kill.objects.count() == 3
     assert list(Snapshot.objects.order_by("revision").values_list("revision", flat=True)) == [1, 2, 3, 4]
     assert Environment.objects.get().head_revision == 4
+
+
+@pytest.fixture
+def new_files(model_root, base_model, ada):
+    folder = write_model_folder(model_root / "harbor-2")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    return register_base_model("harbor-support", source="harbor-2", actor=ada)
+
+
+def test_two_environments_that_move_at_once_invalidate_what_neither_serves_any_more(new_files, base_model, approved, oscar):
+    environments = [create_environment(name, actor=oscar) for name in ("production", "staging")]
+    for environment in environments:
+        move_environment(environment, base_model=base_model, actor=oscar)
+    moves = at_once(*(lambda to=to: move_environment(to, base_model=new_files, actor=oscar) for to in environments))
+    assert not [move for move in moves if isinstance(move, Exception)]
+    approved.refresh_from_db()
+    assert approved.state == "invalidated"
+    assert AuditEvent.objects.filter(action=Action.REVISION_INVALIDATED).count() == 1
+
+
+def test_one_environment_moved_twice_at_once_moves_once(flag_on, production, new_files, oscar, grace):
+    at_once(*(lambda who=who: move_environment(production, base_model=new_files, actor=who) for who in (oscar, grace)))
+    assert AuditEvent.objects.filter(action=Action.REVISION_INVALIDATED).count() == 1
+    assert AuditEvent.objects.filter(action=Action.ENVIRONMENT_MOVED, base_model_fingerprint=new_files.fingerprint).count() == 1
+
+
+def test_a_flag_turned_on_while_its_environment_moves_ends_off_or_is_refused(production, harbor, approved, new_files, oscar):
+    for _ in range(3):
+        at_once(
+            lambda: move_environment(production, base_model=new_files, actor=oscar),
+            lambda: set_flag(production, harbor, revision=approved, enabled=True, alpha_scale=Decimal(1), reason="go", actor=oscar),
+        )
+        assert not TenantFlag.objects.filter(enabled=True).exists()
+        assert not list(live_flags(production))
+
+
+def test_an_approval_given_while_the_environment_moves_does_not_survive_it(production, submitted, new_files, grace, oscar):
+    digests = {"revision_digest": submitted.digest, "evidence_digest": submitted.evaluation.digest}
+    results = at_once(
+        lambda: approve_revision(submitted.pk, reviewer=grace, comment="yes", **digests),
+        lambda: move_environment(production, base_model=new_files, actor=oscar),
+    )
+    assert not isinstance(results[1], Exception)
+    submitted.refresh_from_db()
+    assert submitted.state == "invalidated"
+
+
+def test_registering_while_a_flag_flips_leaves_one_snapshot_for_each_change(production, flag_on, harbor, approved, model_root, oscar):
+    write_model_folder(model_root / "harbor-4", vocab_size=129)
+    results = at_once(
+        lambda: register_base_model("harbor-support", source="harbor-4", move=[production], actor=oscar),
+        lambda: set_flag(production, harbor, revision=approved, enabled=False, alpha_scale=Decimal(1), reason="stop", actor=oscar),
+    )
+    assert not [result for result in results if isinstance(result, Exception)]
+    revisions = list(Snapshot.objects.order_by("revision").values_list("revision", flat=True))
+    assert revisions == list(range(1, len(revisions) + 1))
+    assert not list(live_flags(production))
+
+
+def test_a_new_name_and_a_new_environment_made_at_once_see_each_other(base_model, model_root, oscar):
+    write_model_folder(model_root / "other", vocab_size=130)
+    at_once(
+        lambda: create_environment("production", actor=oscar),
+        lambda: register_base_model("other-model", source="other", actor=oscar),
+    )
+    assert sorted(Environment.objects.get().served.values_list("name", flat=True)) == ["harbor-support", "other-model"]
 
 
 def test_two_workers_with_one_message_run_one_job(base_model, contrast_set, suites, ada):

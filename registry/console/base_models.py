@@ -1,0 +1,61 @@
+"""The page of a base model: where it is served, how it differs from the one before, and what a move would take with it."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+
+from registry.console.pages import action, page, render_page, telling
+from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role, TenantFlag
+from registry.selectors import get_environment, registered_before
+from registry.services.moves import move_environment
+from steerkit.modeldrift import describe_drift
+
+
+@dataclass(frozen=True)
+class EnvironmentView:
+    """One environment, as a move of it to this base model would find it."""
+
+    environment: Environment
+    served: EnvironmentBaseModel | None
+    is_here: bool
+    changes: list[str]
+    flags_on: int
+
+
+@page()
+def show_base_model(request: HttpRequest, base_model_id: UUID) -> HttpResponse:
+    base_model = get_object_or_404(BaseModel.objects.select_related("registered_by"), pk=base_model_id)
+    earlier = registered_before(base_model)
+    return render_page(
+        request,
+        "console/base_model.html",
+        title=f"Base model {base_model.name}",
+        subtitle=base_model.fingerprint[:12],
+        base_model=base_model,
+        earlier=earlier,
+        changes=describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
+        environments=[_view(environment, base_model) for environment in Environment.objects.all()],
+        others=BaseModel.objects.filter(name=base_model.name).exclude(pk=base_model.pk).order_by("-registered_at"),
+        files=base_model.manifest["files"],
+    )
+
+
+def _view(environment: Environment, base_model: BaseModel) -> EnvironmentView:
+    served = environment.served.filter(name=base_model.name).select_related("base_model", "moved_by").first()
+    if served is None or served.base_model == base_model:
+        return EnvironmentView(environment, served, served is not None, [], 0)
+    flags_on = TenantFlag.objects.filter(environment=environment, enabled=True, revision__base_model=served.base_model).count()
+    return EnvironmentView(environment, served, False, describe_drift(served.base_model.manifest, base_model.manifest), flags_on)
+
+
+@action(Role.OPERATOR, Role.APPROVER)
+def move_here(request: HttpRequest, base_model_id: UUID) -> HttpResponse:
+    base_model = get_object_or_404(BaseModel, pk=base_model_id)
+    with telling(request):
+        move = move_environment(get_environment(request.POST.get("environment", "")), base_model=base_model, actor=request.user)
+        off, gone = len(move.flags_off), len(move.invalidated)
+        messages.success(request, f"{move.environment} serves {base_model}. Flags turned off: {off}; revisions invalidated: {gone}.")
+    return redirect("console:base-model", base_model_id)
