@@ -9,6 +9,7 @@ from registry.errors import NotFound
 from registry.models import (
     Approval,
     BaseModel,
+    Component,
     Decision,
     Environment,
     Evaluation,
@@ -177,29 +178,8 @@ def revision_document(revision: ProfileRevision) -> dict[str, object]:
         "stale_policy": revision.stale_policy,
         "max_staleness_seconds": revision.max_staleness_seconds,
         "approvals_needed": revision.approvals_needed,
-        "components": [
-            {
-                "vector": {
-                    "sha256": component.vector.digest,
-                    "bytes": component.vector.size_bytes,
-                    "dtype": component.vector.dtype,
-                    "shape": [component.vector.d_model],
-                },
-                "layer": component.vector.layer,
-                "site": component.vector.site,
-                "operator": component.operator,
-                "alpha": format_decimal(component.alpha),
-                "alpha_min": format_decimal(component.alpha_min),
-                "alpha_max": format_decimal(component.alpha_max),
-                "unit": component.unit,
-                "norm": format_decimal(component.vector.norm),
-                "mean_residual_norm": format_decimal(component.vector.mean_residual_norm),
-                "scope": component.scope,
-                "schedule": {"kind": "constant"},
-                "condition": None,
-            }
-            for component in revision.components.select_related("vector").order_by("position")
-        ],
+        "components": [component_document(each) for each in revision.components.select_related("vector").order_by("position")],
+        **({"safety_override": revision.safety_override} if revision.safety_override else {}),
     }
 
 
@@ -208,3 +188,32 @@ def tag_revision(revision: ProfileRevision) -> str:
     evidence = str(revision.evaluation_id) if revision.evaluation_id else None
     said = {"document": revision_document(revision), "state": revision.state, "evidence": evidence, "rationale": revision.rationale}
     return sha256_hex(canonical_json(said))
+
+
+def component_document(component: Component) -> dict[str, Any]:
+    """A component as nodes read it. What it does not have is left out, so that it reads as it did before there was such a thing."""
+    document: dict[str, Any] = {
+        "vector": vector_entry(component.vector),
+        "layer": component.vector.layer,
+        "site": component.vector.site,
+        "operator": component.operator,
+        "alpha": format_decimal(component.alpha),
+        "alpha_min": format_decimal(component.alpha_min),
+        "alpha_max": format_decimal(component.alpha_max),
+        "unit": component.unit,
+        "norm": format_decimal(component.vector.norm),
+        "mean_residual_norm": format_decimal(component.vector.mean_residual_norm),
+        "scope": component.scope,
+        "schedule": component.schedule,
+        "condition": component.condition,
+    }
+    if component.preserve_norm:
+        document["preserve_norm"] = True
+    if component.bound is not None:
+        document["bound"] = format_decimal(component.bound)
+    return document
+
+
+def vector_entry(vector: SteeringVector) -> dict[str, Any]:
+    """The vector file as nodes are told of it."""
+    return {"sha256": vector.digest, "bytes": vector.size_bytes, "dtype": vector.dtype, "shape": [vector.d_model]}

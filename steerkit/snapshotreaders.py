@@ -23,6 +23,7 @@ from steerkit.snapshotrecords import (
     EVERYBODY,
     KILL_KINDS,
     OPERATORS,
+    SCHEDULE_LEAST,
     SCHEDULE_PARAMETERS,
     SCOPES,
     SITES,
@@ -71,12 +72,12 @@ def read_profile(value: Any, path: str) -> Profile:
         risk_class=read_text(value["risk_class"], f"{path}.risk_class"),
         stale_policy=read_one_of(value["stale_policy"], f"{path}.stale_policy", STALE_POLICIES),
         max_staleness_seconds=read_integer(value["max_staleness_seconds"], f"{path}.max_staleness_seconds", least=0),
-        components=read_list(value["components"], f"{path}.components", _component),
-        safety_override=read_list(value.get("safety_override", []), f"{path}.safety_override", _condition),
+        components=read_list(value["components"], f"{path}.components", read_component),
+        safety_override=read_list(value.get("safety_override", []), f"{path}.safety_override", read_condition),
     )
 
 
-def _component(value: Any, path: str) -> Component:
+def read_component(value: Any, path: str) -> Component:
     names = (
         "vector",
         "layer",
@@ -93,7 +94,7 @@ def _component(value: Any, path: str) -> Component:
     )
     read_exactly(value, path, (*names, "condition"), optional=("preserve_norm", "bound"))
     schedule_kind, schedule = _schedule(value["schedule"], f"{path}.schedule")
-    condition = None if value["condition"] is None else _condition(value["condition"], f"{path}.condition")
+    condition = None if value["condition"] is None else read_condition(value["condition"], f"{path}.condition")
     preserve_norm = value.get("preserve_norm", False)
     if not isinstance(preserve_norm, bool):
         raise refuse_field(f"{path}.preserve_norm", "must be true or false")
@@ -118,7 +119,7 @@ def _component(value: Any, path: str) -> Component:
     )
 
 
-def _condition(value: Any, path: str) -> ConditionEntry:
+def read_condition(value: Any, path: str) -> ConditionEntry:
     """A kind known here is read strictly; another is left to a node that has the capability."""
     if not isinstance(value, dict):
         raise refuse_field(path, "must be an object with a kind")
@@ -134,7 +135,10 @@ def _condition(value: Any, path: str) -> ConditionEntry:
 def _schedule(value: Any, path: str) -> tuple[str, tuple[tuple[str, int], ...]]:
     kind = read_one_of(value.get("kind") if isinstance(value, dict) else None, f"{path}.kind", tuple(SCHEDULE_PARAMETERS))
     read_exactly(value, path, ("kind", *SCHEDULE_PARAMETERS[kind]))
-    return kind, tuple((name, read_integer(value[name], f"{path}.{name}", least=0)) for name in SCHEDULE_PARAMETERS[kind])
+    parameters = {name: read_integer(value[name], f"{path}.{name}", least=SCHEDULE_LEAST[name]) for name in SCHEDULE_PARAMETERS[kind]}
+    if kind == "window" and parameters["last_token"] < parameters["first_token"]:
+        raise refuse_field(f"{path}.last_token", f"is {parameters['last_token']}, before first_token {parameters['first_token']}")
+    return kind, tuple(parameters.items())
 
 
 def read_flag(value: Any, path: str) -> Flag:

@@ -27,6 +27,10 @@ SCHEDULE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# What each may be at least: a decay that takes no token at all is no decay.
+SCHEDULE_LEAST: Mapping[str, int] = {"tokens": 1, "half_life_tokens": 1, "first_token": 0, "last_token": 0}
+
+
 @dataclass(frozen=True, slots=True)
 class BaseModelEntry:
     name: str

@@ -211,6 +211,24 @@ def evaluation(vector, evaluate):
 
 
 @pytest.fixture
+def policy_terms(db) -> Callable:
+    """Terms of a policy, as loose as the registry's own `low` but for what is given: policy_terms(minimum_pairs=500)."""
+    from registry.services.policies import PolicyTerms
+
+    caps = {"absolute": Decimal(1000), "mean_difference": Decimal(2), "residual": Decimal(1)}
+    low = {
+        "composition_budget": Decimal(1), "suite_kinds": ["behaviour", "factual", "safety"], "gate_set": "selection", "minimum_pairs": 2,
+        "locales": [], "evidence_max_age_days": 365, "approvals_needed": 1, "reviewer_roles": ["approver"], "approval_valid_days": 30,
+        "review_after_days": 365,
+    }  # fmt: skip
+
+    def make(*, alpha_caps: dict | None = None, **changes) -> PolicyTerms:
+        return PolicyTerms(**{**low, "alpha_caps": {**caps, **(alpha_caps or {})}, **changes})
+
+    return make
+
+
+@pytest.fixture
 def profile(ada):
     from registry.services.profiles import create_profile
 

@@ -11,12 +11,19 @@ from django.db.models.functions import Now
 from registry.models.fields import CoefficientField, DigestField
 from registry.models.purposes import Purpose
 from registry.models.vectors import Unit
+from steerkit.conditions import CONDITION_KINDS
+from steerkit.snapshotrecords import SCHEDULE_LEAST, SCHEDULE_PARAMETERS, STRENGTH_OPERATORS
+
+# In generated tokens. No reply is longer.
+LONGEST_SCHEDULE = 1_000_000
 
 
 class Operator(models.TextChoices):
-    """What this release can apply. A capability that a node lacks is refused by name."""
+    """What is done with a direction. A capability that a node lacks is refused by name."""
 
     ADD = "add"
+    ABLATE = "ablate"
+    CLAMP = "clamp"
 
 
 class TokenScope(models.TextChoices):
@@ -24,6 +31,10 @@ class TokenScope(models.TextChoices):
     ASSISTANT = "assistant"
     PROMPT = "prompt"
     ALL = "all"
+
+
+def constant_schedule() -> dict[str, str]:
+    return {"kind": "constant"}
 
 
 class StalePolicy(models.TextChoices):
@@ -76,6 +87,8 @@ class ProfileRevision(models.Model):
     stale_policy = models.CharField(max_length=4, choices=StalePolicy, default=StalePolicy.ZERO)
     max_staleness_seconds = models.PositiveIntegerField(default=900)
     approvals_needed = models.PositiveSmallIntegerField(default=1)
+    # Conditions any of which forces neutral.
+    safety_override = models.JSONField(default=list, db_default=[])
     rationale = models.TextField(blank=True, default="")
     digest = DigestField(blank=True, default="")
     created_at = models.DateTimeField(db_default=Now())
@@ -107,6 +120,19 @@ class ProfileRevision(models.Model):
         return f"{self.profile.name} r{self.number}"
 
 
+def has_a_known_schedule() -> Q:
+    """A schedule has the parameters of its kind, which a missing key would make unknown rather than false.
+
+    In PostgreSQL's order of JSON values only a number lies between two numbers.
+    """
+    known = Q()
+    for kind, parameters in SCHEDULE_PARAMETERS.items():
+        inside = {f"schedule__{name}__gte": SCHEDULE_LEAST[name] for name in parameters}
+        inside |= {f"schedule__{name}__lte": LONGEST_SCHEDULE for name in parameters}
+        known |= Q(schedule__kind=kind, schedule__has_keys=["kind", *parameters], **inside)
+    return known
+
+
 class Component(models.Model):
     """vector × operator × α (and its allowed range) × scope × schedule × condition."""
 
@@ -119,6 +145,12 @@ class Component(models.Model):
     alpha_max = CoefficientField()
     unit = models.CharField(max_length=15, choices=Unit)
     scope = models.CharField(max_length=10, choices=TokenScope, default=TokenScope.GENERATED)
+    # How far clamp lets the projection go, in `unit`; its sign says which side is capped.
+    bound = CoefficientField(null=True)
+    preserve_norm = models.BooleanField(default=False, db_default=False)
+    # As nodes read them (steerkit.snapshotreaders): a kind and its parameters. Null fires for every request.
+    schedule = models.JSONField(default=constant_schedule, db_default=constant_schedule())
+    condition = models.JSONField(null=True)
 
     class Meta:
         ordering = ["revision", "position"]
@@ -130,5 +162,19 @@ class Component(models.Model):
             models.CheckConstraint(
                 condition=Q(alpha__gte=F("alpha_min"), alpha__lte=F("alpha_max"), alpha_min__gte=-1000, alpha_max__lte=1000),
                 name="component_alpha_is_inside_its_range",
+            ),
+            models.CheckConstraint(
+                condition=~Q(operator__in=STRENGTH_OPERATORS) | Q(alpha_min__gte=0, alpha_max__lte=1),
+                name="component_strength_is_between_0_and_1",
+            ),
+            models.CheckConstraint(
+                condition=(Q(operator=Operator.CLAMP, bound__isnull=False) & ~Q(bound=0))
+                | (~Q(operator=Operator.CLAMP) & Q(bound__isnull=True)),
+                name="component_has_a_bound_exactly_when_clamp",
+            ),
+            models.CheckConstraint(condition=has_a_known_schedule(), name="component_schedule_has_its_parameters"),
+            models.CheckConstraint(
+                condition=Q(condition__isnull=True) | Q(condition__has_key="kind", condition__kind__in=CONDITION_KINDS),
+                name="component_condition_is_known",
             ),
         ]

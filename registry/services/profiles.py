@@ -1,7 +1,6 @@
 """Profiles and their revisions: draft -> submitted -> approved / rejected -> retired. Decisions are in approvals.py."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,9 +10,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import (
-    ALPHA_CAPS,
     TECHNIQUES,
-    BaseModel,
     Component,
     Environment,
     Evaluation,
@@ -21,29 +18,17 @@ from registry.models import (
     ProfileRevision,
     Purpose,
     RevisionState,
-    SteeringVector,
+    StalePolicy,
     User,
 )
 from registry.selectors import digest_components, get_policy, revision_document, tag_revision
+from registry.services.components import ComponentSpec, make_components, write_components
 from registry.services.people import stands_for
 from registry.services.versions import next_version
 from registry.snapshots import lock_environments, publish_snapshot
 from registry.transitions import transition
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 from steerkit.errors import AlphaError
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentSpec:
-    """One component as an author writes it. α inside [alpha_min, alpha_max]."""
-
-    vector: SteeringVector
-    alpha: Decimal
-    alpha_min: Decimal
-    alpha_max: Decimal
-    unit: str
-    operator: str = "add"
-    scope: str = "generated"
 
 
 @transition
@@ -80,28 +65,32 @@ def check_purpose(purpose: str) -> None:
 
 
 @transition
-def draft_revision(profile: Profile, *, components: Sequence[ComponentSpec], author: User, **options: Any) -> ProfileRevision:
-    """nothing -> draft: revision n + 1 of the profile. `options` are those of `edit_revision`.
-
-    Raises: InvalidInput REVISION_*; AlphaError ALPHA_RANGE.
-    """
-    base_model = _check_components(components)
+def draft_revision(
+    profile: Profile,
+    *,
+    components: Sequence[ComponentSpec],
+    author: User,
+    safety_override: Sequence[Mapping[str, Any]] = (),
+    stale_policy: str = StalePolicy.ZERO.value,
+    max_staleness_seconds: int = 900,
+    rationale: str = "",
+) -> ProfileRevision:
+    """nothing -> draft: revision n + 1 of the profile. Raises: the codes of `make_components`."""
+    policy = profile.risk_class
+    made, overrides, base_model = make_components(components, safety_override=safety_override, policy=policy)
     revision = ProfileRevision.objects.create(
         profile=profile,
         number=next_version(ProfileRevision, field="number", profile=profile),
         author=author,
         base_model=base_model,
-        approvals_needed=profile.risk_class.approvals_needed,
-        **options,
+        safety_override=overrides,
+        approvals_needed=policy.approvals_needed,
+        stale_policy=stale_policy,
+        max_staleness_seconds=max_staleness_seconds,
+        rationale=rationale,
     )
-    _write_components(revision, components)
-    record(
-        Action.REVISION_DRAFTED,
-        actor=author,
-        subject=revision,
-        details={"components": revision_document(revision)["components"]},
-        base_model_fingerprint=base_model.fingerprint,
-    )
+    write_components(revision, made)
+    _record_content(Action.REVISION_DRAFTED, revision, author)
     return revision
 
 
@@ -111,6 +100,7 @@ def edit_revision(
     *,
     components: Sequence[ComponentSpec],
     actor: User,
+    safety_override: Sequence[Mapping[str, Any]] = (),
     stale_policy: str | None = None,
     max_staleness_seconds: int | None = None,
     rationale: str | None = None,
@@ -118,35 +108,28 @@ def edit_revision(
 ) -> ProfileRevision:
     """draft | submitted -> draft: replace what the revision does. Approvals already given do not count for what it becomes.
 
-    Raises: TransitionRefused REVISION_STATE once it is approved, rejected or retired: draft a new revision instead;
-    NOT_THE_AUTHOR, because whoever could rewrite somebody else's revision could then approve it; RecordChanged REVISION_CHANGED
-    if `read_tag` (selectors.tag_revision) says that somebody changed it since the actor read it.
+    A stale policy or a rationale that is not given stays as it is.
+    Raises: the codes of `make_components`; TransitionRefused REVISION_STATE once it is approved, rejected or retired: draft a new
+    revision instead; NOT_THE_AUTHOR, because whoever could rewrite somebody else's revision could then approve it; RecordChanged
+    REVISION_CHANGED if `read_tag` (selectors.tag_revision) says that somebody changed it since the actor read it.
     """
     revision = _lock_revision(revision_id)
     if read_tag is not None and read_tag != tag_revision(revision):
         raise RecordChanged("REVISION_CHANGED", f"{revision} was changed since it was read; read it again", str(revision))
-    if stands_for(revision.author) != stands_for(actor):
-        raise TransitionRefused("NOT_THE_AUTHOR", f"{revision} is {revision.author}'s; draft a revision of your own", str(revision))
+    _refuse_others(revision, actor)
     if revision.state not in (RevisionState.DRAFT, RevisionState.SUBMITTED):
         raise TransitionRefused(
             "REVISION_STATE", f"{revision} is {revision.state} and cannot be edited; draft a new revision", str(revision)
         )
-    base_model = _check_components(components)
-    revision.components.all().delete()
-    _write_components(revision, components)
+    made, overrides, base_model = make_components(components, safety_override=safety_override, policy=revision.profile.risk_class)
     revision.base_model, revision.state, revision.digest, revision.evaluation = base_model, RevisionState.DRAFT, "", None
-    revision.submitted_at = None
+    revision.safety_override, revision.submitted_at = overrides, None
     for name, value in (("stale_policy", stale_policy), ("max_staleness_seconds", max_staleness_seconds), ("rationale", rationale)):
         if value is not None:
             setattr(revision, name, value)
     revision.save()
-    record(
-        Action.REVISION_EDITED,
-        actor=actor,
-        subject=revision,
-        details={"components": revision_document(revision)["components"]},
-        base_model_fingerprint=base_model.fingerprint,
-    )
+    write_components(revision, made)
+    _record_content(Action.REVISION_EDITED, revision, actor)
     return revision
 
 
@@ -155,9 +138,10 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
     """draft -> submitted: fix the digest and name the evidence.
 
     The evidence must be of this vector at this α, in its unit, and every gate must have passed.
-    Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISMATCH, GATES_FAILED, COMPOSITION_EVIDENCE.
+    Raises: TransitionRefused NOT_THE_AUTHOR, REVISION_STATE, EVIDENCE_MISMATCH, GATES_FAILED, COMPOSITION_EVIDENCE.
     """
     revision = _lock_revision(revision_id)
+    _refuse_others(revision, actor)
     if revision.state != RevisionState.DRAFT:
         raise TransitionRefused("REVISION_STATE", f"{revision} is {revision.state}, not draft", str(revision))
     _check_evidence(revision, evaluation)
@@ -197,50 +181,24 @@ def retire_revision(revision_id: UUID, *, reason: str, actor: User) -> ProfileRe
 
 
 def _lock_revision(revision_id: UUID) -> ProfileRevision:
-    related = ("profile", "author", "base_model", "evaluation")
+    related = ("profile__risk_class", "author", "base_model", "evaluation")
     return ProfileRevision.objects.select_for_update(of=("self",)).select_related(*related).get(pk=revision_id)
 
 
-def _check_components(components: Sequence[ComponentSpec]) -> BaseModel:
-    """The one base model that all components steer.
-
-    Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS; AlphaError ALPHA_RANGE, ALPHA_CAP.
-    """
-    if not components:
-        raise InvalidInput("REVISION_EMPTY", "a revision needs at least one component")
-    base_models = {component.vector.base_model for component in components}
-    if len(base_models) != 1:
-        raise InvalidInput("REVISION_BASE_MODELS", f"the components belong to {len(base_models)} base models; a revision steers one")
-    for component in components:
-        numbers = (component.alpha, component.alpha_min, component.alpha_max)
-        if not all(number.is_finite() for number in numbers) or not component.alpha_min <= component.alpha <= component.alpha_max:
-            raise AlphaError(
-                "ALPHA_RANGE",
-                f"α {component.alpha} is outside its own range {component.alpha_min} to {component.alpha_max}",
-                str(component.alpha),
-            )
-        # Nodes refuse what lies beyond; better here than when a flag is turned on.
-        cap = Decimal(ALPHA_CAPS.get(component.unit, "0"))
-        largest = max(abs(number) for number in numbers)
-        if largest > cap:
-            raise AlphaError("ALPHA_CAP", f"α may reach {largest} {component.unit}, the cap is {cap}", str(largest))
-    return base_models.pop()
+def _refuse_others(revision: ProfileRevision, actor: User) -> None:
+    """Raises: TransitionRefused NOT_THE_AUTHOR unless the actor stands for the author."""
+    if stands_for(revision.author) != stands_for(actor):
+        raise TransitionRefused("NOT_THE_AUTHOR", f"{revision} is {revision.author}'s; draft a revision of your own", str(revision))
 
 
-def _write_components(revision: ProfileRevision, components: Sequence[ComponentSpec]) -> None:
-    Component.objects.bulk_create(
-        Component(
-            revision=revision,
-            position=position,
-            vector=spec.vector,
-            operator=spec.operator,
-            alpha=spec.alpha,
-            alpha_min=spec.alpha_min,
-            alpha_max=spec.alpha_max,
-            unit=spec.unit,
-            scope=spec.scope,
-        )
-        for position, spec in enumerate(components)
+def _record_content(action: Action, revision: ProfileRevision, actor: User) -> None:
+    document = revision_document(revision)
+    record(
+        action,
+        actor=actor,
+        subject=revision,
+        details={"components": document["components"], "safety_override": revision.safety_override},
+        base_model_fingerprint=revision.base_model.fingerprint,
     )
 
 

@@ -8,15 +8,15 @@ from decimal import Decimal
 from functools import lru_cache
 from uuid import UUID
 
-from registry.models import BaseModel, Environment, ProfileRevision, Unit
+from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision
 from registry.selectors import engaged_kills, live_flags, revision_document
 from steerkit.canonical import format_decimal
 from steerkit.snapshotcontent import Content, Entry, write_base_model, write_flag, write_kill, write_limits, write_profile
 from steerkit.snapshotrecords import Flag, Profile, required_capabilities
 
 MAX_COMPONENTS = 8
-# The largest |α| of each unit that a node may be asked for, whatever was approved.
-ALPHA_CAPS: dict[str, str] = {Unit.ABSOLUTE: "1000", Unit.MEAN_DIFFERENCE: "2", Unit.RESIDUAL: "1"}
+# What nodes are told of a revision in the words of the document that was approved.
+_AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components", "safety_override")
 
 # What `_write_flag` is given, in its order. Tenant and route decide the order of the entries, whatever the database's collation.
 # Values must be hashable: a JSON column is cast to text.
@@ -61,7 +61,7 @@ def _write_profile(revision_id: UUID, digest: str, evidence_digest: str) -> Entr
             "revision": revision.number,
             "revision_digest": digest,
             "evidence_digest": evidence_digest,
-            **{name: document[name] for name in ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components")},
+            **{name: document[name] for name in _AS_APPROVED if name in document},
         }
     )
 

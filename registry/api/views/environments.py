@@ -1,5 +1,6 @@
 """Environments, and what a request would get in one of them and why."""
 
+import json
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -15,6 +16,7 @@ from registry.models import Environment, Role, Snapshot
 from registry.selectors import get_environment, head_snapshot
 from registry.services.tenants import create_environment
 from registry.snapshots import read_snapshot
+from steerkit.effective import EffectiveComponent
 from steerkit.snapshot import resolve
 
 
@@ -97,7 +99,17 @@ class EffectiveComponentOut(serializers.Serializer):
     scope = serializers.CharField(source="component.scope")
     alpha = Alpha(help_text="after scaling, in `unit`")
     unit = serializers.CharField(source="component.unit")
-    coefficient = Measure(help_text="the factor on the unit vector, in activation units")
+    coefficient = Measure(help_text="the factor on the unit vector, in activation units; of ablate and clamp a strength from 0 to 1")
+    bound = Measure(allow_null=True, help_text="of clamp, in activation units")
+    preserve_norm = serializers.BooleanField(source="component.preserve_norm")
+    schedule = serializers.SerializerMethodField(help_text="kind and its parameters, in generated tokens")
+    condition = serializers.SerializerMethodField(help_text="what must hold for it to fire; null fires for every request")
+
+    def get_schedule(self, entry: EffectiveComponent) -> dict[str, Any]:
+        return {"kind": entry.component.schedule_kind, **dict(entry.component.schedule)}
+
+    def get_condition(self, entry: EffectiveComponent) -> dict[str, Any] | None:
+        return json.loads(entry.component.condition) if entry.component.condition else None
 
 
 class ExplanationOut(serializers.Serializer):

@@ -6,13 +6,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Digest, Text, Whole
+from registry.api.fields import Alpha, Body, Digest, Switch, Text, Whole
 from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_evaluation, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.errors import TransitionRefused
 from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
+from registry.models.profiles import constant_schedule
 from registry.selectors import evidence_of, get_profile, get_revision, tag_revision
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, retire_revision, submit_revision
@@ -35,6 +36,10 @@ class ComponentOut(serializers.Serializer):
     alpha_max = Alpha()
     unit = serializers.CharField()
     scope = serializers.CharField()
+    bound = Alpha(allow_null=True, help_text="of clamp, in the unit")
+    preserve_norm = serializers.BooleanField()
+    schedule = serializers.JSONField(help_text="kind and its parameters, in generated tokens")
+    condition = serializers.JSONField(allow_null=True, help_text="null fires for every request")
 
     def get_vector(self, component: Component) -> str:
         return f"{component.vector.name}@{component.vector.version}"
@@ -68,6 +73,7 @@ class RevisionOut(serializers.Serializer):
     evidence_digest = serializers.CharField(source="evaluation.digest", default="", help_text="empty while a draft")
     evaluation = serializers.UUIDField(source="evaluation_id", allow_null=True)
     components = ComponentOut(many=True)
+    safety_override = serializers.JSONField(help_text="conditions any of which forces neutral")
     stale_policy = serializers.CharField()
     max_staleness_seconds = serializers.IntegerField()
     approvals_needed = serializers.IntegerField()
@@ -86,10 +92,17 @@ class ComponentBody(Body):
     unit = serializers.ChoiceField(Unit.choices)
     scope = serializers.ChoiceField(TokenScope.choices, default=TokenScope.GENERATED)
     operator = serializers.ChoiceField(Operator.choices, default=Operator.ADD)
+    bound = Alpha(required=False, help_text="of clamp, in the unit; its sign says which side is capped")
+    preserve_norm = Switch(default=False)
+    schedule = serializers.DictField(default=constant_schedule, help_text='such as {"kind": "linear", "tokens": 64}')
+    condition = serializers.DictField(required=False, allow_null=True, help_text="intent, attribute or probe; a probe names its vector")
 
 
 class RevisionBody(Body):
     components = ComponentBody(many=True, min_length=1, max_length=8)
+    safety_override = serializers.ListField(
+        child=serializers.DictField(), max_length=8, default=list, help_text="conditions any of which forces neutral"
+    )
     stale_policy = serializers.ChoiceField(StalePolicy.choices, required=False)
     max_staleness_seconds = Whole(min_value=0, max_value=30 * 86400, required=False)
     rationale = Text(max_length=5000, required=False, allow_blank=True)
@@ -103,8 +116,20 @@ def render_revision(profile: str, number: int) -> dict[str, Any]:
 
 def read_revision(view: View) -> dict[str, Any]:
     body = view.read_body(RevisionBody)
-    specs = [ComponentSpec(**{**component, "vector": find_vector(component["vector"])}) for component in body.pop("components")]
-    return {"components": specs, **body}
+    overrides = [find_probe_vector(condition) for condition in body.pop("safety_override")]
+    return {"components": [read_component(component) for component in body.pop("components")], "safety_override": overrides, **body}
+
+
+def read_component(body: dict[str, Any]) -> ComponentSpec:
+    condition = find_probe_vector(body.pop("condition", None))
+    return ComponentSpec(**{**body, "vector": find_vector(body["vector"]), "condition": condition})
+
+
+def find_probe_vector(condition: Any) -> Any:
+    """A condition with the vector that its probe names. Anything else is for the service to judge."""
+    if isinstance(condition, dict) and isinstance(condition.get("vector"), str):
+        return {**condition, "vector": find_vector(condition["vector"])}
+    return condition
 
 
 class RevisionsView(Records):

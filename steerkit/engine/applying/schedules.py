@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import EngineError
-from steerkit.snapshotrecords import SCHEDULE_PARAMETERS
+from steerkit.snapshotrecords import SCHEDULE_LEAST, SCHEDULE_PARAMETERS
 
 SCHEDULES = tuple(SCHEDULE_PARAMETERS)
-# What a parameter may be at least: a decay that takes no token at all is no decay.
-_LEAST = {"tokens": 1, "half_life_tokens": 1, "first_token": 0, "last_token": 0}
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ def check_schedule(schedule: Schedule) -> None:
         problem = "is unknown" if wrong[0] in values else "is missing"
         raise EngineError("SCHEDULE_INVALID", f"parameter {wrong[0]!r} of schedule {schedule.kind!r} {problem}", wrong[0])
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < _LEAST[name]:
-            raise EngineError("SCHEDULE_INVALID", f"{name} must be an integer of at least {_LEAST[name]}, got {value!r}", name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < SCHEDULE_LEAST[name]:
+            raise EngineError("SCHEDULE_INVALID", f"{name} must be an integer of at least {SCHEDULE_LEAST[name]}, got {value!r}", name)
     if schedule.kind == "window" and values["last_token"] < values["first_token"]:
         raise EngineError(
             "SCHEDULE_INVALID",
