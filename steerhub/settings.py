@@ -175,7 +175,6 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["registry.api.parsers.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": "registry.api.pagination.Pages",
-    "PAGE_SIZE": 50,
     "EXCEPTION_HANDLER": "registry.api.errors.problem_response",
     "UNAUTHENTICATED_USER": None,
 }

@@ -1,11 +1,144 @@
-"""Lists come in numbered pages: ?page=2&size=100."""
+"""Lists come in pages that all cost the same: a page is found by its neighbour, not by counting up to it. See ADR 0005."""
 
-from rest_framework.pagination import PageNumberPagination
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.exceptions import ValidationError as NotThatField
+from django.db.models import Q, QuerySet
+from rest_framework import serializers
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import remove_query_param, replace_query_param
+
+PARAMETERS = ("after", "before", "page", "size")
+DEFAULT_SIZE, MAX_SIZE = 50, 500
+# Records are counted, and pages numbered, up to here. Counting a log of millions costs more than showing any page of it.
+COUNTED = 10_000
 
 
-class Pages(PageNumberPagination):
-    """{"count", "next", "previous", "results"}; 50 a page unless `size` asks for up to 500."""
+class Pages(BasePagination):
+    """{"count", "count_is_exact", "next", "previous", "results"}.
 
-    page_size = 50
-    page_size_query_param = "size"
-    max_page_size = 500
+    `next` and `previous` go on from a record: `after` it or `before` it, by its id. What is added meanwhile neither repeats nor
+    hides a record. `page` jumps to a numbered page among the first 10,000 records.
+    """
+
+    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:
+        self._url = request.build_absolute_uri()
+        size = _read_number(request, "size", most=MAX_SIZE) or DEFAULT_SIZE
+        after, before, page = (request.query_params.get(name) for name in ("after", "before", "page"))
+        if sum(value is not None for value in (after, before, page)) > 1:
+            raise serializers.ValidationError({"page": ["give one of after, before and page"]})
+        # Ties are broken by the id, so that every record has one place.
+        order = [*(queryset.query.order_by or queryset.model._meta.ordering or ()), "pk"]
+        counted = queryset.order_by()[: COUNTED + 1].count()
+        self._count, self._is_exact = min(counted, COUNTED), counted <= COUNTED
+        if before is not None:
+            rows = _read_beyond(queryset, [_turned(name) for name in order], before, "before", size + 1)
+            self._has_next, self._has_previous = True, len(rows) > size
+            self._rows = rows[:size][::-1]
+        else:
+            if after is not None:
+                rows = _read_beyond(queryset, order, after, "after", size + 1)
+            else:
+                start = _read_start(request, size)
+                rows = list(queryset.order_by(*order)[start : start + size + 1])
+            self._has_next, self._has_previous = len(rows) > size, after is not None or (page or "1") != "1"
+            self._rows = rows[:size]
+        return self._rows
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response(
+            {
+                "count": self._count,
+                "count_is_exact": self._is_exact,
+                "next": self._link("after", -1) if self._has_next else None,
+                "previous": self._link("before", 0) if self._has_previous else None,
+                "results": data,
+            }
+        )
+
+    def _link(self, name: str, position: int) -> str | None:
+        """None for an empty page, which has no record to go on from."""
+        if not self._rows:
+            return None
+        url = self._url
+        for other in ("after", "before", "page"):
+            url = remove_query_param(url, other)
+        return replace_query_param(url, name, str(self._rows[position].pk))
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        texts = {
+            "after": "the id of a record: the page that follows it, as `next` has it",
+            "before": "the id of a record: the page that ends before it, as `previous` has it",
+        }
+        numbers = {
+            "page": (COUNTED, f"a numbered page, among the first {COUNTED:,} records; past them follow `next`"),
+            "size": (MAX_SIZE, f"records on a page, {DEFAULT_SIZE} unless given"),
+        }
+        return [
+            *({"name": name, "in": "query", "schema": {"type": "string"}, "description": text} for name, text in texts.items()),
+            *(
+                {"name": name, "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": most}, "description": text}
+                for name, (most, text) in numbers.items()
+            ),
+        ]
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": "string", "nullable": True, "format": "uri"}
+        properties = {
+            "count": {"type": "integer", "maximum": COUNTED, "description": f"records in the list; {COUNTED:,} if there are more"},
+            "count_is_exact": {"type": "boolean", "description": f"false if the list holds more than {COUNTED:,}"},
+            "next": link,
+            "previous": link,
+            "results": schema,
+        }
+        return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _read_number(request: Request, name: str, *, most: int) -> int | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise serializers.ValidationError({name: [f"want a whole number from 1 to {most}"]})
+    return int(text)
+
+
+def _read_start(request: Request, size: int) -> int:
+    page = _read_number(request, "page", most=COUNTED) or 1
+    if page * size > COUNTED:
+        raise serializers.ValidationError({"page": [f"numbered pages end with record {COUNTED}; follow `next` instead"]})
+    return (page - 1) * size
+
+
+def _read_beyond(queryset: QuerySet[Any], order: Sequence[str], key: str, name: str, limit: int) -> list[Any]:
+    """The records that come after the one with this id, in this order."""
+    fields = [_field_of(step) for step in order]
+    try:
+        place = queryset.prefetch_related(None).filter(pk=key).values_list(*fields).first()
+    except (NotThatField, ValueError):
+        place = None
+    if place is None:
+        raise serializers.ValidationError({name: [f"this list has no record with the id {key[:100]!r}"]})
+    return list(queryset.filter(_beyond(order, place)).order_by(*order)[:limit])
+
+
+def _beyond(order: Sequence[str], place: Sequence[Any]) -> Q:
+    """(a, b) after (x, y) is: a after x, or a = x and b after y. That a is x or after is said too, for the index."""
+    first = f"{_field_of(order[0])}__{'lte' if order[0].startswith('-') else 'gte'}"
+    condition, same = Q(), Q()
+    for step, value in zip(order, place, strict=True):
+        field = _field_of(step)
+        condition |= same & Q(**{f"{field}__{'lt' if step.startswith('-') else 'gt'}": value})
+        same &= Q(**{field: value})
+    return Q(**{first: place[0]}) & condition
+
+
+def _field_of(step: str) -> str:
+    return step.removeprefix("-")
+
+
+def _turned(step: str) -> str:
+    return step.removeprefix("-") if step.startswith("-") else f"-{step}"

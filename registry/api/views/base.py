@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from registry.api.fields import Body
 from registry.api.idempotency import HeldKey, take_key
+from registry.api.pagination import PARAMETERS
 from registry.api.permissions import HoldsRole, MayReachTenants
 from registry.problems import PROBLEM_TYPE
 from registry.scope import visible_to
@@ -95,7 +96,7 @@ class Records(View, ListAPIView):
 
     @property
     def query(self) -> Sequence[str]:  # type: ignore[override]
-        return (*self.filters, "page", "size") if self.request.method in ("GET", "HEAD") else ()
+        return (*self.filters, *PARAMETERS) if self.request.method in ("GET", "HEAD") else ()
 
     def filter_queryset(self, queryset: Any) -> Any:
         if self.tenant:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from django.db.models import F, Prefetch, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -49,8 +50,13 @@ class EnvironmentOut(serializers.Serializer):
 
     @extend_schema_field(SnapshotOut(allow_null=True))
     def get_head(self, environment: Environment) -> dict[str, Any] | None:
-        head = head_snapshot(environment)
-        return SnapshotOut(head).data if head else None
+        return SnapshotOut(environment.heads[0]).data if environment.heads else None
+
+
+def _environments() -> QuerySet[Environment]:
+    """Each with what it serves and with `heads`, the one snapshot that nodes are given now, without its envelope."""
+    heads = Snapshot.objects.filter(revision=F("environment__head_revision")).defer("envelope")
+    return Environment.objects.prefetch_related(Prefetch("snapshots", heads, to_attr="heads"), "served__base_model", "served__moved_by")
 
 
 class EnvironmentsView(Records):
@@ -59,7 +65,7 @@ class EnvironmentsView(Records):
     limited = ("GET",)
     roles = {"POST": [Role.OPERATOR]}
     serializer_class = EnvironmentOut
-    queryset = Environment.objects.prefetch_related("served__base_model", "served__moved_by").order_by("name")
+    queryset = _environments().order_by("name")
 
     class NewEnvironmentBody(Body):
         name = Name(max_length=50)
@@ -67,7 +73,7 @@ class EnvironmentsView(Records):
     @document("Create an environment; its first snapshot steers nothing", body=NewEnvironmentBody, answer=EnvironmentOut, status=201)
     def post(self, request: Request) -> Response:
         environment = create_environment(self.read_body(self.NewEnvironmentBody)["name"], actor=request.user)
-        return Response(EnvironmentOut(environment).data, status=201)
+        return Response(EnvironmentOut(_environments().get(pk=environment.pk)).data, status=201)
 
 
 class EnvironmentView(View):
@@ -77,7 +83,7 @@ class EnvironmentView(View):
 
     @document("One environment", answer=EnvironmentOut, refuses=[404])
     def get(self, request: Request, environment: str) -> Response:
-        return Response(EnvironmentOut(get_environment(environment)).data)
+        return Response(EnvironmentOut(_environments().get(pk=get_environment(environment).pk)).data)
 
 
 class SnapshotsView(Records):
