@@ -13,8 +13,8 @@ from registry.models import (
     Decision,
     Environment,
     Evaluation,
+    Freeze,
     Kill,
-    KillKind,
     Profile,
     ProfileRevision,
     ReportResult,
@@ -25,6 +25,7 @@ from registry.models import (
     SteeringVector,
     TenantFlag,
 )
+from registry.settled import SettledFlag, settle_flags, silence_arms, turn_off
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 
 # A node in step says so every 30 seconds; after two missed words it is silent.
@@ -88,23 +89,47 @@ def registered_before(base_model: BaseModel) -> BaseModel | None:
     return BaseModel.objects.filter(name=base_model.name, registered_at__lt=base_model.registered_at).order_by("-registered_at").first()
 
 
-def live_flags(environment: Environment) -> QuerySet[TenantFlag]:
-    """The flags that steer: on, with a scale above zero, at a revision that is approved now and for files that are served now."""
-    return (
-        TenantFlag.objects.filter(environment=environment, enabled=True, alpha_scale__gt=0, revision__state=RevisionState.APPROVED)
-        # One row at most: an environment serves one fingerprint of a name.
-        .filter(revision__base_model__served_in__environment=environment)
-        .select_related("tenant", "revision__profile", "revision__base_model", "revision__evaluation")
-        .order_by("tenant__name", "route")
-    )
+def live_revisions(environment: Environment) -> QuerySet[ProfileRevision]:
+    """The single rule of which revisions may steer in an environment: approved now, and for files that it serves now."""
+    # One row at most: an environment serves one fingerprint of a name.
+    return ProfileRevision.objects.filter(state=RevisionState.APPROVED, base_model__served_in__environment=environment)
+
+
+def live_flags(environment: Environment) -> list[SettledFlag]:
+    """What a snapshot carries, by tenant and route: the flags that steer, and each route that is off while its tenant's flag steers.
+
+    A flag steers if it is on, one of its choices points at a revision that may steer, and its α scale is above zero or a request
+    may ask for another α. Of an A/B test, an arm whose revision may steer no longer stays as a control.
+    """
+    settled = settle_flags(TenantFlag.objects.filter(environment=environment))
+    wanted = {arm.revision_id for flag in settled if flag.is_on for arm in flag.choices}
+    live = set(live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True))
+    carried = []
+    tenants_that_steer = set()
+    for flag in settled:
+        dead = frozenset(arm.revision_id for arm in flag.arms if arm.revision_id not in live)
+        flag = silence_arms(flag, dead) if dead else flag
+        if flag.is_on and any(arm.revision_id in live and (arm.alpha_scale or flag.override) for arm in flag.choices):
+            carried.append(flag)
+            if not flag.route:
+                tenants_that_steer.add(flag.tenant)
+        elif flag.route and flag.tenant in tenants_that_steer:
+            carried.append(turn_off(flag))
+    return carried
 
 
 def engaged_kills(environment: Environment | None = None) -> QuerySet[Kill]:
     """Kills not lifted; with an environment, those that reach it."""
     kills = Kill.objects.filter(lifted_at__isnull=True).select_related("profile", "tenant", "environment")
     if environment is not None:
-        kills = kills.filter(~Q(kind=KillKind.ENVIRONMENT) | Q(environment=environment))
+        kills = kills.filter(Q(environment__isnull=True) | Q(environment=environment))
     return kills
+
+
+def freeze_in_force(environment: Environment, moment: datetime) -> Freeze | None:
+    """The freeze that ends last, of those in force."""
+    freezes = Freeze.objects.filter(environment=environment, starts_at__lte=moment, ends_at__gt=moment, ended_at__isnull=True)
+    return freezes.select_related("environment").order_by("-ends_at").first()
 
 
 def head_snapshot(environment: Environment) -> Snapshot | None:

@@ -323,7 +323,7 @@ def atlas(oscar):
 @pytest.fixture
 def flag_on(production, harbor, approved, oscar):
     """harbor is steered by the approved revision in production."""
-    from registry.services.tenants import set_flag
+    from registry.services.flags import set_flag
 
     return set_flag(production, harbor, revision=approved, enabled=True, alpha_scale=Decimal(1), reason="go", actor=oscar)
 

@@ -11,7 +11,8 @@ from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import NotFound
 from registry.models import Environment, Kill, KillKind, RevisionState, Role, Tenant, TenantFlag
 from registry.selectors import engaged_kills, get_environment
-from registry.services.tenants import create_environment, create_tenant, set_flag
+from registry.services.flags import set_flag
+from registry.services.tenants import create_environment, create_tenant
 
 
 @dataclass(frozen=True)

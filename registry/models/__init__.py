@@ -20,7 +20,10 @@ from registry.models.profiles import (
     TokenScope,
 )
 from registry.models.approvals import Approval, Decision
-from registry.models.tenants import Environment, Kill, KillKind, Tenant, TenantFlag
+from registry.models.tenants import Environment, Tenant
+from registry.models.flags import MAX_ARM_WEIGHT, MAX_ARMS, FlagArm, FlagField, TenantFlag
+from registry.models.kills import Kill, KillKind
+from registry.models.freezes import Freeze
 from registry.models.snapshots import Snapshot
 from registry.models.nodes import NodeReport, ReportResult, ServingNode
 from registry.models.notifications import Notification
@@ -28,6 +31,8 @@ from registry.models.audit import ZERO_DIGEST, AuditEvent
 
 __all__ = [
     "ALPHA_CAPS",
+    "MAX_ARMS",
+    "MAX_ARM_WEIGHT",
     "READ_ONLY",
     "SCOPES",
     "TECHNIQUES",
@@ -45,6 +50,9 @@ __all__ = [
     "EvalItem",
     "EvalSuite",
     "Evaluation",
+    "FlagArm",
+    "FlagField",
+    "Freeze",
     "IdempotentAnswer",
     "Job",
     "JobKind",

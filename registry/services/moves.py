@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 
 from registry.audit import Action, make_entry, record, record_all
@@ -118,7 +119,7 @@ def _lock_flags(environment: Environment, base_model: BaseModel) -> list[TenantF
 def _turn_off(flags: list[TenantFlag], why: str, actor: User) -> None:
     """A flag left on would steer again as soon as somebody moved back, without anyone having looked."""
     TenantFlag.objects.filter(pk__in=[flag.pk for flag in flags]).update(
-        enabled=False, reason=why, changed_by=actor, changed_at=timezone.now()
+        enabled=False, reason=why, changed_by=actor, changed_at=timezone.now(), version=F("version") + 1
     )
     record_all(
         [

@@ -6,36 +6,43 @@ Of thousands of flags a change touches one. So an entry is written and checked o
 
 from decimal import Decimal
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision
 from registry.selectors import engaged_kills, live_flags, revision_document
+from registry.settled import SettledFlag
 from steerkit.canonical import format_decimal
 from steerkit.snapshotcontent import Content, Entry, write_base_model, write_flag, write_kill, write_limits, write_profile
-from steerkit.snapshotrecords import Flag, Profile, required_capabilities
+from steerkit.snapshotrecords import EVERYBODY, Flag, Profile, required_capabilities
 
 MAX_COMPONENTS = 8
 # What nodes are told of a revision in the words of the document that was approved.
 _AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components", "safety_override")
 
-# What `_write_flag` is given, in its order. Tenant and route decide the order of the entries, whatever the database's collation.
-# Values must be hashable: a JSON column is cast to text.
-_FLAG_COLUMNS = ("tenant__name", "route", "alpha_scale")
 # About a kilobyte each. With more flags than this a process writes them anew, which is slower and otherwise the same.
 _KEPT_FLAGS = 2**16
 _KEPT_PROFILES = 2**12
+# The name of a profile and the number of its revision.
+Pointer = tuple[str, int]
 
 
 def compile_content(environment: Environment) -> Content:
-    """The content of the environment's next snapshot. A flag that is off, or a revision no longer approved, is left out."""
-    flags = live_flags(environment).order_by()
-    profile_of = {
-        key: _write_profile(key, digest, evidence_digest or "")
-        for key, digest, evidence_digest in ProfileRevision.objects.order_by()
-        .filter(pk__in=flags.values("revision_id"))
-        .values_list("pk", "digest", "evaluation__digest")
-    }
-    profiles = sorted(profile_of.values(), key=lambda entry: (entry.record.id, entry.record.revision))
+    """The content of the environment's next snapshot. What does not steer is left out: see `selectors.live_flags`."""
+    flags = live_flags(environment)
+    choices = [(flag, arm) for flag in flags for arm in flag.choices]
+    named = {flag.revision_id for flag in flags} | {arm.revision_id for _, arm in choices}
+    served = {arm.revision_id for flag, arm in choices if flag.is_on and arm.is_live and (arm.alpha_scale or flag.override)}
+    pointers: dict[UUID | None, Pointer] = {}
+    profiles = []
+    revisions = ProfileRevision.objects.order_by().filter(pk__in=named)
+    for key, profile, number, digest, evidence_digest in revisions.values_list(
+        "pk", "profile__name", "number", "digest", "evaluation__digest"
+    ):
+        pointers[key] = (profile, number)
+        if key in served:
+            profiles.append(_write_profile(key, digest, evidence_digest or ""))
+    profiles.sort(key=lambda entry: (entry.record.id, entry.record.revision))
     return Content(
         # What the environment serves now: a node whose files are none of these refuses the snapshot, and steers nobody.
         base_models=[
@@ -43,7 +50,7 @@ def compile_content(environment: Environment) -> Content:
             for row in BaseModel.objects.filter(served_in__environment=environment).order_by("name").values("name", "fingerprint")
         ],
         profiles=profiles,
-        flags=[_write_flag(profile_of[key], *row) for *row, key in sorted(flags.values_list(*_FLAG_COLUMNS, "revision_id"))],
+        flags=[_write_flag(flag, pointers[flag.revision_id], *(pointers[arm.revision_id] for arm in flag.arms)) for flag in flags],
         kills=[write_kill({"kind": kind, "target": target}) for kind, target in _list_kills(environment)],
         limits=write_limits({"max_components": MAX_COMPONENTS, "alpha_cap": {str(unit): cap for unit, cap in ALPHA_CAPS.items()}}),
         capabilities=required_capabilities(entry.record for entry in profiles),
@@ -67,18 +74,27 @@ def _write_profile(revision_id: UUID, digest: str, evidence_digest: str) -> Entr
 
 
 @lru_cache(_KEPT_FLAGS)
-def _write_flag(profile: Entry[Profile], tenant: str, route: str, alpha_scale: Decimal) -> Entry[Flag]:
-    return write_flag(
-        {
-            "tenant": tenant,
-            "route": route,
-            "profile": profile.record.id,
-            "revision": profile.record.revision,
-            "enabled": True,
-            "alpha_scale": format_decimal(alpha_scale),
-        }
-    )
+def _write_flag(flag: SettledFlag, points_at: Pointer, *arms_point_at: Pointer) -> Entry[Flag]:
+    """A flag as nodes read it. What is as it always was is left out, so that a flag without arms says nothing of arms."""
+    document: dict[str, Any] = {"tenant": flag.tenant, "route": flag.route, "enabled": flag.is_on, **_describe(points_at, flag.alpha_scale)}
+    if flag.is_on and flag.rollout < EVERYBODY:
+        document["rollout"] = format_decimal(flag.rollout)
+    if flag.is_on and flag.arms:
+        document["arms"] = [
+            {"name": arm.name, "weight": arm.weight, **_describe(pointer, arm.alpha_scale)}
+            for arm, pointer in zip(flag.arms, arms_point_at, strict=True)
+        ]
+    if flag.is_on and flag.override is not None:
+        bounds = flag.override
+        document["override"] = {"alpha_min": format_decimal(bounds.alpha_min), "alpha_max": format_decimal(bounds.alpha_max)}
+    return write_flag(document)
+
+
+def _describe(pointer: Pointer, alpha_scale: Decimal) -> dict[str, Any]:
+    profile, revision = pointer
+    return {"profile": profile, "revision": revision, "alpha_scale": format_decimal(alpha_scale)}
 
 
 def _list_kills(environment: Environment) -> list[tuple[str, str]]:
-    return sorted((kill.kind, kill.target) for kill in engaged_kills(environment))
+    """A kill of one environment and the same of all of them are one kill here."""
+    return sorted({(kill.kind, kill.target) for kill in engaged_kills(environment)})

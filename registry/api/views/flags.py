@@ -1,8 +1,8 @@
-"""Tenant flags: which approved revision a tenant is steered by, in one environment."""
+"""Tenant flags: what a tenant is steered by in one environment, how much of it, and which callers."""
 
-from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,25 +10,58 @@ from rest_framework.response import Response
 from registry.api.fields import Alpha, Body, Name, Switch, Text, Whole
 from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
-from registry.errors import NotFound
-from registry.models import Environment, ProfileRevision, Role, Tenant, TenantFlag
+from registry.models import MAX_ARM_WEIGHT, MAX_ARMS, FlagField, Role, TenantFlag
 from registry.selectors import get_environment, get_revision
-from registry.services.tenants import set_flag
+from registry.services.flags import ArmSpec, set_flag
+from steerkit.snapshotrecords import AlphaBounds
+
+
+class ArmOut(serializers.Serializer):
+    name = serializers.CharField()
+    weight = serializers.IntegerField()
+    profile = serializers.CharField(source="revision.profile.name", default=None, allow_null=True, help_text="null: the flag's")
+    revision = serializers.IntegerField(source="revision.number", default=None, allow_null=True)
+    alpha_scale = Alpha(allow_null=True, help_text="null: the flag's")
+
+
+class OverrideOut(serializers.Serializer):
+    alpha_min = Alpha()
+    alpha_max = Alpha()
 
 
 class FlagOut(serializers.Serializer):
+    """What a flag states. What it inherits from the tenant's flag is null here."""
+
     id = serializers.UUIDField()
     environment = serializers.CharField(source="environment.name")
     tenant = serializers.CharField(source="tenant.name")
     route = serializers.CharField(help_text="empty: every route without a flag of its own")
-    profile = serializers.CharField(source="revision.profile.name")
-    revision = serializers.IntegerField(source="revision.number")
-    revision_state = serializers.CharField(source="revision.state")
     enabled = serializers.BooleanField()
-    alpha_scale = Alpha()
+    inherits = serializers.ListField(child=serializers.CharField(), help_text="fields taken from the tenant's flag")
+    profile = serializers.CharField(source="revision.profile.name", default=None, allow_null=True)
+    revision = serializers.IntegerField(source="revision.number", default=None, allow_null=True)
+    revision_state = serializers.CharField(source="revision.state", default=None, allow_null=True)
+    alpha_scale = Alpha(allow_null=True)
+    rollout = Alpha(allow_null=True, help_text="the share of callers in percent")
+    arms = ArmOut(many=True)
+    override = serializers.SerializerMethodField(help_text="what a request may ask for as its α; null for nothing")
     reason = serializers.CharField()
     changed_by = serializers.CharField(source="changed_by.username")
     changed_at = serializers.DateTimeField()
+    version = serializers.IntegerField()
+
+    @extend_schema_field(OverrideOut(allow_null=True))
+    def get_override(self, flag: TenantFlag) -> dict[str, str] | None:
+        if flag.override_min is None:
+            return None
+        return OverrideOut({"alpha_min": flag.override_min, "alpha_max": flag.override_max}).data
+
+
+FLAGS = (
+    TenantFlag.objects.select_related("environment", "tenant", "revision__profile", "changed_by")
+    .prefetch_related("arms__revision__profile")
+    .order_by("tenant__name", "route")
+)
 
 
 class FlagsView(Records):
@@ -37,46 +70,77 @@ class FlagsView(Records):
     limited = ("GET",)
     tenant = "tenant"
     serializer_class = FlagOut
-    queryset = TenantFlag.objects.select_related("environment", "tenant", "revision__profile", "changed_by").order_by(
-        "tenant__name", "route"
-    )
+    queryset = FLAGS
     filters = {"tenant": "tenant__name", "profile": "revision__profile__name"}
 
     def get_queryset(self) -> object:
         return super().get_queryset().filter(environment=get_environment(self.kwargs["environment"]))
 
 
+class ArmBody(Body):
+    name = Name(max_length=50)
+    weight = Whole(min_value=1, max_value=MAX_ARM_WEIGHT)
+    profile = Name(required=False, help_text="left out with `revision`: the flag's")
+    revision = Whole(min_value=1, max_value=2**31 - 1, required=False)
+    alpha_scale = Alpha(required=False, help_text="left out: the flag's; 0 for a control")
+
+
+class OverrideBody(Body):
+    alpha_min = Alpha()
+    alpha_max = Alpha()
+
+
+class FlagBody(Body):
+    enabled = Switch()
+    reason = Text(max_length=2000)
+    route = Text(max_length=100, required=False, allow_blank=True, default="")
+    profile = Name(required=False, help_text="left out with `revision`: the revision that the flag points at already")
+    revision = Whole(min_value=1, max_value=2**31 - 1, required=False)
+    alpha_scale = Alpha(required=False)
+    rollout = Alpha(required=False, help_text="the share of callers in percent, with at most 3 decimals")
+    arms = ArmBody(many=True, required=False, max_length=MAX_ARMS)
+    override = OverrideBody(required=False, allow_null=True)
+    inherit = serializers.ListField(
+        child=serializers.ChoiceField(FlagField.choices), required=False, max_length=5, help_text="fields to take from the tenant's flag"
+    )
+
+
 class FlagView(View):
-    """Turn a tenant's flag on or off. Turning on takes an approved revision; turning off always works."""
+    """Turn a tenant's flag on or off. Turning on takes an approved revision; turning off always works.
+
+    What is left out stays as it is. A route's new flag inherits it from the tenant's.
+    """
 
     roles = {"PUT": [Role.OPERATOR]}
     limited = ("PUT",)
 
-    class FlagBody(Body):
-        profile = Name(required=False, help_text="left out with `revision`: the revision that the flag points at already")
-        revision = Whole(min_value=1, max_value=2**31 - 1, required=False)
-        route = Text(max_length=100, required=False, allow_blank=True, default="")
-        enabled = Switch()
-        alpha_scale = Alpha(default=Decimal(1))
-        reason = Text(max_length=2000)
-
     @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 422])
     def put(self, request: Request, environment: str, tenant: str) -> Response:
-        body = self.read_body(self.FlagBody)
+        body = self.read_body(FlagBody)
         where, who = get_environment(environment), find_tenant(tenant, seen_by=request.user)
-        revision = _find_revision(body, where, who)
-        flag = set_flag(where, who, revision=revision, actor=request.user, **body)
-        return Response(FlagOut(flag).data)
+        flag = set_flag(where, who, actor=request.user, **_read_stated(body))
+        return Response(FlagOut(FLAGS.get(pk=flag.pk)).data)
 
 
-def _find_revision(body: dict[str, Any], environment: Environment, tenant: Tenant) -> ProfileRevision:
-    """The revision a body names, or the one its flag points at. Turning off must not wait for somebody to look up a number."""
-    profile, number = body.pop("profile", None), body.pop("revision", None)
+def _read_stated(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with records in the place of their names."""
+    stated = {name: value for name, value in body.items() if name not in ("profile", "arms", "override")}
+    stated |= _read_revision(body, "")
+    if "arms" in body:
+        stated["arms"] = [
+            ArmSpec(arm["name"], arm["weight"], alpha_scale=arm.get("alpha_scale"), **_read_revision(arm, f"arms.{position}."))
+            for position, arm in enumerate(body["arms"])
+        ]
+    if "override" in body:
+        stated["override"] = AlphaBounds(**body["override"]) if body["override"] else None
+    return stated
+
+
+def _read_revision(body: dict[str, Any], path: str) -> dict[str, Any]:
+    """Turning off must not wait for somebody to look up a number, so a body may name no revision; but never half of one."""
+    profile, number = body.get("profile"), body.get("revision")
     if (profile is None) != (number is None):
-        raise serializers.ValidationError({"revision" if number is None else "profile": ["give both profile and revision, or neither"]})
-    if profile is not None:
-        return get_revision(profile, number)
-    flag = TenantFlag.objects.select_related("revision").filter(environment=environment, tenant=tenant, route=body["route"]).first()
-    if flag is None:
-        raise NotFound("FLAG_NOT_FOUND", f"{tenant} has no flag in {environment} yet; name a profile and its revision", tenant.name)
-    return flag.revision
+        raise serializers.ValidationError(
+            {f"{path}{'revision' if number is None else 'profile'}": ["give both profile and revision, or neither"]}
+        )
+    return {} if profile is None else {"revision": get_revision(profile, number)}

@@ -11,9 +11,10 @@ import pytest
 from django.db import connection
 
 from registry.models import Snapshot
+from registry.services.flags import set_flag
 from registry.services.kills import engage_kill
 from registry.services.nodes import enroll_node
-from registry.services.tenants import create_environment, set_flag
+from registry.services.tenants import create_environment
 from registry.snapshots import trust_document
 from steerkit.client import Fetched, FleetClient, NotModified
 from steerkit.snapshot import PAYLOAD_TYPE

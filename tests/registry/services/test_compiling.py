@@ -8,9 +8,9 @@ import pytest
 
 from registry.models import Environment, Tenant, TenantFlag
 from registry.selectors import head_snapshot
+from registry.services.flags import set_flag
 from registry.services.kills import engage_kill
 from registry.services.profiles import retire_revision
-from registry.services.tenants import set_flag
 from registry.snapshots import compile as compiling
 from steerkit.canonical import canonical_json
 

@@ -8,9 +8,9 @@ from registry.errors import TransitionRefused
 from registry.models import ProfileRevision, TenantFlag
 from registry.selectors import head_snapshot
 from registry.services.approvals import approve_revision
+from registry.services.flags import set_flag
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.profiles import draft_revision, retire_revision, submit_revision
-from registry.services.tenants import set_flag
 from registry.snapshots import read_snapshot
 from steerkit.errors import AlphaError
 from steerkit.snapshot import resolve

@@ -13,11 +13,12 @@ from registry.selectors import live_flags
 from registry.services.approvals import approve_revision
 from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
+from registry.services.flags import set_flag
 from registry.services.jobs import claim_job, request_extraction
 from registry.services.kills import engage_kill
 from registry.services.moves import move_environment
 from registry.services.profiles import create_profile, draft_revision
-from registry.services.tenants import create_environment, create_tenant, set_flag
+from registry.services.tenants import create_environment, create_tenant
 from steerkit.errors import SteerError
 from tests.world import lines, make_pair, write_model_folder
 

@@ -1,0 +1,263 @@
+"""Tenant flags: what steers whom, how much, for which share of callers. Off needs one person and always works."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypedDict, Unpack
+
+from django.utils import timezone
+
+from registry.audit import Action, record
+from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
+from registry.models import (
+    MAX_ARM_WEIGHT,
+    MAX_ARMS,
+    Environment,
+    FlagArm,
+    FlagField,
+    ProfileRevision,
+    RevisionState,
+    Tenant,
+    TenantFlag,
+    User,
+)
+from registry.models.fields import refuse_rounding
+from registry.selectors import live_revisions
+from registry.services.moves import check_served
+from registry.settled import SettledFlag, settle_flags
+from registry.snapshots import lock_environments, publish_snapshot
+from registry.transitions import transition
+from steerkit.canonical import format_decimal
+from steerkit.errors import AlphaError
+from steerkit.snapshotrecords import EVERYBODY, AlphaBounds
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSpec:
+    """One side of an A/B test. What is None, the arm has from its flag."""
+
+    name: str
+    weight: int
+    revision: ProfileRevision | None = None
+    alpha_scale: Decimal | None = None
+
+
+class Stated(TypedDict, total=False):
+    """What a change says about a flag. What it does not mention stays as it is.
+
+    A new flag of a tenant starts at α scale 1, for everybody, without arms and without an override; that of a route inherits
+    from the tenant's whatever is not stated, or starts like a tenant's if there is none. `inherit` gives a route's field back.
+    """
+
+    revision: ProfileRevision
+    alpha_scale: Decimal
+    rollout: Decimal
+    arms: Sequence[ArmSpec]
+    override: AlphaBounds | None
+    inherit: Collection[str]
+
+
+@transition
+def set_flag(
+    environment: Environment,
+    tenant: Tenant,
+    *,
+    enabled: bool,
+    reason: str,
+    actor: User,
+    route: str = "",
+    if_version: int | None = None,
+    **stated: Unpack[Stated],
+) -> TenantFlag:
+    """Turn a flag on or off and change what it states. Nodes hear of it with the commit.
+
+    Turning off always works. Turning on takes revisions that may steer, and every α it can give inside the approved range.
+    Raises: TransitionRefused FLAG_NOT_APPROVED, BASE_MODEL_NOT_SERVED, FREEZE; RecordChanged FLAG_CHANGED; InvalidInput FLAG_*;
+    AlphaError ALPHA_RANGE; SnapshotRefused ALPHA_CAP, COMPOSITION_BUDGET.
+    """
+    (environment,) = lock_environments([environment])
+    flag = TenantFlag.objects.filter(environment=environment, tenant=tenant, route=route).first()
+    if if_version is not None and (flag is None or flag.version != if_version):
+        now = f"version {flag.version}" if flag else "not there"
+        raise RecordChanged("FLAG_CHANGED", f"the flag is {now}, the change was made to version {if_version}; read it again", route or None)
+    if flag is None:
+        flag = _new_flag(environment, tenant, route, stated)
+    else:
+        flag.version += 1
+    arms = _state(flag, stated)
+    flag.enabled, flag.reason, flag.changed_by, flag.changed_at = enabled, reason, actor, timezone.now()
+    flag.save()
+    if arms is not None:
+        flag.arms.all().delete()
+        FlagArm.objects.bulk_create(
+            FlagArm(flag=flag, position=position, name=arm.name, weight=arm.weight, revision=arm.revision, alpha_scale=arm.alpha_scale)
+            for position, arm in enumerate(arms)
+        )
+    settled = settle_flag(flag)
+    if enabled:
+        _check_choices(settled, environment)
+    revision = flag.revision
+    record(
+        Action.FLAG_CHANGED,
+        actor=actor,
+        subject=flag,
+        tenant=tenant.name,
+        environment=environment.name,
+        details=describe_flag(flag),
+        base_model_fingerprint=revision.base_model.fingerprint if revision else "",
+    )
+    publish_snapshot(environment, cause=Action.FLAG_CHANGED, actor=actor)
+    return flag
+
+
+def settle_flag(flag: TenantFlag) -> SettledFlag:
+    """One flag with what it inherits."""
+    of_tenant = TenantFlag.objects.filter(environment=flag.environment_id, tenant=flag.tenant_id)
+    return next(settled for settled in settle_flags(of_tenant) if settled.flag_id == flag.pk)
+
+
+def _new_flag(environment: Environment, tenant: Tenant, route: str, stated: Stated) -> TenantFlag:
+    inherits_all = route and TenantFlag.objects.filter(environment=environment, tenant=tenant, route="").exists()
+    flag = TenantFlag(environment=environment, tenant=tenant, route=route)
+    if inherits_all:
+        flag.inherits = [name for name in FlagField.values if name not in stated]
+        flag.alpha_scale = flag.rollout = None
+    elif "revision" not in stated:
+        raise NotFound("FLAG_NOT_FOUND", f"{tenant} has no flag in {environment} yet; name a profile and its revision", tenant.name)
+    return flag
+
+
+def _state(flag: TenantFlag, stated: Stated) -> Sequence[ArmSpec] | None:
+    """Write what is stated into the flag. Returns the arms it now has, or None if those it has stay."""
+    inherit = set(stated.get("inherit", ()))
+    _check_inheritance(flag, stated, inherit)
+    values: dict[str, Any] = {name: value for name, value in stated.items() if name != "inherit"}
+    values |= dict.fromkeys(inherit)
+    flag.inherits = [name for name in FlagField.values if name in inherit or (name in flag.inherits and name not in values)]
+    arms: Sequence[ArmSpec] | None = None
+    for name, value in values.items():
+        if name == FlagField.OVERRIDE:
+            flag.override_min, flag.override_max = (value.alpha_min, value.alpha_max) if value else (None, None)
+        elif name == FlagField.ARMS:
+            arms = value or ()
+        else:
+            setattr(flag, name, value)
+    _check_ranges(flag, arms or ())
+    return arms
+
+
+def _check_inheritance(flag: TenantFlag, stated: Stated, inherit: set[str]) -> None:
+    unknown = sorted(inherit - set(FlagField.values))
+    if unknown:
+        raise InvalidInput("FLAG_INHERITS", f"{unknown[0]!r} is not inherited; it is one of {', '.join(FlagField.values)}", unknown[0])
+    both = sorted(inherit & set(stated))
+    if both:
+        raise InvalidInput("FLAG_INHERITS", f"{both[0]} is both stated and inherited", both[0])
+    if not inherit:
+        return
+    if not flag.route:
+        raise InvalidInput("FLAG_INHERITS", "a tenant's flag has nothing to inherit from; only the flag of a route does", min(inherit))
+    if not TenantFlag.objects.filter(environment=flag.environment, tenant=flag.tenant, route="").exists():
+        raise InvalidInput("FLAG_INHERITS", f"{flag.tenant} has no flag in {flag.environment} to inherit from", min(inherit))
+
+
+def _check_ranges(flag: TenantFlag, arms: Sequence[ArmSpec]) -> None:
+    for scale in (flag.alpha_scale, *(arm.alpha_scale for arm in arms)):
+        if scale is not None and not (scale.is_finite() and 0 <= scale <= 10):
+            raise AlphaError("ALPHA_RANGE", f"α scale {scale} is not between 0 and 10", str(scale))
+    share = flag.rollout
+    if share is not None and not (share.is_finite() and 0 <= share <= EVERYBODY and share == round(share, 3)):
+        raise InvalidInput("FLAG_ROLLOUT", f"a rollout is a share from 0 to 100 percent with at most 3 decimals, not {share}", str(share))
+    for bound in (flag.override_min, flag.override_max):
+        if bound is not None:
+            refuse_rounding(bound)
+    if flag.override_min is not None and flag.override_max is not None and flag.override_min > flag.override_max:
+        asked = f"{format_decimal(flag.override_min)} to {format_decimal(flag.override_max)}"
+        raise InvalidInput("FLAG_OVERRIDE", f"an override from {asked} holds nothing", asked)
+    if len(arms) > MAX_ARMS or len({arm.name for arm in arms}) != len(arms):
+        raise InvalidInput("FLAG_ARMS", f"a flag has at most {MAX_ARMS} arms, no two of one name", "arms")
+    for arm in arms:
+        if not arm.name or not 1 <= arm.weight <= MAX_ARM_WEIGHT:
+            raise InvalidInput("FLAG_ARMS", f"arm {arm.name!r} needs a name and a weight from 1 to {MAX_ARM_WEIGHT}", arm.name)
+
+
+def _check_choices(flag: SettledFlag, environment: Environment) -> None:
+    """Everything that a flag which is on can give must be approved, and inside what was approved."""
+    wanted = {arm.revision_id for arm in flag.choices if arm.alpha_scale or flag.override}
+    # Locked, so that none of them is retired between this look and the commit.
+    revisions = {
+        revision.pk: revision
+        for revision in ProfileRevision.objects.select_for_update(of=("self",))
+        .select_related("profile")
+        .filter(pk__in=wanted)
+        .order_by("pk")
+    }
+    live = set(live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True))
+    for arm in flag.choices:
+        revision = revisions.get(arm.revision_id)  # type: ignore[arg-type]
+        if revision is None:
+            continue  # A control: nothing steers it.
+        if revision.state != RevisionState.APPROVED:
+            raise TransitionRefused(
+                "FLAG_NOT_APPROVED", f"{revision} is {revision.state}; only an approved revision may steer", str(revision)
+            )
+        check_served(environment, revision.base_model)
+        if revision.pk not in live:
+            raise TransitionRefused("FLAG_NOT_APPROVED", f"{revision} was approved, and may steer no longer", str(revision))
+        check_alphas(revision, arm.alpha_scale, flag.override)
+
+
+def check_alphas(revision: ProfileRevision, alpha_scale: Decimal, override: AlphaBounds | None = None) -> None:
+    """Every scaled α, and what a request may ask for, stays inside the range that was approved. Zero is always inside.
+
+    Raises: AlphaError ALPHA_RANGE.
+    """
+    components = list(revision.components.order_by("position"))
+    for component in components:
+        scaled = component.alpha * alpha_scale
+        if scaled != 0 and not component.alpha_min <= scaled <= component.alpha_max:
+            raise AlphaError(
+                "ALPHA_RANGE",
+                f"α {format_decimal(component.alpha)} × {format_decimal(alpha_scale)} is outside the approved range "
+                f"{format_decimal(component.alpha_min)} to {format_decimal(component.alpha_max)} {component.unit}",
+                format_decimal(alpha_scale),
+            )
+    if override is not None:
+        first = components[0]
+        if not first.alpha_min <= override.alpha_min <= override.alpha_max <= first.alpha_max:
+            asked = f"{format_decimal(override.alpha_min)} to {format_decimal(override.alpha_max)}"
+            raise AlphaError(
+                "ALPHA_RANGE",
+                f"requests may not ask for α {asked}: the approved range of {revision} is "
+                f"{format_decimal(first.alpha_min)} to {format_decimal(first.alpha_max)} {first.unit}",
+                asked,
+            )
+
+
+def describe_flag(flag: TenantFlag) -> dict[str, Any]:
+    """What a flag states, for the log. What it inherits is named and has no value."""
+    stated: dict[str, Any] = {"route": flag.route, "enabled": flag.enabled, "version": flag.version, "reason": flag.reason}
+    if flag.inherits:
+        stated["inherits"] = list(flag.inherits)
+    if flag.revision is not None:
+        stated |= {"profile": flag.revision.profile.name, "revision": flag.revision.number, "revision_digest": flag.revision.digest}
+    if flag.alpha_scale is not None:
+        stated["alpha_scale"] = format_decimal(flag.alpha_scale)
+    if flag.rollout is not None:
+        stated["rollout"] = format_decimal(flag.rollout)
+    arms = [describe_arm(arm) for arm in flag.arms.select_related("revision__profile")]
+    if arms:
+        stated["arms"] = arms
+    if flag.override_min is not None and flag.override_max is not None:
+        stated["override"] = f"{format_decimal(flag.override_min)} to {format_decimal(flag.override_max)}"
+    return stated
+
+
+def describe_arm(arm: FlagArm) -> str:
+    """Such as `warm: 9 parts, harbor-empathy r3, α × 0.5`."""
+    said = [f"{arm.weight} part{'s' if arm.weight > 1 else ''}"]
+    if arm.revision is not None:
+        said.append(str(arm.revision))
+    if arm.alpha_scale is not None:
+        said.append(f"α × {format_decimal(arm.alpha_scale)}")
+    return f"{arm.name}: {', '.join(said)}"
