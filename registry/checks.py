@@ -19,8 +19,31 @@ def check_web_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage
     if settings.SECRET_KEY == "unset":  # noqa: S105  (what the settings say when the variable is missing)
         problems.append(Error("STEERHUB_SECRET_KEY is not set; sessions cannot be signed without it.", id="steerhub.E001"))
     problems += _check_signing_key()
+    problems += _check_single_sign_on()
+    if settings.STEERHUB_PROXIES < 0:
+        problems.append(Error("STEERHUB_PROXIES is the number of proxies in front, 0 or more.", id="steerhub.E014"))
     if not settings.EMBEDDED and "*" in settings.ALLOWED_HOSTS:
         problems.append(Error("STEERHUB_HOSTS must name hosts in production, not *.", id="steerhub.E009"))
+    return problems
+
+
+def _check_single_sign_on() -> list[CheckMessage]:
+    """All of it or none; nobody's login travels in the clear; and a role that nobody has is a typing error."""
+    from registry.models import Role
+
+    needed = {name: getattr(settings, name) for name in ("STEERHUB_OIDC_ISSUER", "STEERHUB_OIDC_CLIENT_ID", "STEERHUB_OIDC_CLIENT_SECRET")}
+    missing = [name for name, value in needed.items() if not value]
+    problems: list[CheckMessage] = []
+    if missing and len(missing) < len(needed):
+        problems.append(Error(f"{missing[0]} is not set; single sign-on takes {', '.join(needed)}.", id="steerhub.E011"))
+    issuer = urlsplit(settings.STEERHUB_OIDC_ISSUER)
+    is_here = settings.EMBEDDED and issuer.hostname in ("127.0.0.1", "localhost")
+    if settings.STEERHUB_OIDC_ISSUER and issuer.scheme != "https" and not (issuer.scheme == "http" and is_here):
+        problems.append(Error("STEERHUB_OIDC_ISSUER must be an https URL.", id="steerhub.E012"))
+    wrong = [pair for pair in settings.STEERHUB_OIDC_ROLES if len(pair) != 2 or pair[1] not in Role.values]
+    if wrong or bool(settings.STEERHUB_OIDC_ROLES) != bool(settings.STEERHUB_OIDC_ROLES_CLAIM):
+        message = "STEERHUB_OIDC_ROLES must be pairs such as ml-approvers=approver, and STEERHUB_OIDC_ROLES_CLAIM their claim; or neither."
+        problems.append(Error(message, id="steerhub.E013"))
     return problems
 
 

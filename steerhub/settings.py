@@ -5,6 +5,7 @@ With it, the hub is in production mode and every service is named by its variabl
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -36,6 +37,17 @@ STEERHUB_MODEL_ROOT = Path(os.environ.get("STEERHUB_MODEL_ROOT", BASE_DIR)).reso
 STEERHUB_SNAPSHOT_SECONDS = int(os.environ.get("STEERHUB_SNAPSHOT_SECONDS", "86400"))
 # A worker that has not renewed its lease for this long has lost its job to the next attempt.
 STEERHUB_LEASE_SECONDS = int(os.environ.get("STEERHUB_LEASE_SECONDS", "30"))
+
+# How many proxies stand between the callers and this process; each appends to X-Forwarded-For.
+STEERHUB_PROXIES = int(os.environ.get("STEERHUB_PROXIES", "0"))
+# Single sign-on by OpenID Connect: the issuer's URL, and what the hub is registered as there. Unset: passwords only.
+STEERHUB_OIDC_ISSUER = os.environ.get("STEERHUB_OIDC_ISSUER", "").rstrip("/")
+STEERHUB_OIDC_CLIENT_ID = os.environ.get("STEERHUB_OIDC_CLIENT_ID", "")
+STEERHUB_OIDC_CLIENT_SECRET = os.environ.get("STEERHUB_OIDC_CLIENT_SECRET", "")
+STEERHUB_OIDC_NAME = os.environ.get("STEERHUB_OIDC_NAME", "Single sign-on")
+# Off unless a claim is named: then each login takes the roles from it, by pairs such as "steering-approvers=approver,ml=author".
+STEERHUB_OIDC_ROLES_CLAIM = os.environ.get("STEERHUB_OIDC_ROLES_CLAIM", "")
+STEERHUB_OIDC_ROLES = [tuple(pair.rsplit("=", 1)) for pair in os.environ.get("STEERHUB_OIDC_ROLES", "").split(",") if pair]
 
 # -- Services -------------------------------------------------------------------------------------------------------------------
 
@@ -94,12 +106,19 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.mfa",
+    "axes",
     "rest_framework",
     "drf_spectacular",
     "registry",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "registry.headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -107,6 +126,9 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    # Last, so that it sees what the login view answered.
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "steerhub.urls"
 ASGI_APPLICATION = "steerhub.asgi.application"
@@ -130,8 +152,58 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-LOGIN_URL = "admin:login"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "admin:index"
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+
+# -- How people get in: registry/console/login.py says why ------------------------------------------------------------------------
+
+# axes comes first and refuses before a password is looked at. ModelBackend takes names as they are written, so a lock has one name.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+# A lock is on a name from an address: nobody can lock anybody else out, the kill switch least of all.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "registry.addresses.client_address"
+AXES_LOCKOUT_CALLABLE = "registry.console.login.show_locked_out"
+AXES_ENABLE_ADMIN = False
+# Who logged in is in the session table and in `last_login`; a second list of it is one more thing to erase.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+
+ACCOUNT_ADAPTER = "registry.console.login.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_UNIQUE_EMAIL = False
+ACCOUNT_SESSION_REMEMBER = False
+SOCIALACCOUNT_ADAPTER = "registry.console.login.SocialAccountAdapter"
+# An address that the provider names is no proof of who somebody is here: accounts are joined by their owner, logged in to both.
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": STEERHUB_OIDC_NAME,
+                "client_id": STEERHUB_OIDC_CLIENT_ID,
+                "secret": STEERHUB_OIDC_CLIENT_SECRET,
+                "settings": {"server_url": STEERHUB_OIDC_ISSUER, "oauth_pkce_enabled": True},
+            }
+        ]
+        if STEERHUB_OIDC_ISSUER
+        else []
+    }
+}
+MFA_ADAPTER = "registry.console.login.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_ISSUER = "SteerHub"
+# Embedded mode is on the loopback address, where browsers allow keys without TLS.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = EMBEDDED
+
+# -- Pages ------------------------------------------------------------------------------------------------------------------------
+
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
@@ -152,6 +224,12 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not EMBEDDED and not DEBUG
 SECURE_PROXY_SSL_HEADER = None if EMBEDDED else ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
+# In production whoever asks in the clear is sent to TLS and told to stay there for a year; a load balancer may ask for health.
+SECURE_SSL_REDIRECT = not EMBEDDED and not DEBUG
+SECURE_REDIRECT_EXEMPT = [r"^api/v1/healthz$"]
+SECURE_HSTS_SECONDS = 0 if EMBEDDED or DEBUG else 31_536_000
+# Whether other hosts of the domain have TLS, and whether it goes into browsers' lists, is for its owner to say.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 LOGGING = {
     "version": 1,

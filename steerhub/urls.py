@@ -8,5 +8,6 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("api/v1/", include("registry.api.urls")),
     path("console/", include("registry.console.urls")),
+    path("accounts/", include("registry.console.login_urls")),
     path("admin/", admin.site.urls),
 ]

@@ -9,7 +9,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from registry.api.alarms import Alarm
+from registry.alarms import Alarm
 from registry.models import ApiToken, User
 from registry.services.people import hash_secret, note_refused_token, note_token_use
 from steerkit.tokens import is_well_formed

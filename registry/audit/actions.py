@@ -8,6 +8,7 @@ class Action(models.TextChoices):
     USER_ACCESS_CHANGED = "user.access_changed"
     TOKEN_ISSUED = "token.issued"
     TOKEN_REVOKED = "token.revoked"
+    LOGIN_LOCKED = "login.locked"
     TOKEN_REFUSED = "token.refused"
     BASE_MODEL_REGISTERED = "base_model.registered"
     CONTRAST_SET_SEALED = "contrast_set.sealed"

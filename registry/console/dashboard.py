@@ -11,14 +11,29 @@ from registry.console.fleet import view_nodes
 from registry.console.forms import KillForm
 from registry.console.pages import roles_of
 from registry.console.revisions import why_not_decide
-from registry.models import AuditEvent, ContrastSet, Environment, Evaluation, Job, JobState, ProfileRevision, RevisionState, SteeringVector
+from registry.models import (
+    AuditEvent,
+    ContrastSet,
+    Environment,
+    Evaluation,
+    Job,
+    JobState,
+    ProfileRevision,
+    RevisionState,
+    SteeringVector,
+    Tenant,
+)
+from registry.scope import is_limited, visible_to
 from registry.selectors import engaged_kills
 
 _LATELY = timedelta(days=1)
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What admin/index.html shows. Reads only."""
+    """What admin/index.html shows. Reads only. Whoever is limited to some tenants is shown the way to what they may see."""
+    if is_limited(request.user):
+        tenants = visible_to(request.user, Tenant.objects.all(), tenant="pk")
+        return {**context, "title": "Dashboard", "may": roles_of(request), "limited_to": list(tenants), "is_limited": True}
     revisions = ProfileRevision.objects.select_related("profile", "author", "evaluation")
     waiting = revisions.filter(state=RevisionState.SUBMITTED).order_by("submitted_at")
     jobs = Job.objects.select_related("vector", "contrast_set", "revision__profile")
@@ -47,7 +62,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "waiting": [(revision, why_not_decide(revision, request.user)) for revision in waiting],
         "environments": environments,
         "kills": engaged_kills().select_related("profile", "tenant", "environment", "engaged_by"),
-        "kill_form": KillForm(),
+        "kill_form": KillForm(seen_by=request.user),
         "nodes": nodes,
         "events": AuditEvent.objects.order_by("-seq").defer("body")[:10],
     }

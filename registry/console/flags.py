@@ -76,7 +76,7 @@ def show_flags(request: HttpRequest, name: str) -> HttpResponse:
         form=FlagForm.offering_approved(),
         tenant_form=TenantForm(),
         environment_form=EnvironmentForm(),
-        kill_form=KillForm(initial={"target": f"environment:{environment.name}"}),
+        kill_form=KillForm(initial={"target": f"environment:{environment.name}"}, seen_by=request.user),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectMultipleWidget,
@@ -15,6 +16,7 @@ from unfold.widgets import (
 )
 
 from registry.models import (
+    READ_ONLY,
     BaseModel,
     ContrastSet,
     Decision,
@@ -27,12 +29,16 @@ from registry.models import (
     Purpose,
     RevisionState,
     RiskPolicy,
+    Role,
     StalePolicy,
     SuiteKind,
     Tenant,
     Unit,
+    User,
 )
+from registry.scope import is_limited, visible_to
 from registry.selectors import evidence_of
+from registry.services.people import MAX_TOKEN_DAYS
 from steerkit.canonical import parse_alpha
 from steerkit.errors import AlphaError
 
@@ -192,6 +198,32 @@ class EnvironmentForm(forms.Form):
     name = forms.SlugField(max_length=50, label="Name", widget=UnfoldAdminTextInputWidget)
 
 
+class TokenForm(forms.Form):
+    """A token of one's own. No scope chosen: whatever its owner may do."""
+
+    name = _text(label="Name", attrs={"placeholder": "What will use it"})
+    days = forms.IntegerField(min_value=1, max_value=MAX_TOKEN_DAYS, initial=90, label="Days", widget=UnfoldAdminTextInputWidget)
+    scopes = forms.MultipleChoiceField(
+        required=False, label="Only for", widget=UnfoldAdminSelectMultipleWidget, help_text="None chosen: whatever you may do."
+    )
+    tenant = forms.ModelChoiceField(
+        Tenant.objects.none(),
+        required=False,
+        empty_label="every tenant you see",
+        label="Only for the tenant",
+        widget=UnfoldAdminSelectWidget,
+    )
+
+    def __init__(self, *args: Any, seen_by: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        held = seen_by.held_roles()
+        self.fields["scopes"].choices = [(READ_ONLY, "reading"), *[(role, role.label.lower()) for role in Role if role in held]]
+        self.fields["tenant"].queryset = visible_to(seen_by, Tenant.objects.all(), tenant="pk")
+
+    def clean_scopes(self) -> list[str] | None:
+        return self.cleaned_data["scopes"] or None
+
+
 class NodeForm(forms.Form):
     name = forms.SlugField(max_length=100, label="Name", widget=UnfoldAdminTextInputWidget)
     environment = _one(Environment.objects.all(), label="Environment")
@@ -203,13 +235,15 @@ class KillForm(forms.Form):
     target = forms.ChoiceField(widget=UnfoldAdminSelectWidget, label="What to stop")
     reason = _text(max_length=2000, label="Reason", attrs={"placeholder": "What is going wrong"})
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, seen_by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        kinds = ((KillKind.ENVIRONMENT, Environment), (KillKind.TENANT, Tenant), (KillKind.PROFILE, Profile))
-        groups = [
-            (kind.label, [(f"{kind}:{name}", name) for name in model.objects.values_list("name", flat=True)]) for kind, model in kinds
-        ]
-        self.fields["target"].choices = [("everything:", "Everything, everywhere"), *[group for group in groups if group[1]]]
+        tenants = visible_to(seen_by, Tenant.objects.all(), tenant="pk")
+        offered: list[tuple[KillKind, QuerySet[Any]]] = [(KillKind.TENANT, tenants)]
+        if not is_limited(seen_by):
+            offered = [(KillKind.ENVIRONMENT, Environment.objects.all()), *offered, (KillKind.PROFILE, Profile.objects.all())]
+        groups = [(kind.label, [(f"{kind}:{name}", name) for name in rows.values_list("name", flat=True)]) for kind, rows in offered]
+        everything = [] if is_limited(seen_by) else [("everything:", "Everything, everywhere")]
+        self.fields["target"].choices = [*everything, *[group for group in groups if group[1]]]
 
     def kind_and_target(self) -> tuple[str, str]:
         kind, _, target = self.cleaned_data["target"].partition(":")

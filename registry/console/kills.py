@@ -9,22 +9,22 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from registry.console.forms import KillForm
 from registry.console.pages import MAY_KILL, accept, action, page, render_page, telling
 from registry.models import Kill, User
-from registry.selectors import engaged_kills
+from registry.scope import visible_to
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.people import stands_for
 
 
-@page()
+@page(limited=True)
 def show_kills(request: HttpRequest) -> HttpResponse:
     people = ("engaged_by", "lift_requested_by", "lifted_by")
-    lifted = Kill.objects.filter(lifted_at__isnull=False).select_related("profile", "tenant", "environment", *people)
+    seen = visible_to(request.user, Kill.objects.select_related("profile", "tenant", "environment", *people), shared=True)
     return render_page(
         request,
         "console/kills.html",
         title="Kill switch",
-        kill_form=KillForm(),
-        kills=[(kill, may_confirm(kill, request.user)) for kill in engaged_kills().select_related(*people)],
-        lifted=lifted[:50],
+        kill_form=KillForm(seen_by=request.user),
+        kills=[(kill, may_confirm(kill, request.user)) for kill in seen.filter(lifted_at__isnull=True)],
+        lifted=seen.filter(lifted_at__isnull=False)[:50],
     )
 
 
@@ -33,10 +33,10 @@ def may_confirm(kill: Kill, user: User) -> bool:
     return kill.lift_requested_by is not None and stands_for(kill.lift_requested_by) != stands_for(user)
 
 
-@action(*MAY_KILL)
+@action(*MAY_KILL, limited=True)
 def engage(request: HttpRequest) -> HttpResponse:
     """Stop now. There is no question in between: a kill only ever reduces steering."""
-    form = KillForm(request.POST)
+    form = KillForm(request.POST, seen_by=request.user)
     if accept(request, form):
         kind, target = form.kind_and_target()
         with telling(request, f"Killed: {target or 'everything'}. Nodes go back to α = 0 with their next pull."):
@@ -44,14 +44,14 @@ def engage(request: HttpRequest) -> HttpResponse:
     return _back(request)
 
 
-@action(*MAY_KILL)
+@action(*MAY_KILL, limited=True)
 def ask_to_lift(request: HttpRequest, kill_id: UUID) -> HttpResponse:
     with telling(request, "Lift requested. A second person must confirm it."):
         request_lift(kill_id, actor=request.user)
     return _back(request)
 
 
-@action(*MAY_KILL)
+@action(*MAY_KILL, limited=True)
 def lift(request: HttpRequest, kill_id: UUID) -> HttpResponse:
     with telling(request, "Lifted. What is approved and flagged steers again."):
         confirm_lift(kill_id, actor=request.user)

@@ -6,13 +6,18 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from registry.models import ProfileRevision, RevisionState, Role
+from registry.scope import is_limited
 from registry.selectors import engaged_kills
 from registry.services.notifications import notifications_of
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Groups of links for this person. What a role may not open is left out."""
-    held = set(request.user.groups.values_list("name", flat=True))
+    held = request.user.held_roles()
+    own = [_link("Your tokens", "key", "console:tokens"), _link("Second factor", "lock", "mfa_index")]
+    if is_limited(request.user):
+        stop = [_link("Dashboard", "space_dashboard", "admin:index"), _link("Kill switch", "emergency_home", "console:kills")]
+        return [{"title": "", "separator": False, "items": stop}, {"title": "You", "separator": True, "items": own}]
     waiting = ProfileRevision.objects.filter(state=RevisionState.SUBMITTED).count()
     kills = engaged_kills().count()
     unread = notifications_of(request.user).filter(read_at__isnull=True).count()
@@ -60,6 +65,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("People", "group", "admin:registry_user_changelist") if Role.ADMIN in held else None,
             ],
         ),
+        ("You", own),
     ]
     return [{"title": title, "separator": bool(title), "items": [link for link in links if link]} for title, links in groups if any(links)]
 

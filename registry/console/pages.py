@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_POST, require_safe
 
 from registry.models import Role
+from registry.scope import is_limited
 from steerkit.errors import SteerError
 
 View = Callable[..., HttpResponse]
@@ -19,22 +20,27 @@ View = Callable[..., HttpResponse]
 MAY_KILL = (Role.OPERATOR, Role.APPROVER, Role.ADMIN)
 
 
-def page(*roles: str) -> Callable[[View], View]:
-    """A page to look at. Everyone who may log in sees it, or with `roles` only those who hold one of them."""
-    return _guard(require_safe, roles)
+def page(*roles: str, limited: bool = False) -> Callable[[View], View]:
+    """A page to look at. Everyone who may log in sees it, or with `roles` only those who hold one of them.
+
+    People limited to some tenants see it with `limited`: the page promises to show nothing of other tenants.
+    """
+    return _guard(require_safe, roles, limited)
 
 
-def action(*roles: str) -> Callable[[View], View]:
+def action(*roles: str, limited: bool = False) -> Callable[[View], View]:
     """A change: POST only, CSRF checked, and only by a person who holds one of `roles`. Being a superuser is not a role."""
-    return _guard(require_POST, roles)
+    return _guard(require_POST, roles, limited)
 
 
-def _guard(method: Callable[[View], View], roles: tuple[str, ...]) -> Callable[[View], View]:
+def _guard(method: Callable[[View], View], roles: tuple[str, ...], limited: bool) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if roles and not request.user.has_role(*roles):
                 return refuse(request, roles)
+            if is_limited(request.user) and not limited:
+                return refuse_limited(request)
             return view(request, *args, **kwargs)
 
         # admin_view asks for a login, adds the CSRF check and forbids caching, as for every page of the admin.
@@ -49,6 +55,10 @@ def refuse(request: HttpRequest, roles: tuple[str, ...]) -> HttpResponse:
     return render_page(request, "console/refused.html", title="Not with your role", status=403, needed=needed)
 
 
+def refuse_limited(request: HttpRequest) -> HttpResponse:
+    return render_page(request, "console/refused_limited.html", title="Beyond your tenants", status=403)
+
+
 def render_page(request: HttpRequest, template: str, *, title: str, subtitle: str = "", status: int = 200, **context: Any) -> HttpResponse:
     """A page inside the admin's frame, with its sidebar and its theme."""
     request.current_app = admin.site.name
@@ -58,7 +68,7 @@ def render_page(request: HttpRequest, template: str, *, title: str, subtitle: st
 
 def roles_of(request: HttpRequest) -> dict[str, bool]:
     """Which roles the person holds, for templates: {"operator": True, ..., "kill": True}."""
-    held = set(request.user.groups.values_list("name", flat=True))
+    held = request.user.held_roles()
     return {**{role.value: role.value in held for role in Role}, "kill": bool(held & set(MAY_KILL))}
 
 

@@ -2,7 +2,20 @@
 
 from django.urls import path
 
-from registry.console import base_models, extractions, flags, fleet, jobs, kills, notifications, profiles, revisions, uploads, vectors
+from registry.console import (
+    base_models,
+    extractions,
+    flags,
+    fleet,
+    jobs,
+    kills,
+    notifications,
+    profiles,
+    revisions,
+    tokens,
+    uploads,
+    vectors,
+)
 
 app_name = "console"
 urlpatterns = [
@@ -42,6 +55,9 @@ urlpatterns = [
     path("kills/<uuid:kill_id>/confirm-lift/", kills.lift, name="confirm-lift"),
     path("notifications/", notifications.show_notifications, name="notifications"),
     path("notifications/read/", notifications.mark_read, name="read-notifications"),
+    path("tokens/", tokens.show_tokens, name="tokens"),
+    path("tokens/issue/", tokens.issue, name="issue-token"),
+    path("tokens/<uuid:token_id>/revoke/", tokens.revoke, name="revoke-token"),
     path("fleet/", fleet.show_fleet, name="fleet"),
     path("fleet/nodes/", fleet.enroll, name="enroll-node"),
 ]

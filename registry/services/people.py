@@ -1,6 +1,6 @@
 """Users, their roles, the tenants they are limited to, and their API tokens."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -34,6 +34,33 @@ def create_user(
     user.groups.set(Group.objects.filter(name__in=roles))
     record(Action.USER_CREATED, actor=actor, subject=user, details={"roles": sorted(roles)})
     return user
+
+
+@transition
+def admit_person(user: User, *, save: Callable[[], object]) -> User:
+    """Somebody whom the single sign-on vouches for: no role and no tenant, so that being known is not being trusted."""
+    user.is_staff, user.is_limited_to_tenants = True, True
+    save()
+    record(Action.USER_CREATED, actor="single sign-on", subject=user, details={"roles": []})
+    return user
+
+
+@transition
+def set_roles(user: User, *, roles: Sequence[str], actor: Actor) -> None:
+    """Give a user exactly these roles, and leave the rest. An event only where that changes something."""
+    _check_roles(roles)
+    user = User.objects.select_for_update(of=("self",)).get(pk=user.pk)
+    if set(user.groups.values_list("name", flat=True)) != set(roles):
+        user.groups.set(Group.objects.filter(name__in=roles))
+        record(Action.USER_ACCESS_CHANGED, actor=actor, subject=user, details={"roles": sorted(roles)})
+
+
+@transition
+def note_locked_login(name: str) -> None:
+    """Too many wrong passwords for this name from one address. The caller sees to it that this is not said too often."""
+    user = User.objects.filter(username=name).first()
+    if user is not None:
+        record(Action.LOGIN_LOCKED, actor="web", subject=user)
 
 
 @transition

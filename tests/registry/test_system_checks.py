@@ -1,6 +1,7 @@
 """A setting that is wrong stops the start, and the message names it."""
 
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,9 @@ def test_settings_of_embedded_mode_have_no_problem():
         ("STEERHUB_MODEL_ROOT", Path("/no/such/folder"), "steerhub.E005"),
         ("STEERHUB_SNAPSHOT_SECONDS", 59, "steerhub.E006"),
         ("STEERHUB_LEASE_SECONDS", 4, "steerhub.E007"),
+        ("STEERHUB_OIDC_CLIENT_ID", "hub", "steerhub.E011"),
+        ("STEERHUB_OIDC_ROLES", [("ml", "author")], "steerhub.E013"),
+        ("STEERHUB_PROXIES", -1, "steerhub.E014"),
     ],
 )
 def test_a_wrong_setting_is_named_by_its_check(settings, name, value, problem):
@@ -37,6 +41,18 @@ def test_a_wrong_setting_is_named_by_its_check(settings, name, value, problem):
     (found,) = (*check_web_settings(None), *check_settings(None))
     assert found.id == problem
     assert name.removeprefix("STEERHUB_") in found.msg
+
+
+@pytest.mark.parametrize("issuer", ["http://login.example", "ftp://login.example", "login.example", "http://127.0.0.1.example"])
+def test_a_login_in_the_clear_is_refused(settings, issuer):
+    settings.STEERHUB_OIDC_ISSUER, settings.STEERHUB_OIDC_CLIENT_ID, settings.STEERHUB_OIDC_CLIENT_SECRET = issuer, "hub", "secret"
+    assert ids() == ["steerhub.E012"]
+
+
+@pytest.mark.parametrize("roles", [[("ml", "god")], [("ml",)]])
+def test_a_role_that_no_provider_can_give_is_refused(settings, roles):
+    settings.STEERHUB_OIDC_ROLES_CLAIM, settings.STEERHUB_OIDC_ROLES = "groups", roles
+    assert ids() == ["steerhub.E013"]
 
 
 def test_atomic_requests_and_open_hosts_are_refused(settings, monkeypatch):
@@ -65,3 +81,28 @@ def test_production_mode_without_its_settings_does_not_start(program, named, not
     assert done.returncode != 0
     assert all(name in done.stderr for name in named)
     assert not any(name in done.stderr for name in not_asked_for)
+
+
+def test_production_settings_pass_djangos_own_checks(tmp_path):
+    """`check --deploy` at the level of warnings: cookies, TLS, hosts, keys, and an OpenAPI document without gaps."""
+    from django.conf import settings
+
+    production = {
+        "PATH": os.environ["PATH"],
+        "STEERHUB_VAR": str(tmp_path),
+        "DATABASE_URL": "postgresql://hub@127.0.0.1:1/hub",
+        "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
+        "STEERHUB_BLOB_URL": tmp_path.as_uri(),
+        "STEERHUB_SIGNING_KEY": settings.STEERHUB_SIGNING_KEY,
+        "STEERHUB_SECRET_KEY": secrets.token_urlsafe(48),
+        "STEERHUB_HOSTS": "hub.example",
+        "STEERHUB_PROXIES": "1",
+        "STEERHUB_OIDC_ISSUER": "https://login.example",
+        "STEERHUB_OIDC_CLIENT_ID": "steerhub",
+        "STEERHUB_OIDC_CLIENT_SECRET": "a secret",
+        "STEERHUB_OIDC_ROLES_CLAIM": "groups",
+        "STEERHUB_OIDC_ROLES": "ml=author,ml-approvers=approver",
+    }
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    done = subprocess.run(command, capture_output=True, text=True, env=production, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr

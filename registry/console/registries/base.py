@@ -12,6 +12,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from registry.console.pages import roles_of
+from registry.scope import is_limited
 
 
 def link_to(view: str, key: Any, text: Any) -> SafeString:
@@ -49,6 +50,8 @@ class Registry(ModelAdmin):
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if is_limited(request.user):
+            return False
         return request.user.is_staff and (not self.readers or request.user.has_role(*self.readers))
 
     def has_add_permission(self, request: HttpRequest) -> bool:

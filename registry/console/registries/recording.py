@@ -1,5 +1,8 @@
 """Who may do what, and what was done."""
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db import models
@@ -16,8 +19,10 @@ from registry.models import (
 )
 from registry.templatetags.console import digest, moment
 
-# People and roles are managed by services and by the command line, not by editing rows.
-admin.site.unregister(Group)
+# People and roles are managed by services and by the command line, not by editing rows; nor are logins, whose settings are
+# the environment's.
+for model in (Group, EmailAddress, SocialAccount, SocialApp, SocialToken, Authenticator):
+    admin.site.unregister(model)
 
 
 @admin.register(User)
@@ -26,7 +31,18 @@ class People(Registry):
     list_display = ["username", "email", "roles", "acts_for", "is_active", "last_login"]
     list_filter = ["groups", "is_active"]
     search_fields = ["username", "email"]
-    fields = ["username", "email", "roles", "acts_for", "is_active", "is_superuser", "last_login", "date_joined"]
+    fields = [
+        "username",
+        "email",
+        "roles",
+        "acts_for",
+        "is_active",
+        "is_limited_to_tenants",
+        "tenants",
+        "is_superuser",
+        "last_login",
+        "date_joined",
+    ]
     readonly_fields = ["roles"]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[User]:

@@ -7,8 +7,8 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from registry.alarms import Alarm
 from registry.api import authentication
-from registry.api.alarms import Alarm
 from registry.audit import Action
 from registry.models import ApiToken, AuditEvent
 from registry.services.people import issue_token, revoke_token
