@@ -5,14 +5,13 @@ to the end of the transaction, gives gap-free numbers in commit order; so a serv
 and a batch, whose steps take row locks until its end, records all of its events there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connection, models
-from django.db.models import Max
 from django.utils import timezone
 
 from registry.audit.actions import Action
@@ -119,39 +118,44 @@ def record_all(entries: Sequence[Entry]) -> None:
 
 
 def append_events(entries: Sequence[Entry]) -> None:
-    """Give each entry its place in the log: the next number, the next version of its object, and the digest that links it."""
+    """Give each entry its place in the log, at its end."""
     if not entries:
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-    last = AuditEvent.objects.order_by("-seq").values("seq", "digest").first()
-    seq, previous = (last["seq"], last["digest"]) if last else (0, ZERO_DIGEST)
-    versions = _read_versions(entries)
-    events = []
+    last = AuditEvent.objects.order_by("-seq").values_list("seq", "digest").first() or (0, ZERO_DIGEST)
+    AuditEvent.objects.bulk_create(link_events(entries, after=last, versions=_read_versions(entries)))
+
+
+def link_events(entries: Iterable[Entry], *, after: tuple[int, str], versions: dict[tuple[str, str], int]) -> Iterator[AuditEvent]:
+    """The events, unsaved: each with the next number, the next version of its object, and the digest that links it.
+
+    `after` is the number and digest of the event they follow, `versions` the last of each object's; what has none begins at 1.
+    """
+    seq, previous = after
     for entry in entries:
         seq += 1
         key = (entry.object_type, entry.object_id)
         versions[key] = versions.get(key, 0) + 1
         body = canonical_json(_event_body(entry, seq=seq, version=versions[key]))
         digest = event_digest(previous, body)
-        events.append(_event_row(entry, seq=seq, version=versions[key], body=body, digest=digest, previous=previous))
+        yield _event_row(entry, seq=seq, version=versions[key], body=body, digest=digest, previous=previous)
         previous = digest
-    AuditEvent.objects.bulk_create(events)
+
+
+# One step into the index that keeps versions unique for each object, however long its history.
+_LAST_VERSIONS = """
+SELECT object.type, object.id, last.object_version FROM unnest(%s::text[], %s::text[]) AS object (type, id) CROSS JOIN LATERAL (
+    SELECT object_version FROM registry_auditevent WHERE object_type = object.type AND object_id = object.id
+    ORDER BY object_version DESC LIMIT 1) AS last"""
 
 
 def _read_versions(entries: Sequence[Entry]) -> dict[tuple[str, str], int]:
-    """The last version of each object, from the index that keeps versions unique."""
-    ids_of: dict[str, set[str]] = {}
-    for entry in entries:
-        ids_of.setdefault(entry.object_type, set()).add(entry.object_id)
-    return {
-        (object_type, row["object_id"]): row["last"]
-        for object_type, ids in ids_of.items()
-        for row in AuditEvent.objects.order_by()
-        .filter(object_type=object_type, object_id__in=ids)
-        .values("object_id")
-        .annotate(last=Max("object_version"))
-    }
+    """The last version of each object that has one."""
+    keys = {(entry.object_type, entry.object_id) for entry in entries}
+    with connection.cursor() as cursor:
+        cursor.execute(_LAST_VERSIONS, [[kind for kind, _ in keys], [key for _, key in keys]])
+        return {(kind, key): version for kind, key, version in cursor.fetchall()}
 
 
 def _event_body(entry: Entry, *, seq: int, version: int) -> dict[str, Any]:
