@@ -1,7 +1,7 @@
 """A serving node: it pulls snapshots, believes only what `trust` believes, and steers only as the one in force says.
 
 Whatever goes wrong with a new snapshot, the one in force stays in force and the hub is told why. Nothing is ever steered
-without a verified snapshot.
+without a verified snapshot, nor once a verified one no longer lists this node's files.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ class Node:
         self._trusted = self._trust(None)
         # Of a snapshot that is verified but could not be applied. Its kills count all the same: they need nothing but trust.
         self._pending_kills: tuple[Kill, ...] = ()
+        # Its environment serves other files now. It refuses every later snapshot, kills included, so it may not steer on.
+        self._is_left_behind = False
 
     def start(self) -> None:
         """Takes up the last snapshot this node accepted, so that it can serve while the hub is away.
@@ -191,7 +193,7 @@ class Node:
             self.in_force = InForce(snapshot, fetched.envelope, fetched.etag, now, now)
             self._pending_kills = ()
         self._trusted.accept(snapshot)
-        self.refusal = None
+        self.refusal, self._is_left_behind = None, False
         self.counters["snapshots_applied"] += 1
         log.info("revision %d is in force", snapshot.revision)
 
@@ -199,6 +201,7 @@ class Node:
         if refusal != self.refusal:
             log.error("snapshot refused, the one in force stays: %s: %s", refusal.code, refusal.message)
         self.refusal = refusal
+        self._is_left_behind = self._is_left_behind or refusal.code == "BASE_MODEL_MISMATCH"
         self.counters["snapshots_refused"] += 1
         return PollOutcome.REFUSED
 
@@ -207,7 +210,7 @@ class Node:
         now = self.now()
         last_contact_at = now if now < in_force.snapshot.expires_at else in_force.last_contact_at
         self.in_force = replace(in_force, last_contact_at=last_contact_at)
-        self.refusal, self._pending_kills = None, ()
+        self.refusal, self._pending_kills, self._is_left_behind = None, (), False
 
     def remember_contact(self) -> None:
         """Puts the time of the last contact on disk, where a restart counts staleness from. Once per heartbeat is enough."""
@@ -269,6 +272,8 @@ class Node:
         in_force = self.in_force
         if in_force is None:
             return unsteered("no_snapshot")
+        if self._is_left_behind:
+            return unsteered("wrong_base_model")
         snapshot = in_force.snapshot
         if self._pending_kills:
             snapshot = replace(snapshot, kills=snapshot.kills + self._pending_kills)

@@ -122,7 +122,6 @@ REFUSALS = {
     other_content: "EQUIVOCATION",
     expired: "EXPIRED",
     other_environment: "ENVIRONMENT",
-    other_model: "BASE_MODEL_MISMATCH",
     not_an_envelope: "ENVELOPE",
     too_large: "LIMIT",
     unknown_field: "SCHEMA",
@@ -169,6 +168,24 @@ def test_a_node_of_another_model_refuses_every_snapshot(hub, make_node):
     engine.fingerprint = "22" * 32
     hub.publish()
     assert refused(make_node(engine=engine)) == "BASE_MODEL_MISMATCH"
+
+
+def test_a_node_whose_environment_moved_to_other_files_stops_steering_until_its_own_are_listed_again(hub, make_node):
+    """It would refuse every later snapshot too, and never hear of a kill."""
+    hub.publish(5)
+    node = make_node()
+    node.poll()
+    other_model(hub)
+    assert refused(node) == "BASE_MODEL_MISMATCH"
+    assert node.effective("harbor", "").reason == "wrong_base_model"
+    report = describe_report(node, 2)
+    assert (report["result"], report["code"], report["applied"]["revision"]) == ("NACK", "BASE_MODEL_MISMATCH", 5)
+    not_an_envelope(hub)
+    assert refused(node) == "ENVELOPE"
+    assert node.effective("harbor", "").reason == "wrong_base_model"
+    hub.publish(9)
+    assert node.poll() is PollOutcome.APPLIED
+    assert is_steered(node)
 
 
 def test_a_profile_for_another_listed_model_needs_no_vector_and_steers_nobody_here(hub, make_node):
