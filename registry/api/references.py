@@ -47,7 +47,8 @@ def find_evaluation(reference: str | UUID) -> Evaluation:
 
 def find_job(reference: str | UUID) -> Job:
     related = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
-    return _find_by_id(Job.objects.select_related(*related).prefetch_related("suites"), reference, "JOB_NOT_FOUND", "job")
+    chain = ("draft_for", "followed_by", "drafted_revision__profile")
+    return _find_by_id(Job.objects.select_related(*related, *chain).prefetch_related("suites"), reference, "JOB_NOT_FOUND", "job")
 
 
 def find_kill(reference: str | UUID, *, seen_by: User) -> Kill:

@@ -26,6 +26,7 @@ def start_extraction(request: HttpRequest) -> HttpResponse:
                 contrast_set=data["contrast_set"],
                 suites=form.suites(),
                 recipe=form.recipe(),
+                draft_for=data["profile"],
                 actor=request.user,
             )
             return redirect("console:job", job.pk)

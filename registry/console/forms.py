@@ -100,6 +100,13 @@ class ExtractionForm(SuitesForm):
     base_model = _one(BaseModel.objects.all(), label="Base model")
     contrast_set = _one(ContrastSet.objects.all(), label="Contrast set")
     layers = _text(label="Layers", initial="all", help_text="all, or numbers such as 4, 5, 6")
+    profile = _one(
+        Profile.objects.all(),
+        label="Draft a revision of",
+        required=False,
+        empty_label="Nothing: stop at the vector",
+        help_text="The job goes on to a validation, and if that passes to a draft.",
+    )
     alphas = _text(label="α grid", required=False, max_length=300, help_text="Such as 0, 0.25, 0.5, 1; empty for the default. It needs 0.")
 
     def recipe(self) -> dict[str, Any]:

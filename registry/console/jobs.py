@@ -6,13 +6,15 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.console.pages import action, page, render_page, telling
-from registry.models import Evaluation, Job, Role, SteeringVector
+from registry.models import Evaluation, Job, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
 
 
 @page()
 def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    jobs = Job.objects.select_related("base_model", "contrast_set", "vector", "revision__profile", "requested_by")
+    jobs = Job.objects.select_related(
+        "base_model", "contrast_set", "vector", "revision__profile", "requested_by", "draft_for", "follows", "followed_by"
+    )
     job = get_object_or_404(jobs, pk=job_id)
     return render_page(
         request,
@@ -22,9 +24,18 @@ def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
         job=job,
         extracted=SteeringVector.objects.filter(job=job).first(),
         evaluation=Evaluation.objects.filter(job=job).select_related("vector", "revision__profile").first(),
+        chain=_trace_chain(job) if job.draft_for else [],
+        drafted=ProfileRevision.objects.filter(drafted_by__in=[job, getattr(job, "followed_by", None)]).select_related("profile").first(),
         suites=job.suites.all(),
         recipe=[(key.replace("_", " "), _write(value)) for key, value in sorted(job.recipe.items())],
     )
+
+
+def _trace_chain(job: Job) -> list[Job]:
+    """The jobs of the chain in their order; those that do not exist yet are not there."""
+    first = job.follows or job
+    following = Job.objects.filter(follows=first).first()
+    return [first, following] if following else [first]
 
 
 def _write(value: object) -> str:

@@ -40,6 +40,10 @@ class Job(models.Model):
     # The draft whose components a composition judges together. It may be edited meanwhile; the digest names what it was asked of.
     revision = models.ForeignKey("registry.ProfileRevision", models.PROTECT, null=True, related_name="composition_jobs")
     components_digest = DigestField(blank=True, default="", db_default="")
+    # The profile that this job and those that follow from it end as a draft revision of.
+    draft_for = models.ForeignKey("registry.Profile", models.PROTECT, null=True, related_name="jobs")
+    # The job whose completion queued this one; one to one, so that a second delivery cannot queue another.
+    follows = models.OneToOneField("self", models.PROTECT, null=True, related_name="followed_by")
 
     attempt = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=3)
@@ -97,6 +101,13 @@ class Job(models.Model):
             models.CheckConstraint(
                 condition=(Q(state=JobState.FAILED) & ~Q(error_code="")) | (~Q(state=JobState.FAILED) & Q(error_code="")),
                 name="job_has_an_error_exactly_when_failed",
+            ),
+            models.CheckConstraint(
+                condition=Q(follows__isnull=True) | Q(kind=JobKind.VALIDATION, draft_for__isnull=False),
+                name="job_follows_another_only_on_its_way_to_a_draft",
+            ),
+            models.CheckConstraint(
+                condition=Q(draft_for__isnull=True) | ~Q(kind=JobKind.COMPOSITION), name="job_of_a_composition_drafts_nothing"
             ),
             models.CheckConstraint(condition=Q(attempt__lte=models.F("max_attempts")), name="job_attempts_are_bounded"),
         ]

@@ -84,6 +84,8 @@ class ProfileRevision(models.Model):
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="revisions")
     evaluation = models.ForeignKey("registry.Evaluation", models.PROTECT, null=True, related_name="revisions")
+    # The validation that drafted it; null for a draft by hand. One to one, so that a second delivery cannot draft another.
+    drafted_by = models.OneToOneField("registry.Job", models.PROTECT, null=True, related_name="drafted_revision")
     stale_policy = models.CharField(max_length=4, choices=StalePolicy, default=StalePolicy.ZERO)
     max_staleness_seconds = models.PositiveIntegerField(default=900)
     approvals_needed = models.PositiveSmallIntegerField(default=1)

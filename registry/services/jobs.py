@@ -13,8 +13,21 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
-from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, SteeringVector, SuiteKind, User
+from registry.models import (
+    BaseModel,
+    ContrastSet,
+    EvalItem,
+    EvalSuite,
+    Job,
+    JobKind,
+    JobState,
+    Profile,
+    SteeringVector,
+    SuiteKind,
+    User,
+)
 from registry.models.fields import refuse_rounding
+from registry.services.notifications import notify
 from registry.services.recipes import parse_extraction_recipe
 from registry.transitions import transition
 from steerkit.canonical import format_decimal, parse_alpha
@@ -28,50 +41,98 @@ NEEDED_KINDS = (SuiteKind.BEHAVIOUR, SuiteKind.FACTUAL, SuiteKind.SAFETY)
 
 @transition
 def request_extraction(
-    *, base_model: BaseModel, contrast_set: ContrastSet, suites: Sequence[EvalSuite], recipe: dict[str, Any], actor: User
+    *,
+    base_model: BaseModel,
+    contrast_set: ContrastSet,
+    suites: Sequence[EvalSuite],
+    recipe: dict[str, Any],
+    actor: User,
+    draft_for: Profile | None = None,
 ) -> Job:
     """nothing -> queued: extract directions, sweep layers, search α on the select split.
 
+    With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
+    the profile, written in the name of `actor`.
     Raises: InvalidInput RECIPE_*, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
+    job = make_extraction(base_model, contrast_set, suites, recipe, actor, draft_for)
+    return queue_job(job, suites, actor)
+
+
+def make_extraction(
+    base_model: BaseModel,
+    contrast_set: ContrastSet,
+    suites: Sequence[EvalSuite],
+    recipe: dict[str, Any],
+    actor: User,
+    draft_for: Profile | None,
+) -> Job:
+    """The row of an extraction, for `queue_job`. Raises: as `request_extraction`."""
     full_recipe = parse_extraction_recipe(recipe, base_model)
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
-    job = Job.objects.create(
-        kind=JobKind.EXTRACTION, recipe=full_recipe, base_model=base_model, contrast_set=contrast_set, requested_by=actor
+    _check_axis(contrast_set, draft_for)
+    return Job.objects.create(
+        kind=JobKind.EXTRACTION,
+        recipe=full_recipe,
+        base_model=base_model,
+        contrast_set=contrast_set,
+        draft_for=draft_for,
+        requested_by=actor,
     )
-    return queue_job(job, suites, actor)
 
 
 @transition
 def request_validation(
-    *, vector: SteeringVector, suites: Sequence[EvalSuite], actor: User, alpha: Decimal | None = None, unit: str = ""
+    *,
+    vector: SteeringVector,
+    suites: Sequence[EvalSuite],
+    actor: User,
+    alpha: Decimal | None = None,
+    unit: str = "",
+    draft_for: Profile | None = None,
 ) -> Job:
     """nothing -> queued: open the test split for this vector, once, at the proposed α unless another is given.
 
-    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, SUITES_MISSING.
+    With `draft_for` it ends as a draft revision of the profile, if it passes.
+    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, SUITES_MISSING, RECIPE_PROFILE_AXIS.
     """
     vector = SteeringVector.objects.select_for_update(of=("self",)).select_related("base_model", "contrast_set").get(pk=vector.pk)
     if vector.evaluations.exists():
         raise TransitionRefused("TEST_SPLIT_OPENED", f"the test split was opened for {vector} already; make another version", str(vector))
     if vector.validations.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).exists():
         raise TransitionRefused("VALIDATION_RUNNING", f"a validation of {vector} is under way", str(vector))
-    alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
-    if alpha is None:
-        raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
-    refuse_rounding(alpha)
     check_suites(suites)
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
+        _check_axis(vector.contrast_set, draft_for)
+    job = make_validation(vector, alpha=alpha, unit=unit, requested_by=actor, draft_for=draft_for)
+    return queue_job(job, suites, actor)
+
+
+def make_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", **fields: Any) -> Job:
+    """The row of a validation, for `queue_job`. Raises: InvalidInput ALPHA_MISSING; AlphaError ALPHA_FORMAT."""
+    alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
+    if alpha is None:
+        raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
     extraction = vector.job.recipe if vector.job else {}
     recipe = {
-        "alpha": format_decimal(alpha),
+        "alpha": format_decimal(refuse_rounding(alpha)),
         "unit": unit or vector.proposed_unit or "mean_difference",
         "gates": extraction.get("gates", "default"),
         "max_new_tokens": extraction.get("max_new_tokens", 64),
     }
-    job = Job.objects.create(kind=JobKind.VALIDATION, recipe=recipe, base_model=vector.base_model, vector=vector, requested_by=actor)
-    return queue_job(job, suites, actor)
+    return Job.objects.create(kind=JobKind.VALIDATION, recipe=recipe, base_model=vector.base_model, vector=vector, **fields)
+
+
+def _check_axis(contrast_set: ContrastSet, profile: Profile | None) -> None:
+    """Raises: InvalidInput RECIPE_PROFILE_AXIS."""
+    if profile is not None and profile.axis != contrast_set.axis:
+        raise InvalidInput(
+            "RECIPE_PROFILE_AXIS",
+            f"{contrast_set} is about {contrast_set.axis}, the profile {profile} about {profile.axis}; name a profile of that axis",
+            profile.name,
+        )
 
 
 def queue_job(job: Job, suites: Sequence[EvalSuite], actor: User) -> Job:
@@ -81,7 +142,12 @@ def queue_job(job: Job, suites: Sequence[EvalSuite], actor: User) -> Job:
         Action.JOB_REQUESTED,
         actor=actor,
         subject=job,
-        details={"kind": job.kind, "suites": sorted(str(suite) for suite in suites)},
+        details={
+            "kind": job.kind,
+            "suites": sorted(str(suite) for suite in suites),
+            "draft_for": job.draft_for.name if job.draft_for else None,
+            "follows": str(job.follows_id) if job.follows_id else None,
+        },
         base_model_fingerprint=job.base_model.fingerprint,
     )
     send_job(job)
@@ -159,8 +225,7 @@ def fail_job(job: Job, *, code: str, message: str) -> bool:
     locked = lock_attempt(job)
     if locked is None:
         return False
-    _finish(locked, JobState.FAILED, error_code=code, error_message=message)
-    _record_end(locked, Action.JOB_FAILED, {"code": code, "message": message})
+    _fail(locked, code, message)
     return True
 
 
@@ -179,7 +244,9 @@ def request_cancel(job_id: UUID, *, actor: User) -> Job:
     if job is None:
         raise NotFound("JOB_NOT_FOUND", "no such job", str(job_id))
     if job.is_finished:
-        raise TransitionRefused("JOB_FINISHED", f"{job} is {job.state} already", str(job_id))
+        following = Job.objects.filter(follows=job, finished_at__isnull=True).first()
+        hint = f"; it goes on as {following.kind} {following.pk}, which can be cancelled" if following else ""
+        raise TransitionRefused("JOB_FINISHED", f"{job} is {job.state} already{hint}", str(job_id))
     job.cancel_requested_at = timezone.now()
     job.save(update_fields=["cancel_requested_at"])
     record(Action.JOB_CANCEL_REQUESTED, actor=actor, subject=job, base_model_fingerprint=job.base_model.fingerprint)
@@ -225,8 +292,7 @@ def _resend(job_id: UUID) -> bool:
         _record_end(job, Action.JOB_CANCELLED, {})
     elif job.attempt >= job.max_attempts:
         message = f"{job.attempt} attempts were lost; {job.note or 'the workers ended without a word'}"
-        _finish(job, JobState.FAILED, error_code="ATTEMPTS_EXHAUSTED", error_message=message)
-        _record_end(job, Action.JOB_FAILED, {"code": "ATTEMPTS_EXHAUSTED", "message": message})
+        _fail(job, "ATTEMPTS_EXHAUSTED", message)
     else:
         job.dispatched_at = now
         job.save(update_fields=["dispatched_at"])
@@ -241,8 +307,16 @@ def lock_attempt(job: Job) -> Job | None:
 
 def complete_job(job: Job, *, result_digest: str) -> None:
     """running -> succeeded, for a row locked by `lock_attempt` in the caller's transaction."""
-    _finish(job, JobState.SUCCEEDED, result_digest=result_digest)
+    _finish(job, JobState.SUCCEEDED, result_digest=result_digest, note=job.note)
     _record_end(job, Action.JOB_SUCCEEDED, {"result_digest": result_digest})
+
+
+def _fail(job: Job, code: str, message: str) -> None:
+    """running -> failed. Who waits for a draft hears of it; anybody else looks at the job."""
+    _finish(job, JobState.FAILED, error_code=code, error_message=message)
+    _record_end(job, Action.JOB_FAILED, {"code": code, "message": message})
+    if job.draft_for is not None:
+        notify([job.requested_by], f"No draft of {job.draft_for}: its {job.kind} failed. {code}: {message}", about=job)
 
 
 def _attempt(job: Job) -> dict[str, Any]:

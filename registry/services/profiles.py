@@ -14,6 +14,7 @@ from registry.models import (
     Component,
     Environment,
     Evaluation,
+    Job,
     Profile,
     ProfileRevision,
     Purpose,
@@ -65,7 +66,14 @@ def check_purpose(purpose: str) -> None:
 
 
 @transition
-def draft_revision(
+def draft_revision(profile: Profile, *, components: Sequence[ComponentSpec], author: User, **options: Any) -> ProfileRevision:
+    """nothing -> draft: revision n + 1 of the profile. `options` are those of `write_draft`. Raises: the codes of `make_components`."""
+    revision = write_draft(profile, components=components, author=author, **options)
+    record_draft(revision)
+    return revision
+
+
+def write_draft(
     profile: Profile,
     *,
     components: Sequence[ComponentSpec],
@@ -74,8 +82,9 @@ def draft_revision(
     stale_policy: str = StalePolicy.ZERO.value,
     max_staleness_seconds: int = 900,
     rationale: str = "",
+    drafted_by: Job | None = None,
 ) -> ProfileRevision:
-    """nothing -> draft: revision n + 1 of the profile. Raises: the codes of `make_components`."""
+    """The rows of a draft, inside the caller's transaction and before anything is recorded; `record_draft` comes after."""
     policy = profile.risk_class
     made, overrides, base_model = make_components(components, safety_override=safety_override, policy=policy)
     revision = ProfileRevision.objects.create(
@@ -88,10 +97,14 @@ def draft_revision(
         stale_policy=stale_policy,
         max_staleness_seconds=max_staleness_seconds,
         rationale=rationale,
+        drafted_by=drafted_by,
     )
     write_components(revision, made)
-    _record_content(Action.REVISION_DRAFTED, revision, author)
     return revision
+
+
+def record_draft(revision: ProfileRevision) -> None:
+    _record_content(Action.REVISION_DRAFTED, revision, revision.author)
 
 
 @transition

@@ -6,8 +6,10 @@ from typing import Any
 
 from registry.audit import Action, record
 from registry.blobs import put_blob
+from registry.errors import InvalidInput
 from registry.models import Evaluation, Job, SteeringVector
-from registry.services.jobs import complete_job, lock_attempt
+from registry.services.chains import draft_validated, follow_extraction, tell_of_draft
+from registry.services.jobs import complete_job, lock_attempt, queue_job
 from registry.services.vectors import seal_vector
 from registry.transitions import transition
 from steerkit.canonical import canonical_json
@@ -28,11 +30,17 @@ class ExtractionResult:
 
 @transition
 def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | None:
-    """running -> succeeded, with its sealed vector. None when another attempt owns the job: nothing is written."""
+    """running -> succeeded, with its sealed vector. None when another attempt owns the job: nothing is written.
+
+    Raises: InvalidInput VECTOR_EXISTS, because the same recipe over the same inputs makes the same bytes.
+    """
     file = read_vector(result.vector, d_model=job.base_model.d_model)
     locked = lock_attempt(job)
     if locked is None or job.contrast_set is None:
         return None
+    known = SteeringVector.objects.filter(digest=file.digest).first()
+    if known is not None:
+        raise InvalidInput("VECTOR_EXISTS", f"the recipe made {known} again, byte for byte; validate that one", str(known))
     sweep_digest = put_blob(canonical_json(result.sweep))
     vector = seal_vector(
         locked.recipe["vector"],
@@ -47,6 +55,7 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
         heatmap_digest=put_blob(result.heatmap),
         trace_map_digest=put_blob(result.trace_map) if result.trace_map else "",
     )
+    following = follow_extraction(locked, vector)
     record(
         Action.VECTOR_EXTRACTED,
         actor=locked.lease_owner,
@@ -55,6 +64,8 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
         base_model_fingerprint=job.base_model.fingerprint,
     )
     complete_job(locked, result_digest=vector.digest)
+    if following is not None:
+        queue_job(following, list(locked.suites.all()), following.requested_by)
     return vector
 
 
@@ -65,7 +76,11 @@ def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None
     if locked is None or job.vector is None:
         return None
     alpha, unit = locked.recipe["alpha"], locked.recipe["unit"]
-    return _keep_evidence(locked, evidence, {"alpha": alpha, "unit": unit}, vector=job.vector, alpha=Decimal(alpha), unit=unit)
+    draft = draft_validated(locked, job.vector, evidence)
+    evaluation = _keep_evidence(locked, evidence, {"alpha": alpha, "unit": unit}, vector=job.vector, alpha=Decimal(alpha), unit=unit)
+    if locked.draft_for is not None:
+        tell_of_draft(locked, draft)
+    return evaluation
 
 
 @transition

@@ -27,7 +27,7 @@ def list_jobs(hub: HubClient, state: str | None) -> None:
     """List jobs, newest first."""
     rows = read_results(hub.get(f"/jobs?state={state}" if state else "/jobs"))
     show_table(
-        ["id", "kind", "state", "stage", "progress", "note"],
+        ["id", "kind", "state", "stage", "progress", "profile", "note"],
         [
             (
                 row.get("id"),
@@ -35,6 +35,7 @@ def list_jobs(hub: HubClient, state: str | None) -> None:
                 row.get("state"),
                 row.get("stage"),
                 f"{row.get('progress_done')}/{row.get('progress_total')}",
+                row.get("profile"),
                 row.get("note"),
             )
             for row in rows
@@ -56,23 +57,40 @@ def show_job(hub: HubClient, job_id: Any, as_json: bool) -> None:
 @click.option("--interval", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="Seconds between looks.")
 @hub_options
 def watch_job(hub: HubClient, job_id: Any, interval: float) -> None:
-    """Follow a job to its end. Exit status 1 unless it succeeds."""
+    """Follow a job to its end, and those that follow from it. Exit status 1 unless all succeed."""
+    current: str | None = str(job_id)
+    while current is not None:
+        document = _watch_one(hub, current, interval)
+        if document["state"] == "failed":
+            raise HubError(str(document.get("error_code") or "JOB_FAILED"), str(document.get("error_message") or "the job failed"))
+        if document["state"] == "cancelled":
+            raise HubError("JOB_CANCELLED", f"job {current} was cancelled")
+        click.echo(f"job {current} succeeded{_say_what_came_of(document)}")
+        current = document.get("followed_by")
+
+
+def _watch_one(hub: HubClient, job_id: str, interval: float) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console()) as progress:
         bar = progress.add_task("queued", total=None)
         while True:
             document = _read_job(hub.get(f"/jobs/{job_id}"))
-            said = " ".join(str(document.get(name) or "") for name in ("state", "stage", "note"))
+            said = " ".join(str(document.get(name) or "") for name in ("kind", "state", "stage", "note"))
             total = document["progress_total"] or None
             progress.update(bar, description=printable(said.strip()), completed=document["progress_done"], total=total)
             if document["state"] in _FINISHED:
-                break
+                return document
             time.sleep(interval)
-    if document["state"] == "failed":
-        raise HubError(str(document.get("error_code") or "JOB_FAILED"), str(document.get("error_message") or "the job failed"))
-    if document["state"] == "cancelled":
-        raise HubError("JOB_CANCELLED", f"job {job_id} was cancelled")
-    click.echo(f"job {job_id} succeeded")
+
+
+def _say_what_came_of(document: dict[str, Any]) -> str:
+    """How a job of a chain goes on: as another job, as a draft, or not at all and why."""
+    if document.get("followed_by"):
+        return f", and goes on as job {document['followed_by']}"
+    drafted = document.get("drafted_revision")
+    if isinstance(drafted, dict):
+        return f", and drafted {printable(str(drafted.get('profile')))}@{drafted.get('number')}"
+    return f"; {printable(str(document.get('note')))}" if document.get("profile") else ""
 
 
 @job.command("cancel")

@@ -143,6 +143,23 @@ def test_a_job_is_watched_to_its_end(steer, recording_hub):
     assert len(recording_hub.sent) == 4
 
 
+def test_a_chain_is_watched_to_its_draft(steer, recording_hub):
+    following = "11111111-2222-4333-8444-555555555555"
+    recording_hub.answers[f"/jobs/{JOB}"] = [job("succeeded", 10, profile="harbor-empathy", followed_by=following)]
+    drafted = {"profile": "harbor-empathy", "number": 2}
+    recording_hub.answers[f"/jobs/{following}"] = [job("queued"), job("succeeded", 9, profile="harbor-empathy", drafted_revision=drafted)]
+    result = steer("job", "watch", JOB, "--interval", "0.05")
+    assert result.exit_code == 0
+    assert f"job {JOB} succeeded, and goes on as job {following}" in result.output
+    assert f"job {following} succeeded, and drafted harbor-empathy@2" in result.output
+
+
+def test_a_chain_that_ends_without_a_draft_says_why(steer, recording_hub):
+    note = "no draft of harbor-empathy: gates failed on facts"
+    recording_hub.answers[f"/jobs/{JOB}"] = [job("succeeded", 10, profile="harbor-empathy", note=note)]
+    assert note in steer("job", "watch", JOB, "--interval", "0.05").output
+
+
 def test_a_job_that_fails_or_is_cancelled_fails_the_watch(steer, recording_hub):
     recording_hub.answers[f"/jobs/{JOB}"] = [job("failed", error_code="NON_FINITE", error_message="layer 6 overflows")]
     result = steer("job", "watch", JOB)

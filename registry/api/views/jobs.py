@@ -13,12 +13,13 @@ from registry.api.references import find_base_model, find_contrast_set, find_job
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.api.views.revisions import RevisionRefOut
-from registry.models import Job, JobKind, Role, Unit, User
-from registry.selectors import get_revision
+from registry.models import Job, JobKind, Profile, Role, Unit, User
+from registry.selectors import get_profile, get_revision
 from registry.services.compositions import request_composition
 from registry.services.jobs import request_cancel, request_extraction, request_validation
 
 _RELATED = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
+_CHAIN = ("draft_for", "followed_by", "drafted_revision__profile")
 
 
 class VectorRefOut(serializers.Serializer):
@@ -52,6 +53,10 @@ class JobOut(serializers.Serializer):
     revision = RevisionRefOut(allow_null=True, help_text="the draft of a composition")
     extracted_vector = VectorRefOut(default=None, allow_null=True, help_text="what an extraction left")
     evaluation = EvaluationRefOut(default=None, allow_null=True, help_text="what a validation or a composition left")
+    profile = serializers.CharField(source="draft_for.name", default=None, allow_null=True, help_text="that the chain ends as a draft of")
+    follows = serializers.UUIDField(source="follows_id", allow_null=True, help_text="the job whose completion queued this one")
+    followed_by = serializers.UUIDField(source="followed_by.pk", default=None, allow_null=True, help_text="the job that this one queued")
+    drafted_revision = RevisionRefOut(default=None, allow_null=True, help_text="the draft that the chain ended as")
     result_digest = serializers.CharField()
     error_code = serializers.CharField()
     error_message = serializers.CharField()
@@ -76,6 +81,7 @@ class ExtractionBody(Body):
     contrast_set = Text(help_text="name@version, name or id")
     suites = serializers.ListField(child=Text(), max_length=20, help_text="one behaviour, one factual and one safety suite at least")
     recipe = serializers.JSONField(help_text="vector, method, site, read_position, layers, alphas, unit, gates, seed, ...")
+    profile = Text(max_length=100, required=False, help_text="go on to a validation, and to a draft revision of this profile")
 
     def validate_recipe(self, recipe: Any) -> dict[str, Any]:
         if not isinstance(recipe, dict):
@@ -89,6 +95,7 @@ class ValidationBody(Body):
     suites = serializers.ListField(child=Text(), max_length=20)
     alpha = Alpha(required=False, help_text="left out: the α that the vector's search proposes")
     unit = serializers.ChoiceField(Unit.choices, required=False)
+    profile = Text(max_length=100, required=False, help_text="if it passes, draft a revision of this profile")
 
 
 class CompositionBody(Body):
@@ -104,7 +111,7 @@ class JobsView(Records):
     limited = ("GET",)
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = JobOut
-    queryset = Job.objects.select_related(*_RELATED).prefetch_related("suites").order_by("-requested_at")
+    queryset = Job.objects.select_related(*_RELATED, *_CHAIN).prefetch_related("suites").order_by("-requested_at")
     filters = {"kind": "kind", "state": "state", "requested_by": "requested_by__username"}
 
     @document(
@@ -132,6 +139,7 @@ def _ask_for_extraction(body: dict[str, Any], actor: User) -> Job:
         contrast_set=find_contrast_set(body["contrast_set"]),
         suites=[find_suite(reference) for reference in body["suites"]],
         recipe=body["recipe"],
+        draft_for=_find_profile(body),
         actor=actor,
     )
 
@@ -142,8 +150,13 @@ def _ask_for_validation(body: dict[str, Any], actor: User) -> Job:
         suites=[find_suite(reference) for reference in body["suites"]],
         alpha=body.get("alpha"),
         unit=body.get("unit", ""),
+        draft_for=_find_profile(body),
         actor=actor,
     )
+
+
+def _find_profile(body: dict[str, Any]) -> Profile | None:
+    return get_profile(body["profile"]) if "profile" in body else None
 
 
 def _ask_for_composition(body: dict[str, Any], actor: User) -> Job:
