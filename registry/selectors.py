@@ -13,6 +13,7 @@ from registry.models import (
     Decision,
     Environment,
     Evaluation,
+    FlagArm,
     Freeze,
     Kill,
     Profile,
@@ -87,6 +88,12 @@ def get_environment(name: str) -> Environment:
 def registered_before(base_model: BaseModel) -> BaseModel | None:
     """The fingerprint of the same name that was the newest when this one was registered."""
     return BaseModel.objects.filter(name=base_model.name, registered_at__lt=base_model.registered_at).order_by("-registered_at").first()
+
+
+def flags_for(environment: Environment, base_model: BaseModel) -> QuerySet[TenantFlag]:
+    """The flags that are on and offer a revision for these files, by themselves or in an arm."""
+    of_arms = FlagArm.objects.filter(revision__base_model=base_model).values("flag")
+    return TenantFlag.objects.filter(Q(revision__base_model=base_model) | Q(pk__in=of_arms), environment=environment, enabled=True)
 
 
 def live_revisions(environment: Environment) -> QuerySet[ProfileRevision]:

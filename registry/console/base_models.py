@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.console.pages import action, page, render_page, telling
-from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role, TenantFlag
-from registry.selectors import get_environment, registered_before
+from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role
+from registry.selectors import flags_for, get_environment, registered_before
 from registry.services.moves import move_environment
 from steerkit.modeldrift import describe_drift
 
@@ -47,8 +47,8 @@ def _view(environment: Environment, base_model: BaseModel) -> EnvironmentView:
     served = environment.served.filter(name=base_model.name).select_related("base_model", "moved_by").first()
     if served is None or served.base_model == base_model:
         return EnvironmentView(environment, served, served is not None, [], 0)
-    flags_on = TenantFlag.objects.filter(environment=environment, enabled=True, revision__base_model=served.base_model).count()
-    return EnvironmentView(environment, served, False, describe_drift(served.base_model.manifest, base_model.manifest), flags_on)
+    changes = describe_drift(served.base_model.manifest, base_model.manifest)
+    return EnvironmentView(environment, served, False, changes, flags_for(environment, served.base_model).count())
 
 
 @action(Role.OPERATOR, Role.APPROVER)

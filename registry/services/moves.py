@@ -11,6 +11,7 @@ from django.utils import timezone
 from registry.audit import Action, make_entry, record, record_all
 from registry.errors import TransitionRefused
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, ProfileRevision, TenantFlag, User
+from registry.selectors import flags_for
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify
 from registry.snapshots import lock_environments, publish_snapshot
@@ -109,7 +110,7 @@ def explain_move(move: Move) -> str:
 
 def _lock_flags(environment: Environment, base_model: BaseModel) -> list[TenantFlag]:
     return list(
-        TenantFlag.objects.filter(environment=environment, enabled=True, revision__base_model=base_model)
+        flags_for(environment, base_model)
         .select_for_update(of=("self",))
         .select_related("tenant", "environment", "revision__profile__owner__acts_for", "revision__author__acts_for", "changed_by__acts_for")
         .order_by("tenant__name", "route")
@@ -129,18 +130,17 @@ def _turn_off(flags: list[TenantFlag], why: str, actor: User) -> None:
                 subject=flag,
                 tenant=flag.tenant.name,
                 environment=flag.environment.name,
-                details={
-                    "profile": flag.revision.profile.name,
-                    "revision": flag.revision.number,
-                    "revision_digest": flag.revision.digest,
-                    "route": flag.route,
-                    "enabled": False,
-                    "reason": why,
-                },
+                details={"route": flag.route, "enabled": False, "version": flag.version + 1, "reason": why, **_name_revision(flag)},
             )
             for flag in flags
         ]
     )
+
+
+def _name_revision(flag: TenantFlag) -> dict[str, str | int]:
+    if flag.revision is None:
+        return {}
+    return {"profile": flag.revision.profile.name, "revision": flag.revision.number, "revision_digest": flag.revision.digest}
 
 
 def _tell_owners(move: Move, why: str) -> None:
@@ -149,10 +149,11 @@ def _tell_owners(move: Move, why: str) -> None:
     lost: dict[User, set[str]] = defaultdict(set)
     for flag in move.flags_off:
         concerned = [flag.changed_by]
-        if flag.revision_id not in invalidated:
+        if flag.revision is not None and flag.revision.pk not in invalidated:
             concerned += [flag.revision.author, flag.revision.profile.owner]
+        name = f"{flag.tenant.name}/{flag.route}" if flag.route else flag.tenant.name
         for person in concerned:
-            lost[person.acts_for or person].add(f"{flag.tenant.name}{'/' + flag.route if flag.route else ''} ({flag.revision})")
+            lost[person.acts_for or person].add(f"{name} ({flag.revision})" if flag.revision else name)
     for person, names in lost.items():
         notify([person], f"{why}. Turned off: {', '.join(sorted(names))}", about=move.base_model)
 

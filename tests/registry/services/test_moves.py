@@ -10,6 +10,7 @@ from registry.errors import TransitionRefused
 from registry.models import AuditEvent, BaseModel, EnvironmentBaseModel, Notification, ProfileRevision, TenantFlag
 from registry.selectors import head_snapshot, live_flags
 from registry.services.base_models import register_base_model
+from registry.services.flags import ArmSpec, set_flag
 from registry.services.moves import move_environment
 from registry.services.tenants import create_environment
 from registry.snapshots import read_snapshot
@@ -113,6 +114,13 @@ def test_where_a_revision_still_stands_moving_back_leaves_its_flag_off_until_som
     assert (state_of(approved), reason_for(staging, "harbor")) == ("approved", "no_flag")
     put(staging, harbor, approved, oscar)
     assert reason_for(staging, "harbor") == "flag_on"
+
+
+def test_a_flag_with_an_arm_for_the_old_files_goes_off_as_a_whole(production, harbor, flag_on, approved, new_files, oscar):
+    arms = [ArmSpec("warm", 1, approved), ArmSpec("control", 1, None, Decimal(0))]
+    set_flag(production, harbor, enabled=True, revision=approved, arms=arms, reason="test", actor=oscar)
+    assert [flag.pk for flag in move_environment(production, base_model=new_files, actor=oscar).flags_off] == [flag_on.pk]
+    assert reason_for(production, "harbor") == "no_flag"
 
 
 def test_moving_to_what_is_served_changes_and_records_nothing(flag_on, production, base_model, oscar):
