@@ -1,11 +1,14 @@
 """What every registry is: readable by those who may log in, changed by nobody."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.contrib import admin
+from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
@@ -13,6 +16,9 @@ from unfold.decorators import display
 
 from registry.console.pages import roles_of
 from registry.scope import is_limited
+
+# Two hundred pages.
+COUNTED = 10_000
 
 
 def link_to(view: str, key: Any, text: Any) -> SafeString:
@@ -32,9 +38,35 @@ def column(name: str, description: str, write: Any) -> Any:
     return write_column
 
 
+class BoundedPaginator(Paginator):
+    """Counts no further than anybody pages by hand; what lies deeper is found by a filter or a search."""
+
+    @cached_property
+    def count(self) -> int:
+        return self.object_list.order_by()[:COUNTED].count()
+
+
+def one_of(parameter: str, title: str, values: Callable[[], Iterable[str]]) -> type[admin.SimpleListFilter]:
+    """A filter that offers these values. Asking a table of millions which of them it holds would read all of it."""
+
+    class OneOf(admin.SimpleListFilter):
+        parameter_name = parameter
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            return [(value, value) for value in values()]
+
+        def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+            return queryset if self.value() is None else queryset.filter(**{parameter: self.value()})
+
+    OneOf.title = title
+    return OneOf
+
+
 class Registry(ModelAdmin):
     """A list that everyone who may log in can read and nobody can change."""
 
+    paginator = BoundedPaginator
+    show_full_result_count = False
     list_per_page = 50
     list_filter_submit = False
     actions = None

@@ -41,7 +41,7 @@ class Revisions(Registry):
     decided_moment = column("decided_at", "Decided", moment)
     submitted_moment = column("submitted_at", "Submitted", moment)
     list_display_links = None
-    list_filter = ["state", "profile", "author"]
+    list_filter = ["state", "author"]
     search_fields = ["profile__name", "digest"]
     list_select_related = ["profile", "author", "base_model"]
     state_column = column("state", "State", state)
@@ -73,7 +73,7 @@ class Tenants(Registry):
 class Flags(Registry):
     list_display = ["__str__", "enabled", "scale_column", "revision_column", "reason", "changed_by", "changed_moment"]
     changed_moment = column("changed_at", "Changed", moment)
-    list_filter = ["environment", "enabled", "tenant"]
+    list_filter = ["environment", "enabled"]
     search_fields = ["tenant__name", "route", "reason"]
     list_select_related = ["environment", "tenant", "revision__profile", "changed_by"]
     scale_column = column("alpha_scale", "α scale", number)

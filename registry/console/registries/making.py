@@ -54,7 +54,7 @@ class BaseModels(Registry):
 class ContrastSets(Registry):
     list_display = ["__str__", "axis", "pair_count", "locales", "products", "digest_column", "author", "sealed_moment"]
     sealed_moment = column("sealed_at", "Sealed", moment)
-    list_filter = ["axis", "name"]
+    list_filter = ["axis"]
     search_fields = ["name", "digest"]
     readonly_fields = ["first_pairs"]
     list_before_template = "console/_upload_contrast_set.html"
@@ -132,7 +132,7 @@ class Vectors(Registry):
 class Evaluations(Registry):
     list_display = ["__str__", "vector_column", "passed", "digest_column", "evaluated_moment"]
     evaluated_moment = column("evaluated_at", "Evaluated", moment)
-    list_filter = ["passed", "vector__name"]
+    list_filter = ["passed"]
     search_fields = ["digest", "vector__name"]
     list_select_related = ["vector", "revision__profile"]
     digest_column = column("digest", "Digest", digest)

@@ -3,6 +3,7 @@
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db import models
@@ -11,9 +12,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from registry.console.registries.base import Registry, column
+from registry.audit import Action
+from registry.console.registries.base import Registry, column, one_of
 from registry.models import (
     AuditEvent,
+    Environment,
     Role,
     User,
 )
@@ -53,6 +56,10 @@ class People(Registry):
         return ", ".join(group.name for group in user.groups.all()) or "—"
 
 
+def _list_types() -> list[str]:
+    return sorted(model._meta.model_name for model in apps.get_app_config("registry").get_models())
+
+
 @admin.register(AuditEvent)
 class AuditLog(Registry):
     """Every change, newest first, and the exact bytes that were hashed."""
@@ -60,10 +67,17 @@ class AuditLog(Registry):
     readers = (Role.AUDITOR,)
     list_display = ["seq", "occurred_moment", "action", "actor_column", "object_column", "environment", "tenant", "digest_column"]
     occurred_moment = column("occurred_at", "At", moment)
-    list_filter = ["action", "object_type", "environment", "tenant", "actor_name"]
-    search_fields = ["action", "actor_name", "object_name", "object_id", "digest"]
+    list_filter = [
+        one_of("action", "action", lambda: Action.values),
+        one_of("object_type", "type of object", _list_types),
+        one_of("environment", "environment", lambda: Environment.objects.values_list("name", flat=True)),
+        "occurred_at",
+    ]
+    # Looked for exactly, each in an index of its own: parts of words in a log of millions would be read from end to end.
+    search_fields = ["action", "actor_name", "object_name", "object_id", "tenant", "environment", "digest"]
+    search_help_text = "The whole of an action, a name, an id or a digest."
     ordering = ["-seq"]
-    date_hierarchy = "occurred_at"
+    sortable_by = ["seq"]
     exclude = ["body"]
     readonly_fields = ["exact_body"]
     digest_column = column("digest", "Digest", digest)
@@ -71,6 +85,12 @@ class AuditLog(Registry):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[AuditEvent]:
         return super().get_queryset(request).defer("body")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[AuditEvent], search_term: str
+    ) -> tuple[models.QuerySet[AuditEvent], bool]:
+        found = models.Q(*((field, search_term) for field in self.search_fields), _connector=models.Q.OR)
+        return (queryset.filter(found) if search_term else queryset), False
 
     @display(description="Object", ordering="object_name")
     def object_column(self, event: AuditEvent) -> SafeString:
