@@ -28,6 +28,7 @@ class ContrastSet(models.Model):
 
     class Meta:
         ordering = ["name", "-version"]
+        indexes = [models.Index(fields=["axis", "name", "-version"], name="contrast_set_by_axis")]
         constraints = [
             models.UniqueConstraint(fields=["name", "version"], name="contrast_set_version_is_unique"),
             models.CheckConstraint(condition=Q(pair_count__gte=2), name="contrast_set_has_two_pairs"),

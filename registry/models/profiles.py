@@ -68,6 +68,11 @@ class Profile(models.Model):
 
     class Meta:
         ordering = ["name"]
+        indexes = [
+            models.Index(fields=["axis", "name"], name="profile_by_axis"),
+            models.Index(fields=["purpose", "name"], name="profile_by_purpose"),
+            models.Index(fields=["risk_class", "name"], name="profile_by_risk_class"),
+        ]
         constraints = [models.CheckConstraint(condition=Q(purpose__in=Purpose.values), name="profile_purpose_is_known")]
 
     def __str__(self) -> str:

@@ -24,6 +24,8 @@ class Snapshot(models.Model):
 
     class Meta:
         ordering = ["environment", "-revision"]
+        # Whether the same was said before is asked at every publishing.
+        indexes = [models.Index(fields=["environment", "content_digest"], name="snapshot_by_content")]
         constraints = [
             models.UniqueConstraint(fields=["environment", "revision"], name="snapshot_revision_is_unique"),
             models.CheckConstraint(condition=Q(revision__gte=1), name="snapshot_revision_starts_at_one"),

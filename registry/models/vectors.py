@@ -62,6 +62,7 @@ class SteeringVector(models.Model):
 
     class Meta:
         ordering = ["name", "-version"]
+        indexes = [models.Index(fields=["base_model", "name", "-version"], name="vector_by_base_model")]
         constraints = [
             models.UniqueConstraint(fields=["name", "version"], name="vector_version_is_unique"),
             models.CheckConstraint(condition=Q(site__in=Site.values), name="vector_site_is_known"),
