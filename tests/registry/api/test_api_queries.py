@@ -31,9 +31,9 @@ from registry.models import (
     TenantFlag,
     User,
 )
+from registry.services.flags import set_flag
 from registry.services.kills import engage_kill
 from registry.services.people import create_user, issue_token
-from registry.services.tenants import set_flag
 
 # Files, pictures and streams of one record, and what reads no records at all.
 NO_RECORDS = {
@@ -112,7 +112,7 @@ def grow(oscar) -> None:
         add_copy(Notification.objects.first())
         for user in User.objects.filter(username__in=["mary", "reader"]):
             issue_token(user, name=f"t{number}", actor="tests")
-    flag = TenantFlag.objects.select_related("environment", "tenant", "revision").order_by("changed_at").first()
+    flag = TenantFlag.objects.select_related("environment", "tenant", "revision").get(tenant__name="harbor")
     set_flag(flag.environment, flag.tenant, revision=flag.revision, enabled=True, alpha_scale=Decimal("0.5"), reason="test", actor=oscar)
 
 
