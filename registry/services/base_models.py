@@ -11,7 +11,7 @@ from registry.models import BaseModel, Environment, User
 from registry.services.moves import begin_moves, finish_moves, lock_names
 from registry.snapshots import lock_environments
 from registry.transitions import transition
-from steerkit.basemodel import inspect_model
+from steerkit.basemodel import BaseModelManifest, inspect_model
 from steerkit.modeldrift import describe_drift
 
 # What file systems give one name.
@@ -29,15 +29,18 @@ def resolve_model_folder(source: str) -> Path:
 
 
 @transition
-def register_base_model(name: str, *, source: str, actor: User, move: Sequence[Environment] = ()) -> BaseModel:
+def register_base_model(
+    name: str, *, source: str, actor: User, move: Sequence[Environment] = (), inspected: BaseModelManifest | None = None
+) -> BaseModel:
     """Fingerprint the files and register them. The same files under the same name are the same record.
 
     The first fingerprint of a name is served everywhere from now on. Another one is on record and served nowhere, so that
     vectors can be extracted from it and approved before anything changes; `move` names environments that move to it at once.
+    `inspected` is what the files hash to, if that was found out before: a batch holds its locks from its start.
     Raises: InvalidInput MODEL_ID; ModelError for files that are missing, unsafe or of an unknown kind.
     """
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
-    manifest = inspect_model(resolve_model_folder(source))
+    manifest = inspected or inspect_model(resolve_model_folder(source))
     lock_environments(Environment.objects.all())
     lock_names()
     # Once more, for an environment that was being made meanwhile and could not be seen.

@@ -55,6 +55,32 @@ def create_profile(name: str, *, intent: str, purpose: str, axis: str, risk_clas
     return profile
 
 
+@transition
+def edit_profile(name: str, *, intent: str, purpose: str, axis: str, risk_class: str, actor: User) -> Profile:
+    """Say otherwise what a profile is for, while nothing but drafts was written under it.
+
+    Raises: TransitionRefused PROFILE_FIXED once a revision was submitted, because people decided on what was said then.
+    """
+    check_purpose(purpose)
+    policy = get_policy(risk_class)
+    profile = Profile.objects.select_for_update().get(name=name)
+    if profile.revisions.exclude(state=RevisionState.DRAFT).exists():
+        raise TransitionRefused(
+            "PROFILE_FIXED",
+            f"{profile} has submitted revisions; its intent, purpose, axis and risk class are what they are judged by",
+            name,
+        )
+    profile.intent, profile.purpose, profile.axis, profile.risk_class = intent, purpose, axis, policy
+    profile.save(update_fields=["intent", "purpose", "axis", "risk_class"])
+    record(
+        Action.PROFILE_EDITED,
+        actor=actor,
+        subject=profile,
+        details={"intent": intent, "purpose": purpose, "axis": axis, "risk_class": risk_class},
+    )
+    return profile
+
+
 def check_purpose(purpose: str) -> None:
     """Raises: InvalidInput PURPOSE_UNFIT for what steering cannot do, with the technique that can; PURPOSE_UNKNOWN."""
     if purpose in Purpose.values:

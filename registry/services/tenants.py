@@ -29,3 +29,13 @@ def create_tenant(name: str, *, title: str = "", actor: User) -> Tenant:
     tenant = Tenant.objects.create(name=name, title=title)
     record(Action.TENANT_CREATED, actor=actor, subject=tenant, tenant=name)
     return tenant
+
+
+@transition
+def rename_tenant(name: str, *, title: str, actor: User) -> Tenant:
+    """The name that people read. The one that requests carry stays as it is."""
+    tenant = Tenant.objects.select_for_update().get(name=name)
+    before, tenant.title = tenant.title, title
+    tenant.save(update_fields=["title"])
+    record(Action.TENANT_RENAMED, actor=actor, subject=tenant, tenant=name, details={"before": before, "after": title})
+    return tenant
