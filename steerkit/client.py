@@ -103,9 +103,17 @@ class _Connection:
             raise HubError("HUB_UNREACHABLE", f"{method} {self.hub_url}{path}: {_describe(error)}", self.hub_url) from error
 
     def ask_json(
-        self, method: str, path: str, *, json: Any = None, content: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        read_seconds: float = READ_SECONDS,
     ) -> Any:
-        return _read_document(self.ask(method, path, json=json, content=content, headers=headers), method, path)
+        answer = self.ask(method, path, json=json, content=content, headers=headers, read_seconds=read_seconds)
+        return _read_document(answer, method, path)
 
     def download(self, path: str, target: Path) -> int:
         """The body of a GET, straight to a file that appears only when it is whole. Returns its size in bytes."""
@@ -191,8 +199,8 @@ class HubClient:
         answer = self._connection.ask("GET", f"/api/v1{path}")
         return _read_document(answer, "GET", path), answer.headers.get("ETag", "")
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        return self._change("POST", path, json=dict(body or {}))
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, read_seconds: float = READ_SECONDS) -> Any:
+        return self._change("POST", path, json=dict(body or {}), read_seconds=read_seconds)
 
     def put(self, path: str, body: Mapping[str, Any], *, if_match: str = "") -> Any:
         return self._change("PUT", path, json=dict(body), headers={"If-Match": if_match} if if_match else {})
@@ -200,14 +208,12 @@ class HubClient:
     def delete(self, path: str) -> None:
         self._change("DELETE", path)
 
-    def _change(
-        self, method: str, path: str, *, json: Any = None, content: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> Any:
+    def _change(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any) -> Any:
         """One change under one Idempotency-Key: when the answer is lost on the way it is sent again, and done once."""
         headers = {**(headers or {}), "Idempotency-Key": secrets.token_urlsafe(24)}
         for pause in (*RETRY_PAUSES_SECONDS, None):
             try:
-                return self._connection.ask_json(method, f"/api/v1{path}", json=json, content=content, headers=headers)
+                return self._connection.ask_json(method, f"/api/v1{path}", headers=headers, **request)
             except HubError as error:
                 if pause is None or error.code not in _WORTH_A_RETRY:
                     raise
@@ -249,7 +255,9 @@ def _refuse_failure(method: str, path: str, response: httpx.Response, body: byte
         problem = None
     if isinstance(problem, dict) and isinstance(problem.get("code"), str):
         sentence = problem.get("detail") or problem.get("title") or f"{method} {path} was refused with status {status}"
-        raise _hub_error(problem["code"], str(sentence), response)
+        error = _hub_error(problem["code"], str(sentence), response)
+        error.problem = problem
+        raise error
     raise _hub_error("HUB_STATUS", f"{method} {path} was answered with status {status} and no problem document", response)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SteerError(Exception):
     """Something a user can act on: a stable code, a sentence naming the offending item, and that item alone."""
@@ -60,6 +62,11 @@ class HubError(SteerError):
 
     status: int | None = None
     retry_after_seconds: float | None = None
+
+    def __init__(self, code: str, message: str, item: str | None = None) -> None:
+        super().__init__(code, message, item)
+        # The whole problem document, for who knows what its further fields mean.
+        self.problem: dict[str, Any] = {}
 
 
 class VerificationFailed(SteerError):

@@ -53,7 +53,9 @@ def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponse:
     if isinstance(error, AnsweredBefore):
         return error.response()
     if isinstance(error, SteerError):
-        return problem(status_of(error), error.code, error.message, error.item, title=title_of(error))
+        # A refusal of many documents says what is wrong with each.
+        more = {"errors": error.errors} if hasattr(error, "errors") else {}
+        return problem(status_of(error), error.code, error.message, error.item, title=title_of(error), **more)
     if isinstance(error, exceptions.ValidationError):
         return _validation_problem(error)
     if isinstance(error, exceptions.APIException):

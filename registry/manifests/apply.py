@@ -1,129 +1,115 @@
-"""Apply manifests: every document is checked first, then each becomes a record through the service that makes such records.
+"""Apply a plan: plan again under locks, refuse if it is not the plan that was looked at, then take each step through its service.
 
-A document that says what is on record already changes nothing, so applying a folder again is safe.
+All of it is one transaction. Each environment it touches gets one snapshot revision.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from registry.blobs import get_blob
-from registry.errors import NotFound
-from registry.manifests.schema import Manifest, parse_manifests
-from registry.models import BaseModel, ContrastSet, Environment, EvalSuite, Job, JobState, Profile, Tenant, User
-from registry.services.base_models import register_base_model
-from registry.services.contrast import seal_contrast_set
-from registry.services.evals import seal_eval_suite
-from registry.services.jobs import request_extraction
-from registry.services.profiles import create_profile
-from registry.services.recipes import parse_extraction_recipe
-from registry.services.tenants import create_environment, create_tenant
+from django.db import connection
 
-# The record's own name and version, and whether it was made just now.
-Applied = tuple[str, bool]
+from registry.audit import Action, record
+from registry.errors import TransitionRefused
+from registry.manifests.documents import Manifest, parse_manifests, place_error
+from registry.manifests.plan import Options, Plan, make_plan
+from registry.manifests.steps import CREATE, DELETE, UPDATE, digest_spec
+from registry.manifests.writers import DELETERS, WRITERS, Writer
+from registry.models import AppliedPlan, BaseModel, Declaration, Role, User
+from registry.services.base_models import resolve_model_folder
+from registry.snapshots import all_or_nothing
+from steerkit.basemodel import BaseModelManifest, inspect_model
+from steerkit.errors import ModelError, SteerError
 
-_RECIPE_FIELDS = {
-    "method": "method",
-    "site": "site",
-    "readPosition": "read_position",
-    "layers": "layers",
-    "alphas": "alphas",
-    "unit": "unit",
-    "gates": "gates",
-    "seed": "seed",
-    "maxNewTokens": "max_new_tokens",
-    "dtype": "dtype",
-    "finalists": "finalists",
-}
+# Any number that nothing else in this database locks; "steeplan" in hex.
+_LOCK = 0x737465657061706C
 
 
-def apply_manifests(documents: list[Any], *, actor: User, dry_run: bool = False) -> list[dict[str, str]]:
-    """One row for each document: kind, name, result (`created`, `unchanged`, `checked`) and the record's reference."""
-    manifests = parse_manifests(documents)
-    if dry_run:
-        return [{"kind": manifest.kind, "name": manifest.name, "result": "checked", "reference": ""} for manifest in manifests]
-    rows = []
+def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, actor: User, permit: Callable[[Role], None]) -> Plan:
+    """Make the record say what the documents say, if that is still what the plan of this digest would do.
+
+    `permit` raises unless the actor holds the role.
+    Raises: what `make_plan` and the services raise; TransitionRefused PLAN_STALE, PLAN_APPLIED.
+    """
+    # Hashing takes minutes for a large model, and a kill waits for whatever happens below.
+    models = _inspect_models(parse_manifests(documents))
+    with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=actor):
+        # One plan at a time, so that the record is still as this one finds it when its steps are taken.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        _refuse_replay(plan_digest)
+        plan = make_plan(documents, options)
+        for role in plan.roles:
+            permit(role)
+        if plan.digest != plan_digest:
+            raise TransitionRefused("PLAN_STALE", "the record or the manifests changed since this plan was made; plan again", plan_digest)
+        if plan.changes:
+            _take_steps(plan, Writer(actor, plan.references, models))
+            _declare(plan, actor)
+    return plan
+
+
+def _refuse_replay(plan_digest: str) -> None:
+    before = AppliedPlan.objects.select_related("applied_by").filter(digest=plan_digest).first()
+    if before is not None:
+        when = before.applied_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+        raise TransitionRefused("PLAN_APPLIED", f"{before.applied_by} applied this plan at {when}; plan again", plan_digest)
+
+
+def _inspect_models(manifests: list[Manifest]) -> dict[str, BaseModelManifest]:
+    """What the files of base models hash to, for those that the record does not have as they are declared."""
+    found = {}
     for manifest in manifests:
-        reference, created = _APPLY[manifest.kind](manifest, actor)
-        rows.append({"kind": manifest.kind, "name": manifest.name, "result": "created" if created else "unchanged", "reference": reference})
-    return rows
-
-
-def _apply_environment(manifest: Manifest, actor: User) -> Applied:
-    known = Environment.objects.filter(name=manifest.name).exists()
-    return create_environment(manifest.name, actor=actor).name, not known
-
-
-def _apply_tenant(manifest: Manifest, actor: User) -> Applied:
-    known = Tenant.objects.filter(name=manifest.name).exists()
-    return create_tenant(manifest.name, title=manifest.spec.get("title", ""), actor=actor).name, not known
-
-
-def _apply_base_model(manifest: Manifest, actor: User) -> Applied:
-    known = set(BaseModel.objects.filter(name=manifest.name).values_list("pk", flat=True))
-    base_model = register_base_model(manifest.name, source=manifest.spec["source"], actor=actor)
-    return base_model.fingerprint, base_model.pk not in known
-
-
-def _apply_contrast_set(manifest: Manifest, actor: User) -> Applied:
-    known = set(ContrastSet.objects.filter(name=manifest.name).values_list("pk", flat=True))
-    data = get_blob(manifest.spec["pairs"]["digest"])
-    contrast_set = seal_contrast_set(manifest.name, axis=manifest.spec["axis"], data=data, author=actor)
-    return f"{contrast_set.name}@{contrast_set.version}", contrast_set.pk not in known
-
-
-def _apply_eval_suite(manifest: Manifest, actor: User) -> Applied:
-    known = set(EvalSuite.objects.filter(name=manifest.name).values_list("pk", flat=True))
-    rubric = manifest.spec.get("rubric")
-    suite = seal_eval_suite(
-        manifest.name,
-        kind=manifest.spec["kind"],
-        data=get_blob(manifest.spec["items"]["digest"]),
-        rubric=get_blob(rubric["digest"]) if rubric else None,
-        author=actor,
-    )
-    return f"{suite.name}@{suite.version}", suite.pk not in known
-
-
-def _apply_profile(manifest: Manifest, actor: User) -> Applied:
-    known = Profile.objects.filter(name=manifest.name).exists()
-    spec = manifest.spec
-    profile = create_profile(
-        manifest.name, intent=spec["intent"], purpose=spec["purpose"], axis=spec["axis"], risk_class=spec["riskClass"], owner=actor
-    )
-    return profile.name, not known
-
-
-def _apply_recipe(manifest: Manifest, actor: User) -> Applied:
-    """The latest version of everything named. The same recipe over the same inputs is the same job, unless that job failed."""
-    spec = manifest.spec
-    base_model = _latest(BaseModel, spec["baseModel"], "-registered_at")
-    contrast_set = _latest(ContrastSet, spec["contrastSet"], "-version")
-    suites = [_latest(EvalSuite, name, "-version") for name in spec["suites"]]
-    recipe = {"vector": manifest.name, **{ours: spec[theirs] for theirs, ours in _RECIPE_FIELDS.items() if theirs in spec}}
-    same = Job.objects.filter(base_model=base_model, contrast_set=contrast_set, recipe=parse_extraction_recipe(recipe, base_model)).exclude(
-        state__in=[JobState.FAILED, JobState.CANCELLED]
-    )
-    wanted = {suite.pk for suite in suites}
-    for job in same:
-        if set(job.suites.values_list("pk", flat=True)) == wanted:
-            return str(job.pk), False
-    job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe=recipe, actor=actor)
-    return str(job.pk), True
-
-
-def _latest(model: Any, name: str, order: str) -> Any:
-    found = model.objects.filter(name=name).order_by(order).first()
-    if found is None:
-        raise NotFound("MANIFEST_REFERENCE", f"no {model.__name__} {name!r} on record or in these manifests", name)
+        if manifest.kind != "BaseModel":
+            continue
+        latest = BaseModel.objects.filter(name=manifest.name).order_by("-registered_at", "-id").first()
+        wanted = manifest.spec.get("fingerprint")
+        if latest is not None and latest.source == manifest.spec["source"] and wanted in (None, latest.fingerprint):
+            continue
+        try:
+            found[manifest.name] = model = inspect_model(resolve_model_folder(manifest.spec["source"]))
+            if wanted not in (None, model.fingerprint):
+                raise ModelError("MODEL_FINGERPRINT", f"the files hash to {model.fingerprint}, not to what is declared", manifest.name)
+        except SteerError as error:
+            raise place_error(error, manifest, "spec.source") from error
     return found
 
 
-_APPLY: dict[str, Callable[[Manifest, User], Applied]] = {
-    "Environment": _apply_environment,
-    "Tenant": _apply_tenant,
-    "BaseModel": _apply_base_model,
-    "ContrastSet": _apply_contrast_set,
-    "EvalSuite": _apply_eval_suite,
-    "SteeringProfile": _apply_profile,
-    "SteeringRecipe": _apply_recipe,
-}
+def _take_steps(plan: Plan, writer: Writer) -> None:
+    for kind, write in WRITERS:
+        for step in plan.steps:
+            if step.kind == kind and step.manifest is not None and (step.action == CREATE or (step.action == UPDATE and step.changes_spec)):
+                try:
+                    write(writer, step)
+                except SteerError as error:
+                    raise place_error(error, step.manifest, "spec") from error
+    for step in plan.steps:
+        if step.action == DELETE:
+            DELETERS[step.kind](writer, step)
+
+
+def _declare(plan: Plan, actor: User) -> None:
+    """Note who declares what now, and record that the plan was applied."""
+    applied = AppliedPlan.objects.create(digest=plan.digest, applied_by=actor)
+    taken_over = sorted(f"{step} from {step.owner}" for step in plan.changes if step.is_contested)
+    new, known = [], []
+    for step in plan.changes:
+        declaration = step.declaration or Declaration(kind=step.kind, name=step.name, generation=0)
+        spec_digest = digest_spec(step.manifest.spec) if step.manifest else ""
+        if spec_digest != declaration.spec_digest:
+            declaration.generation += 1
+        declaration.spec_digest, declaration.plan = spec_digest, applied
+        if step.manifest:
+            declaration.manager, declaration.labels = step.manifest.manager, step.manifest.labels
+        (known if step.declaration else new).append(declaration)
+    Declaration.objects.bulk_create(new)
+    Declaration.objects.bulk_update(known, ["manager", "labels", "generation", "spec_digest", "plan"])
+    record(
+        Action.MANIFESTS_APPLIED,
+        actor=actor,
+        subject=applied,
+        details={
+            "plan_digest": plan.digest,
+            **{f"{action}s": sorted(str(step) for step in plan.changes if step.action == action) for action in (CREATE, UPDATE, DELETE)},
+            "taken_over": taken_over,
+        },
+    )

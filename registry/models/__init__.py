@@ -27,6 +27,7 @@ from registry.models.freezes import Freeze
 from registry.models.snapshots import Snapshot
 from registry.models.nodes import NodeReport, ReportResult, ServingNode
 from registry.models.notifications import Notification
+from registry.models.declarations import AppliedPlan, Declaration
 from registry.models.audit import ZERO_DIGEST, AuditEvent
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "TECHNIQUES",
     "ZERO_DIGEST",
     "ApiToken",
+    "AppliedPlan",
     "Approval",
     "AuditEvent",
     "BaseModel",
@@ -45,6 +47,7 @@ __all__ = [
     "ContrastPair",
     "ContrastSet",
     "Decision",
+    "Declaration",
     "Environment",
     "EnvironmentBaseModel",
     "EvalItem",

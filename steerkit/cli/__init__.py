@@ -7,7 +7,8 @@ import click
 from steerkit import __version__
 from steerkit.cli.auditing import audit, verify
 from steerkit.cli.context import SteerGroup, hub_options, show_document
-from steerkit.cli.governing import apply, flag, kill, profile
+from steerkit.cli.declaring import apply, diff, drift, export, plan, schema
+from steerkit.cli.governing import flag, kill, profile
 from steerkit.cli.inspecting import inspect
 from steerkit.cli.jobs import job
 from steerkit.cli.nodes import node
@@ -35,5 +36,5 @@ def whoami(hub: HubClient) -> None:
     show_document(hub.get("/whoami"))
 
 
-for command in (inspect, audit, verify, job, node, apply, profile, flag, kill):
+for command in (inspect, audit, verify, job, node, plan, apply, diff, export, drift, schema, profile, flag, kill):
     main.add_command(command)

@@ -1,38 +1,18 @@
-"""`steer apply`, `profile`, `flag` and `kill`: the changes people make to the governed record."""
+"""`steer profile`, `flag` and `kill`: the changes people make to the governed record."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 
-from steerkit.applying import read_manifests, upload_files
-from steerkit.canonical import format_decimal, parse_alpha, sha256_hex
-from steerkit.cli.context import hub_options, parse_reference, read_results, show_document, show_table
+from steerkit.canonical import format_decimal, parse_alpha
+from steerkit.cli.context import hub_options, parse_reference, show_document
 from steerkit.client import HubClient
 from steerkit.errors import HubError
 
 _KILL_KINDS = ["profile", "tenant", "environment", "everything"]
-
-
-@click.command()
-@click.option(
-    "-f", "--file", "source", type=click.Path(exists=True, path_type=Path), required=True, help="A manifest, or a folder of them."
-)
-@click.option("--dry-run", is_flag=True, help="Have the hub check the documents; upload and change nothing.")
-@hub_options
-def apply(hub: HubClient, source: Path, dry_run: bool) -> None:
-    """Make the record say what manifests say. Safe to repeat."""
-    manifests = read_manifests(source)
-    documents = upload_files(manifests, source, sha256_hex if dry_run else hub.upload_blob)
-    body: dict[str, Any] = {"documents": documents}
-    if dry_run:
-        body["dry_run"] = True
-    rows = read_results(hub.post("/manifests/apply", body))
-    columns = ["kind", "name", "result"] + (["reference"] if any(row.get("reference") for row in rows) else [])
-    show_table(columns, [[row.get(column) for column in columns] for row in rows])
 
 
 @click.group()

@@ -107,8 +107,10 @@ CHANGES = [
     ("post", f"/api/v1/kills/{ANY_ID}/request-lift", {Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     ("post", f"/api/v1/kills/{ANY_ID}/confirm-lift", {Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     ("post", "/api/v1/nodes", {Role.OPERATOR}),
-    ("post", "/api/v1/manifests/apply", {Role.AUTHOR, Role.OPERATOR}),
     ("post", "/api/v1/notifications/read", set(Role)),
+    ("post", "/api/v1/manifests/plan", set(Role)),
+    ("post", "/api/v1/manifests/apply", {Role.AUTHOR, Role.OPERATOR, Role.ADMIN}),
+    ("post", "/api/v1/manifests/drift", set(Role)),
     ("get", "/api/v1/audit/events", {Role.AUDITOR}),
     ("get", "/api/v1/audit/export", {Role.AUDITOR}),
 ]

@@ -1,15 +1,15 @@
-"""Jobs, what they leave, and manifests: the author's daily road."""
+"""Jobs and what they leave: the author's daily road."""
 
 from decimal import Decimal
 
 import pytest
 
-from registry.models import Job, Tenant
+from registry.models import Job
 from registry.services.jobs import claim_job, request_extraction
 from registry.services.results import ExtractionResult, complete_composition, complete_extraction
 from steerkit.canonical import canonical_json
 from tests.registry.api.test_api_access import code_of
-from tests.world import composition_evidence, pairs_file, vector_file
+from tests.world import composition_evidence, vector_file
 
 SWEEP = {"schema": "steerhub.sweep/1", "cells": [{"layer": 2, "alpha": "0.5", "behaviour": "4.2"}]}
 PICTURE = b"\x89PNG\r\n\x1a\n"
@@ -113,48 +113,3 @@ def test_what_is_no_composition_is_refused_by_name(api, ada, oscar, draft, evalu
 def test_a_finished_job_is_not_called_off(api, oscar, extracted):
     job = Job.objects.get()
     assert code_of(api(oscar).post(f"/api/v1/jobs/{job.pk}/cancel")) == (409, "JOB_FINISHED")
-
-
-def manifest(kind: str, name: str, **spec: object) -> dict[str, object]:
-    return {"apiVersion": "steerhub/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def test_manifests_are_applied_once_and_then_change_nothing(api, ada):
-    author = api(ada)
-    documents = [
-        manifest("SteeringProfile", "warm", intent="Warm.", purpose="tone", axis="empathy", riskClass="low"),
-        manifest("ContrastSet", "empathy", axis="empathy", pairs={"digest": author.upload(pairs_file())}),
-        manifest("BaseModel", "harbor-support", source="harbor"),
-    ]
-    checked = author.post("/api/v1/manifests/apply", {"documents": documents, "dry_run": True}).json()["results"]
-    assert {row["result"] for row in checked} == {"checked"}
-    for result in ("created", "unchanged"):
-        rows = author.post("/api/v1/manifests/apply", {"documents": documents}).json()["results"]
-        assert {row["result"] for row in rows} == {result}
-    assert {row["kind"]: row["reference"] for row in rows}["ContrastSet"] == "empathy@1"
-
-
-def test_a_document_takes_the_role_of_its_kind(api, ada, oscar):
-    tenant, profile = manifest("Tenant", "harbor"), manifest("SteeringProfile", "p", intent="x", purpose="tone", axis="a", riskClass="low")
-    assert code_of(api(ada).post("/api/v1/manifests/apply", {"documents": [profile, tenant]})) == (403, "PERMISSION_DENIED")
-    assert code_of(api(oscar).post("/api/v1/manifests/apply", {"documents": [tenant, profile]})) == (403, "PERMISSION_DENIED")
-    assert not Tenant.objects.exists()
-    assert api(oscar).post("/api/v1/manifests/apply", {"documents": [tenant]}).status_code == 200
-    assert Tenant.objects.get().name == "harbor"
-
-
-def test_one_bad_document_stops_all_of_them(api, ada, oscar):
-    good = manifest("Tenant", "harbor")
-    rows = [
-        (manifest("Tenant", "x", colour="red"), (422, "MANIFEST_UNKNOWN_FIELD")),
-        (manifest("Tenant", "a/b"), (422, "MANIFEST_NAME")),
-        (manifest("Tenant", "harbor"), (422, "MANIFEST_DUPLICATE")),
-        (good | {"apiVersion": "v9"}, (422, "MANIFEST_VERSION")),
-        (good | {"status": {}}, (422, "MANIFEST_UNKNOWN_FIELD")),
-    ]
-    for bad, expected in rows:
-        assert code_of(api(oscar).post("/api/v1/manifests/apply", {"documents": [good, bad]})) == expected
-    for body in ({"documents": []}, {"documents": "x"}, {"documents": [good], "force": True}, {}):
-        assert api(oscar).post("/api/v1/manifests/apply", body).status_code == 400
-    assert api(ada).post("/api/v1/manifests/apply", {"documents": ["text"]}).status_code == 422
-    assert not Tenant.objects.exists()

@@ -1,0 +1,122 @@
+"""Drift: where four accounts of the same thing differ. What the files say, what is on record, what nodes were told, what they report."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.utils import timezone
+
+from registry.manifests.flags import OFF, Choice, FlagState, settle_spec, split_flag_name
+from registry.manifests.kinds import KINDS
+from registry.manifests.plan import Options, make_plan, read_parents
+from registry.manifests.render import read_recorded
+from registry.manifests.steps import NO_OP, Step
+from registry.models import Declaration, Environment, ServingNode
+from registry.selectors import convergence_of, head_snapshot
+from registry.snapshots import read_snapshot
+from steerkit.canonical import format_decimal
+from steerkit.snapshotrecords import Arm, Snapshot
+
+# Where an account has nothing to say of a kind.
+SILENT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRow:
+    """One object in four accounts."""
+
+    kind: str
+    name: str
+    files: str
+    registry: str
+    snapshot: str
+    nodes: str
+    drifts: bool
+
+
+class Fleet:
+    """What nodes were told and what they report, environment by environment."""
+
+    @cached_property
+    def heads(self) -> dict[str, Snapshot]:
+        heads = {row.name: head_snapshot(row) for row in Environment.objects.all()}
+        return {name: read_snapshot(head) for name, head in heads.items() if head is not None}
+
+    @cached_property
+    def nodes(self) -> dict[str, list[tuple[str, int | None]]]:
+        """By environment: where each node stands, and the revision it applied."""
+        now = timezone.now()
+        found: dict[str, list[tuple[str, int | None]]] = {}
+        for node in ServingNode.objects.filter(is_active=True).select_related("environment"):
+            found.setdefault(node.environment.name, []).append((convergence_of(node, now), node.applied_revision))
+        return found
+
+    def convergence(self, environment: str) -> tuple[str, bool]:
+        """In words, and whether every node is in step."""
+        nodes = self.nodes.get(environment, [])
+        if not nodes:
+            return "no nodes", True
+        in_step = sum(state == "SYNCED" for state, _ in nodes)
+        behind = sorted({f"{state} at r{revision}" if revision else state for state, revision in nodes if state != "SYNCED"})
+        return f"{in_step} of {len(nodes)} in step" + (f"; {', '.join(behind)}" if behind else ""), in_step == len(nodes)
+
+
+def find_drift(documents: list[Any]) -> list[DriftRow]:
+    """A row for each object declared, and for each that a manager of these manifests declared before and no longer does.
+
+    Raises: what `make_plan` raises, except for conflicts of ownership: to look is no claim.
+    """
+    plan = make_plan(documents, Options(force_conflicts=True))
+    fleet = Fleet()
+    parents = read_parents(plan.steps)
+    rows = [_compare(step, parents.get(step.name), fleet) for step in plan.steps]
+    managers = {step.manifest.manager for step in plan.steps if step.manifest and step.manifest.manager}
+    declared = {(step.kind, step.name) for step in plan.steps}
+    for kind in KINDS:
+        left = Declaration.objects.filter(kind=kind, manager__in=managers).exclude(spec_digest="").values_list("name", flat=True)
+        gone = read_recorded(kind, [name for name in left if (kind, name) not in declared])
+        rows += [DriftRow(kind, name, "absent", "present", SILENT, SILENT, True) for name in gone]
+    return rows
+
+
+def _compare(step: Step, parent: dict[str, Any] | None, fleet: Fleet) -> DriftRow:
+    if step.kind == "TenantFlag":
+        return _compare_flag(step, parent, fleet)
+    specs = [change.field for change in step.changes if change.field.startswith("spec")]
+    registry = "absent" if step.recorded is None else f"differs in {', '.join(specs)}" if specs else "same"
+    snapshot, nodes, is_told = SILENT, SILENT, True
+    if step.kind == "Environment" and step.name in fleet.heads:
+        snapshot = f"r{fleet.heads[step.name].revision}"
+        nodes, is_told = fleet.convergence(step.name)
+    if step.kind == "BaseModel" and step.recorded is not None:
+        fingerprint = step.recorded.spec["fingerprint"]
+        knowing = [name for name, head in fleet.heads.items() if any(entry.fingerprint == fingerprint for entry in head.base_models)]
+        snapshot, is_told = f"{len(knowing)} of {len(fleet.heads)} environments", len(knowing) == len(fleet.heads)
+    return DriftRow(step.kind, step.name, "declared", registry, snapshot, nodes, step.action != NO_OP or not is_told)
+
+
+def _compare_flag(step: Step, parent: dict[str, Any] | None, fleet: Fleet) -> DriftRow:
+    """`parent` is the spec of the tenant's flag as the files have it, or the record."""
+    environment, tenant, route = split_flag_name(step.name)
+    files = settle_spec(step.spec, parent)
+    registry = settle_spec(step.recorded.spec if step.recorded else None, parent)
+    head = fleet.heads.get(environment)
+    told = _describe_told(head, tenant, route) if head else "no snapshot"
+    nodes, in_step = fleet.convergence(environment)
+    drifts = step.action != NO_OP or told != str(registry) or not in_step
+    return DriftRow(step.kind, step.name, str(files), str(registry) if step.recorded else "absent", told, nodes, drifts)
+
+
+def _describe_told(head: Snapshot, tenant: str, route: str) -> str:
+    """What a snapshot says of a flag. One that does not steer is left out of it, and a kill wins."""
+    flag = head.flag_of.get((tenant, route))
+    if flag is None or not flag.enabled:
+        return str(OFF)
+    for kill in head.kills:
+        # A kill of a profile leaves the other arms of a test as they are.
+        if kill.kind in ("everything", "environment") or (kill.kind, kill.target) in {("tenant", tenant), ("profile", flag.profile)}:
+            return f"killed ({kill.kind})"
+    arms = flag.arms or (Arm("", 1, flag.profile, flag.alpha_scale, flag.revision),)
+    choices = tuple(Choice(arm.name, arm.weight, (arm.profile, arm.revision or 0), arm.alpha_scale) for arm in arms)
+    override = (format_decimal(flag.override.alpha_min), format_decimal(flag.override.alpha_max)) if flag.override else None
+    return str(FlagState(True, choices, format_decimal(flag.rollout), override))

@@ -1,0 +1,270 @@
+"""What a plan means for those who are steered, in words: Δα, new tenants, caps, missing evidence, who must approve, nodes affected."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from registry.manifests.flags import FlagState, Pointer, settle_spec, split_flag_name
+from registry.manifests.plan import Plan, read_parents
+from registry.manifests.steps import CREATE, DELETE, NO_OP, Step
+from registry.models import (
+    Environment,
+    Evaluation,
+    ProfileRevision,
+    RevisionState,
+    RiskPolicy,
+    ServingNode,
+    SteeringVector,
+    TenantFlag,
+)
+from registry.selectors import convergence_of
+from steerkit.canonical import format_decimal
+from steerkit.snapshotrecords import STRENGTH_OPERATORS
+
+Spec = dict[str, Any]
+# By what is steered (an arm and a vector): how much, and in which unit.
+Alphas = Mapping[str, tuple[Decimal, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """One consequence. What `blocks` is refused when the plan is applied."""
+
+    code: str
+    message: str
+    blocks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which nodes of an environment hear of the plan, and whom it steers there that was not steered before."""
+
+    environment: str
+    nodes: int
+    in_step: int
+    newly_steered: tuple[str, ...]
+
+
+class Risks:
+    """The consequences of one plan, read in a few queries whatever its size."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.flags = [step for step in plan.changes if step.kind == "TenantFlag"]
+        self.parents = read_parents(plan.steps)
+        self.policies = {policy.name: policy for policy in RiskPolicy.objects.all()}
+        self.revisions = _read_revisions(self.flags, plan.references.revisions)
+        self.steered = _read_steered(self.flags)
+        self.vectors = _read_vectors(part["vector"] for step in plan.changes for part in _components(step.spec))
+        evaluations = Evaluation.objects.filter(vector__in=self.vectors.values())
+        self.evaluated = {(row.vector_id, row.alpha, row.unit): row.passed for row in evaluations}
+
+    def of(self, step: Step) -> list[Risk]:
+        """The consequences of one step, in the order in which they matter."""
+        find = {
+            "TenantFlag": self._of_flag,
+            "SteeringProfile": self._of_profile,
+            "SteeringVector": _of_vector,
+            "BaseModel": _of_base_model,
+            "Environment": _of_environment,
+            "RiskPolicy": _of_policy,
+        }
+        return list(find[step.kind](step)) if step.kind in find and step.manifest is not None and step.action != NO_OP else []
+
+    def reach(self) -> list[Reach]:
+        """For each environment whose nodes would be told something else."""
+        touched: dict[str, set[str]] = {step.name: set() for step in self.plan.changes if step.kind == "Environment" and step.recorded}
+        for step in self.flags:
+            environment, tenant, _ = split_flag_name(step.name)
+            touched.setdefault(environment, set())
+            if self._after(step).is_on and (environment, tenant) not in self.steered:
+                touched[environment].add(tenant)
+        now = timezone.now()
+        standing: dict[str, list[str]] = {}
+        for node in ServingNode.objects.filter(environment__name__in=touched, is_active=True).select_related("environment"):
+            standing.setdefault(node.environment.name, []).append(convergence_of(node, now))
+
+        def read(name: str) -> Reach:
+            nodes = standing.get(name, [])
+            return Reach(name, len(nodes), nodes.count("SYNCED"), tuple(sorted(touched[name])))
+
+        return [read(name) for name in sorted(touched)]
+
+    # -- Flags ------------------------------------------------------------------------------------------------------------------
+
+    def _after(self, step: Step) -> FlagState:
+        return settle_spec(None if step.action == DELETE else step.spec, self.parents.get(step.name))
+
+    def _of_flag(self, step: Step) -> Iterator[Risk]:
+        environment, tenant, _ = split_flag_name(step.name)
+        before = settle_spec(step.recorded.spec if step.recorded else None, self.parents.get(step.name))
+        after = self._after(step)
+        yield from _alpha_changes(self._alphas(before, only_live=True), self._alphas(after))
+        if before.is_on and after.is_on and before.rollout != after.rollout:
+            yield Risk("ROLLOUT_CHANGE", f"{before.rollout} → {after.rollout} % of callers")
+        if after.override and after.override != before.override:
+            yield Risk("OVERRIDE_OFFERED", f"requests may ask for α from {after.override[0]} to {after.override[1]}")
+        if not after.is_on:
+            return
+        if (environment, tenant) not in self.steered:
+            yield Risk("TENANT_NEWLY_STEERED", f"{tenant} is not steered in {environment} now, and would be")
+        for pointer, scales in _scales(after).items():
+            yield from self._of_revision(self.revisions[pointer], scales)
+
+    def _of_revision(self, revision: ProfileRevision, scales: Iterable[Decimal]) -> Iterator[Risk]:
+        """What stands between a revision and steering at these scales."""
+        if revision.evaluation is None:
+            yield Risk("EVIDENCE_MISSING", f"no evaluation stands behind {revision}", blocks=True)
+        if revision.state != RevisionState.APPROVED:
+            who = self._who_approves(revision.profile.risk_class_id, besides=str(revision.author))
+            yield Risk("APPROVAL_MISSING", f"{revision} is {revision.state}; before it can steer, {who}", blocks=True)
+        for component in revision.components.all():
+            for scale in scales:
+                scaled = component.alpha * scale
+                if not component.alpha_min <= scaled <= component.alpha_max:
+                    shown = f"{format_decimal(component.alpha_min)} to {format_decimal(component.alpha_max)} {component.unit}"
+                    yield Risk("RANGE_EXCEEDED", f"α {format_decimal(scaled)} is outside the approved range {shown}", blocks=True)
+                yield from self._cap(scaled, component.unit, component.operator, revision.profile.risk_class_id)
+
+    def _alphas(self, state: FlagState, *, only_live: bool = False) -> Alphas:
+        """What a flag steers with. On record, a revision that is not approved steers nothing."""
+        found: dict[str, tuple[Decimal, str]] = {}
+        for choice in state.choices if state.is_on else ():
+            revision = self.revisions.get(choice.pointer)
+            if revision is None or (only_live and revision.state != RevisionState.APPROVED):
+                continue
+            for component in revision.components.all():
+                name = f"{component.vector.name}@{component.vector.version}"
+                found[f"{name} (arm {choice.arm})" if choice.arm else name] = (component.alpha * choice.alpha_scale, component.unit)
+        return found
+
+    # -- Profiles ---------------------------------------------------------------------------------------------------------------
+
+    def _of_profile(self, step: Step) -> Iterator[Risk]:
+        if not any(change.field.startswith("spec.revision") for change in step.changes):
+            return
+        risk_class = step.spec["riskClass"]
+        parts = _components(step.spec)
+        yield from _alpha_changes(_authored(_components(step.recorded.spec) if step.recorded else []), _authored(parts))
+        for part in parts:
+            largest = max(abs(Decimal(part[name])) for name in ("alpha", "alphaMin", "alphaMax"))
+            yield from self._cap(largest, part["unit"], part["operator"], risk_class)
+        if len(parts) == 1:
+            yield from self._of_evidence(parts[0])
+        else:
+            yield Risk("EVIDENCE_MISSING", f"an evaluation of all {len(parts)} components together is needed before it can be submitted")
+        yield Risk("APPROVAL_NEEDED", f"a draft; it steers nobody before {self._who_approves(risk_class)}")
+
+    def _of_evidence(self, part: Spec) -> Iterator[Risk]:
+        vector = self.vectors.get(part["vector"])
+        passed = self.evaluated.get((vector.pk, Decimal(part["alpha"]), part["unit"])) if vector else None
+        what = f"{part['vector']} at α = {part['alpha']} {part['unit']}"
+        if passed is None:
+            yield Risk("EVIDENCE_MISSING", f"no evaluation of {what}; it is needed before the draft can be submitted")
+        elif not passed:
+            yield Risk("GATES_FAILED", f"the evaluation of {what} failed its gates")
+
+    def _cap(self, alpha: Decimal, unit: str, operator: str, risk_class: str) -> Iterator[Risk]:
+        policy = self.policies.get(risk_class)
+        # A strength is a share, and has no cap but 1.
+        if policy is None or operator in STRENGTH_OPERATORS:
+            return
+        cap = policy.alpha_caps[unit]
+        if abs(alpha) > cap:
+            message = f"α may reach {format_decimal(abs(alpha))} {unit}; the cap of risk class {risk_class} is {format_decimal(cap)}"
+            yield Risk("CAP_EXCEEDED", message, blocks=True)
+
+    def _who_approves(self, risk_class: str, *, besides: str = "its author") -> str:
+        policy = self.policies.get(risk_class)
+        if policy is None:
+            return f"people must approve it as the risk class {risk_class} will say"
+        people = "one person" if policy.approvals_needed == 1 else f"{policy.approvals_needed} people"
+        return f"{people} besides {besides} must approve it (role {', '.join(policy.reviewer_roles)})"
+
+
+def _alpha_changes(before: Alphas, after: Alphas) -> Iterator[Risk]:
+    for what in [*after, *(what for what in before if what not in after)]:
+        old, unit = before.get(what, (Decimal(0), after.get(what, (Decimal(0), ""))[1]))
+        new, new_unit = after.get(what, (Decimal(0), unit))
+        if unit != new_unit:
+            shown = f"{format_decimal(old)} {unit} → {format_decimal(new)} {new_unit}; the units differ"
+            yield Risk("ALPHA_CHANGE", f"α of {what}: {shown}")
+        elif old != new:
+            sign = "+" if new > old else ""
+            shown = f"{format_decimal(old)} → {format_decimal(new)} {unit} (Δα {sign}{format_decimal(new - old)})"
+            yield Risk("ALPHA_CHANGE", f"α of {what}: {shown}")
+
+
+def _authored(parts: Iterable[Spec]) -> Alphas:
+    return {part["vector"]: (Decimal(part["alpha"]), part["unit"]) for part in parts}
+
+
+def _scales(state: FlagState) -> dict[Pointer, set[Decimal]]:
+    """At which scales each revision would steer."""
+    found: dict[Pointer, set[Decimal]] = {}
+    for choice in state.choices:
+        if choice.alpha_scale or state.override:
+            found.setdefault(choice.pointer, set()).add(choice.alpha_scale)
+    return found
+
+
+def _of_vector(step: Step) -> Iterator[Risk]:
+    if "recipe" in step.spec:
+        recipe = step.spec["recipe"]
+        verb = "makes" if step.action == CREATE else "makes another version of"
+        yield Risk("JOB_QUEUED", f"a job {verb} the vector from {recipe['contrastSet']} and {recipe['baseModel']}")
+
+
+def _of_base_model(step: Step) -> Iterator[Risk]:
+    if step.recorded:
+        yield Risk("BASE_MODEL_CHANGE", "registered, and served nowhere before an environment is moved to it")
+
+
+def _of_environment(step: Step) -> Iterator[Risk]:
+    """What moving to another fingerprint takes with it."""
+    for change in step.changes:
+        if not change.field.startswith("spec.baseModels.") or change.before is None:
+            continue
+        on = TenantFlag.objects.filter(environment__name=step.name, enabled=True, revision__base_model__fingerprint=change.before).count()
+        approved = ProfileRevision.objects.filter(base_model__fingerprint=change.before, state=RevisionState.APPROVED).count()
+        message = f"turns off {on} flags; {approved} approved revisions are for the fingerprint that it leaves"
+        yield Risk("BASE_MODEL_CHANGE", message)
+
+
+def _of_policy(step: Step) -> Iterator[Risk]:
+    if step.recorded:
+        yield Risk("POLICY_CHANGE", "limits hold at once for all that steers in this class; demands hold for what is submitted from now on")
+
+
+def _components(spec: Spec) -> list[Spec]:
+    revision = spec.get("revision")
+    return revision["components"] if isinstance(revision, dict) else []
+
+
+def _read_vectors(references: Iterable[str]) -> dict[str, SteeringVector]:
+    wanted = set(references)
+    rows = SteeringVector.objects.filter(name__in={reference.partition("@")[0] for reference in wanted})
+    return {f"{row.name}@{row.version}": row for row in rows if f"{row.name}@{row.version}" in wanted}
+
+
+def _read_revisions(flags: Iterable[Step], known: Mapping[Pointer, ProfileRevision]) -> dict[Pointer, ProfileRevision]:
+    """Those that the flags name, and those that they name on record."""
+    holders = [holder for step in flags if step.recorded for holder in (step.recorded.spec, *step.recorded.spec.get("arms", ()))]
+    others = {holder["profile"] for holder in holders if "profile" in holder} - {name for name, _ in known}
+    rows = ProfileRevision.objects.filter(profile__name__in=others).select_related("profile", "evaluation", "author")
+    return {**known, **{(row.profile.name, row.number): row for row in rows.prefetch_related("components__vector")}}
+
+
+def _read_steered(flags: Iterable[Step]) -> set[tuple[str, str]]:
+    """The environments and tenants of these flags in which something steers now."""
+    names = {split_flag_name(step.name)[:2] for step in flags}
+    rows = TenantFlag.objects.filter(
+        environment__in=Environment.objects.filter(name__in={name for name, _ in names}),
+        tenant__name__in={name for _, name in names},
+        enabled=True,
+        revision__state=RevisionState.APPROVED,
+    ).exclude(alpha_scale=0)
+    return set(rows.values_list("environment__name", "tenant__name"))

@@ -1,0 +1,95 @@
+"""Steps of a plan: what becomes of one object, field by field."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from registry.manifests.documents import Manifest
+from registry.manifests.render import Recorded
+from registry.models import Declaration
+from steerkit.canonical import canonical_json, sha256_hex
+
+CREATE, UPDATE, NO_OP, DELETE, RETAIN = "create", "update", "no-op", "delete", "retain"
+CHANGING = (CREATE, UPDATE, DELETE)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field, as it is and as it would be. None: it is not there."""
+
+    field: str
+    before: Any
+    after: Any
+
+    def document(self) -> dict[str, Any]:
+        return {"field": self.field, "before": self.before, "after": self.after}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What becomes of one object."""
+
+    kind: str
+    name: str
+    action: str
+    changes: tuple[Change, ...] = ()
+    # None for an object that no manifest declares; it is here because of --prune.
+    manifest: Manifest | None = None
+    # With every reference in its one form.
+    spec: dict[str, Any] = field(default_factory=dict)
+    recorded: Recorded | None = None
+    declaration: Declaration | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    @property
+    def changes_spec(self) -> bool:
+        return any(change.field == "spec" or change.field.startswith("spec.") for change in self.changes)
+
+    @property
+    def owner(self) -> str:
+        """Whose object it is; empty if nobody claims it."""
+        return self.declaration.manager if self.declaration and self.declaration.spec_digest else ""
+
+    @property
+    def is_contested(self) -> bool:
+        return self.manifest is not None and self.owner not in ("", self.manifest.manager)
+
+    def document(self) -> dict[str, Any]:
+        """What the digest of a plan covers of this object."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "action": self.action,
+            "last_plan": self.declaration.plan.digest if self.declaration else "",
+            "changes": [change.document() for change in self.changes],
+            "spec_digest": digest_spec(self.spec) if self.manifest else "",
+        }
+
+
+def digest_spec(spec: dict[str, Any]) -> str:
+    return sha256_hex(canonical_json(spec))
+
+
+def find_changes(path: str, before: Any, after: Any) -> Iterator[Change]:
+    """The fields that differ. Lists of mappings are compared by position, any other list as a whole."""
+    if before == after:
+        return
+    if isinstance(after, dict) and isinstance(before, dict | None):
+        before = before or {}
+        for name in [*after, *(name for name in before if name not in after)]:
+            yield from find_changes(f"{path}.{name}", before.get(name), after.get(name))
+    elif _holds_mappings(before) or _holds_mappings(after):
+        before, after = before or [], after or []
+        for position in range(max(len(before), len(after))):
+            old = before[position] if position < len(before) else None
+            new = after[position] if position < len(after) else None
+            yield from find_changes(f"{path}.{position}", old, new)
+    else:
+        yield Change(path, before, after)
+
+
+def _holds_mappings(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
