@@ -18,6 +18,8 @@ def find_shortfalls(report: dict[str, Any]) -> list[str]:
         "every gate passed on the test split": set(report["gates"].values()) == {"pass"},
         "the causal trace was drawn": bool(report["trace"]["recovered"]),
         "harbor was steered and atlas was not": report["tenants"] == {"harbor": "steered", "atlas": "identical"},
+        "a second apply was a no-op": report["second_apply_is_a_no_op"] is True,
+        "a change by hand was told as drift": report["drift_told"] is True,
         "the author could not approve": report["author_approval_refused"] is True,
         "rollback gave the baseline back": report["rollback"]["identical"] is True,
         "the audit export verified": report["audit"]["verified"] is True and report["audit"]["events"] > 0,

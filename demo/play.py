@@ -46,12 +46,12 @@ def play(processes: Processes) -> dict[str, Any]:
     people = json.loads((VAR / "people.json").read_text())
     clients = {name: HubClient(processes.hub, person["token"]) for name, person in people.items()}
     ada, grace, oscar, iris = (clients[name] for name in ("ada", "grace", "oscar", "iris"))
-    model, contrast_set = declare(processes, people, ada)
+    model, contrast_set, repeated = declare(processes, people, ada)
     processes.start("node")
     vector, sweep = extract(ada)
     evaluation, evidence = validate(ada, vector)
     refused, revision = decide(ada, grace, vector, evaluation)
-    answers = serve(processes, oscar, revision)
+    answers = serve(processes, people, oscar, revision)
     audit = prove(processes, people, iris)
     metrics = evidence["metrics"]
     return {
@@ -68,22 +68,26 @@ def play(processes: Processes) -> dict[str, Any]:
         "trace": {"picture": "var/demo/trace.png", "recovered": read_trace(sweep["trace"])},
         "findings": [finding["code"] for finding in sweep["diagnostics"]["findings"]],
         "author_approval_refused": refused,
+        "second_apply_is_a_no_op": repeated,
         **answers,
         "audit": audit,
     }
 
 
-def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:
+def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tuple[dict[str, Any], dict[str, Any], bool]:
     story.tell_chapter(
         "1. Declare", "Oscar, operator, declares where steering may happen; Ada, ML engineer, declares model, data and recipe."
     )
-    steer(processes, people["oscar"]["token"], "apply", "-f", "demo/manifests/operator.yaml")
-    steer(processes, people["ada"]["token"], "apply", "-f", "demo/manifests/author.yaml")
+    for name, file in (("oscar", "operator"), ("ada", "author")):
+        steer(processes, people[name]["token"], "apply", "-f", f"demo/manifests/{file}.yaml", "--yes")
+    story.tell("the same again changes nothing, and a plan of it ends with 0 where changes end with 2:")
+    steer(processes, people["ada"]["token"], "apply", "-f", "demo/manifests/author.yaml", "--yes")
+    repeated = steer(processes, people["ada"]["token"], "plan", "-f", "demo/manifests/author.yaml", check=False) == 0
     model = one(ada.get("/base-models?name=harbor-support"))
     contrast_set = one(ada.get("/contrast-sets?name=empathy"))
     story.tell(f"fingerprint {model['fingerprint'][:16]}…, {model['n_layers']} layers of {model['d_model']}")
     story.tell(f"{contrast_set['pair_count']} pairs sealed on the axis {contrast_set['axis']}")
-    return model, contrast_set
+    return model, contrast_set, repeated
 
 
 def extract(ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -138,31 +142,37 @@ def decide(ada: HubClient, grace: HubClient, vector: dict[str, Any], evaluation:
     return refused, revision
 
 
-def serve(processes: Processes, oscar: HubClient, revision: dict[str, Any]) -> dict[str, Any]:
+def serve(processes: Processes, people: dict[str, Any], oscar: HubClient, revision: dict[str, Any]) -> dict[str, Any]:
     story.tell_chapter(
-        "5. Flag, pull, steer", "Oscar, operator, turns it on for the tenant harbor only. The node pulls, verifies and answers."
+        "5. Flag, pull, steer", "Oscar, operator, applies the flag of the tenant harbor. The node pulls, verifies and answers."
     )
+    token, flag_file = people["oscar"]["token"], "demo/manifests/flag.yaml"
     processes.wait_for(f"{processes.node}/readyz", "node", seconds=90)
     tickets = read_tickets()
     wait_for_head(processes, oscar)
     before = {tenant: ask(processes, tickets, tenant) for tenant in ("harbor", "atlas")}
-    flag = {"profile": "harbor-empathy", "revision": revision["number"], "alpha_scale": "1"}
-    oscar.put("/environments/production/flags/harbor", {**flag, "enabled": True, "reason": "Harbor asked for warm replies."})
-    seconds = wait_for_head(processes, oscar)
-    story.tell(f"flag on: applied by the node {seconds:.2f} s after the flip")
+    started = time.monotonic()
+    steer(processes, token, "apply", "-f", flag_file, "--yes")
+    wait_for_head(processes, oscar)
+    seconds = time.monotonic() - started
+    story.tell(f"flag on: planned, applied, published and steering on the node {seconds:.2f} s after the command was typed")
     after = {tenant: ask(processes, tickets, tenant) for tenant in ("harbor", "atlas")}
     story.show_replies(tickets, before["harbor"], after["harbor"])
     steered = all(cold != warm for cold, warm in zip(before["harbor"], after["harbor"], strict=True))
     identical = before["atlas"] == after["atlas"] == before["harbor"]
     story.tell(f"harbor is {'steered' if steered else 'NOT steered'}; atlas gets {'byte-identical' if identical else 'DIFFERENT'} replies")
-    story.tell_chapter("6. Roll back", "Oscar turns the flag off: a new, higher revision with the content from before.")
+    story.tell_chapter("6. Roll back", "Oscar turns the flag off by hand: a new, higher revision with the content from before.")
+    flag = {"profile": "harbor-empathy", "revision": revision["number"], "alpha_scale": "1"}
     oscar.put("/environments/production/flags/harbor", {**flag, "enabled": False, "reason": "Rollback drill."})
     rollback_seconds = wait_for_head(processes, oscar)
+    story.tell("the file still says on, and the drift is told until one follows the other:")
+    drifted = steer(processes, token, "drift", "-f", flag_file, check=False) == 2
     rolled_back = ask(processes, tickets, "harbor") == before["harbor"]
     story.tell(f"replies are {'byte-identical to the baseline' if rolled_back else 'NOT the baseline'} after {rollback_seconds:.2f} s")
     return {
         "tenants": {"harbor": "steered" if steered else "unsteered", "atlas": "identical" if identical else "different"},
         "flag_on_seconds": round(seconds, 3),
+        "drift_told": drifted,
         "rollback": {"identical": rolled_back, "seconds": round(rollback_seconds, 3)},
     }
 
