@@ -20,7 +20,8 @@ def run_validation(job_id: str) -> str:
 
 def validate(job: Job, report: Report) -> Evaluation | None:
     """One attempt."""
-    from steerkit.engine.judging.evaluate import Candidate, evaluate
+    from steerkit.engine.judging.candidate import Candidate
+    from steerkit.engine.judging.evaluate import evaluate
     from steerkit.engine.reading.directions import read_direction
     from steerkit.engine.reading.splits import split_pairs
 

@@ -10,7 +10,8 @@ from steerkit.conversation import Message
 from steerkit.engine.access.encoding import encode_prompts
 from steerkit.engine.access.models import LoadedModel, load_model
 from steerkit.engine.applying.components import Component
-from steerkit.engine.judging.evaluate import Candidate, evaluate
+from steerkit.engine.judging.candidate import Candidate
+from steerkit.engine.judging.evaluate import evaluate
 from steerkit.engine.measuring.margins import margin_items
 from steerkit.engine.measuring.rubric import RubricScorer
 from steerkit.engine.reading.capture import capture_spec, read_activations

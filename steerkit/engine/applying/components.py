@@ -50,10 +50,23 @@ def coefficient_of(direction: LayerDirection, alpha: str, unit: str) -> Decimal:
     return absolute_coefficient(Decimal(alpha), unit=unit, norm=norm, mean_residual_norm=residual)
 
 
-def component_of(direction: LayerDirection, alpha: str, unit: str, operator: str = "add", scope: str = "generated") -> Component:
-    """A direction applied where it was read, at α in `unit`."""
-    coefficient = float(coefficient_of(direction, alpha, unit))
-    return Component(direction.direction, direction.layer, coefficient, direction.site, operator, scope)
+def component_of(
+    direction: LayerDirection,
+    alpha: str,
+    unit: str,
+    operator: str = "add",
+    scope: str = "generated",
+    *,
+    schedule: Schedule = CONSTANT,
+    preserve_norm: bool = False,
+    bound: str | None = None,
+) -> Component:
+    """A direction applied where it was read, at α in `unit`. Where α is a strength, the unit is that of `bound` alone."""
+    coefficient = Decimal(alpha) if operator in STRENGTH_OPERATORS else coefficient_of(direction, alpha, unit)
+    limit = None if bound is None else float(coefficient_of(direction, bound, unit))
+    return Component(
+        direction.direction, direction.layer, float(coefficient), direction.site, operator, scope, schedule, preserve_norm, limit
+    )
 
 
 def union_components(rows: Sequence[Sequence[Component]]) -> tuple[tuple[Component, ...], Tensor]:

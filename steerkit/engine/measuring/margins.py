@@ -22,7 +22,10 @@ MAX_NEW_TOKENS = 32
 
 @dataclass(frozen=True)
 class MarginItem:
-    """A neutral prompt and the two ways to go on from it, as token ids. Items with one `cluster` ask the same."""
+    """A neutral prompt and the two ways to go on from it, as token ids. Items with one `cluster` ask the same.
+
+    `assistant` marks the prompt's tokens that the assistant wrote; only components of the scope `assistant` need it.
+    """
 
     id: str
     prompt: tuple[int, ...]
@@ -31,9 +34,12 @@ class MarginItem:
     locale: str
     product: str
     cluster: str
+    assistant: tuple[bool, ...] = ()
 
 
-def margin_items(loaded: LoadedModel, pairs: Sequence[ContrastPair], *, max_new_tokens: int = MAX_NEW_TOKENS) -> tuple[MarginItem, ...]:
+def margin_items(
+    loaded: LoadedModel, pairs: Sequence[ContrastPair], *, max_new_tokens: int = MAX_NEW_TOKENS, mark_assistant: bool = False
+) -> tuple[MarginItem, ...]:
     """One item per pair, in order; a pair whose two completions are the same contrasts nothing and is left out.
 
     The neutral prompt is the conversation without what differs, and the completions are what the two sides say:
@@ -45,13 +51,14 @@ def margin_items(loaded: LoadedModel, pairs: Sequence[ContrastPair], *, max_new_
     """
     answered = [_is_answered(pair) for pair in pairs]
     neutral = [_neutral_prompt(pair, is_answered) for pair, is_answered in zip(pairs, answered, strict=True)]
-    prompts = [encoded.token_ids for encoded in encode_prompts(loaded, neutral, names=[pair.id for pair in pairs])]
+    prompts = encode_prompts(loaded, neutral, names=[pair.id for pair in pairs], mark_assistant=mark_assistant)
     asked = [side for pair, is_answered in zip(pairs, answered, strict=True) if not is_answered for side in (pair.positive, pair.negative)]
     # A batch for each core, where one large batch would leave all but one waiting.
     rows = min(MAX_BATCH_ROWS, ceil(len(asked) / torch.get_num_threads()) or 1)
     replies = iter(generate(loaded, asked, max_new_tokens=max_new_tokens, max_batch_rows=rows))
     items = []
-    for pair, is_answered, conversation, prompt in zip(pairs, answered, neutral, prompts, strict=True):
+    for pair, is_answered, conversation, encoded in zip(pairs, answered, neutral, prompts, strict=True):
+        prompt = encoded.token_ids
         if is_answered:
             positive, negative = (
                 _encode_answer(loaded, conversation, side[-1], prompt, pair.id)[:max_new_tokens] for side in (pair.positive, pair.negative)
@@ -59,7 +66,8 @@ def margin_items(loaded: LoadedModel, pairs: Sequence[ContrastPair], *, max_new_
         else:
             positive, negative = next(replies).scored_token_ids, next(replies).scored_token_ids
         if positive != negative:
-            items.append(MarginItem(pair.id, prompt, positive, negative, pair.locale, pair.product, prompt_key(pair.positive)))
+            cluster, mask = prompt_key(pair.positive), encoded.assistant_mask if mark_assistant else ()
+            items.append(MarginItem(pair.id, prompt, positive, negative, pair.locale, pair.product, cluster, mask))
     if not items:
         raise EngineError(
             "MARGIN_EMPTY", f"none of {len(pairs)} pairs has two different completions; check that the model follows the two sides at all"
@@ -81,7 +89,7 @@ def measure_margins(
 
 def margin_texts(items: Sequence[MarginItem]) -> list[ForcedText]:
     """Both texts of each item, side by side, so that they share the work on their prompt."""
-    return [ForcedText(item.prompt, completion) for item in items for completion in (item.positive, item.negative)]
+    return [ForcedText(item.prompt, completion, item.assistant) for item in items for completion in (item.positive, item.negative)]
 
 
 def margins_of(log_likelihood: Floats) -> Floats:

@@ -214,16 +214,22 @@ class TokenDivergence:
     last_prompt_token: Floats
 
 
+def force_replies(
+    loaded: LoadedModel, conversations: Sequence[Sequence[Message]], replies: Sequence[Reply], *, mark_assistant: bool = False
+) -> list[ForcedText]:
+    """The conversations with replies that the model is made to say again, token for token."""
+    prompts = encode_prompts(loaded, conversations, mark_assistant=mark_assistant)
+    return [
+        ForcedText(prompt.token_ids, reply.scored_token_ids, prompt.assistant_mask if mark_assistant else ())
+        for prompt, reply in zip(prompts, replies, strict=True)
+    ]
+
+
 def measure_divergence(
     loaded: LoadedModel, conversations: Sequence[Sequence[Message]], replies: Sequence[Reply], components: Sequence[Component]
 ) -> TokenDivergence:
     """Teacher-forced on `replies`, the unsteered model's own. Raises: the codes of `score_forced`."""
-    mark = any(component.scope == "assistant" for component in components)
-    prompts = encode_prompts(loaded, conversations, mark_assistant=mark)
-    texts = [
-        ForcedText(prompt.token_ids, reply.scored_token_ids, prompt.assistant_mask if mark else ())
-        for prompt, reply in zip(prompts, replies, strict=True)
-    ]
+    texts = force_replies(loaded, conversations, replies, mark_assistant=any(component.scope == "assistant" for component in components))
     values = [kl[0] for kl in score_forced(loaded, texts, [components]).kl]
     owner = np.repeat(np.arange(len(values)), [len(each) for each in values])
     return TokenDivergence(np.concatenate(values), owner, np.array([each[0] for each in values]))

@@ -10,11 +10,11 @@ from typing import Any
 
 from steerkit.canonical import format_decimal, format_measure, parse_alpha
 from steerkit.contrast import Message
-from steerkit.engine.access.encoding import encode_prompts
 from steerkit.engine.access.models import LoadedModel
 from steerkit.engine.applying.components import coefficient_of, component_of
 from steerkit.engine.applying.generate import generate
 from steerkit.engine.measuring.forced import ForcedText, percentile_kl, score_forced
+from steerkit.engine.measuring.metrics import force_replies
 from steerkit.engine.measuring.stats import measure
 from steerkit.engine.reading.directions import LayerDirection
 from steerkit.errors import EngineError
@@ -62,9 +62,7 @@ class Calibration:
 
 def neutral_texts(loaded: LoadedModel, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int = 32) -> list[ForcedText]:
     """The conversations with the model's own greedy replies: text on which it is at home, and any divergence is collateral."""
-    prompts = encode_prompts(loaded, conversations)
-    replies = generate(loaded, conversations, max_new_tokens=max_new_tokens)
-    return [ForcedText(prompt.token_ids, reply.scored_token_ids) for prompt, reply in zip(prompts, replies, strict=True)]
+    return force_replies(loaded, conversations, generate(loaded, conversations, max_new_tokens=max_new_tokens))
 
 
 def calibrate_alpha(

@@ -12,8 +12,9 @@ from tiny_models import ask
 
 from steerkit.canonical import canonical_json, parse_strict
 from steerkit.engine.applying.generate import Reply
+from steerkit.engine.judging.candidate import Candidate
 from steerkit.engine.judging.comparison import measure_losses
-from steerkit.engine.judging.evaluate import Candidate, evaluate
+from steerkit.engine.judging.evaluate import evaluate
 from steerkit.engine.judging.evidence import check_evidence
 from steerkit.engine.measuring.metrics import EvalItems, cluster_of, score_replies
 from steerkit.engine.reading.directions import LayerDirection, extract_directions

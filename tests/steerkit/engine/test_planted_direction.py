@@ -9,8 +9,9 @@ import pytest
 import torch
 from planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
 
+from steerkit.engine.judging.candidate import Candidate
 from steerkit.engine.judging.controls import random_unit_directions, shuffle_labels
-from steerkit.engine.judging.evaluate import Candidate, evaluate
+from steerkit.engine.judging.evaluate import evaluate
 from steerkit.engine.measuring.margins import margin_items
 from steerkit.engine.reading.directions import LayerDirection, extract_directions
 from steerkit.engine.reading.splits import split_pairs

@@ -16,7 +16,8 @@ from tiny_models import make_answered_pair, make_pairs
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
 from steerkit.engine.access.models import LoadedModel, load_model
 from steerkit.engine.applying.components import Component
-from steerkit.engine.judging.evaluate import Candidate, evaluate
+from steerkit.engine.judging.candidate import Candidate
+from steerkit.engine.judging.evaluate import evaluate
 from steerkit.engine.measuring.margins import MarginItem, margin_items
 from steerkit.engine.measuring.rubric import RubricScorer
 from steerkit.engine.reading.directions import LayerDirection, extract_directions
