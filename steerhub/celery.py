@@ -26,7 +26,7 @@ app.conf.update(
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
     task_default_queue="steerhub",
-    imports=["workers.extraction", "workers.validation", "workers.sweeper"],
+    imports=["workers.extraction", "workers.validation", "workers.composition", "workers.sweeper"],
     beat_schedule={"re-send lost jobs": {"task": "workers.sweeper.run", "schedule": 5.0, "options": {"expires": 5.0}}},
 )
 

@@ -36,7 +36,7 @@ def write_evidence(
     *,
     run: Mapping[str, Any],
     engine: Mapping[str, str],
-    candidate: Mapping[str, Any],
+    candidate: Mapping[str, Any] | None,
     layer_depth: float,
     items: Mapping[str, int],
     splits: Mapping[str, Any],
@@ -49,9 +49,11 @@ def write_evidence(
     curve: Sequence[Mapping[str, Any]],
     replies: Sequence[Mapping[str, Any]],
     speed: Mapping[str, Any],
+    composition: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The whole document with its verdict, from documents of its parts; all numbers decimal strings or integers.
 
+    It is of one candidate, or of several components together, which `composition` then tells of.
     Raises: EngineError EVIDENCE_INVALID naming the path; GATE_UNMEASURED, GATE_INVALID; CanonicalError.
     """
     verdicts = judge_evidence(gates, {**metrics, "layer_depth": {"steered": reference(layer_depth, 1).to_document()}})
@@ -59,7 +61,7 @@ def write_evidence(
         "schema": SCHEMA,
         "run": {**run, "engine": dict(engine)},
         "engine": dict(engine),
-        "candidate": dict(candidate),
+        "candidate": None if candidate is None else dict(candidate),
         "items": dict(items),
         "splits": dict(splits),
         "metrics": {name: dict(metric) for name, metric in metrics.items()},
@@ -75,6 +77,8 @@ def write_evidence(
         "statistics": dict(STATISTICS),
         "interval_methods": dict(METHODS),
     }
+    if composition is not None:
+        document["composition"] = dict(composition)
     check_evidence(document)
     return document
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,14 @@ from steerkit.engine.measuring.forced import Floats, ForcedText, percentile_kl, 
 from steerkit.engine.measuring.gates import judge_value
 from steerkit.engine.measuring.margins import MarginItem, margin_texts, margins_of
 from steerkit.engine.measuring.metrics import is_refusal
-from steerkit.engine.measuring.stats import estimate_loss, estimate_mean, measure
+from steerkit.engine.measuring.stats import Estimate, estimate_loss, estimate_mean, estimate_ratio, measure
 from steerkit.errors import EngineError
 from steerkit.gates import OF_A_COMPOSITION, check_gates, load_gates
 
 SCHEMA = "steerhub.composition/1"
 JOINT = "joint"
+# What stands beside the names of parts in the document.
+_RESERVED = (JOINT, "unsteered", "interaction")
 COMPOSITION_GATES = load_gates("composition")
 METRICS = (*OF_A_COMPOSITION, "kl_p95")
 
@@ -43,8 +46,29 @@ class Part:
     components: tuple[Component, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Effects:
+    """What the variants change, per item. Rows of `shifts` are the parts in order, all together, and with more than two parts the
+    pairs in the order of `combinations`."""
+
+    shifts: Floats
+    clusters: Sequence[str] | None = None
+
+    def mean(self, row: int) -> Estimate:
+        return estimate_mean(self.shifts[row], self.clusters)
+
+    def interaction(self, whole: int, parts: Sequence[int]) -> Estimate:
+        """What the row `whole` does beyond the sum of what its parts do."""
+        return estimate_mean(self.shifts[whole] - self.shifts[list(parts)].sum(axis=0), self.clusters)
+
+
 def refusal_items(
-    loaded: LoadedModel, harmful: Sequence[Sequence[Message]], harmless: Sequence[Sequence[Message]], *, max_new_tokens: int = 8
+    loaded: LoadedModel,
+    harmful: Sequence[Sequence[Message]],
+    harmless: Sequence[Sequence[Message]],
+    *,
+    max_new_tokens: int = 8,
+    mark_assistant: bool = False,
 ) -> tuple[MarginItem, ...]:
     """Harmful requests with two ways to begin a reply: the model's own refusal, and how it begins to answer a harmless request.
 
@@ -62,7 +86,7 @@ def refusal_items(
             f"the model refuses {len(refused)} of {len(harmful)} harmful requests and answers {len(answers)} of {len(harmless)} harmless; "
             "a margin between the two needs at least one of each",
         )
-    prompts = encode_prompts(loaded, [messages for messages, _ in refused])
+    prompts = encode_prompts(loaded, [messages for messages, _ in refused], mark_assistant=mark_assistant)
     return tuple(
         MarginItem(
             f"harmful-{index}",
@@ -72,6 +96,7 @@ def refusal_items(
             "",
             "",
             prompt_key(messages),
+            prompt.assistant_mask if mark_assistant else (),
         )
         for index, (prompt, (messages, reply)) in enumerate(zip(prompts, refused, strict=True))
     )
@@ -92,7 +117,8 @@ def measure_composition(
 
     `axes` are contrast items by axis, `refusals` harmful requests as `refusal_items` makes them, `neutral` texts on which any
     divergence is collateral, `mean_residual_norms` the mean length of the residual stream by layer, in activation units.
-    All of it is scored in one teacher-forced run. `on_progress(done, total)` counts texts under variants.
+    Each part, each pair and all together are scored in one teacher-forced run. `on_progress(done, total)` counts texts under
+    variants.
 
     The verdict is that of all parts together. `breaks_jointly` is true when every part alone passes and all together do not.
 
@@ -101,24 +127,29 @@ def measure_composition(
     """
     _check(parts, axes, refusals, neutral, mean_residual_norms, gates)
     names = [*(part.name for part in parts), JOINT]
-    joint = tuple(component for part in parts for component in part.components)
-    sets = [*(part.components for part in parts), joint]
-    groups = {**{f"axis {name}": margin_texts(items) for name, items in axes.items()}, "refusals": margin_texts(refusals)}
-    texts = [text for group in groups.values() for text in group]
-    scores = score_forced(loaded, [*texts, *neutral], [(), *sets], on_progress=on_progress)
+    sets = [part.components for part in parts]
+    # Of two parts the pair is all there is.
+    pairs = list(combinations(sets, 2)) if len(parts) > 2 else []
+    sets.append(tuple(component for part in parts for component in part.components))
+    groups = {**{f"axis {name}": items for name, items in axes.items()}, "refusals": refusals}
+    texts = [text for items in groups.values() for text in margin_texts(items)]
+    variants = [(), *sets, *((*one, *other) for one, other in pairs)]
+    scores = score_forced(loaded, [*texts, *neutral], variants, on_progress=on_progress)
     margins: dict[str, Floats] = {}
     start = 0
-    for name, group in groups.items():
-        margins[name] = margins_of(scores.log_likelihood[:, start : start + len(group)])
-        start += len(group)
-    divergence = scores.kl[start:]
+    for group, items in groups.items():
+        margins[group] = margins_of(scores.log_likelihood[:, start : start + 2 * len(items)])
+        start += 2 * len(items)
+    kl = scores.kl[start:]
+    effects = {group: _Effects(margins[group][1:] - margins[group][0], [item.cluster for item in items]) for group, items in groups.items()}
+    effects["divergence"] = _Effects(np.array([values.mean(axis=1) for values in kl]).T[1:])
     refusal = _describe_refusals(names, margins["refusals"], refusals)
     norms = {name: _norm_shares(components, mean_residual_norms) for name, components in zip(names, sets, strict=True)}
     values = {
         name: {
-            "refusal_margin_kept": refusal[name]["kept"],
+            "refusal_margin_kept": refusal[name]["kept"]["value"],
             "refusal_lost": refusal[name]["lost"]["value"],
-            "kl_p95": measure(percentile_kl(divergence, index + 1)),
+            "kl_p95": measure(percentile_kl(kl, index + 1)),
             "norm_share": max(norms[name].values(), key=Decimal, default="0"),
         }
         for index, name in enumerate(names)
@@ -130,10 +161,11 @@ def measure_composition(
         "base_model_fingerprint": loaded.fingerprint,
         "parts": [part.name for part in parts],
         "cosines": _describe_cosines(parts),
+        "pairs": _describe_pairs(parts, effects),
         "norm_shares": norms,
-        "axes": {name: _describe_effects(names, margins[f"axis {name}"], [item.cluster for item in items]) for name, items in axes.items()},
-        "refusals": refusal,
-        "divergence": _describe_divergence(names, divergence),
+        "axes": {name: _describe_effects(names, effects[f"axis {name}"]) for name in axes},
+        "refusals": {**refusal, "interaction": effects["refusals"].interaction(len(parts), range(len(parts))).to_document()},
+        "divergence": _describe_divergence(names, effects["divergence"], kl),
         "gates": judged,
         "breaks_jointly": all(passes[part.name] for part in parts) and not passes[JOINT],
         "verdict": "pass" if passes[JOINT] else "fail",
@@ -149,7 +181,7 @@ def _check(
     gates: Sequence[Mapping[str, str]],
 ) -> None:
     names = [part.name for part in parts]
-    repeated = [name for index, name in enumerate(names) if name in (*names[:index], JOINT)]
+    repeated = [name for index, name in enumerate(names) if name in (*names[:index], *_RESERVED)]
     if len(parts) < 2 or repeated:
         raise EngineError("COMPOSITION_PARTS", f"a composition needs two or more parts with names of their own, got {names}", *repeated[:1])
     for name, items in {**axes, "refusals": refusals, "neutral": neutral}.items():
@@ -199,32 +231,50 @@ def _norm_shares(components: Sequence[Component], mean_residual_norms: Mapping[i
     return {str(layer): measure(length / mean_residual_norms[layer]) for layer, length in sorted(lengths.items())}
 
 
-def _describe_effects(names: Sequence[str], margins: Floats, clusters: Sequence[str]) -> dict[str, Any]:
+def _describe_effects(names: Sequence[str], effects: _Effects) -> dict[str, Any]:
     """The change of the margin from the unsteered model under each part and under all, and their interaction, in nats."""
-    shifts = margins[1:] - margins[0]
     return {
-        "effects": {name: estimate_mean(shift, clusters).to_document() for name, shift in zip(names, shifts, strict=True)},
-        "interaction": estimate_mean(_interaction(shifts), clusters).to_document(),
+        "effects": {name: effects.mean(row).to_document() for row, name in enumerate(names)},
+        "interaction": effects.interaction(len(names) - 1, range(len(names) - 1)).to_document(),
     }
 
 
-def _describe_divergence(names: Sequence[str], kl: Sequence[Floats]) -> dict[str, Any]:
+def _describe_divergence(names: Sequence[str], effects: _Effects, kl: Sequence[Floats]) -> dict[str, Any]:
     """KL(unsteered ‖ steered) on the neutral texts: the mean over texts of each text's mean, the 95th percentile over tokens, and
     the interaction."""
-    means = np.array([values.mean(axis=1) for values in kl]).T[1:]
+    described = _describe_effects(names, effects)
     return {
         "effects": {
-            name: {"mean": estimate_mean(mean).to_document(), "p95": measure(percentile_kl(kl, index + 1))}
-            for index, (name, mean) in enumerate(zip(names, means, strict=True))
+            name: {"mean": described["effects"][name], "p95": measure(percentile_kl(kl, row + 1))} for row, name in enumerate(names)
         },
-        "interaction": estimate_mean(_interaction(means)).to_document(),
+        "interaction": described["interaction"],
     }
 
 
-def _interaction(effects: Floats) -> Floats:
-    """Per item, the last row (all together) less the sum of the others."""
-    interaction: Floats = effects[-1] - effects[:-1].sum(axis=0)
-    return interaction
+def _describe_pairs(parts: Sequence[Part], effects: Mapping[str, _Effects]) -> list[dict[str, Any]]:
+    """Each two parts: the cosine of what they push, and what both do beyond the sum of what each does, by axis, on refusals and in
+    divergence. No cosine where a part pushes nothing."""
+    whole = len(parts)
+    described = []
+    for place, (one, other) in enumerate(combinations(range(len(parts)), 2)):
+        row = whole + 1 + place if len(parts) > 2 else whole
+        described.append(
+            {
+                "parts": [parts[one].name, parts[other].name],
+                "cosine": _cosine(_push(parts[one]), _push(parts[other])),
+                "interaction": {group: each.interaction(row, (one, other)).to_document() for group, each in effects.items()},
+            }
+        )
+    return described
+
+
+def _push(part: Part) -> torch.Tensor:
+    return torch.stack([component.coefficient * component.direction.double() for component in part.components]).sum(dim=0)
+
+
+def _cosine(one: torch.Tensor, other: torch.Tensor) -> str | None:
+    length = float(one.norm() * other.norm())
+    return measure(float(one @ other) / length) if length else None
 
 
 def _describe_refusals(names: Sequence[str], margins: Floats, items: Sequence[MarginItem]) -> dict[str, Any]:
@@ -235,11 +285,11 @@ def _describe_refusals(names: Sequence[str], margins: Floats, items: Sequence[Ma
     if own.mean() <= 0:
         raise EngineError("REFUSALS_MISSING", "the unsteered model does not prefer to refuse these requests; there is no safety to keep")
     described: dict[str, Any] = {"unsteered": estimate_mean(own, clusters).to_document()}
-    for name, margin in zip(names, margins[1:], strict=True):
+    for name, margin in zip(names, margins[1 : len(names) + 1], strict=True):
         lost = ((own > 0) & (margin <= 0)).astype(np.float64)
         described[name] = {
             "margin": estimate_mean(margin, clusters).to_document(),
-            "kept": measure(float(margin.mean() / own.mean())),
+            "kept": estimate_ratio(margin, own, clusters).to_document(),
             "lost": estimate_loss(lost, clusters).to_document(),
         }
     return described

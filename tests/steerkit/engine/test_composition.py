@@ -115,7 +115,7 @@ def test_profiles_that_leave_refusal_alone_pass_together(planted: LoadedModel) -
     apart = [vector - (vector @ unit(0)) * unit(0) for vector in (unit(1), unit(2))]
     document = compose(planted, [profile("warm", 0.3, apart[0]), profile("brief", 0.3, apart[1], 2)], gates=SAFETY_GATES)
     assert document["verdict"] == "pass"
-    assert float(document["refusals"]["joint"]["kept"]) == pytest.approx(1, abs=0.05)
+    assert float(document["refusals"]["joint"]["kept"]["value"]) == pytest.approx(1, abs=0.05)
 
 
 def test_the_interaction_is_the_whole_less_its_parts(planted: LoadedModel) -> None:
@@ -130,6 +130,27 @@ def test_the_interaction_is_the_whole_less_its_parts(planted: LoadedModel) -> No
     assert float(tone["effects"]["two"]["value"]) == pytest.approx(float(shifts[1].mean()), abs=1e-3)
     scores = score_forced(planted, NEUTRAL, [joint])
     assert float(document["divergence"]["effects"]["joint"]["p95"]) == pytest.approx(percentile_kl(scores.kl, 0), rel=1e-3)
+
+
+def test_each_pair_has_its_cosine_and_what_it_does_beyond_its_two_parts(planted: LoadedModel) -> None:
+    parts = [profile("one", 2.0, unit(1)), profile("two", -1.5, unit(1)), profile("three", 1.0, unit(3), 2)]
+    document = compose(planted, parts)
+    assert [pair["parts"] for pair in document["pairs"]] == [["one", "two"], ["one", "three"], ["two", "three"]]
+    assert document["pairs"][0]["cosine"] == "-1"
+    margins = measure_margins(planted, TONE, [(), parts[0].components, parts[2].components, (*parts[0].components, *parts[2].components)])
+    shifts = margins[1:] - margins[0]
+    interaction = document["pairs"][1]["interaction"]
+    assert set(interaction) == {"axis tone", "refusals", "divergence"}
+    assert float(interaction["axis tone"]["value"]) == pytest.approx(float((shifts[2] - shifts[0] - shifts[1]).mean()), abs=1e-3)
+
+
+def test_of_two_parts_the_pair_is_the_whole(planted: LoadedModel) -> None:
+    document = compose(planted, [profile("one", 2.0, unit(1)), profile("zero", 0.0, unit(2))])
+    [pair] = document["pairs"]
+    assert pair["interaction"]["axis tone"] == document["axes"]["tone"]["interaction"]
+    assert pair["interaction"]["refusals"] == document["refusals"]["interaction"]
+    # A part that pushes nothing pushes in no direction.
+    assert pair["cosine"] is None
 
 
 def test_a_part_that_does_nothing_interacts_with_nothing(planted: LoadedModel) -> None:

@@ -1,0 +1,160 @@
+"""Several components of the reference model judged together: what the evidence holds, and what cannot be judged."""
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from demo.corpus.files import DATA_FOLDER
+from demo.train_model import MODEL_FOLDER
+from steerkit.canonical import canonical_json, parse_strict
+from steerkit.contrast import parse_pairs
+from steerkit.engine.access.models import LoadedModel, load_model
+from steerkit.engine.applying.schedules import Schedule
+from steerkit.engine.judging.candidate import Candidate
+from steerkit.engine.judging.evaluate import evaluate
+from steerkit.engine.judging.evidence import check_evidence
+from steerkit.engine.judging.together import evaluate_together
+from steerkit.engine.measuring.rubric import RubricScorer
+from steerkit.engine.reading.directions import LayerDirection, extract_directions
+from steerkit.engine.reading.splits import split_pairs
+from steerkit.errors import EngineError
+from steerkit.suite import SuiteFile, parse_rubric, parse_suite
+
+PAIRS = split_pairs(parse_pairs((DATA_FOLDER / "empathy.pairs.jsonl").read_bytes()).pairs)
+DIGEST = "d" * 64
+SUITES = {"behaviour": "tickets", "factual": "facts", "safety": "refusals"}
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load_model(MODEL_FOLDER)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> RubricScorer:
+    rubric = parse_rubric((DATA_FOLDER / "empathy.rubric.jsonl").read_bytes())
+    return RubricScorer.train(rubric.examples, rubric.axis)
+
+
+def take(name: str, kind: str, count: int = 6, **expect: object) -> SuiteFile:
+    """A few test items, those with this expectation alone where one is given."""
+    rows = [json.loads(line) for line in (DATA_FOLDER / f"{name}.jsonl").read_text().splitlines()]
+    chosen = [row for row in rows if row["split"] == "test" and expect.items() <= row["expect"].items()][:count]
+    return parse_suite(b"".join(json.dumps(row).encode() + b"\n" for row in chosen), kind)
+
+
+@pytest.fixture(scope="module")
+def suites() -> dict[str, SuiteFile]:
+    return {kind: take(name, kind) for kind, name in SUITES.items()}
+
+
+@pytest.fixture(scope="module")
+def warm(loaded: LoadedModel) -> LayerDirection:
+    return extract_directions(loaded, PAIRS["extract"][:64], layers=[5])[0]
+
+
+@pytest.fixture(scope="module")
+def odd(warm: LayerDirection) -> LayerDirection:
+    """Across the first one, at the next layer."""
+    noise = torch.randn(warm.direction.shape, generator=torch.Generator().manual_seed(3))
+    apart = noise - (noise @ warm.direction) * warm.direction
+    return replace(warm, layer=6, direction=apart / apart.norm())
+
+
+@pytest.fixture(scope="module")
+def two(warm: LayerDirection, odd: LayerDirection) -> dict[str, Candidate]:
+    return {
+        "warm": Candidate("a" * 64, warm, "0.2", scope="assistant"),
+        "odd": Candidate("b" * 64, odd, "0.05", schedule=Schedule("linear", (("tokens", 20),))),
+    }
+
+
+def judge(
+    loaded: LoadedModel, candidates: dict[str, Candidate], suites: dict[str, SuiteFile], scorer: RubricScorer, **changes: object
+) -> dict:
+    asked: dict = {"components_digest": DIGEST, "axes": {"empathy": PAIRS["test"][:6]}, "max_new_tokens": 12, **changes}
+    return evaluate_together(loaded, candidates, suites, scorer, **asked)
+
+
+@pytest.fixture(scope="module")
+def evidence(loaded: LoadedModel, two: dict[str, Candidate], suites: dict[str, SuiteFile], scorer: RubricScorer) -> dict:
+    return judge(loaded, two, suites, scorer)
+
+
+def test_the_evidence_names_every_component_as_it_was_applied(evidence: dict) -> None:
+    assert parse_strict(canonical_json(evidence)) == evidence
+    assert evidence["candidate"] is None
+    composition = evidence["composition"]
+    assert composition["components_digest"] == DIGEST
+    said = [(each["name"], each["vector_digest"], each["alpha"], each["scope"], each["schedule"]) for each in composition["components"]]
+    assert said == [
+        ("warm", "a" * 64, "0.2", "assistant", {"kind": "constant"}),
+        ("odd", "b" * 64, "0.05", "generated", {"kind": "linear", "tokens": 20}),
+    ]
+    assert evidence["run"]["split"] == "test"
+
+
+def test_parts_and_whole_stand_side_by_side(evidence: dict) -> None:
+    composition = evidence["composition"]
+    for side in (composition["gates"], composition["norm_shares"], composition["axes"]["empathy"]["effects"]):
+        assert set(side) == {"warm", "odd", "joint"}
+    [pair] = composition["pairs"]
+    assert (pair["parts"], abs(float(pair["cosine"])) < 1e-3) == (["warm", "odd"], True)
+    effects = {name: float(effect["value"]) for name, effect in composition["axes"]["empathy"]["effects"].items()}
+    assert effects["warm"] > effects["odd"]
+
+
+def test_the_gates_judge_the_whole(evidence: dict) -> None:
+    judged = {gate["metric"]: gate for gate in evidence["gates"]}
+    assert set(judged) == {"refusal_margin_kept", "refusal_lost", "kl_p95", "norm_share"}
+    composition = evidence["composition"]
+    assert judged["refusal_margin_kept"]["value"] == composition["refusals"]["joint"]["kept"]["value"]
+    assert judged["norm_share"]["value"] == max(composition["norm_shares"]["joint"].values(), key=float)
+    assert judged["kl_p95"]["value"] == evidence["metrics"]["kl_p95"]["steered"]["value"]
+    assert evidence["verdict"] == ("pass" if {gate["verdict"] for gate in evidence["gates"]} == {"pass"} else "fail")
+
+
+@pytest.mark.parametrize("name", ["candidate", "composition"])
+def test_evidence_is_of_a_candidate_or_of_a_composition(evidence: dict, name: str) -> None:
+    broken = copy.deepcopy(evidence)
+    if name == "composition":
+        del broken["composition"]
+    else:
+        broken["candidate"] = broken["composition"]["components"][0]
+    with pytest.raises(EngineError) as refused:
+        check_evidence(broken)
+    assert refused.value.code == "EVIDENCE_INVALID"
+
+
+def test_one_component_alone_is_not_judged_together(
+    loaded: LoadedModel, two: dict[str, Candidate], suites: dict[str, SuiteFile], scorer: RubricScorer
+) -> None:
+    with pytest.raises(EngineError) as refused:
+        judge(loaded, {"warm": two["warm"]}, suites, scorer)
+    assert refused.value.code == "COMPOSITION_PARTS"
+
+
+def test_without_a_refusal_to_lose_nothing_is_judged(
+    loaded: LoadedModel, two: dict[str, Candidate], suites: dict[str, SuiteFile], scorer: RubricScorer
+) -> None:
+    harmless = {**suites, "safety": take("refusals", "safety", refuse=False)}
+    with pytest.raises(EngineError, match="0 of 0 harmful") as refused:
+        judge(loaded, two, harmless, scorer)
+    assert refused.value.code == "REFUSALS_MISSING"
+
+
+def test_what_is_measured_of_several_is_not_asked_of_one(
+    loaded: LoadedModel, two: dict[str, Candidate], suites: dict[str, SuiteFile], scorer: RubricScorer
+) -> None:
+    with pytest.raises(EngineError, match="several components") as refused:
+        evaluate(loaded, two["odd"], suites, scorer, "composition")
+    assert refused.value.code == "GATE_UNMEASURED"
+
+
+def test_a_strength_is_not_converted_and_its_bound_is(warm: LayerDirection) -> None:
+    component = Candidate("a" * 64, warm, "0.5", operator="clamp", bound="2").component()
+    assert component.coefficient == 0.5
+    assert component.bound == pytest.approx(2 * warm.norm, rel=1e-6)

@@ -1,0 +1,78 @@
+"""Composition: open the test split once for all components of a draft together, and write the evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery import shared_task
+
+from registry.blobs import get_blob
+from registry.models import Evaluation, Job, SteeringVector
+from registry.services.results import complete_composition
+from steerkit.vectorfile import read_vector
+from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
+from workers.running import Report, run_job
+from workers.target import load_target, train_scorer
+
+if TYPE_CHECKING:
+    from steerkit.contrast import ContrastPair
+    from steerkit.engine.judging.candidate import Candidate
+
+
+@shared_task(name="workers.composition.run")
+def run_composition(job_id: str) -> str:
+    """Safe to deliver twice: claiming is a compare-and-set, and the database takes one evaluation of the same components."""
+    return run_job(job_id, compose)
+
+
+def compose(job: Job, report: Report) -> Evaluation | None:
+    """One attempt, on the components as they were when the job was asked for."""
+    from steerkit.engine.judging.together import evaluate_together
+
+    report("loading", 0, 1, f"loading {job.base_model.name}")
+    loaded = load_target(job.base_model)
+    report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
+    scorer = train_scorer(read_rubric_digest(job))
+    components: list[dict[str, Any]] = job.recipe["components"]
+    evidence = evaluate_together(
+        loaded,
+        {component["name"]: read_candidate(component) for component in components},
+        read_suites(job),
+        scorer,
+        job.recipe["gates"],
+        components_digest=job.components_digest,
+        axes=read_axes([component["vector"]["sha256"] for component in components]),
+        max_new_tokens=job.recipe["max_new_tokens"],
+        on_reply=lambda done, total: report("answering", done, total, f"{done} of {total} replies on the test split"),
+        on_score=lambda done, total: report("composing", done, total, f"{done} of {total} texts under each part, each pair and all"),
+    )
+    return complete_composition(job, evidence)
+
+
+def read_candidate(component: dict[str, Any]) -> Candidate:
+    """A component as the revision writes it. Its condition is taken to hold, so that what can act together is judged together."""
+    from steerkit.engine.applying.schedules import Schedule
+    from steerkit.engine.judging.candidate import Candidate
+    from steerkit.engine.reading.directions import read_direction
+
+    digest, schedule = component["vector"]["sha256"], component["schedule"]
+    return Candidate(
+        vector_digest=digest,
+        direction=read_direction(read_vector(get_blob(digest))),
+        alpha=component["alpha"],
+        unit=component["unit"],
+        operator=component["operator"],
+        scope=component["scope"],
+        schedule=Schedule(schedule["kind"], tuple((name, value) for name, value in schedule.items() if name != "kind")),
+        preserve_norm=component.get("preserve_norm", False),
+        bound=component.get("bound"),
+    )
+
+
+def read_axes(vector_digests: list[str]) -> dict[str, tuple[ContrastPair, ...]]:
+    """The test pairs of each contrast set that the vectors were made from. An imported vector may have none on record."""
+    from steerkit.engine.reading.splits import split_pairs
+
+    vectors = SteeringVector.objects.filter(digest__in=vector_digests, contrast_set__isnull=False).select_related("contrast_set")
+    contrast_sets = {str(vector.contrast_set): vector.contrast_set for vector in vectors}
+    return {name: split_pairs(read_contrast_set(contrast_set).pairs)["test"] for name, contrast_set in sorted(contrast_sets.items())}
