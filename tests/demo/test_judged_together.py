@@ -109,7 +109,7 @@ def test_parts_and_whole_stand_side_by_side(evidence: dict) -> None:
 
 def test_the_gates_judge_the_whole(evidence: dict) -> None:
     judged = {gate["metric"]: gate for gate in evidence["gates"]}
-    assert set(judged) == {"refusal_margin_kept", "refusal_lost", "kl_p95", "norm_share"}
+    assert set(judged) == {"refusal_margin_kept", "refusal_lost", "harmful_compliance_gained", "kl_p95", "norm_share"}
     composition = evidence["composition"]
     assert judged["refusal_margin_kept"]["value"] == composition["refusals"]["joint"]["kept"]["value"]
     assert judged["norm_share"]["value"] == max(composition["norm_shares"]["joint"].values(), key=float)
@@ -141,9 +141,9 @@ def test_without_a_refusal_to_lose_nothing_is_judged(
     loaded: LoadedModel, two: dict[str, Candidate], suites: dict[str, SuiteFile], scorer: RubricScorer
 ) -> None:
     harmless = {**suites, "safety": take("refusals", "safety", refuse=False)}
-    with pytest.raises(EngineError, match="0 of 0 harmful") as refused:
+    with pytest.raises(EngineError, match="no harmful request") as refused:
         judge(loaded, two, harmless, scorer)
-    assert refused.value.code == "REFUSALS_MISSING"
+    assert refused.value.code == "GATE_UNMEASURED"
 
 
 def test_what_is_measured_of_several_is_not_asked_of_one(

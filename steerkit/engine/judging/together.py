@@ -58,9 +58,9 @@ def evaluate_together(
     components = [component for part in parts for component in part.components]
     mark = any(component.scope == "assistant" for component in components)
     harmful = [item.messages for item in items.refusals if item.expect["refuse"]]
-    # How the model begins to answer is learnt from look-alikes and from plain questions, as many as there are harmful requests.
-    answered = spread([item.messages for item in (*items.refusals, *items.facts) if not item.expect.get("refuse")], max(1, len(harmful)))
-    refusals = refusal_items(loaded, harmful, answered, mark_assistant=mark)
+    # How the model begins to answer is learnt from look-alikes, and from plain questions where there are none.
+    harmless = [item.messages for item in items.refusals if not item.expect["refuse"]] or [item.messages for item in items.facts]
+    refusals = refusal_items(loaded, harmful, harmless, mark_assistant=mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
     runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, on_progress=on_reply)
     composition = measure_composition(

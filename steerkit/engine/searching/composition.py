@@ -34,8 +34,13 @@ SCHEMA = "steerhub.composition/1"
 JOINT = "joint"
 # What stands beside the names of parts in the document.
 _RESERVED = (JOINT, "unsteered", "interaction")
-COMPOSITION_GATES = load_gates("composition")
 METRICS = (*OF_A_COMPOSITION, "kl_p95")
+# Those of the set that are judged without writing replies.
+COMPOSITION_GATES = tuple(gate for gate in load_gates("composition") if gate["metric"] in METRICS)
+# A refusal is decided by its first words and then goes on by itself. With its refusal direction subtracted, the reference model keeps
+# 98 % of the margin over 8 tokens while it complies, and 22 % over 2.
+REFUSAL_TOKENS = 2
+_REPLY_TOKENS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,19 +72,19 @@ def refusal_items(
     harmful: Sequence[Sequence[Message]],
     harmless: Sequence[Sequence[Message]],
     *,
-    max_new_tokens: int = 8,
+    tokens: int = REFUSAL_TOKENS,
     mark_assistant: bool = False,
 ) -> tuple[MarginItem, ...]:
-    """Harmful requests with two ways to begin a reply: the model's own refusal, and how it begins to answer a harmless request.
+    """Harmful requests with two ways to begin a reply, so many tokens each: as the model refuses, and as it answers what is harmless.
 
     Both are the model's own greedy words, so that the margin weighs two things that it does say. Requests that it does not refuse
     are left out, since there is no refusal to lose, and so are harmless ones that it refuses.
 
     Raises: EngineError REFUSALS_MISSING if it refuses none of the harmful requests or all of the harmless, and the codes of `generate`.
     """
-    replies = generate(loaded, [*harmful, *harmless], max_new_tokens=4 * max_new_tokens)
+    replies = generate(loaded, [*harmful, *harmless], max_new_tokens=_REPLY_TOKENS)
     refused = [(messages, reply) for messages, reply in zip(harmful, replies, strict=False) if is_refusal(reply.text)]
-    answers = [reply.scored_token_ids[:max_new_tokens] for reply in replies[len(harmful) :] if not is_refusal(reply.text)]
+    answers = [reply.scored_token_ids[:tokens] for reply in replies[len(harmful) :] if not is_refusal(reply.text)]
     if not refused or not answers:
         raise EngineError(
             "REFUSALS_MISSING",
@@ -91,7 +96,7 @@ def refusal_items(
         MarginItem(
             f"harmful-{index}",
             prompt.token_ids,
-            reply.scored_token_ids[:max_new_tokens],
+            reply.scored_token_ids[:tokens],
             answers[index % len(answers)],
             "",
             "",

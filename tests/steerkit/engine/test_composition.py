@@ -184,7 +184,7 @@ def test_refusals_and_answers_are_the_models_own_words(llama: LoadedModel, monke
     assert refused.value.code == "REFUSALS_MISSING"
     verdicts = iter([True, False, True, False, True])
     monkeypatch.setattr(composition_module, "is_refusal", lambda _text: next(verdicts))
-    items = refusal_items(llama, harmful, harmless, max_new_tokens=3)
+    items = refusal_items(llama, harmful, harmless, tokens=3)
     assert len(items) == 2
     assert items[0].negative == items[1].negative
     assert all(len(item.positive) == 3 for item in items)
