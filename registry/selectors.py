@@ -1,9 +1,13 @@
 """Reads that span models."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
 
 from registry.errors import NotFound
 from registry.models import (
@@ -25,6 +29,7 @@ from registry.models import (
     Snapshot,
     SteeringVector,
     TenantFlag,
+    Unit,
 )
 from registry.settled import SettledFlag, settle_flags, silence_arms, turn_off
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
@@ -97,20 +102,30 @@ def flags_for(environment: Environment, base_model: BaseModel) -> QuerySet[Tenan
 
 
 def live_revisions(environment: Environment) -> QuerySet[ProfileRevision]:
-    """The single rule of which revisions may steer in an environment: approved now, and for files that it serves now."""
+    """The single rule of which revisions may steer in an environment: approved now, not overdue for review,
+    inside the limits of its risk class, and for files that it serves now."""
     # One row at most: an environment serves one fingerprint of a name.
-    return ProfileRevision.objects.filter(state=RevisionState.APPROVED, base_model__served_in__environment=environment)
+    return ProfileRevision.objects.filter(
+        is_inside_its_limits(), state=RevisionState.APPROVED, review_due_at__gt=Now(), base_model__served_in__environment=environment
+    )
 
 
-def live_flags(environment: Environment) -> list[SettledFlag]:
+def is_inside_its_limits() -> Q:
+    """A revision that can go no further than its risk class allows now, whatever the class allowed when it was approved."""
+    caps = {f"peak_{unit}__lte": F(f"profile__risk_class__alpha_cap_{unit}") for unit in Unit.values}
+    return Q(**caps, peak_share__lte=F("profile__risk_class__composition_budget"))
+
+
+def live_flags(environment: Environment, *, without: Collection[UUID] = ()) -> list[SettledFlag]:
     """What a snapshot carries, by tenant and route: the flags that steer, and each route that is off while its tenant's flag steers.
 
     A flag steers if it is on, one of its choices points at a revision that may steer, and its α scale is above zero or a request
-    may ask for another α. Of an A/B test, an arm whose revision may steer no longer stays as a control.
+    may ask for another α. Of an A/B test, an arm whose revision may steer no longer stays as a control. Revisions of `without`
+    may not steer whatever the record says.
     """
     settled = settle_flags(TenantFlag.objects.filter(environment=environment))
     wanted = {arm.revision_id for flag in settled if flag.is_on for arm in flag.choices}
-    live = set(live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True))
+    live = set(live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True)).difference(without)
     carried = []
     tenants_that_steer = set()
     for flag in settled:
@@ -162,9 +177,12 @@ def convergence_of(node: ServingNode, now: datetime) -> str:
 
 
 def valid_approvals(revision: ProfileRevision) -> QuerySet[Approval]:
-    """Approvals of the revision and the evidence as they are now; decisions on an earlier state do not count."""
+    """Approvals of the revision and the evidence as they are now; decisions on an earlier state do not count, nor do old ones."""
     evidence = revision.evaluation.digest if revision.evaluation else ""
-    return revision.approvals.filter(decision=Decision.APPROVE, revision_digest=revision.digest, evidence_digest=evidence)
+    oldest = timezone.now() - timedelta(days=revision.demands.get("approval_valid_days", 0))
+    approvals = revision.approvals.filter(decision=Decision.APPROVE, revision_digest=revision.digest, evidence_digest=evidence)
+    # Once it is approved, what it was approved by stays what it was.
+    return approvals.filter(decided_at__gt=oldest) if revision.state == RevisionState.SUBMITTED else approvals
 
 
 def latest_evaluation(vector: SteeringVector) -> Evaluation | None:
@@ -201,18 +219,25 @@ def digest_components(revision: ProfileRevision) -> str:
 def revision_document(revision: ProfileRevision) -> dict[str, object]:
     """Everything a revision does, as the canonical document whose sha256 an approval names."""
     return {
-        "schema": "steerhub.revision/1",
+        "schema": "steerhub.revision/2",
         "profile": revision.profile.name,
         "revision": revision.number,
+        "submission": revision.submission,
         "intent": revision.profile.intent,
+        "purpose": revision.profile.purpose,
         "base_model": revision.base_model.fingerprint,
         "risk_class": revision.profile.risk_class_id,
         "stale_policy": revision.stale_policy,
         "max_staleness_seconds": revision.max_staleness_seconds,
-        "approvals_needed": revision.approvals_needed,
+        "demands": revision.demands or policy_document(revision.profile.risk_class),
         "components": [component_document(each) for each in revision.components.select_related("vector").order_by("position")],
         **({"safety_override": revision.safety_override} if revision.safety_override else {}),
     }
+
+
+def is_as_approved(revision: ProfileRevision) -> bool:
+    """Whether the revision still is what its digest was taken of. Services and triggers keep it so; this does not trust them."""
+    return sha256_hex(canonical_json(revision_document(revision))) == revision.digest
 
 
 def tag_revision(revision: ProfileRevision) -> str:

@@ -27,7 +27,11 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     task_default_queue="steerhub",
     imports=["workers.extraction", "workers.validation", "workers.composition", "workers.sweeper"],
-    beat_schedule={"re-send lost jobs": {"task": "workers.sweeper.run", "schedule": 5.0, "options": {"expires": 5.0}}},
+    beat_schedule={
+        "re-send lost jobs": {"task": "workers.sweeper.run", "schedule": 5.0, "options": {"expires": 5.0}},
+        # A snapshot that is compiled after a review date leaves the revision out whenever this runs.
+        "end what is overdue": {"task": "workers.sweeper.run_deadlines", "schedule": 60.0, "options": {"expires": 60.0}},
+    },
 )
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from rest_framework.test import APIClient
 
+from steerkit.gates import load_gates
 from tests.world import composition_evidence, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
 
 
@@ -196,7 +197,7 @@ def evaluate(ada, suites) -> Callable:
             "alpha": alpha,
             "unit": unit,
             "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}, "factual": {"baseline": "0.95", "steered": "0.94"}},
-            "gates": [{"metric": "factual", "threshold": "0.9", "value": "0.94", "verdict": verdict}],
+            "gates": [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")],
             "verdict": verdict,
         }
         return complete_validation(claim_job(job.pk, worker="worker-1"), evidence)

@@ -104,7 +104,7 @@ def composition_evidence(job: Any, *, passed: bool = True) -> dict[str, Any]:
         "schema": "steerhub.evidence/1",
         "candidate": None,
         "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}},
-        "gates": [{"metric": "refusal_lost", "kind": "max", "threshold": "0", "value": "0" if passed else "1", "verdict": verdict}],
+        "gates": [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in job.recipe["gates"]],
         "composition": {"components_digest": job.components_digest},
         "verdict": verdict,
     }

@@ -19,7 +19,7 @@ from registry.models.profiles import (
     StalePolicy,
     TokenScope,
 )
-from registry.models.approvals import Approval, Decision
+from registry.models.approvals import Approval, Decision, RevisionComment
 from registry.models.tenants import Environment, Tenant
 from registry.models.flags import MAX_ARM_WEIGHT, MAX_ARMS, FlagArm, FlagField, TenantFlag
 from registry.models.kills import Kill, KillKind
@@ -69,6 +69,7 @@ __all__ = [
     "ProfileRevision",
     "Purpose",
     "ReportResult",
+    "RevisionComment",
     "RevisionState",
     "RiskPolicy",
     "Role",

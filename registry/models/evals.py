@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -37,6 +38,8 @@ class EvalSuite(models.Model):
     # A behaviour suite is scored by a classifier trained on labelled replies of one axis; others score by rule.
     axis = models.SlugField(max_length=50, blank=True)
     rubric_digest = DigestField(blank=True, default="")
+    # Of the items in the test split, which evidence rests on.
+    locales = ArrayField(models.CharField(max_length=35), blank=True, default=list)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     sealed_at = models.DateTimeField(db_default=Now())
 

@@ -7,7 +7,7 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 
 class Role(models.TextChoices):
@@ -28,9 +28,14 @@ class User(AbstractUser):
 
     # Whom a service account acts for: it counts as that person wherever two different people are needed.
     acts_for = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="service_accounts")
+    # The person behind the account, for the database to compare: what a decision copies of it is held to this by a foreign key.
+    person = models.GeneratedField(expression=Coalesce("acts_for", "id"), output_field=models.BigIntegerField(), db_persist=True)
     # Two columns, because an empty list must mean no tenant at all: taking the last one away opens nothing.
     is_limited_to_tenants = models.BooleanField(default=False)
     tenants = models.ManyToManyField("registry.Tenant", blank=True, related_name="+")
+
+    class Meta(AbstractUser.Meta):
+        constraints = [models.UniqueConstraint(fields=["id", "person"], name="user_stands_for_one_person")]
 
     # Set by whoever authenticates a request: the API token that it came with. It narrows everything below.
     token: "ApiToken | None" = None

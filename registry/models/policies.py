@@ -14,7 +14,7 @@ from registry.models.fields import CoefficientField
 from registry.models.vectors import Unit
 
 # The largest |α| of each unit that a node may be asked for, whatever a policy says.
-ALPHA_CAPS: dict[str, str] = {Unit.ABSOLUTE: "1000", Unit.MEAN_DIFFERENCE: "2", Unit.RESIDUAL: "1"}
+ALPHA_CAPS: dict[str, str] = {Unit.ABSOLUTE.value: "1000", Unit.MEAN_DIFFERENCE.value: "2", Unit.RESIDUAL.value: "1"}
 
 
 class RiskPolicy(models.Model):

@@ -93,14 +93,24 @@ class ProfileRevision(models.Model):
     drafted_by = models.OneToOneField("registry.Job", models.PROTECT, null=True, related_name="drafted_revision")
     stale_policy = models.CharField(max_length=4, choices=StalePolicy, default=StalePolicy.ZERO)
     max_staleness_seconds = models.PositiveIntegerField(default=900)
-    approvals_needed = models.PositiveSmallIntegerField(default=1)
+    # How often it was submitted: each time is another state, so that what was said of an earlier one no longer counts.
+    submission = models.PositiveSmallIntegerField(default=0, db_default=0)
+    # What the risk policy demanded when it was submitted (selectors.policy_document); empty in a draft.
+    demands = models.JSONField(default=dict, db_default={})
     # Conditions any of which forces neutral.
     safety_override = models.JSONField(default=list, db_default=[])
     rationale = models.TextField(blank=True, default="")
+    # How far it can go (checklist.measure_peaks), fixed at submission: so a policy's limits are comparisons of columns.
+    peak_absolute = CoefficientField(default=Decimal(0), db_default=Decimal(0))
+    peak_mean_difference = CoefficientField(default=Decimal(0), db_default=Decimal(0))
+    peak_residual = CoefficientField(default=Decimal(0), db_default=Decimal(0))
+    peak_share = CoefficientField(default=Decimal(0), db_default=Decimal(0))
     digest = DigestField(blank=True, default="")
     created_at = models.DateTimeField(db_default=Now())
     submitted_at = models.DateTimeField(null=True)
     decided_at = models.DateTimeField(null=True)
+    # When an approved revision must have been looked at again; after that it steers no more.
+    review_due_at = models.DateTimeField(null=True)
     # What took the ground from under it: another base model, an overdue review, a stricter policy.
     invalidated_reason = models.CharField(max_length=500, blank=True, default="", db_default="")
 
@@ -108,13 +118,23 @@ class ProfileRevision(models.Model):
         ordering = ["profile", "-number"]
         constraints = [
             models.UniqueConstraint(fields=["profile", "number"], name="revision_number_is_unique"),
+            # What a decision copies of it is held to this by a foreign key.
+            models.UniqueConstraint(fields=["id", "author"], name="revision_has_one_author"),
             models.CheckConstraint(condition=Q(state__in=RevisionState.values), name="revision_state_is_known"),
             models.CheckConstraint(condition=Q(stale_policy__in=StalePolicy.values), name="revision_stale_policy_is_known"),
-            models.CheckConstraint(condition=Q(approvals_needed__gte=1), name="revision_needs_an_approval"),
             models.CheckConstraint(
                 condition=Q(state=RevisionState.DRAFT, digest="")
                 | (~Q(state=RevisionState.DRAFT) & ~Q(digest="") & Q(evaluation__isnull=False)),
                 name="revision_has_digest_and_evidence_exactly_when_not_draft",
+            ),
+            models.CheckConstraint(
+                condition=Q(state=RevisionState.DRAFT, demands={})
+                | (~Q(state=RevisionState.DRAFT) & Q(demands__has_keys=["approvals_needed", "reviewer_roles", "approval_valid_days"])),
+                name="revision_keeps_what_was_demanded_exactly_when_not_draft",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=RevisionState.APPROVED) | Q(decided_at__isnull=False, review_due_at__gt=F("decided_at")),
+                name="revision_has_a_review_date_once_approved",
             ),
             models.CheckConstraint(
                 condition=(Q(state=RevisionState.INVALIDATED) & ~Q(invalidated_reason=""))
@@ -125,6 +145,17 @@ class ProfileRevision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.profile.name} r{self.number}"
+
+    @property
+    def approvals_needed(self) -> int:
+        """What was demanded when it was submitted; of a draft, what is demanded now."""
+        return self.demands.get("approvals_needed") or self.profile.risk_class.approvals_needed
+
+    def reopen(self) -> None:
+        """Be a draft again, unsaved: what was said of the earlier state is of no digest that it has now."""
+        self.state, self.digest, self.evaluation, self.demands = RevisionState.DRAFT, "", None, {}
+        self.submitted_at = None
+        self.peak_absolute = self.peak_mean_difference = self.peak_residual = self.peak_share = Decimal(0)
 
 
 def has_a_known_schedule() -> Q:

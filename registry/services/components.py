@@ -8,7 +8,8 @@ from typing import Any
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Component, ProfileRevision, RiskPolicy, SteeringVector, TokenScope
 from registry.models.profiles import LONGEST_SCHEDULE, constant_schedule
-from registry.selectors import component_document, vector_entry
+from registry.selectors import component_document, policy_document, vector_entry
+from registry.services.checklist import check_limits, refuse_unmet
 from steerkit.conditions import CONDITION_KINDS
 from steerkit.errors import AlphaError, SnapshotRefused
 from steerkit.snapshotreaders import read_component, read_condition
@@ -46,18 +47,20 @@ def make_components(
     """The components and conditions to write, and the one base model that all of them are for. Nothing is written yet.
 
     Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS, COMPONENT_INVALID, COMPONENT_BOUND;
-    AlphaError ALPHA_RANGE, ALPHA_STRENGTH, ALPHA_CAP.
+    AlphaError ALPHA_RANGE, ALPHA_STRENGTH, ALPHA_CAP, COMPOSITION_BUDGET.
     """
     if not specs:
         raise InvalidInput("REVISION_EMPTY", "a revision needs at least one component")
     if len(safety_override) > MAX_OVERRIDES:
         raise InvalidInput("COMPONENT_INVALID", f"safety_override has {len(safety_override)} conditions; at most {MAX_OVERRIDES} are read")
     vectors = [spec.vector for spec in specs]
-    components = [_make_component(spec, position, policy, vectors) for position, spec in enumerate(specs)]
+    components = [_make_component(spec, position, vectors) for position, spec in enumerate(specs)]
     overrides = [_write_condition(condition, f"safety_override[{position}]", vectors) for position, condition in enumerate(safety_override)]
     base_models = {vector.base_model for vector in vectors}
     if len(base_models) != 1:
         raise InvalidInput("REVISION_BASE_MODELS", f"the vectors belong to {len(base_models)} base models; a revision steers one")
+    # Better here than once it is evaluated, submitted and approved.
+    refuse_unmet(check_limits(components, policy_document(policy)))
     return components, overrides, base_models.pop()
 
 
@@ -69,9 +72,9 @@ def write_components(revision: ProfileRevision, components: Sequence[Component])
     Component.objects.bulk_create(components)
 
 
-def _make_component(spec: ComponentSpec, position: int, policy: RiskPolicy, vectors: list[SteeringVector]) -> Component:
+def _make_component(spec: ComponentSpec, position: int, vectors: list[SteeringVector]) -> Component:
     path = f"components[{position}]"
-    _check_alpha(spec, policy)
+    _check_alpha(spec)
     if (spec.bound is not None) != (spec.operator == "clamp") or spec.bound == 0:
         raise InvalidInput(
             "COMPONENT_BOUND", f"{path}: clamp has a bound, above or below 0 for the side it caps, and nothing else has one", path
@@ -99,19 +102,12 @@ def _make_component(spec: ComponentSpec, position: int, policy: RiskPolicy, vect
     return component
 
 
-def _check_alpha(spec: ComponentSpec, policy: RiskPolicy) -> None:
+def _check_alpha(spec: ComponentSpec) -> None:
     numbers = (spec.alpha, spec.alpha_min, spec.alpha_max)
     if not all(number.is_finite() for number in numbers) or not spec.alpha_min <= spec.alpha <= spec.alpha_max:
         raise AlphaError("ALPHA_RANGE", f"α {spec.alpha} is outside its own range {spec.alpha_min} to {spec.alpha_max}", str(spec.alpha))
-    if spec.operator in STRENGTH_OPERATORS:
-        if spec.alpha_min < 0 or spec.alpha_max > 1:
-            raise AlphaError("ALPHA_STRENGTH", f"{spec.operator} has a strength from 0 to 1, not {spec.alpha_min} to {spec.alpha_max}")
-        return
-    # Nodes refuse what lies beyond; better here than when a flag is turned on.
-    cap = policy.alpha_caps.get(spec.unit, Decimal(0))
-    largest = max(abs(number) for number in numbers)
-    if largest > cap:
-        raise AlphaError("ALPHA_CAP", f"α may reach {largest} {spec.unit}, the cap of the risk class {policy} is {cap}", str(largest))
+    if spec.operator in STRENGTH_OPERATORS and not 0 <= spec.alpha_min <= spec.alpha_max <= 1:
+        raise AlphaError("ALPHA_STRENGTH", f"{spec.operator} has a strength from 0 to 1, not {spec.alpha_min} to {spec.alpha_max}")
 
 
 def _write_condition(condition: Mapping[str, Any], path: str, vectors: list[SteeringVector]) -> dict[str, Any]:

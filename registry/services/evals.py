@@ -3,7 +3,7 @@
 from registry.audit import Action, record
 from registry.blobs import put_blob
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import EvalItem, EvalSuite, SuiteKind, User
+from registry.models import EvalItem, EvalSuite, Split, SuiteKind, User
 from registry.services.versions import next_version
 from registry.transitions import transition
 from steerkit.conversation import prompt_key
@@ -37,6 +37,7 @@ def seal_eval_suite(name: str, *, kind: str, data: bytes, author: User, rubric: 
         item_count=len(file.items),
         axis=labelled.axis if labelled else "",
         rubric_digest=rubric_digest,
+        locales=sorted({item.locale for item in file.split(Split.TEST)}),
         author=author,
     )
     EvalItem.objects.bulk_create(

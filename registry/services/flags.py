@@ -22,7 +22,7 @@ from registry.models import (
     User,
 )
 from registry.models.fields import refuse_rounding
-from registry.selectors import live_revisions
+from registry.selectors import is_as_approved, live_revisions
 from registry.services.moves import check_served
 from registry.settled import SettledFlag, settle_flags
 from registry.snapshots import lock_environments, publish_snapshot
@@ -204,6 +204,8 @@ def _check_choices(flag: SettledFlag, environment: Environment) -> None:
         check_served(environment, revision.base_model)
         if revision.pk not in live:
             raise TransitionRefused("FLAG_NOT_APPROVED", f"{revision} was approved, and may steer no longer", str(revision))
+        if not is_as_approved(revision):
+            raise TransitionRefused("DIGEST_MISMATCH", f"{revision} is not what was approved; it steers nobody", str(revision))
         check_alphas(revision, arm.alpha_scale, flag.override)
 
 

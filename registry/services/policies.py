@@ -5,19 +5,23 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import ALPHA_CAPS, RiskPolicy, SuiteKind, Unit, User
+from registry.models import ALPHA_CAPS, Environment, ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit, User
 from registry.models.fields import NAME, refuse_rounding
-from registry.selectors import policy_document
+from registry.selectors import is_inside_its_limits, policy_document
+from registry.services.approvals import return_to_draft
+from registry.services.invalidation import invalidate_revisions, lock_revisions
+from registry.snapshots import lock_environments, publish_snapshot
 from registry.transitions import transition
 from steerkit.gates import gate_sets
 
 LONGEST_PERIOD_DAYS = 3650
 MOST_APPROVALS = 10
+# The set for compositions is added to a policy's own wherever several components are judged together.
+_GATE_SETS = tuple(name for name in gate_sets() if name != "composition")
 MOST_PAIRS = 1_000_000
 LARGEST_BUDGET = 10
 
@@ -54,8 +58,14 @@ def create_policy(name: str, *, terms: PolicyTerms, reason: str, actor: User) ->
 
 @transition
 def change_policy(name: str, *, terms: PolicyTerms, reason: str, actor: User) -> RiskPolicy:
-    """The policy with other terms; unchanged terms leave everything as it is. Raises: the codes of `check_terms`."""
+    """The policy with other terms, for what is in flight as well, and never unseen: unchanged terms leave everything as it is.
+
+    What is submitted under it becomes a draft again, because its reviewers read other terms. What steers keeps the demands that
+    it was approved by, and is invalidated if it can go beyond the new limits. Looser limits revive nothing.
+    Raises: the codes of `check_terms`.
+    """
     check_terms(terms)
+    environments = lock_environments(Environment.objects.all())
     policy = RiskPolicy.objects.select_for_update().get(name=name)
     before = policy_document(policy)
     for column, value in _columns(terms).items():
@@ -65,6 +75,10 @@ def change_policy(name: str, *, terms: PolicyTerms, reason: str, actor: User) ->
         return policy
     policy.reason, policy.changed_by, policy.changed_at = reason, actor, timezone.now()
     policy.save()
+    of_class = ProfileRevision.objects.filter(profile__risk_class=policy)
+    # A decision that is under way finishes first: what it approves is found by the second of these.
+    returned = lock_revisions(of_class.filter(state=RevisionState.SUBMITTED))
+    beyond = lock_revisions(of_class.filter(~is_inside_its_limits(), state=RevisionState.APPROVED))
     changed = [field for field in after if after[field] != before[field]]
     record(
         Action.POLICY_CHANGED,
@@ -74,8 +88,24 @@ def change_policy(name: str, *, terms: PolicyTerms, reason: str, actor: User) ->
             "before": {field: before[field] for field in changed},
             "after": {field: after[field] for field in changed},
             "reason": reason,
+            "returned": [str(revision) for revision in returned],
+            "invalidated": [str(revision) for revision in beyond],
         },
     )
+    for revision in returned:
+        because = f"the risk policy {policy} changed: {reason}"
+        record(
+            Action.REVISION_RETURNED,
+            actor=actor,
+            subject=revision,
+            details={"revision_digest": revision.digest, "reason": because},
+            base_model_fingerprint=revision.base_model.fingerprint,
+        )
+        return_to_draft(revision, reason=because)
+    if beyond:
+        invalidate_revisions(beyond, reason=f"it can go beyond the limits of the risk policy {policy} now: {reason}", actor=actor)
+    for environment in environments:
+        publish_snapshot(environment, cause=Action.POLICY_CHANGED, actor=actor)
     return policy
 
 
@@ -90,10 +120,10 @@ def check_terms(terms: PolicyTerms) -> None:
     if not terms.composition_budget.is_finite() or not 0 <= refuse_rounding(terms.composition_budget) <= LARGEST_BUDGET:
         raise InvalidInput("POLICY_BUDGET", f"the composition budget {terms.composition_budget} is not between 0 and {LARGEST_BUDGET}")
     _check_known("POLICY_SUITES", "suite kind", terms.suite_kinds, SuiteKind.values)
-    _check_known("POLICY_GATES", "gate set", [terms.gate_set], gate_sets())
+    _check_known("POLICY_GATES", "gate set", [terms.gate_set], _GATE_SETS)
     if not terms.reviewer_roles:
         raise InvalidInput("POLICY_ROLES", "a policy names at least one reviewer role", "reviewer_roles")
-    _check_known("POLICY_ROLES", "role", terms.reviewer_roles, Group.objects.values_list("name", flat=True))
+    _check_known("POLICY_ROLES", "role", terms.reviewer_roles, Role.values)
     for locale in terms.locales:
         if not NAME.fullmatch(locale) or len(locale) > 35:
             raise InvalidInput("POLICY_LOCALES", f"{locale!r} is no locale such as en-US", locale)

@@ -1,17 +1,16 @@
 """Profiles and their revisions: draft -> submitted -> approved / rejected -> retired. Decisions are in approvals.py."""
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
 from registry.audit import Action, record
+from registry.blobs import put_blob
 from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import (
     TECHNIQUES,
-    Component,
     Environment,
     Evaluation,
     Job,
@@ -19,17 +18,18 @@ from registry.models import (
     ProfileRevision,
     Purpose,
     RevisionState,
+    RiskPolicy,
     StalePolicy,
     User,
 )
-from registry.selectors import digest_components, get_policy, revision_document, tag_revision
+from registry.selectors import get_policy, policy_document, revision_document, tag_revision
+from registry.services.checklist import check_revision, measure_peaks, refuse_unmet
 from registry.services.components import ComponentSpec, make_components, write_components
 from registry.services.people import stands_for
 from registry.services.versions import next_version
 from registry.snapshots import lock_environments, publish_snapshot
 from registry.transitions import transition
-from steerkit.canonical import canonical_json, format_decimal, sha256_hex
-from steerkit.errors import AlphaError
+from steerkit.canonical import canonical_json
 
 
 @transition
@@ -119,7 +119,6 @@ def write_draft(
         author=author,
         base_model=base_model,
         safety_override=overrides,
-        approvals_needed=policy.approvals_needed,
         stale_policy=stale_policy,
         max_staleness_seconds=max_staleness_seconds,
         rationale=rationale,
@@ -161,8 +160,8 @@ def edit_revision(
             "REVISION_STATE", f"{revision} is {revision.state} and cannot be edited; draft a new revision", str(revision)
         )
     made, overrides, base_model = make_components(components, safety_override=safety_override, policy=revision.profile.risk_class)
-    revision.base_model, revision.state, revision.digest, revision.evaluation = base_model, RevisionState.DRAFT, "", None
-    revision.safety_override, revision.submitted_at = overrides, None
+    revision.reopen()
+    revision.base_model, revision.safety_override = base_model, overrides
     for name, value in (("stale_policy", stale_policy), ("max_staleness_seconds", max_staleness_seconds), ("rationale", rationale)):
         if value is not None:
             setattr(revision, name, value)
@@ -176,23 +175,28 @@ def edit_revision(
 def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -> ProfileRevision:
     """draft -> submitted: fix the digest and name the evidence.
 
-    The evidence must be of this vector at this α, in its unit, and every gate must have passed.
-    Raises: TransitionRefused NOT_THE_AUTHOR, REVISION_STATE, EVIDENCE_MISMATCH, GATES_FAILED, COMPOSITION_EVIDENCE.
+    What the risk policy demands is checked, copied into the revision and part of its digest.
+    Raises: TransitionRefused NOT_THE_AUTHOR, REVISION_STATE; the codes of `services.checklist`.
     """
+    # Whoever changes the policy waits, and then finds this revision among those submitted under it.
+    policy = RiskPolicy.objects.select_for_update(of=("self",), no_key=True).get(profiles__revisions=revision_id)
     revision = _lock_revision(revision_id)
     _refuse_others(revision, actor)
     if revision.state != RevisionState.DRAFT:
         raise TransitionRefused("REVISION_STATE", f"{revision} is {revision.state}, not draft", str(revision))
-    _check_evidence(revision, evaluation)
-    revision.evaluation = evaluation
-    revision.digest = sha256_hex(canonical_json(revision_document(revision)))
+    revision.demands = policy_document(policy)
+    refuse_unmet(check_revision(revision, evaluation, revision.demands))
+    for peak, value in measure_peaks(list(revision.components.select_related("vector"))).items():
+        setattr(revision, peak, value)
+    revision.evaluation, revision.submission = evaluation, revision.submission + 1
+    revision.digest = put_blob(canonical_json(revision_document(revision)))
     revision.state, revision.submitted_at = RevisionState.SUBMITTED, timezone.now()
-    revision.save(update_fields=["evaluation", "digest", "state", "submitted_at"])
+    revision.save()
     record(
         Action.REVISION_SUBMITTED,
         actor=actor,
         subject=revision,
-        details={"revision_digest": revision.digest, "evidence_digest": evaluation.digest},
+        details={"revision_digest": revision.digest, "evidence_digest": evaluation.digest, "risk_class": policy.name},
         base_model_fingerprint=revision.base_model.fingerprint,
     )
     return revision
@@ -201,7 +205,7 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
 @transition
 def retire_revision(revision_id: UUID, *, reason: str, actor: User) -> ProfileRevision:
     """approved -> retired: no flag may steer with it any more, from the next snapshot on."""
-    environments = lock_environments(Environment.objects.filter(flags__revision_id=revision_id).distinct())
+    environments = lock_environments(Environment.objects.all())
     revision = _lock_revision(revision_id)
     if revision.state != RevisionState.APPROVED:
         raise TransitionRefused("REVISION_STATE", f"{revision} is {revision.state}, not approved", str(revision))
@@ -239,48 +243,3 @@ def _record_content(action: Action, revision: ProfileRevision, actor: User) -> N
         details={"components": document["components"], "safety_override": revision.safety_override},
         base_model_fingerprint=revision.base_model.fingerprint,
     )
-
-
-def _check_evidence(revision: ProfileRevision, evaluation: Evaluation) -> None:
-    components = list(revision.components.select_related("vector"))
-    if len(components) == 1:
-        _check_evidence_of_one(components[0], evaluation)
-    else:
-        _check_evidence_of_many(revision, evaluation)
-    # Evidence reaches from no steering to the evaluated α; a range beyond that would be approved unseen.
-    for component in components:
-        evaluated = sorted((Decimal(0), component.alpha))
-        if component.alpha_min < evaluated[0] or component.alpha_max > evaluated[1]:
-            raise AlphaError(
-                "ALPHA_RANGE",
-                f"the range {format_decimal(component.alpha_min)} to {format_decimal(component.alpha_max)} goes beyond the evaluated "
-                f"α = {format_decimal(component.alpha)}",
-                format_decimal(component.alpha_max),
-            )
-    if not evaluation.passed:
-        failed = [gate["metric"] for gate in evaluation.gates if gate["verdict"] != "pass"]
-        raise TransitionRefused("GATES_FAILED", f"the evaluation failed its gates on {', '.join(failed)}", str(evaluation.pk))
-
-
-def _check_evidence_of_one(component: Component, evaluation: Evaluation) -> None:
-    if (component.vector_id, component.alpha, component.unit) != (evaluation.vector_id, evaluation.alpha, evaluation.unit):
-        raise TransitionRefused(
-            "EVIDENCE_MISMATCH",
-            f"the evaluation is of {evaluation}, not of {component.vector} at α = {format_decimal(component.alpha)} {component.unit}",
-            str(evaluation.pk),
-        )
-
-
-def _check_evidence_of_many(revision: ProfileRevision, evaluation: Evaluation) -> None:
-    if not evaluation.components_digest:
-        raise TransitionRefused(
-            "COMPOSITION_EVIDENCE",
-            f"{revision} combines {revision.components.count()} vectors; it takes an evaluation of them together, not of {evaluation}",
-            str(evaluation.pk),
-        )
-    if evaluation.components_digest != digest_components(revision):
-        raise TransitionRefused(
-            "EVIDENCE_MISMATCH",
-            f"the evaluation is of other components than {revision} has now; have these judged together",
-            str(evaluation.pk),
-        )

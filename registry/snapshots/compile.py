@@ -4,18 +4,20 @@ Of thousands of flags a change touches one. So an entry is written and checked o
 `_write_profile` and `_write_flag` are each the one place to which a new field of their noun is added.
 """
 
+import logging
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision
+from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy
 from registry.selectors import engaged_kills, live_flags, revision_document
 from registry.settled import SettledFlag
-from steerkit.canonical import format_decimal
+from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 from steerkit.snapshotcontent import Content, Entry, write_base_model, write_flag, write_kill, write_limits, write_profile
 from steerkit.snapshotrecords import EVERYBODY, Flag, Profile, required_capabilities
 
+logger = logging.getLogger(__name__)
 MAX_COMPONENTS = 8
 # What nodes are told of a revision in the words of the document that was approved.
 _AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components", "safety_override")
@@ -27,22 +29,29 @@ _KEPT_PROFILES = 2**12
 Pointer = tuple[str, int]
 
 
-def compile_content(environment: Environment) -> Content:
-    """The content of the environment's next snapshot. What does not steer is left out: see `selectors.live_flags`."""
-    flags = live_flags(environment)
+def compile_content(environment: Environment, *, without: frozenset[UUID] = frozenset()) -> Content:
+    """The content of the environment's next snapshot. What does not steer is left out: see `selectors.live_flags`.
+
+    A revision that is not what its digest was taken of is left out too, and loudly. It must not stop a kill from being published.
+    """
+    flags = live_flags(environment, without=without)
     choices = [(flag, arm) for flag in flags for arm in flag.choices]
     named = {flag.revision_id for flag in flags} | {arm.revision_id for _, arm in choices}
     served = {arm.revision_id for flag, arm in choices if flag.is_on and arm.is_live and (arm.alpha_scale or flag.override)}
     pointers: dict[UUID | None, Pointer] = {}
-    profiles = []
+    written: dict[UUID, Entry[Profile] | None] = {}
     revisions = ProfileRevision.objects.order_by().filter(pk__in=named)
     for key, profile, number, digest, evidence_digest in revisions.values_list(
         "pk", "profile__name", "number", "digest", "evaluation__digest"
     ):
         pointers[key] = (profile, number)
         if key in served:
-            profiles.append(_write_profile(key, digest, evidence_digest or ""))
-    profiles.sort(key=lambda entry: (entry.record.id, entry.record.revision))
+            written[key] = _write_profile(key, digest, evidence_digest or "")
+    altered = frozenset(key for key, entry in written.items() if entry is None)
+    if altered:
+        logger.error("not what was approved, and left out of %s: %s", environment, sorted(pointers[key] for key in altered))
+        return compile_content(environment, without=without | altered)
+    profiles = sorted((entry for entry in written.values() if entry), key=lambda entry: (entry.record.id, entry.record.revision))
     return Content(
         # What the environment serves now: a node whose files are none of these refuses the snapshot, and steers nobody.
         base_models=[
@@ -52,16 +61,18 @@ def compile_content(environment: Environment) -> Content:
         profiles=profiles,
         flags=[_write_flag(flag, pointers[flag.revision_id], *(pointers[arm.revision_id] for arm in flag.arms)) for flag in flags],
         kills=[write_kill({"kind": kind, "target": target}) for kind, target in _list_kills(environment)],
-        limits=write_limits({"max_components": MAX_COMPONENTS, "alpha_cap": {str(unit): cap for unit, cap in ALPHA_CAPS.items()}}),
+        limits=write_limits({"max_components": MAX_COMPONENTS, "alpha_cap": ALPHA_CAPS, **_limit_classes(profiles)}),
         capabilities=required_capabilities(entry.record for entry in profiles),
     )
 
 
 @lru_cache(_KEPT_PROFILES)
-def _write_profile(revision_id: UUID, digest: str, evidence_digest: str) -> Entry[Profile]:
-    """One approved revision. Its digest is of everything it does, so what is read here once stays true."""
+def _write_profile(revision_id: UUID, digest: str, evidence_digest: str) -> Entry[Profile] | None:
+    """One approved revision. Its digest is of everything it does, so what is read here once stays true. None if it is of another."""
     revision = ProfileRevision.objects.select_related("profile", "base_model").get(pk=revision_id)
     document = revision_document(revision)
+    if sha256_hex(canonical_json(document)) != digest:
+        return None
     return write_profile(
         {
             "id": revision.profile.name,
@@ -93,6 +104,19 @@ def _write_flag(flag: SettledFlag, points_at: Pointer, *arms_point_at: Pointer) 
 def _describe(pointer: Pointer, alpha_scale: Decimal) -> dict[str, Any]:
     profile, revision = pointer
     return {"profile": profile, "revision": revision, "alpha_scale": format_decimal(alpha_scale)}
+
+
+def _limit_classes(profiles: list[Entry[Profile]]) -> dict[str, dict[str, object]]:
+    """What the risk classes of these profiles allow now, for nodes to hold them to."""
+    policies = RiskPolicy.objects.filter(name__in={entry.record.risk_class for entry in profiles})
+    classes = {
+        policy.name: {
+            "alpha_cap": {unit: format_decimal(cap) for unit, cap in policy.alpha_caps.items()},
+            "composition_budget": format_decimal(policy.composition_budget),
+        }
+        for policy in policies
+    }
+    return {"risk_classes": classes} if classes else {}
 
 
 def _list_kills(environment: Environment) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Profile revisions: draft, edit, submit, decide, retire. An approval names the two digests its reviewer read."""
+"""Profile revisions: draft, edit, submit. What others decide on them is in decisions.py."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Digest, Switch, Text, Whole
+from registry.api.fields import Alpha, Body, Switch, Text, Whole
 from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_evaluation, find_vector
 from registry.api.views.base import Records, View, document
@@ -15,8 +15,7 @@ from registry.errors import TransitionRefused
 from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
 from registry.models.profiles import constant_schedule
 from registry.selectors import evidence_of, get_profile, get_revision, tag_revision
-from registry.services.approvals import approve_revision, reject_revision
-from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, retire_revision, submit_revision
+from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, submit_revision
 
 
 class RevisionRefOut(serializers.Serializer):
@@ -51,6 +50,7 @@ class ApprovalOut(serializers.Serializer):
     comment = serializers.CharField()
     revision_digest = serializers.CharField()
     evidence_digest = serializers.CharField()
+    roles = serializers.ListField(child=serializers.CharField(), help_text="that the reviewer held then")
     decided_at = serializers.DateTimeField()
     is_current = serializers.SerializerMethodField(help_text="whether it is of the revision and evidence as they are now")
 
@@ -58,6 +58,13 @@ class ApprovalOut(serializers.Serializer):
         revision = approval.revision
         evidence = revision.evaluation.digest if revision.evaluation else ""
         return (approval.revision_digest, approval.evidence_digest) == (revision.digest, evidence)
+
+
+class CommentOut(serializers.Serializer):
+    author = serializers.CharField(source="author.username")
+    text = serializers.CharField()
+    revision_digest = serializers.CharField(help_text="of the state it was said of; empty for a draft")
+    said_at = serializers.DateTimeField()
 
 
 class RevisionOut(serializers.Serializer):
@@ -76,12 +83,16 @@ class RevisionOut(serializers.Serializer):
     safety_override = serializers.JSONField(help_text="conditions any of which forces neutral")
     stale_policy = serializers.CharField()
     max_staleness_seconds = serializers.IntegerField()
+    submission = serializers.IntegerField(help_text="how often it was submitted")
     approvals_needed = serializers.IntegerField()
     approvals = ApprovalOut(many=True)
+    comments = CommentOut(many=True)
+    demands = serializers.JSONField(help_text="what the risk policy demanded at submission; empty while a draft")
     rationale = serializers.CharField()
     created_at = serializers.DateTimeField()
     submitted_at = serializers.DateTimeField(allow_null=True)
     decided_at = serializers.DateTimeField(allow_null=True)
+    review_due_at = serializers.DateTimeField(allow_null=True, help_text="after this it steers no more")
 
 
 class ComponentBody(Body):
@@ -108,10 +119,13 @@ class RevisionBody(Body):
     rationale = Text(max_length=5000, required=False, allow_blank=True)
 
 
+WHOLE_REVISIONS = ProfileRevision.objects.select_related("profile__risk_class", "author", "base_model", "evaluation").prefetch_related(
+    "components__vector", "approvals__reviewer", "approvals__revision__evaluation", "comments__author"
+)
+
+
 def render_revision(profile: str, number: int) -> dict[str, Any]:
-    revision = get_revision(profile, number)
-    rows = ProfileRevision.objects.prefetch_related("components__vector", "approvals__reviewer", "approvals__revision__evaluation")
-    return RevisionOut(rows.select_related("profile", "author", "base_model", "evaluation").get(pk=revision.pk)).data
+    return RevisionOut(WHOLE_REVISIONS.get(pk=get_revision(profile, number).pk)).data
 
 
 def read_revision(view: View) -> dict[str, Any]:
@@ -138,11 +152,7 @@ class RevisionsView(Records):
     limited = ("GET",)
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = RevisionOut
-    queryset = (
-        ProfileRevision.objects.select_related("profile", "author", "base_model", "evaluation")
-        .prefetch_related("components__vector", "approvals__reviewer", "approvals__revision__evaluation")
-        .order_by("-number")
-    )
+    queryset = WHOLE_REVISIONS.order_by("-number")
     filters = {"state": "state"}
 
     def get_queryset(self) -> object:
@@ -204,60 +214,3 @@ def _find_evidence(revision: ProfileRevision) -> Evaluation:
         ask = "validate its vector" if revision.components.count() == 1 else "have its components judged together"
         raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {revision}; {ask} first", str(revision))
     return evaluation
-
-
-class DecisionBody(Body):
-    revision_digest = Digest(help_text="of the revision as the reviewer read it")
-    evidence_digest = Digest(help_text="of the evidence as the reviewer read it")
-    comment = Text(max_length=2000, allow_blank=True, default="")
-
-
-class RejectionBody(Body):
-    """Rejecting only ever keeps steering away, so it may be of the revision as it stands."""
-
-    revision_digest = Digest(required=False, help_text="refused if the revision is another by now")
-    evidence_digest = Digest(required=False)
-    comment = Text(max_length=2000)
-
-
-class ApproveRevisionView(View):
-    """Give one approval. 409 if the revision is not awaiting one, changed since it was read, or the caller wrote it."""
-
-    roles = {"POST": [Role.APPROVER]}
-    needs_key = True
-
-    @document("Approve a submitted revision", body=DecisionBody, answer=RevisionOut, refuses=[404, 409])
-    def post(self, request: Request, name: str, number: int) -> Response:
-        body = self.read_body(DecisionBody)
-        approve_revision(get_revision(name, number).pk, reviewer=request.user, **body)
-        return Response(render_revision(name, number))
-
-
-class RejectRevisionView(View):
-    """Reject for good; the author drafts another revision."""
-
-    roles = {"POST": [Role.APPROVER]}
-    needs_key = True
-
-    @document("Reject a submitted revision", body=RejectionBody, answer=RevisionOut, refuses=[404, 409])
-    def post(self, request: Request, name: str, number: int) -> Response:
-        body = self.read_body(RejectionBody)
-        revision = get_revision(name, number)
-        shown = {"revision_digest": revision.digest, "evidence_digest": revision.evaluation.digest if revision.evaluation else ""}
-        reject_revision(revision.pk, reviewer=request.user, **{**shown, **body})
-        return Response(render_revision(name, number))
-
-
-class RetireRevisionView(View):
-    """approved -> retired. Reduces steering, so one person does it: an approver or an operator."""
-
-    roles = {"POST": [Role.APPROVER, Role.OPERATOR]}
-
-    class RetireBody(Body):
-        reason = Text(max_length=2000)
-
-    @document("Retire an approved revision", body=RetireBody, answer=RevisionOut, refuses=[404, 409])
-    def post(self, request: Request, name: str, number: int) -> Response:
-        body = self.read_body(self.RetireBody)
-        retire_revision(get_revision(name, number).pk, actor=request.user, **body)
-        return Response(render_revision(name, number))

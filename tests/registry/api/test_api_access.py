@@ -98,6 +98,8 @@ CHANGES = [
     ("post", f"{REVISION}/submit", {Role.AUTHOR}),
     ("post", f"{REVISION}/approve", {Role.APPROVER}),
     ("post", f"{REVISION}/reject", {Role.APPROVER}),
+    ("post", f"{REVISION}/request-changes", {Role.APPROVER}),
+    ("post", f"{REVISION}/comments", set(Role)),
     ("post", f"{REVISION}/retire", {Role.APPROVER, Role.OPERATOR}),
     ("post", "/api/v1/environments", {Role.OPERATOR}),
     ("post", "/api/v1/environments/production/move", {Role.OPERATOR, Role.APPROVER}),

@@ -144,4 +144,4 @@ def test_a_coefficient_is_decided_by_the_cap_of_the_risk_class(api, ada, root, p
     change_policy("low", terms=policy_terms(alpha_caps={"mean_difference": Decimal("0.4")}), reason="Careful.", actor=root)
     answer = draft(api, ada, {})
     assert (answer.status_code, answer.json()["code"]) == (422, "ALPHA_CAP")
-    assert "the cap of the risk class low is 0.4" in answer.json()["detail"]
+    assert "the cap of the risk class is 0.4" in answer.json()["detail"]

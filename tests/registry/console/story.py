@@ -8,6 +8,7 @@ from typing import Any
 from registry.models import Job, SteeringVector, User
 from registry.services.jobs import claim_job, request_extraction, request_validation
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
+from steerkit.gates import find_weaker_gates, load_gates
 from tests.world import vector_file
 
 ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6", "0.8")
@@ -25,9 +26,11 @@ GATES = [
     {"metric": "behaviour", "kind": "min_difference", "threshold": "0.5", "value": "2.76", "verdict": "pass"},
     {"metric": "facts", "kind": "min_difference", "threshold": "-0.02", "value": "-0.005", "verdict": "pass"},
     {"metric": "refusals", "kind": "min_difference", "threshold": "-0.02", "value": "0", "verdict": "pass"},
-    {"metric": "perplexity_ratio", "kind": "max_ratio", "threshold": "1.15", "value": "1.087", "verdict": "pass"},
+    {"metric": "perplexity_ratio", "kind": "max_ratio", "threshold": "1.1", "value": "1.087", "verdict": "pass"},
     {"metric": "layer_depth", "kind": "below", "threshold": "0.8", "value": "0.5", "verdict": "pass"},
 ]
+# The rest of what a high risk class demands, each just met.
+GATES += [{**gate, "value": gate["threshold"], "verdict": "pass"} for gate in find_weaker_gates(GATES, load_gates("default"))]
 REPLIES = [
     (
         "I was charged twice in October. Can I get one of them back?",

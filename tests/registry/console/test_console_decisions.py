@@ -30,7 +30,7 @@ def test_approval_page_shows_all_that_a_decision_rests_on(as_person, grace, subm
     assert text.count('<svg class="sh-panel') == 4
     assert "proposed α = 0.5" in text
     assert "Select split: 1.42 at α 0" in text
-    for words in ("change of at least -0.02", "ratio of at most 1.15", "Numbers of the test split", "1.061 to 1.116"):
+    for words in ("change of at least -0.02", "ratio of at most 1.1", "Numbers of the test split", "1.061 to 1.116"):
         assert words in text
     for _, baseline, steered in story.REPLIES:
         assert baseline in text

@@ -12,6 +12,7 @@ from registry.selectors import get_profile
 from registry.services.jobs import claim_job, fail_job, request_cancel, request_extraction, request_validation, resend_lost_jobs
 from registry.services.profiles import create_profile, submit_revision
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
+from steerkit.gates import load_gates
 from tests.registry.services.test_constraints import refuses
 from tests.world import vector_file
 
@@ -41,7 +42,8 @@ def extract(job: Job, *, seed: int = 7, alpha: str = "0.5") -> SteeringVector | 
 
 def make_evidence(vector: SteeringVector, *, passed: bool = True) -> dict[str, object]:
     verdict = "pass" if passed else "fail"
-    gates = [{"metric": "facts", "threshold": "0.9", "value": "0.94" if passed else "0.71", "verdict": verdict}]
+    gates = [{**gate, "value": gate["threshold"], "verdict": "pass"} for gate in load_gates("selection")]
+    gates.append({"metric": "facts", "kind": "min", "threshold": "0.9", "value": "0.94" if passed else "0.71", "verdict": verdict})
     return {"schema": "steerhub.evidence/1", "vector": vector.digest, "metrics": {}, "gates": gates, "verdict": verdict}
 
 

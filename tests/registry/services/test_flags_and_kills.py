@@ -5,12 +5,12 @@ from decimal import Decimal
 import pytest
 
 from registry.errors import TransitionRefused
-from registry.models import ProfileRevision, TenantFlag
+from registry.models import TenantFlag
 from registry.selectors import head_snapshot
 from registry.services.approvals import approve_revision
 from registry.services.flags import set_flag
 from registry.services.kills import confirm_lift, engage_kill, request_lift
-from registry.services.profiles import draft_revision, retire_revision, submit_revision
+from registry.services.profiles import draft_revision, edit_revision, retire_revision, submit_revision
 from registry.snapshots import read_snapshot
 from steerkit.errors import AlphaError
 from steerkit.snapshot import resolve
@@ -33,9 +33,9 @@ def test_a_tenant_without_a_flag_is_not_steered(production, harbor, approved):
 
 
 @pytest.mark.parametrize("state", ["draft", "submitted"])
-def test_only_an_approved_revision_is_turned_on(production, harbor, submitted, oscar, state):
+def test_only_an_approved_revision_is_turned_on(production, harbor, submitted, component, ada, oscar, state):
     if state == "draft":
-        ProfileRevision.objects.filter(pk=submitted.pk).update(state="draft", digest="", evaluation=None)
+        edit_revision(submitted.pk, components=[component], actor=ada)
     before = head_snapshot(production)
     with pytest.raises(TransitionRefused, check=lambda error: error.code == "FLAG_NOT_APPROVED"):
         put(production, harbor, submitted, oscar)

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection, transaction
 
 from registry.audit import Action
 from registry.errors import TransitionRefused
-from registry.models import AuditEvent, BaseModel, EnvironmentBaseModel, Notification, ProfileRevision, TenantFlag
+from registry.models import AuditEvent, BaseModel, EnvironmentBaseModel, Notification, ProfileRevision, RevisionState, TenantFlag
 from registry.selectors import head_snapshot, live_flags
 from registry.services.base_models import register_base_model
 from registry.services.flags import ArmSpec, set_flag
@@ -139,10 +139,11 @@ def test_a_flag_is_not_turned_on_for_files_that_are_not_served(production, stagi
     assert put(staging, harbor, approved, oscar, enabled=False).enabled is False
 
 
-def test_a_flag_left_on_past_the_service_does_not_steer_on_other_files(flag_on, production, new_files, approved, oscar):
+def test_a_flag_left_on_past_the_service_does_not_steer_on_other_files(flag_on, production, staging, new_files, approved, oscar):
     move_environment(production, base_model=new_files, actor=oscar)
     TenantFlag.objects.update(enabled=True)
-    ProfileRevision.objects.update(state="approved", invalidated_reason="")
+    approved.refresh_from_db()
+    assert approved.state == RevisionState.APPROVED
     assert not live_flags(production)
 
 

@@ -1,0 +1,202 @@
+"""The checklist: what a risk policy demands of a revision and its evidence, and what of it is met.
+
+Submitting and approving refuse the first demand that is not met; the pages show all of them.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import ROUND_UP, Decimal, localcontext
+from typing import Any
+
+from django.utils import timezone
+
+from registry.errors import TransitionRefused
+from registry.models import Component, Evaluation, Operator, ProfileRevision, TokenScope, Unit
+from registry.selectors import digest_components, evidence_of, policy_document, valid_approvals
+from steerkit.canonical import format_decimal
+from steerkit.effective import absolute_coefficient
+from steerkit.errors import AlphaError, SteerError
+from steerkit.gates import composition_gates, find_weaker_gates, load_gates
+
+_SHARE = Decimal("0.000001")
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One demand in words, and the refusal that it would mean now; None once it is met."""
+
+    demand: str
+    problem: SteerError | None
+
+
+def measure_peaks(components: Sequence[Component]) -> dict[str, Decimal]:
+    """How far components can go inside their ranges: the largest |α| added per unit, and the largest sum of lengths added at one
+    layer as a share of the mean residual norm there, rounded up. What ablates or clamps only takes away."""
+    peaks = {f"peak_{unit}": Decimal(0) for unit in Unit.values}
+    shares: dict[int, Decimal] = defaultdict(Decimal)
+    for component in components:
+        if component.operator != Operator.ADD:
+            continue
+        vector, reach = component.vector, max(abs(component.alpha_min), abs(component.alpha_max))
+        length = absolute_coefficient(reach, unit=component.unit, norm=vector.norm, mean_residual_norm=vector.mean_residual_norm)
+        peaks[f"peak_{component.unit}"] = max(peaks[f"peak_{component.unit}"], reach)
+        shares[vector.layer] += length / vector.mean_residual_norm
+    with localcontext(prec=60):
+        peaks["peak_share"] = max(shares.values(), default=Decimal(0)).quantize(_SHARE, ROUND_UP)
+    return peaks
+
+
+def check_limits(components: Sequence[Component], demands: Mapping[str, Any]) -> list[Requirement]:
+    """The limits, which need no evidence."""
+    peaks, caps, budget = measure_peaks(components), demands["alpha_caps"], demands["composition_budget"]
+    beyond_cap = beyond_budget = None
+    for unit, cap in caps.items():
+        reach = format_decimal(peaks[f"peak_{unit}"])
+        if Decimal(reach) > Decimal(cap):
+            beyond_cap = AlphaError("ALPHA_CAP", f"α may reach {reach} {unit}, the cap of the risk class is {cap}", reach)
+    share = format_decimal(peaks["peak_share"])
+    if Decimal(share) > Decimal(budget):
+        problem = f"one layer may get {share} of its mean residual norm, the composition budget of the risk class is {budget}"
+        beyond_budget = AlphaError("COMPOSITION_BUDGET", problem, share)
+    return [
+        Requirement(f"|α| of at most {', '.join(f'{cap} {unit}' for unit, cap in caps.items())}", beyond_cap),
+        Requirement(f"at most {budget} of the mean residual norm added at one layer", beyond_budget),
+    ]
+
+
+def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, demands: Mapping[str, Any]) -> list[Requirement]:
+    """Every demand on the revision and on this evidence, in the order in which a person would see to them."""
+    components = list(revision.components.select_related("vector__contrast_set"))
+    demanded: list[tuple[str, Callable[[Evaluation], SteerError | None]]] = [
+        ("evidence of exactly these components", lambda found: _find_other_subject(revision, components, found)),
+        ("every range inside the evaluated α", lambda _: _find_beyond_evidence(components)),
+        ("every gate of the evidence passed", _find_failed_gate),
+        (f"gates as strict as the set {demands['gate_set']}", lambda found: _find_weaker_gate(found, demands["gate_set"])),
+        (f"suites of the kinds {_list(demands['suite_kinds'])}", lambda found: _find_missing_kind(found, demands["suite_kinds"])),
+        (f"at least {demands['minimum_pairs']} contrast pairs", lambda _: _find_few_pairs(components, demands["minimum_pairs"])),
+        (f"the locales {_list(demands['locales'])}", lambda found: _find_missing_locale(components, found, demands)),
+        (f"evidence of at most {demands['evidence_max_age_days']} days", lambda found: _find_age(found, demands["evidence_max_age_days"])),
+    ]
+    missing = TransitionRefused("EVIDENCE_MISSING", f"{revision} names no evaluation", str(revision))
+    judged = [Requirement(demand, missing if evaluation is None else find(evaluation)) for demand, find in demanded]
+    return [*check_limits(components, demands), *judged]
+
+
+def list_requirements(revision: ProfileRevision) -> list[Requirement]:
+    """The checklist of a revision as it is: a draft is held to what is demanded now, with the evidence that covers it."""
+    demands = revision.demands or policy_document(revision.profile.risk_class)
+    return check_revision(revision, revision.evaluation or evidence_of(revision), demands)
+
+
+def missing_approvals(revision: ProfileRevision) -> list[str]:
+    """What a submitted revision still waits for, in words; empty once it may be approved."""
+    given = list(valid_approvals(revision))
+    short = revision.approvals_needed - len({approval.reviewer_person for approval in given})
+    held = {role for approval in given for role in approval.roles}
+    missing = [f"{short} more approval{'s' if short > 1 else ''}"] if short > 0 else []
+    roles = revision.demands.get("reviewer_roles", [])
+    return [*missing, *(f"an approval by somebody with the role {role}" for role in roles if role not in held)]
+
+
+def refuse_unmet(requirements: Sequence[Requirement]) -> None:
+    """Raises: the refusal of the first demand that is not met."""
+    for requirement in requirements:
+        if requirement.problem is not None:
+            raise requirement.problem
+
+
+def _find_other_subject(revision: ProfileRevision, components: Sequence[Component], evaluation: Evaluation) -> SteerError | None:
+    if evaluation.components_digest:
+        if evaluation.components_digest == digest_components(revision):
+            return None
+        problem = f"the evaluation is of other components than {revision} has now; have these judged together"
+        return TransitionRefused("EVIDENCE_MISMATCH", problem, str(evaluation.pk))
+    if len(components) > 1:
+        problem = f"{revision} combines {len(components)} vectors; it takes an evaluation of them together, not of {evaluation}"
+        return TransitionRefused("COMPOSITION_EVIDENCE", problem, str(evaluation.pk))
+    (component,) = components
+    if (component.vector_id, component.alpha, component.unit) != (evaluation.vector_id, evaluation.alpha, evaluation.unit):
+        wanted = f"{component.vector} at α = {format_decimal(component.alpha)} {component.unit}"
+        return TransitionRefused("EVIDENCE_MISMATCH", f"the evaluation is of {evaluation}, not of {wanted}", str(evaluation.pk))
+    # A vector is validated by adding it to what is generated. A schedule or a condition only ever takes away from that.
+    if (component.operator, component.scope, component.preserve_norm) != (Operator.ADD, TokenScope.GENERATED, False):
+        problem = f"the evaluation is of adding {component.vector} to generated tokens; this component does something else with it"
+        return TransitionRefused("EVIDENCE_MISMATCH", problem, str(evaluation.pk))
+    return None
+
+
+def _find_beyond_evidence(components: Sequence[Component]) -> SteerError | None:
+    """Evidence reaches from no steering to the evaluated α; a range beyond that would be approved unseen."""
+    for component in components:
+        lowest, highest = sorted((Decimal(0), component.alpha))
+        if component.alpha_min < lowest or component.alpha_max > highest:
+            return AlphaError(
+                "ALPHA_RANGE",
+                f"the range {format_decimal(component.alpha_min)} to {format_decimal(component.alpha_max)} goes beyond the evaluated "
+                f"α = {format_decimal(component.alpha)}",
+                format_decimal(component.alpha_max),
+            )
+    return None
+
+
+def _find_failed_gate(evaluation: Evaluation) -> SteerError | None:
+    if evaluation.passed:
+        return None
+    failed = [gate["metric"] for gate in evaluation.gates if gate["verdict"] != "pass"]
+    return TransitionRefused("GATES_FAILED", f"the evaluation failed its gates on {', '.join(failed)}", str(evaluation.pk))
+
+
+def _find_weaker_gate(evaluation: Evaluation, gate_set: str) -> SteerError | None:
+    demanded = composition_gates([gate_set]) if evaluation.components_digest else load_gates(gate_set)
+    weaker = find_weaker_gates(evaluation.gates, demanded)
+    if not weaker:
+        return None
+    rules = ", ".join(f"{gate['metric']} {gate['kind']} {gate['threshold']}" for gate in weaker)
+    return TransitionRefused("GATES_WEAK", f"the evidence was not held to what the set {gate_set} demands: {rules}", weaker[0]["metric"])
+
+
+def _find_missing_kind(evaluation: Evaluation, kinds: Sequence[str]) -> SteerError | None:
+    judged = {suite.kind for suite in evaluation.job.suites.all()}
+    missing = [kind for kind in kinds if kind not in judged]
+    return TransitionRefused("SUITES_MISSING", f"no {missing[0]} suite judged the evidence", missing[0]) if missing else None
+
+
+def _find_few_pairs(components: Sequence[Component], minimum: int) -> SteerError | None:
+    for component in components:
+        contrast_set = component.vector.contrast_set
+        if contrast_set is None:
+            return TransitionRefused("PAIRS_UNKNOWN", f"the contrast set of {component.vector} is not on record", str(component.vector))
+        if contrast_set.pair_count < minimum:
+            problem = f"{contrast_set} has {contrast_set.pair_count} pairs, the policy demands {minimum}"
+            return TransitionRefused("PAIRS_FEW", problem, str(contrast_set))
+    return None
+
+
+def _find_missing_locale(components: Sequence[Component], evaluation: Evaluation, demands: Mapping[str, Any]) -> SteerError | None:
+    """Each locale must be in what every vector was read from, and in the test split of every kind of suite that is demanded."""
+    covered: list[tuple[str, set[str]]] = [
+        (str(contrast_set), set(contrast_set.locales))
+        for contrast_set in (component.vector.contrast_set for component in components)
+        if contrast_set is not None
+    ]
+    suites = list(evaluation.job.suites.all())
+    for kind in demands["suite_kinds"]:
+        covered.append((f"the {kind} suites", {locale for suite in suites if suite.kind == kind for locale in suite.locales}))
+    for locale in demands["locales"]:
+        for name, locales in covered:
+            if locale not in locales:
+                return TransitionRefused("LOCALE_UNCOVERED", f"{name} cover no {locale}, which the policy demands", locale)
+    return None
+
+
+def _find_age(evaluation: Evaluation, days: int) -> SteerError | None:
+    age = timezone.now() - evaluation.evaluated_at
+    if age <= timedelta(days=days):
+        return None
+    return TransitionRefused("EVIDENCE_OLD", f"the evidence is {age.days} days old, the policy takes {days}", str(evaluation.pk))
+
+
+def _list(words: Sequence[str]) -> str:
+    return ", ".join(words) or "none"
