@@ -39,8 +39,10 @@ def _trace_chain(job: Job) -> list[Job]:
 
 
 def _write(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_write(item)}" for key, item in value.items())
     if isinstance(value, list):
-        return ", ".join(_write(item) for item in value)
+        return ("; " if any(isinstance(item, dict) for item in value) else ", ").join(_write(item) for item in value)
     return str(value)
 
 

@@ -7,8 +7,9 @@ from django.shortcuts import get_object_or_404, redirect
 
 from registry.blobs import get_blob
 from registry.console.charts import draw_panels, read_tested
+from registry.console.compositions import read_composition
 from registry.console.documents import read_controls, read_curve, read_document, read_gates, read_metrics, read_replies
-from registry.console.forms import DecisionForm, ReasonForm, SubmitForm
+from registry.console.forms import DecisionForm, ReasonForm, SubmitForm, SuitesForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing
@@ -51,6 +52,7 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
         gates=read_gates(evaluation.gates) if evaluation else [],
         metrics=read_metrics(evidence.data) if evidence else [],
         controls=read_controls(evidence.data) if evidence else [],
+        composition=read_composition(evidence.data) if evidence else None,
         speed=_read_speed(evidence.data) if evidence else None,
         replies=read_replies(evidence.data) if evidence else [],
         approvals=revision.approvals.select_related("reviewer"),
@@ -58,6 +60,8 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
         why_not=why_not_decide(revision, request.user),
         decision_form=DecisionForm(),
         submit_form=SubmitForm(revision=revision) if revision.state == RevisionState.DRAFT else None,
+        # One component has the evidence of its vector.
+        compose_form=SuitesForm() if len(components) > 1 and revision.state == RevisionState.DRAFT and evaluation is None else None,
         retire_form=ReasonForm(),
         flags=revision.flags.select_related("environment", "tenant"),
     )

@@ -4,6 +4,7 @@ from django.urls import path
 
 from registry.console import (
     base_models,
+    compositions,
     extractions,
     flags,
     fleet,
@@ -41,6 +42,7 @@ urlpatterns = [
     path("approvals/", revisions.list_waiting, name="approvals"),
     path("revisions/<uuid:revision_id>/", revisions.show_revision, name="revision"),
     path("revisions/<uuid:revision_id>/evidence.json", revisions.download_evidence, name="evidence"),
+    path("revisions/<uuid:revision_id>/compose/", compositions.compose_revision, name="compose-revision"),
     path("revisions/<uuid:revision_id>/submit/", revisions.submit, name="submit-revision"),
     path("revisions/<uuid:revision_id>/decide/", revisions.decide, name="decide-revision"),
     path("revisions/<uuid:revision_id>/retire/", revisions.retire, name="retire-revision"),
