@@ -133,7 +133,8 @@ class ProfileRevision(models.Model):
                 name="revision_keeps_what_was_demanded_exactly_when_not_draft",
             ),
             models.CheckConstraint(
-                condition=~Q(state=RevisionState.APPROVED) | Q(decided_at__isnull=False, review_due_at__gt=F("decided_at")),
+                condition=~Q(state=RevisionState.APPROVED)
+                | Q(decided_at__isnull=False, review_due_at__isnull=False, review_due_at__gt=F("decided_at")),
                 name="revision_has_a_review_date_once_approved",
             ),
             models.CheckConstraint(

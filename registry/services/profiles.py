@@ -111,7 +111,7 @@ def write_draft(
     drafted_by: Job | None = None,
 ) -> ProfileRevision:
     """The rows of a draft, inside the caller's transaction and before anything is recorded; `record_draft` comes after."""
-    policy = profile.risk_class
+    policy = get_policy(profile.risk_class_id)
     made, overrides, base_model = make_components(components, safety_override=safety_override, policy=policy)
     revision = ProfileRevision.objects.create(
         profile=profile,

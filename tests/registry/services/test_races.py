@@ -10,7 +10,7 @@ from django.db import connection
 from registry.audit import Action
 from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, TenantFlag
 from registry.selectors import live_flags
-from registry.services.approvals import approve_revision
+from registry.services.approvals import approve_revision, reject_revision
 from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
 from registry.services.flags import set_flag
@@ -55,6 +55,24 @@ def test_two_reviewers_at_once_approve_once(submitted, grace, mary):
     refused = [result for result in results if isinstance(result, SteerError)]
     assert [error.code for error in refused] == ["REVISION_STATE"]
     assert AuditEvent.objects.filter(action=Action.REVISION_APPROVED).count() == 1
+
+
+def test_of_fifty_decisions_at_once_one_wins_and_leaves_one_event(submitted, person):
+    digests = {"revision_digest": submitted.digest, "evidence_digest": submitted.evaluation.digest}
+    reviewers = [person(f"reviewer-{number}", "approver") for number in range(50)]
+    decides = [approve_revision if number % 2 else reject_revision for number in range(50)]
+    results = at_once(
+        *(
+            lambda who=who, decide=decide: decide(submitted.pk, reviewer=who, comment="I decide.", **digests)
+            for who, decide in zip(reviewers, decides, strict=True)
+        )
+    )
+    codes = [result.code for result in results if isinstance(result, SteerError)]
+    assert codes == ["REVISION_STATE"] * 49, results
+    submitted.refresh_from_db()
+    assert submitted.state in ("approved", "rejected")
+    assert submitted.approvals.count() == 1
+    assert AuditEvent.objects.filter(action__in=[Action.REVISION_APPROVED, Action.REVISION_REJECTED]).count() == 1
 
 
 def test_one_reviewer_twice_at_once_decides_once(submitted, grace):
