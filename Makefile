@@ -1,6 +1,7 @@
 # make demo   play the Harbor story on a real model, from nothing to a verified audit export
 # make test   run every test
 # make run    open the console, with a worker and a serving node, on the demo's data
+# make governance   10,000 random requests by everybody, held against an in-memory oracle of the registry (make test does 1,000)
 # make lint   style, types, the direction of imports, missing migrations
 # make bench-NAME   run benchmarks/NAME.py; make stop ends embedded PostgreSQL; make clean forgets everything under var/
 
@@ -8,7 +9,7 @@ PYTHON3 ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test run lint format stop clean
+.PHONY: demo test governance run lint format stop clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m demo.play
@@ -18,6 +19,9 @@ run: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+governance: $(VENV)/.dev
+	STEERHUB_GOVERNANCE_STEPS=10000 $(BIN)/python -m pytest tests/governance
 
 lint: export DATABASE_URL = postgresql://lint@127.0.0.1/lint
 lint: export STEERHUB_SECRET_KEY = lint
