@@ -30,23 +30,24 @@ class Pages(BasePagination):
         after, before, page = (request.query_params.get(name) for name in ("after", "before", "page"))
         if sum(value is not None for value in (after, before, page)) > 1:
             raise serializers.ValidationError({"page": ["give one of after, before and page"]})
-        # Ties are broken by the id, so that every record has one place.
-        order = [*(queryset.query.order_by or queryset.model._meta.ordering or ()), "pk"]
-        counted = queryset.order_by()[: COUNTED + 1].count()
+        order = _whole_order(queryset)
+        bare = queryset.select_related(None).prefetch_related(None)
+        counted = bare.order_by()[: COUNTED + 1].count()
         self._count, self._is_exact = min(counted, COUNTED), counted <= COUNTED
         if before is not None:
-            rows = _read_beyond(queryset, [_turned(name) for name in order], before, "before", size + 1)
-            self._has_next, self._has_previous = True, len(rows) > size
-            self._rows = rows[:size][::-1]
+            keys = _read_beyond(bare, [_turned(name) for name in order], before, "before", size + 1)
+            self._has_next, self._has_previous = True, len(keys) > size
+            self._keys = keys[:size][::-1]
         else:
             if after is not None:
-                rows = _read_beyond(queryset, order, after, "after", size + 1)
+                keys = _read_beyond(bare, order, after, "after", size + 1)
             else:
                 start = _read_start(request, size)
-                rows = list(queryset.order_by(*order)[start : start + size + 1])
-            self._has_next, self._has_previous = len(rows) > size, after is not None or (page or "1") != "1"
-            self._rows = rows[:size]
-        return self._rows
+                keys = _read_keys(bare, order, start, size + 1)
+            self._has_next, self._has_previous = len(keys) > size, after is not None or (page or "1") != "1"
+            self._keys = keys[:size]
+        rows = {row.pk: row for row in queryset.order_by().filter(pk__in=self._keys)}
+        return [rows[key] for key in self._keys if key in rows]
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response(
@@ -61,12 +62,12 @@ class Pages(BasePagination):
 
     def _link(self, name: str, position: int) -> str | None:
         """None for an empty page, which has no record to go on from."""
-        if not self._rows:
+        if not self._keys:
             return None
         url = self._url
         for other in ("after", "before", "page"):
             url = remove_query_param(url, other)
-        return replace_query_param(url, name, str(self._rows[position].pk))
+        return replace_query_param(url, name, str(self._keys[position]))
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         texts = {
@@ -113,16 +114,30 @@ def _read_start(request: Request, size: int) -> int:
     return (page - 1) * size
 
 
+def _whole_order(queryset: QuerySet[Any]) -> list[str]:
+    """The order of the list, in which every record has one place: where it leaves ties, the id breaks them."""
+    model = queryset.model
+    order = list(queryset.query.order_by or model._meta.ordering)
+    columns = {_field_of(step) for step in order}
+    unique = [{field.name} for field in model._meta.fields if field.unique]
+    unique += [set(constraint.fields) for constraint in model._meta.total_unique_constraints]
+    return order if "pk" in columns or any(fields <= columns for fields in unique) else [*order, "pk"]
+
+
+def _read_keys(queryset: QuerySet[Any], order: Sequence[str], start: int, limit: int) -> list[Any]:
+    """The ids of a page come out of an index alone. Joined to what it shows, a list would be joined whole and then cut."""
+    return list(queryset.order_by(*order).values_list("pk", flat=True)[start : start + limit])
+
+
 def _read_beyond(queryset: QuerySet[Any], order: Sequence[str], key: str, name: str, limit: int) -> list[Any]:
-    """The records that come after the one with this id, in this order."""
-    fields = [_field_of(step) for step in order]
+    """The ids of the records that come after the one with this id, in this order."""
     try:
-        place = queryset.prefetch_related(None).filter(pk=key).values_list(*fields).first()
+        place = queryset.filter(pk=key).values_list(*(_field_of(step) for step in order)).first()
     except (NotThatField, ValueError):
         place = None
     if place is None:
         raise serializers.ValidationError({name: [f"this list has no record with the id {key[:100]!r}"]})
-    return list(queryset.filter(_beyond(order, place)).order_by(*order)[:limit])
+    return _read_keys(queryset.filter(_beyond(order, place)), order, 0, limit)
 
 
 def _beyond(order: Sequence[str], place: Sequence[Any]) -> Q:

@@ -35,7 +35,7 @@ class Evaluation(models.Model):
 
     class Meta:
         ordering = ["-evaluated_at"]
-        indexes = [models.Index(fields=["-evaluated_at"], name="evaluation_newest")]
+        indexes = [models.Index(fields=["-evaluated_at", "id"], name="evaluation_newest")]
         constraints = [
             # A second look at the test split would make it a select split. Another α needs another vector version.
             models.UniqueConstraint(fields=["vector"], name="evaluation_opens_the_test_split_once"),

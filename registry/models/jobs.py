@@ -71,10 +71,11 @@ class Job(models.Model):
         ordering = ["-requested_at"]
         indexes = [
             models.Index(fields=["state", "lease_expires_at"], name="job_by_state_and_lease"),
-            models.Index(fields=["-requested_at"], name="job_newest"),
-            models.Index(fields=["kind", "-requested_at"], name="job_newest_of_kind"),
-            models.Index(fields=["state", "-requested_at"], name="job_newest_in_state"),
-            models.Index(fields=["requested_by", "-requested_at"], name="job_newest_of_person"),
+            # Lists are newest first, and by id among the jobs of one moment.
+            models.Index(fields=["-requested_at", "id"], name="job_newest"),
+            models.Index(fields=["kind", "-requested_at", "id"], name="job_newest_of_kind"),
+            models.Index(fields=["state", "-requested_at", "id"], name="job_newest_in_state"),
+            models.Index(fields=["requested_by", "-requested_at", "id"], name="job_newest_of_person"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_is_known"),

@@ -132,7 +132,7 @@ def test_every_answer_takes_as_many_queries_with_many_records_as_with_one(api, w
     grow(oscar)
     with_many = {path: count_queries(client, path) for path in world}
     assert {path: (with_one[path], with_many[path]) for path in world if with_one[path] != with_many[path]} == {}
-    # Room for the caller, its roles, the count and the relations of one record, and no more.
+    # Room for the caller, its roles, the count, the page and the relations of one record, and no more.
     assert {path: count for path, count in with_many.items() if count > 10} == {}
 
 
