@@ -16,12 +16,14 @@ from registry.models import (
     Component,
     Decision,
     Environment,
+    EnvironmentBaseModel,
     Evaluation,
     FlagArm,
     Freeze,
     Kill,
     Profile,
     ProfileRevision,
+    Proposal,
     ReportResult,
     RevisionState,
     RiskPolicy,
@@ -99,6 +101,12 @@ def flags_for(environment: Environment, base_model: BaseModel) -> QuerySet[Tenan
     """The flags that are on and offer a revision for these files, by themselves or in an arm."""
     of_arms = FlagArm.objects.filter(revision__base_model=base_model).values("flag")
     return TenantFlag.objects.filter(Q(revision__base_model=base_model) | Q(pk__in=of_arms), environment=environment, enabled=True)
+
+
+def open_proposals() -> QuerySet[Proposal]:
+    """What nobody has accepted, for files that some environment serves: after a move back, the rest is not asked for any more."""
+    served = EnvironmentBaseModel.objects.values("base_model")
+    return Proposal.objects.filter(job__isnull=True, base_model__in=served)
 
 
 def live_revisions(environment: Environment) -> QuerySet[ProfileRevision]:

@@ -7,7 +7,20 @@ from uuid import UUID
 from django.db import models
 
 from registry.errors import NotFound
-from registry.models import ApiToken, BaseModel, ContrastSet, EvalSuite, Evaluation, Job, Kill, ServingNode, SteeringVector, Tenant, User
+from registry.models import (
+    ApiToken,
+    BaseModel,
+    ContrastSet,
+    EvalSuite,
+    Evaluation,
+    Job,
+    Kill,
+    Proposal,
+    ServingNode,
+    SteeringVector,
+    Tenant,
+    User,
+)
 from registry.scope import visible_to
 
 Record = TypeVar("Record", bound=models.Model)
@@ -49,6 +62,11 @@ def find_job(reference: str | UUID) -> Job:
     related = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
     chain = ("draft_for", "followed_by", "drafted_revision__profile")
     return _find_by_id(Job.objects.select_related(*related, *chain).prefetch_related("suites"), reference, "JOB_NOT_FOUND", "job")
+
+
+def find_proposal(reference: str | UUID) -> Proposal:
+    related = ("vector__author", "base_model", "profile", "job", "accepted_by")
+    return _find_by_id(Proposal.objects.select_related(*related), reference, "PROPOSAL_NOT_FOUND", "proposal")
 
 
 def find_kill(reference: str | UUID, *, seen_by: User) -> Kill:

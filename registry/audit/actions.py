@@ -40,6 +40,7 @@ class Action(models.TextChoices):
     REVISION_INVALIDATED = "revision.invalidated"
     ENVIRONMENT_CREATED = "environment.created"
     ENVIRONMENT_MOVED = "environment.moved"
+    PROPOSAL_ACCEPTED = "proposal.accepted"
     TENANT_CREATED = "tenant.created"
     TENANT_RENAMED = "tenant.renamed"
     TENANT_DELETED = "tenant.deleted"

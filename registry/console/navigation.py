@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from registry.models import ProfileRevision, RevisionState, Role
 from registry.scope import is_limited
-from registry.selectors import engaged_kills
+from registry.selectors import engaged_kills, open_proposals
 from registry.services.notifications import notifications_of
 
 
@@ -20,6 +20,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         return [{"title": "", "separator": False, "items": stop}, {"title": "You", "separator": True, "items": own}]
     waiting = ProfileRevision.objects.filter(state=RevisionState.SUBMITTED).count()
     kills = engaged_kills().count()
+    proposed = open_proposals().count()
     unread = notifications_of(request.user).filter(read_at__isnull=True).count()
     groups = [
         (
@@ -33,6 +34,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "Make",
             [
                 _link("New extraction", "bolt", "console:new-extraction") if Role.AUTHOR in held else None,
+                _link("Proposals", "autorenew", "console:proposals", badge=proposed, variant="info") if proposed else None,
                 _link("Jobs", "manufacturing", "admin:registry_job_changelist"),
                 _link("Vectors", "north_east", "admin:registry_steeringvector_changelist"),
                 _link("Contrast sets", "compare_arrows", "admin:registry_contrastset_changelist"),

@@ -41,6 +41,8 @@ def show_notifications(request: HttpRequest) -> HttpResponse:
 
 
 def _find_page(notification: Notification) -> str:
+    if notification.object_type == "proposal":
+        return reverse("console:proposals")
     view = _PAGES.get(notification.object_type)
     return reverse(view, args=[notification.object_id]) if view else ""
 

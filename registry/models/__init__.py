@@ -19,6 +19,7 @@ from registry.models.profiles import (
     StalePolicy,
     TokenScope,
 )
+from registry.models.proposals import Proposal
 from registry.models.approvals import Approval, Decision, RevisionComment
 from registry.models.tenants import Environment, Tenant
 from registry.models.flags import MAX_ARM_WEIGHT, MAX_ARMS, FlagArm, FlagField, TenantFlag
@@ -67,6 +68,7 @@ __all__ = [
     "Operator",
     "Profile",
     "ProfileRevision",
+    "Proposal",
     "Purpose",
     "ReportResult",
     "RevisionComment",

@@ -10,10 +10,11 @@ from django.utils import timezone
 
 from registry.audit import Action, make_entry, record, record_all
 from registry.errors import TransitionRefused
-from registry.models import BaseModel, Environment, EnvironmentBaseModel, ProfileRevision, TenantFlag, User
+from registry.models import BaseModel, Environment, EnvironmentBaseModel, ProfileRevision, Proposal, TenantFlag, User
 from registry.selectors import flags_for
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify
+from registry.services.proposals import propose_extractions, tell_of_proposals
 from registry.snapshots import lock_environments, publish_snapshot
 from registry.transitions import transition
 from steerkit.modeldrift import describe_drift
@@ -33,6 +34,7 @@ class Move:
     changes: list[str] = field(default_factory=list)
     flags_off: list[TenantFlag] = field(default_factory=list)
     invalidated: list[ProfileRevision] = field(default_factory=list)
+    proposals: list[Proposal] = field(default_factory=list)
 
 
 @transition
@@ -69,6 +71,7 @@ def _begin_move(environment: Environment, base_model: BaseModel, actor: User) ->
         return Move(environment, base_model, previous)
     move = Move(environment, base_model, previous, describe_drift(previous.manifest, base_model.manifest))
     move.flags_off.extend(_lock_flags(environment, previous))
+    move.proposals.extend(propose_extractions(previous, base_model))
     if not previous.served_in.exists():
         move.invalidated.extend(lock_revisions(ProfileRevision.objects.filter(base_model=previous)))
     return move
@@ -92,12 +95,14 @@ def finish_moves(moves: Iterable[Move], *, actor: User) -> None:
                 "changes": move.changes,
                 "flags_off": len(move.flags_off),
                 "invalidated": [str(revision) for revision in move.invalidated],
+                "proposed": [str(proposal.vector) for proposal in move.proposals],
             },
             base_model_fingerprint=move.base_model.fingerprint,
         )
         _turn_off(move.flags_off, why, actor)
         invalidate_revisions(move.invalidated, reason=why, actor=actor)
         _tell_owners(move, why)
+        tell_of_proposals(move.proposals, why)
         publish_snapshot(move.environment, cause=Action.ENVIRONMENT_MOVED, actor=actor)
 
 

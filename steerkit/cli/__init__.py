@@ -6,6 +6,7 @@ import click
 
 from steerkit import __version__
 from steerkit.cli.auditing import audit, verify
+from steerkit.cli.basemodels import base_model, proposal
 from steerkit.cli.context import SteerGroup, hub_options, show_document
 from steerkit.cli.declaring import apply, diff, drift, export, plan, schema
 from steerkit.cli.governing import flag, kill, profile
@@ -36,5 +37,6 @@ def whoami(hub: HubClient) -> None:
     show_document(hub.get("/whoami"))
 
 
-for command in (inspect, audit, verify, job, node, plan, apply, diff, export, drift, schema, profile, flag, kill):
+COMMANDS = (inspect, audit, verify, job, node, base_model, proposal, plan, apply, diff, export, drift, schema, profile, flag, kill)
+for command in COMMANDS:
     main.add_command(command)

@@ -271,3 +271,35 @@ def test_the_command_and_a_nodes_control_path_start_without_torch_or_a_server():
     program = f"import sys, steerkit.cli, steerkit.node; print(sorted({heavy} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_an_environment_is_moved_and_told_what_that_turned_off(steer, recording_hub):
+    answer = {
+        "base_model": {"name": "harbor-support", "fingerprint": "ab" * 32},
+        "changes": ["tokenizer: tokenizer.json changed"],
+        "flags_off": ["harbor"],
+        "invalidated": ["harbor-empathy@1"],
+        "proposals": ["empathy@1"],
+    }
+    recording_hub.answers["/environments/production/move"] = [answer]
+    result = steer("base-model", "move", "harbor-support", "--environment", "production", "--yes")
+    assert result.output.splitlines() == [
+        f"production serves harbor-support {'ab' * 32}",
+        "changes: tokenizer: tokenizer.json changed",
+        "flags off: harbor",
+        "invalidated: harbor-empathy@1",
+        "proposals: empathy@1",
+    ]
+
+
+def test_nothing_moves_unless_somebody_says_yes(steer, recording_hub):
+    result = steer("base-model", "move", "harbor-support", "--environment", "production")
+    assert result.exit_code == 1
+    assert recording_hub.sent == []
+
+
+def test_a_proposal_is_listed_and_accepted(steer, recording_hub):
+    row = {"id": JOB, "vector": {"name": "empathy", "version": 1}, "base_model": {"name": "harbor-support", "fingerprint": "ab" * 32}}
+    recording_hub.answers |= {"/proposals": [{"results": [row]}], f"/proposals/{JOB}/accept": [{"job": JOB}]}
+    assert "empathy@1" in steer("proposal", "list").output
+    assert steer("proposal", "accept", JOB).output == f"job {JOB}\n"

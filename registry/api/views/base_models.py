@@ -102,6 +102,11 @@ class MoveOut(serializers.Serializer):
     flags_off = serializers.SerializerMethodField(help_text="tenant or tenant/route of each flag that was turned off")
     invalidated = serializers.SerializerMethodField(help_text="the revisions that no environment can use any more")
 
+    proposals = serializers.SerializerMethodField(help_text="name@version of the vectors that are proposed to be extracted again")
+
+    def get_proposals(self, move: Move) -> list[str]:
+        return [f"{proposal.vector.name}@{proposal.vector.version}" for proposal in move.proposals]
+
     def get_flags_off(self, move: Move) -> list[str]:
         return sorted(f"{flag.tenant.name}/{flag.route}" if flag.route else flag.tenant.name for flag in move.flags_off)
 

@@ -37,6 +37,7 @@ class NotificationOut(serializers.Serializer):
 class NotificationsView(Records):
     """The caller's own notifications, newest first. Nobody else's, whatever their role."""
 
+    limited = ("GET",)
     serializer_class = NotificationOut
     queryset = Notification.objects.all()
     filters = {"about": "object_type"}
@@ -57,6 +58,7 @@ class ReadNotificationsView(View):
     """unread -> read."""
 
     roles = {"POST": list(Role.values)}
+    limited = ("POST",)
 
     class ReadBody(Body):
         ids = serializers.ListField(child=serializers.UUIDField(), max_length=1000, required=False, help_text="left out: all of them")

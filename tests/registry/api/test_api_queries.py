@@ -23,6 +23,7 @@ from registry.models import (
     Notification,
     Profile,
     ProfileRevision,
+    Proposal,
     RiskPolicy,
     ServingNode,
     Snapshot,
@@ -38,6 +39,8 @@ from registry.services.people import create_user, issue_token
 # Files, pictures and streams of one record, and what reads no records at all.
 NO_RECORDS = {
     *("healthz", "whoami", "schema", "blobs/<str:digest>", "audit/export", "evaluations/<uuid:evaluation_id>/evidence"),
+    # An export is of everything at once; tests of manifests are of it.
+    *("manifests/export", "manifests/schema", "manifests/schemas/<str:kind>"),
     *(f"vectors/<str:name>/<int:version>/{part}" for part in ("file", "sweep", "heatmap.png", "trace.png")),
 }
 
@@ -71,6 +74,7 @@ def world(flag_on, node, atlas, reader, mary):
     NodeReport.objects.create(node=node[0], result="ACK", revision=2)
     issue_token(mary, name="t", actor="tests")
     evaluation = Evaluation.objects.get()
+    proposal = Proposal.objects.create(vector=evaluation.vector, base_model=evaluation.vector.base_model)
     revision = "profiles/harbor-empathy/revisions"
     environment = "environments/production"
     return [
@@ -80,7 +84,7 @@ def world(flag_on, node, atlas, reader, mary):
         *("risk-policies", "risk-policies/low", "profiles", "profiles/harbor-empathy", revision, f"{revision}/1"),
         *("tenants", "tenants/harbor", "environments", environment, f"{environment}/snapshots", f"{environment}/flags"),
         *(f"{environment}/explain?tenant=harbor", "kills", f"kills/{Kill.objects.get().pk}", "nodes", "nodes/node-1"),
-        *("notifications", "audit/events"),
+        *("notifications", "audit/events", "proposals", f"proposals/{proposal.pk}"),
     ]
 
 
@@ -110,6 +114,7 @@ def grow(oscar) -> None:
         add_copy(NodeReport.objects.first(), node=node)
         add_copy(NodeReport.objects.first())
         add_copy(Notification.objects.first())
+        add_copy(Proposal.objects.first(), vector=vector)
         for user in User.objects.filter(username__in=["mary", "reader"]):
             issue_token(user, name=f"t{number}", actor="tests")
     flag = TenantFlag.objects.select_related("environment", "tenant", "revision").get(tenant__name="harbor")

@@ -18,9 +18,11 @@ from registry.services.jobs import claim_job, request_extraction
 from registry.services.kills import engage_kill
 from registry.services.moves import move_environment
 from registry.services.profiles import create_profile, draft_revision
+from registry.services.proposals import accept_proposal
+from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.tenants import create_environment, create_tenant
 from steerkit.errors import SteerError
-from tests.world import lines, make_pair, write_model_folder
+from tests.world import lines, make_pair, vector_file, write_model_folder
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -166,6 +168,16 @@ def test_registering_while_a_flag_flips_leaves_one_snapshot_for_each_change(prod
     revisions = list(Snapshot.objects.order_by("revision").values_list("revision", flat=True))
     assert revisions == list(range(1, len(revisions) + 1))
     assert not list(live_flags(production))
+
+
+def test_one_proposal_accepted_three_times_at_once_queues_one_job(production, base_model, contrast_set, suites, new_files, ada, oscar):
+    job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "v"}, actor=ada)
+    data = vector_file(base_model.fingerprint, contrast_set.digest)
+    complete_extraction(claim_job(job.pk, worker="w"), ExtractionResult(data, {}, b"", Decimal("0.5"), "mean_difference"))
+    (proposal,) = move_environment(production, base_model=new_files, actor=oscar).proposals
+    accepted = at_once(*(lambda: accept_proposal(proposal.pk, actor=ada) for _ in range(3)))
+    assert len({result.job_id for result in accepted}) == 1
+    assert Job.objects.filter(base_model=new_files).count() == 1
 
 
 def test_a_new_name_and_a_new_environment_made_at_once_see_each_other(base_model, model_root, oscar):

@@ -1,0 +1,70 @@
+"""Proposals: vectors that a move left behind, to be extracted again by the same recipe once an author accepts."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api.fields import Body
+from registry.api.references import find_proposal
+from registry.api.views.base import Records, View, document
+from registry.api.views.base_models import BaseModelRefOut
+from registry.api.views.jobs import VectorRefOut
+from registry.models import Proposal, Role
+from registry.services.proposals import accept_proposal
+
+
+class ProposalOut(serializers.Serializer):
+    id = serializers.UUIDField()
+    state = serializers.ChoiceField(["proposed", "accepted"])
+    vector = VectorRefOut(help_text="what would be extracted again")
+    base_model = BaseModelRefOut(help_text="from what")
+    profile = serializers.CharField(source="profile.name", default=None, allow_null=True, help_text="that the job would end as a draft of")
+    proposed_at = serializers.DateTimeField()
+    job = serializers.UUIDField(source="job_id", allow_null=True)
+    accepted_by = serializers.CharField(source="accepted_by.username", default=None, allow_null=True)
+    accepted_at = serializers.DateTimeField(allow_null=True)
+
+
+class ProposalsView(Records):
+    """Every proposal, newest first."""
+
+    serializer_class = ProposalOut
+    queryset = Proposal.objects.select_related("vector", "base_model", "profile", "accepted_by").order_by("-proposed_at", "pk")
+    filters = {"vector": "vector__name", "base_model": "base_model__name", "author": "vector__author__username"}
+
+    @property
+    def query(self) -> Sequence[str]:  # type: ignore[override]
+        return (*super().query, "state")
+
+    def get_queryset(self) -> Any:
+        state = self.request.query_params.get("state")
+        if state not in (None, "proposed", "accepted"):
+            raise serializers.ValidationError({"state": ["want proposed or accepted"]})
+        return super().get_queryset() if state is None else super().get_queryset().filter(job__isnull=state == "proposed")
+
+
+class ProposalView(View):
+    """One proposal."""
+
+    @document("One proposal", answer=ProposalOut, refuses=[404])
+    def get(self, request: Request, proposal_id: UUID) -> Response:
+        return Response(ProposalOut(find_proposal(proposal_id)).data)
+
+
+class AcceptProposalView(View):
+    """proposed -> accepted: the extraction is queued. Accepting again gives the job that is there."""
+
+    roles = {"POST": [Role.AUTHOR]}
+
+    class NothingToSayBody(Body):
+        """No fields."""
+
+    @document("Accept a proposal", body=NothingToSayBody, answer=ProposalOut, refuses=[404, 409, 422])
+    def post(self, request: Request, proposal_id: UUID) -> Response:
+        self.read_body(self.NothingToSayBody)
+        accept_proposal(proposal_id, actor=request.user)
+        return Response(ProposalOut(find_proposal(proposal_id)).data)

@@ -1,0 +1,27 @@
+"""The page of proposals: what a move left behind, and one click to extract it again."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from registry.console.pages import action, page, render_page, telling
+from registry.models import Role
+from registry.selectors import open_proposals
+from registry.services.proposals import accept_proposal
+
+_SHOWN = 200
+
+
+@page()
+def show_proposals(request: HttpRequest) -> HttpResponse:
+    proposals = open_proposals().select_related("vector__author", "vector__base_model", "base_model", "profile")
+    return render_page(request, "console/proposals.html", title="Proposals", proposals=proposals[:_SHOWN])
+
+
+@action(Role.AUTHOR)
+def accept(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
+    with telling(request):
+        proposal = accept_proposal(proposal_id, actor=request.user)
+        return redirect("console:job", proposal.job_id)
+    return redirect("console:proposals")

@@ -1,0 +1,43 @@
+"""Proposals: extract a vector again, by the same recipe, for the fingerprint that an environment moved to."""
+
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Proposal(models.Model):
+    """Never runs by itself: an author accepts it, and that queues the job."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    # What the move left without a base model, and what it would be extracted from now.
+    vector = models.ForeignKey("registry.SteeringVector", models.PROTECT, related_name="proposals")
+    base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="proposals")
+    # The profile that steered with the vector: the job goes on to a draft revision of it.
+    profile = models.ForeignKey("registry.Profile", models.PROTECT, null=True, related_name="proposals")
+    proposed_at = models.DateTimeField(db_default=Now())
+    # Null until somebody accepts. A job that failed or was cancelled may be followed by another.
+    job = models.OneToOneField("registry.Job", models.PROTECT, null=True, related_name="proposal")
+    accepted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    accepted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-proposed_at", "vector"]
+        constraints = [
+            models.UniqueConstraint(fields=["vector", "base_model"], name="proposal_once_for_a_vector_and_a_base_model"),
+            models.CheckConstraint(
+                condition=Q(job__isnull=True, accepted_by__isnull=True, accepted_at__isnull=True)
+                | Q(job__isnull=False, accepted_by__isnull=False, accepted_at__isnull=False),
+                name="proposal_has_a_job_exactly_when_somebody_accepted",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.vector} for {self.base_model}"
+
+    @property
+    def state(self) -> str:
+        """`proposed` or `accepted`. How far the job is, the job says."""
+        return "accepted" if self.job_id else "proposed"
