@@ -48,9 +48,9 @@ def play(processes: Processes) -> dict[str, Any]:
     ada, grace, oscar, iris = (clients[name] for name in ("ada", "grace", "oscar", "iris"))
     model, contrast_set, repeated = declare(processes, people, ada)
     processes.start("node")
-    vector, sweep = extract(ada)
-    evaluation, evidence = validate(ada, vector)
-    refused, revision = decide(ada, grace, vector, evaluation)
+    job, vector, sweep = extract(ada)
+    draft, evidence = validate(ada, job)
+    refused, revision = decide(ada, grace, draft)
     answers = serve(processes, people, oscar, revision)
     audit = prove(processes, people, iris)
     metrics = evidence["metrics"]
@@ -90,7 +90,7 @@ def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tup
     return model, contrast_set, repeated
 
 
-def extract(ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:
+def extract(ada: HubClient) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     story.tell_chapter(
         "2. Extract and search",
         "A worker reads the pairs at every layer, screens layers and coefficients, and replies with the best.",
@@ -108,28 +108,24 @@ def extract(ada: HubClient) -> tuple[dict[str, Any], dict[str, Any]]:
     for picture in ("heatmap.png", "trace.png"):
         ada.download(f"{path}/{picture}", VAR / picture)
     story.tell("the search and the causal trace are drawn in var/demo/heatmap.png and var/demo/trace.png")
-    return vector, sweep
+    return job, vector, sweep
 
 
-def validate(ada: HubClient, vector: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    story.tell_chapter("3. Validate", "The test split is opened, once, for the evidence that an approval will name.")
-    suites = ["tickets-empathy", "policy-facts", "refusals"]
-    job = ada.post("/jobs", {"kind": "validation", "vector": f"{vector['name']}@{vector['version']}", "suites": suites})
-    evaluation = watch(ada, job["id"])["evaluation"]
-    evidence = ada.get(f"/evaluations/{evaluation['id']}/evidence")
+def validate(ada: HubClient, extraction: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    story.tell_chapter("3. Validate", "The recipe names a profile: the next job opens the test split, once, and leaves a draft revision.")
+    job = watch(ada, extraction["followed_by"])
+    evidence = ada.get(f"/evaluations/{job['evaluation']['id']}/evidence")
     story.show_gates(evidence["gates"])
     story.show_controls([(name.replace("_", " "), value) for name, value in read_controls(evidence["controls"]).items()])
-    return evaluation, evidence
+    draft = job["drafted_revision"]
+    story.tell(f"drafted: {draft['profile']} r{draft['number']}")
+    return draft, evidence
 
 
-def decide(ada: HubClient, grace: HubClient, vector: dict[str, Any], evaluation: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-    story.tell_chapter("4. Decide", "Ada submits a revision with its evidence. She is an approver too, but not of her own work; Grace can.")
-    alpha = vector["proposed_alpha"]
-    component = {"vector": f"{vector['name']}@{vector['version']}", "alpha": alpha, "alpha_min": "0", "alpha_max": alpha}
-    component["unit"] = vector["proposed_unit"]
-    revision = ada.post("/profiles/harbor-empathy/revisions", {"components": [component], "rationale": "Warm replies for Harbor."})
-    path = f"/profiles/harbor-empathy/revisions/{revision['number']}"
-    revision = ada.post(f"{path}/submit", {"evaluation": evaluation["id"]})
+def decide(ada: HubClient, grace: HubClient, draft: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+    story.tell_chapter("4. Decide", "Ada submits the draft with its evidence. She is an approver too, but not of her own work; Grace can.")
+    path = f"/profiles/{draft['profile']}/revisions/{draft['number']}"
+    revision = ada.post(f"{path}/submit", {})
     decision = {"revision_digest": revision["digest"], "evidence_digest": revision["evidence_digest"], "comment": "Warm, and right."}
     refused = False
     try:

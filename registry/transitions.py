@@ -1,6 +1,6 @@
 """A transition is one durable transaction; inside a batch it is one step of a transaction that commits whole or not at all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,6 +19,8 @@ class Batch:
 
     events: list[Any] = field(default_factory=list)
     environments: set[Any] = field(default_factory=set)
+    # Rows that the batch locked at its start, by key: a thousand steps need not lock them again.
+    locked: dict[Any, Any] = field(default_factory=dict)
 
 
 _open: ContextVar[Batch | None] = ContextVar("open_batch", default=None)
@@ -43,9 +45,9 @@ def open_batch() -> Batch | None:
 
 
 @contextmanager
-def begin_batch() -> Iterator[Batch]:
+def begin_batch(locked: Iterable[Any] = ()) -> Iterator[Batch]:
     """Until it ends, transitions leave events and publishing to the batch. Only `snapshots.all_or_nothing` begins one."""
-    batch = Batch()
+    batch = Batch(locked={row.pk: row for row in locked})
     token = _open.set(batch)
     try:
         yield batch

@@ -11,6 +11,7 @@ class Action(models.TextChoices):
     LOGIN_LOCKED = "login.locked"
     TOKEN_REFUSED = "token.refused"
     BASE_MODEL_REGISTERED = "base_model.registered"
+    BASE_MODEL_RELOCATED = "base_model.relocated"
     CONTRAST_SET_SEALED = "contrast_set.sealed"
     EVAL_SUITE_SEALED = "eval_suite.sealed"
     JOB_REQUESTED = "job.requested"

@@ -14,7 +14,7 @@ from registry.manifests.documents import Manifest, parse_manifests, place_error
 from registry.manifests.plan import Options, Plan, make_plan
 from registry.manifests.steps import CREATE, DELETE, UPDATE, digest_spec
 from registry.manifests.writers import DELETERS, WRITERS, Writer
-from registry.models import AppliedPlan, BaseModel, Declaration, Role, User
+from registry.models import AppliedPlan, BaseModel, Declaration, User
 from registry.services.base_models import resolve_model_folder
 from registry.snapshots import all_or_nothing
 from steerkit.basemodel import BaseModelManifest, inspect_model
@@ -24,10 +24,10 @@ from steerkit.errors import ModelError, SteerError
 _LOCK = 0x737465657061706C
 
 
-def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, actor: User, permit: Callable[[Role], None]) -> Plan:
+def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, actor: User, permit: Callable[..., None]) -> Plan:
     """Make the record say what the documents say, if that is still what the plan of this digest would do.
 
-    `permit` raises unless the actor holds the role.
+    `permit` raises unless the actor holds one of the roles it is given.
     Raises: what `make_plan` and the services raise; TransitionRefused PLAN_STALE, PLAN_APPLIED.
     """
     # Hashing takes minutes for a large model, and a kill waits for whatever happens below.
@@ -38,8 +38,8 @@ def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, acto
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         _refuse_replay(plan_digest)
         plan = make_plan(documents, options)
-        for role in plan.roles:
-            permit(role)
+        for roles in sorted(plan.roles):
+            permit(*roles)
         if plan.digest != plan_digest:
             raise TransitionRefused("PLAN_STALE", "the record or the manifests changed since this plan was made; plan again", plan_digest)
         if plan.changes:
@@ -61,9 +61,10 @@ def _inspect_models(manifests: list[Manifest]) -> dict[str, BaseModelManifest]:
     for manifest in manifests:
         if manifest.kind != "BaseModel":
             continue
-        latest = BaseModel.objects.filter(name=manifest.name).order_by("-registered_at", "-id").first()
         wanted = manifest.spec.get("fingerprint")
-        if latest is not None and latest.source == manifest.spec["source"] and wanted in (None, latest.fingerprint):
+        registered = BaseModel.objects.filter(name=manifest.name).order_by("-registered_at", "-id")
+        known = (registered.filter(fingerprint=wanted) if wanted else registered).first()
+        if known is not None and known.source == manifest.spec["source"]:
             continue
         try:
             found[manifest.name] = model = inspect_model(resolve_model_folder(manifest.spec["source"]))

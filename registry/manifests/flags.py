@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from registry.manifests.documents import Fault, Manifest
-from registry.manifests.kinds import INHERITABLE
+from registry.manifests.specs import INHERITABLE
 from registry.models import ProfileRevision, TenantFlag
 from registry.services.flags import ArmSpec, Stated
 from steerkit.canonical import format_decimal

@@ -45,9 +45,9 @@ class Plan:
         return [step for step in self.steps if step.action in CHANGING]
 
     @property
-    def roles(self) -> list[Role]:
-        """What whoever applies it must hold: each kind takes the role that it takes elsewhere."""
-        return sorted({KINDS[step.kind].role for step in self.changes})
+    def roles(self) -> set[tuple[Role, ...]]:
+        """Of each of these, whoever applies it must hold one: each kind takes what it takes elsewhere."""
+        return {KINDS[step.kind].roles for step in self.changes}
 
 
 def make_plan(documents: list[Any], options: Options) -> Plan:
@@ -82,7 +82,8 @@ def _compare_all(manifests: list[Manifest]) -> tuple[list[Step], References]:
     for manifest in manifests:
         spec, found = references.resolve(manifest)
         faults += found
-        step = _compare(manifest, spec, recorded[manifest.kind].get(manifest.name), declarations.get((manifest.kind, manifest.name)))
+        on_record = references.find_registered(manifest) or recorded[manifest.kind].get(manifest.name)
+        step = _compare(manifest, spec, on_record, declarations.get((manifest.kind, manifest.name)))
         if step.changes_spec:
             references.expect_version(step)
         steps.append(step)

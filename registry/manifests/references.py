@@ -11,7 +11,7 @@ from django.db.models import Max, Model
 
 from registry.manifests.documents import Fault, Manifest
 from registry.manifests.flags import complete_flag, split_flag_name
-from registry.manifests.render import RECIPE_FIELDS, refer_to_base_model, render_settings
+from registry.manifests.render import RECIPE_FIELDS, Recorded, refer_to_base_model, render_settings
 from registry.manifests.revisions import find_vectors, rename_vectors
 from registry.manifests.steps import Step
 from registry.models import BaseModel, ContrastSet, Environment, EvalSuite, Profile, ProfileRevision, RiskPolicy, SteeringVector, Tenant
@@ -115,6 +115,12 @@ class References:
         name, _, version = reference.partition("@")
         return reference if version else f"{name}@{self.latest[kind][name]}"
 
+    def find_registered(self, manifest: Manifest) -> Recorded | None:
+        """The base model of the fingerprint that is declared, whether or not another was registered after it."""
+        rows = self.base_models.get(manifest.name, ()) if manifest.kind == "BaseModel" else ()
+        row = next((row for row in rows if row.fingerprint == manifest.spec.get("fingerprint")), None)
+        return Recorded({"source": row.source, "fingerprint": row.fingerprint}, row) if row else None
+
     def find_base_model(self, reference: str) -> BaseModel | None:
         """The one registered last, or the one of a fingerprint. None if the plan registers it, or there is none."""
         name, _, fingerprint = reference.partition("@")
@@ -164,7 +170,9 @@ def find_references(manifest: Manifest) -> list[tuple[str, str, str]]:
     if manifest.kind == "SteeringVector" and "recipe" in spec:
         recipe = spec["recipe"]
         suites = [("EvalSuite", f"spec.recipe.suites.{index}", suite) for index, suite in enumerate(recipe["suites"])]
+        profile = [("SteeringProfile", "spec.recipe.profile", recipe["profile"])] if "profile" in recipe else []
         return [
+            *profile,
             ("BaseModel", "spec.recipe.baseModel", recipe["baseModel"]),
             ("ContrastSet", "spec.recipe.contrastSet", recipe["contrastSet"]),
             *suites,

@@ -127,16 +127,20 @@ def _name_vectors(digests: set[str]) -> dict[str, str]:
 def _read_vectors(names: Names) -> dict[str, Recorded]:
     """By name, the latest version, or the job that is making the next one."""
     vectors = _named(SteeringVector.objects.all(), names).order_by("name", "-version").distinct("name")
-    related = vectors.select_related("base_model", "job__base_model", "job__contrast_set").prefetch_related("job__suites")
-    found = {row.name: Recorded(render_vector(row), row) for row in related}
+    found = {row.name: Recorded(render_vector(row), row) for row in with_recipes(vectors)}
     making = _named(extraction_jobs(), names, "recipe__vector").filter(state__in=[JobState.QUEUED, JobState.RUNNING])
     for job in making.order_by("requested_at"):
         found[job.recipe["vector"]] = Recorded({"recipe": render_recipe(job)}, job)
     return found
 
 
+def with_recipes(vectors: "QuerySet[SteeringVector]") -> "QuerySet[SteeringVector]":
+    related = vectors.select_related("base_model", "job__base_model", "job__contrast_set", "job__draft_for")
+    return related.prefetch_related("job__suites")
+
+
 def extraction_jobs() -> "QuerySet[Job]":
-    return Job.objects.filter(kind=JobKind.EXTRACTION).select_related("base_model", "contrast_set").prefetch_related("suites")
+    return Job.objects.filter(kind=JobKind.EXTRACTION).select_related("base_model", "contrast_set", "draft_for").prefetch_related("suites")
 
 
 def render_vector(row: SteeringVector) -> dict[str, Any]:
@@ -149,6 +153,7 @@ def render_recipe(job: Job) -> dict[str, Any]:
         "baseModel": refer_to_base_model(job.base_model),
         "contrastSet": f"{contrast_set.name}@{contrast_set.version}" if contrast_set else "",
         "suites": sorted(f"{suite.name}@{suite.version}" for suite in job.suites.all()),
+        **({"profile": job.draft_for.name} if job.draft_for else {}),
         **render_settings(job.recipe, job.base_model),
     }
 

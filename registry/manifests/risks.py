@@ -215,7 +215,8 @@ def _of_vector(step: Step) -> Iterator[Risk]:
     if "recipe" in step.spec:
         recipe = step.spec["recipe"]
         verb = "makes" if step.action == CREATE else "makes another version of"
-        yield Risk("JOB_QUEUED", f"a job {verb} the vector from {recipe['contrastSet']} and {recipe['baseModel']}")
+        onward = f", and if it passes its validation, a draft of {recipe['profile']}" if "profile" in recipe else ""
+        yield Risk("JOB_QUEUED", f"a job {verb} the vector from {recipe['contrastSet']} and {recipe['baseModel']}{onward}")
 
 
 def _of_base_model(step: Step) -> Iterator[Risk]:

@@ -1,20 +1,24 @@
 """Sealed kinds go forward only: what was version 1 cannot become the latest again under the same name."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from registry.manifests.documents import Fault
-from registry.manifests.render import render_contrast_set, render_suite, render_vector
+from registry.manifests.render import render_contrast_set, render_suite, render_vector, with_recipes
 from registry.manifests.steps import UPDATE, Step
 from registry.models import ContrastSet, EvalSuite, SteeringVector
 
 _VERSIONS = {
     "ContrastSet": (ContrastSet.objects.all(), render_contrast_set),
     "EvalSuite": (EvalSuite.objects.all(), render_suite),
-    "SteeringVector": (
-        SteeringVector.objects.select_related("base_model", "job__base_model", "job__contrast_set").prefetch_related("job__suites"),
-        render_vector,
-    ),
+    "SteeringVector": (with_recipes(SteeringVector.objects.all()), lambda row: _what_makes_it(render_vector(row))),
 }
+
+
+def _what_makes_it(spec: dict[str, Any]) -> dict[str, Any]:
+    """The profile that a recipe ends as a draft of is no part of the vector: the same recipe for another makes the same bytes."""
+    recipe = spec.get("recipe")
+    return {"recipe": {name: value for name, value in recipe.items() if name != "profile"}} if recipe else spec
 
 
 def find_superseded(steps: Iterable[Step]) -> list[Fault]:
@@ -26,7 +30,7 @@ def find_superseded(steps: Iterable[Step]) -> list[Fault]:
         # Only names that change are looked at, so this is a few rows and not the history of the registry.
         for row in records.filter(name__in=wanted):
             step = wanted[row.name]
-            if render(row) == step.spec:
-                message = f"this is version {row.version} again, and a later version came after it; give it a name of its own"
+            if render(row) == _what_makes_it(step.spec):
+                message = f"this would be version {row.version} again; what is sealed goes forward only, so give it a name of its own"
                 faults.append(step.manifest.fault("spec", "MANIFEST_SUPERSEDED", message))
     return faults

@@ -112,6 +112,7 @@ def _write_vector(writer: Writer, step: Step) -> None:
         contrast_set=_find_version(ContrastSet, recipe["contrastSet"]),
         suites=[_find_version(EvalSuite, suite) for suite in recipe["suites"]],
         recipe=recipe_settings(step.name, recipe),
+        draft_for=Profile.objects.get(name=recipe["profile"]) if "profile" in recipe else None,
         actor=writer.actor,
     )
 

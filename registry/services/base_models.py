@@ -48,6 +48,8 @@ def register_base_model(
     named = BaseModel.objects.filter(name=name)
     known = named.filter(fingerprint=manifest.fingerprint).first()
     if known is not None:
+        if known.source != source:
+            _relocate(known, source, actor)
         finish_moves(begin_moves(known, move, actor=actor, environments=environments), actor=actor)
         return known
     earlier = named.order_by("-registered_at").first()
@@ -78,3 +80,12 @@ def register_base_model(
     )
     finish_moves(moves, actor=actor)
     return base_model
+
+
+def _relocate(base_model: BaseModel, source: str, actor: User) -> None:
+    """The same files in another folder: everything learned from them names the fingerprint, so nothing else changes."""
+    details = {"before": base_model.source, "after": source}
+    base_model.source = source
+    base_model.save(update_fields=["source"])
+    fingerprint = base_model.fingerprint
+    record(Action.BASE_MODEL_RELOCATED, actor=actor, subject=base_model, details=details, base_model_fingerprint=fingerprint)

@@ -80,6 +80,7 @@ def set_flag(
     if if_version is not None and (flag is None or flag.version != if_version):
         now = f"version {flag.version}" if flag else "not there"
         raise RecordChanged("FLAG_CHANGED", f"the flag is {now}, the change was made to version {if_version}; read it again", route or None)
+    is_new = flag is None
     if flag is None:
         flag = _new_flag(environment, tenant, route, stated)
     else:
@@ -87,7 +88,7 @@ def set_flag(
     arms = _state(flag, stated)
     flag.enabled, flag.reason, flag.changed_by, flag.changed_at = enabled, reason, actor, timezone.now()
     flag.save()
-    if arms is not None:
+    if arms is not None and not (is_new and not arms):
         flag.arms.all().delete()
         FlagArm.objects.bulk_create(
             FlagArm(flag=flag, position=position, name=arm.name, weight=arm.weight, revision=arm.revision, alpha_scale=arm.alpha_scale)
@@ -201,8 +202,8 @@ def _check_choices(flag: SettledFlag, environment: Environment) -> None:
             raise TransitionRefused(
                 "FLAG_NOT_APPROVED", f"{revision} is {revision.state}; only an approved revision may steer", str(revision)
             )
-        check_served(environment, revision.base_model)
         if revision.pk not in live:
+            check_served(environment, revision.base_model)
             raise TransitionRefused("FLAG_NOT_APPROVED", f"{revision} was approved, and may steer no longer", str(revision))
         if not is_as_approved(revision):
             raise TransitionRefused("DIGEST_MISMATCH", f"{revision} is not what was approved; it steers nobody", str(revision))

@@ -28,6 +28,9 @@ CHANNEL = "steerhub_head"
 def lock_environments(environments: Iterable[Environment]) -> list[Environment]:
     """Lock the rows in one order, before anything is recorded: two changes queue instead of deadlocking."""
     keys = [environment.pk for environment in environments]
+    batch = open_batch()
+    if batch is not None and batch.locked.keys() >= set(keys):
+        return [batch.locked[key] for key in sorted(set(keys))]
     return list(Environment.objects.select_for_update().filter(pk__in=keys).order_by("pk"))
 
 
@@ -104,8 +107,8 @@ def all_or_nothing(*, cause: Action, actor: Actor) -> Iterator[None]:
     long as a batch runs; so whatever can be worked out beforehand is.
     """
     with transaction.atomic(durable=True):
-        lock_environments(Environment.objects.all())
-        with begin_batch() as batch:
+        environments = lock_environments(Environment.objects.all())
+        with begin_batch(environments) as batch:
             yield
         append_events(batch.events)
         for environment in lock_environments(Environment.objects.filter(pk__in=batch.environments)):

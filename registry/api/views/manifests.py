@@ -3,6 +3,7 @@
 These addresses speak as manifests do, in camelCase.
 """
 
+from functools import partial
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -56,7 +57,7 @@ class StepOut(serializers.Serializer):
     kind = serializers.CharField()
     name = serializers.CharField()
     action = serializers.ChoiceField([CREATE, UPDATE, NO_OP, DELETE, RETAIN])
-    role = serializers.CharField(help_text="what it takes to apply it")
+    roles = serializers.ListField(child=serializers.CharField(), help_text="one of these applies it")
     changes = ChangeOut(many=True)
     risks = RiskOut(many=True)
     note = serializers.CharField(help_text="why an object that is no longer declared stays")
@@ -90,7 +91,7 @@ def render_plan(plan: Plan, options: dict[str, Any]) -> dict[str, Any]:
             "kind": step.kind,
             "name": step.name,
             "action": step.action,
-            "role": str(KINDS[step.kind].role),
+            "roles": [str(role) for role in KINDS[step.kind].roles],
             "changes": [change.document() for change in step.changes],
             "risks": [{"code": risk.code, "message": risk.message, "blocks": risk.blocks} for risk in risks.of(step)],
             "note": step.note,
@@ -132,7 +133,7 @@ class AppliedOut(serializers.Serializer):
 class ApplyView(View):
     """All of the plan or nothing. Each change takes the role that its kind takes elsewhere."""
 
-    roles = {"POST": [Role.AUTHOR, Role.OPERATOR, Role.ADMIN]}
+    roles = {"POST": [Role.AUTHOR, Role.OPERATOR, Role.ADMIN, Role.APPROVER]}
 
     @document("Apply a plan", body=ApplyBody, answer=AppliedOut, refuses=[404, 409, 422])
     def post(self, request: Request) -> Response:
@@ -142,7 +143,7 @@ class ApplyView(View):
             options=read_options(body),
             plan_digest=body["planDigest"],
             actor=request.user,
-            permit=lambda role: require_role(request, role),
+            permit=partial(require_role, request),
         )
         steps = [{"kind": step.kind, "name": step.name, "action": step.action} for step in plan.steps]
         return Response({"planDigest": plan.digest, "changes": len(plan.changes), "steps": steps})

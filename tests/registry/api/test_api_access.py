@@ -112,7 +112,7 @@ CHANGES = [
     ("post", "/api/v1/nodes", {Role.OPERATOR}),
     ("post", "/api/v1/notifications/read", set(Role)),
     ("post", "/api/v1/manifests/plan", set(Role)),
-    ("post", "/api/v1/manifests/apply", {Role.AUTHOR, Role.OPERATOR, Role.ADMIN}),
+    ("post", "/api/v1/manifests/apply", {Role.AUTHOR, Role.OPERATOR, Role.ADMIN, Role.APPROVER}),
     ("post", "/api/v1/manifests/drift", set(Role)),
     ("get", "/api/v1/audit/events", {Role.AUDITOR}),
     ("get", "/api/v1/audit/export", {Role.AUDITOR}),

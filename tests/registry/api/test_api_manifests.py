@@ -30,7 +30,6 @@ def actions(answer):
     return [step["action"] for step in answer.json()["steps"]]
 
 
-@pytest.mark.django_db(transaction=True)
 def test_manifests_are_applied_once_and_then_change_nothing(api, apply, ada):
     documents = [
         profile_manifest(),
@@ -41,7 +40,6 @@ def test_manifests_are_applied_once_and_then_change_nothing(api, apply, ada):
     assert actions(apply(ada, documents)) == ["no-op"] * 3
 
 
-@pytest.mark.django_db(transaction=True)
 def test_each_change_takes_the_role_of_its_kind_and_what_stays_takes_none(api, apply, ada, oscar, grace):
     tenant = manifest("Tenant", "harbor")
     assert code_of(apply(ada, [profile_manifest(), tenant])) == (403, "PERMISSION_DENIED")
@@ -88,7 +86,6 @@ def test_documents_that_are_no_mappings_are_refused(api, ada):
     assert api(ada).post(APPLY, {"documents": [manifest("Tenant", "harbor")]}).status_code == 400
 
 
-@pytest.mark.django_db(transaction=True)
 def test_status_is_not_for_a_manifest_to_say(api, apply, oscar):
     claimed = manifest("Tenant", "harbor") | {"status": {"conditions": [{"type": "Approved", "status": "True"}]}}
     assert actions(apply(oscar, [claimed])) == ["create"]

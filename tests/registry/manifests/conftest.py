@@ -25,6 +25,6 @@ def apply(plan, gitops):
     def run(documents, *, digest=None, actor=gitops, **options):
         documents = list(documents)
         digest = digest or plan(documents, **options).digest
-        return apply_plan(documents, options=Options(**options), plan_digest=digest, actor=actor, permit=lambda role: None)
+        return apply_plan(documents, options=Options(**options), plan_digest=digest, actor=actor, permit=lambda *roles: None)
 
     return run

@@ -20,8 +20,6 @@ from steerkit.errors import AlphaError, SteerError
 from tests.registry.manifests.writing import actions, flag, manifest, profile_manifest
 from tests.world import make_suite, pairs_file, rubric_file, vector_file
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 
 def refusal(call, *arguments, **options):
     with pytest.raises(SteerError) as caught:

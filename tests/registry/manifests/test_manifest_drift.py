@@ -1,0 +1,91 @@
+"""Drift: files, registry, last snapshot and nodes, each asked for its own account."""
+
+import pytest
+from django.utils import timezone
+
+from registry.manifests.drift import find_drift
+from registry.models import ServingNode, Tenant
+from tests.registry.manifests.writing import flag, manifest
+
+
+@pytest.fixture
+def row():
+    """The first row of the drift of some documents, as (files, registry, snapshot, nodes, drifts)."""
+
+    def find(*documents):
+        found = find_drift(list(documents))[0]
+        return found.files, found.registry, found.snapshot, found.nodes, found.drifts
+
+    return find
+
+
+@pytest.fixture
+def in_step(node):
+    def report(environment):
+        environment.refresh_from_db()
+        ServingNode.objects.update(last_seen_at=timezone.now(), last_result="ACK", applied_revision=environment.head_revision)
+
+    return report
+
+
+def test_nothing_drifts_where_all_four_agree(row, apply, approved, production, harbor, in_step):
+    apply([flag()])
+    in_step(production)
+    on = "harbor-empathy@1 × 1"
+    assert row(flag()) == (on, on, on, "1 of 1 in step", False)
+
+
+def test_a_flag_turned_off_by_hand_differs_from_its_file(row, apply, approved, production, harbor, oscar, in_step):
+    from registry.services.flags import set_flag
+
+    apply([flag()])
+    set_flag(production, harbor, enabled=False, reason="by hand", actor=oscar)
+    in_step(production)
+    assert row(flag()) == ("harbor-empathy@1 × 1", "off", "off", "1 of 1 in step", True)
+
+
+def test_a_kill_is_told_in_the_snapshots_account(row, apply, approved, production, harbor, oscar, in_step):
+    from registry.services.kills import engage_kill
+
+    apply([flag()])
+    engage_kill("tenant", target="harbor", reason="stop", actor=oscar)
+    in_step(production)
+    on = "harbor-empathy@1 × 1"
+    assert row(flag()) == (on, on, "killed (tenant)", "1 of 1 in step", True)
+
+
+def test_a_node_behind_is_told_in_the_nodes_account(row, apply, approved, production, harbor, in_step):
+    in_step(production)
+    apply([flag(alphaScale="0.5", rollout="25")])
+    on = "harbor-empathy@1 × 0.5, for 25 %"
+    assert row(flag(alphaScale="0.5", rollout="25")) == (on, on, on, "0 of 1 in step; BEHIND at r1", True)
+
+
+def test_a_route_that_inherits_drifts_by_what_it_comes_to(row, apply, approved, production, harbor):
+    tenant = flag(alphaScale="0.5")
+    route = manifest("TenantFlag", "production/harbor/refunds", enabled=True, reason="go", inherits=["revision", "alphaScale", "rollout"])
+    apply([tenant, route])
+    found = {drift.name: drift for drift in find_drift([tenant, route])}
+    assert found["production/harbor/refunds"].snapshot == found["production/harbor/refunds"].files == "harbor-empathy@1 × 0.5"
+
+
+def test_every_kind_has_its_row_and_looking_is_no_claim(row, apply):
+    mine = manifest("Tenant", "harbor", title="A", manager="git/a")
+    apply([mine])
+    Tenant.objects.update(title="B")
+    assert row(mine) == ("declared", "differs in spec.title", "-", "-", True)
+    assert row(manifest("Tenant", "harbor", title="B", manager="git/b"))[1] == "same"
+    assert row(manifest("Environment", "staging")) == ("declared", "absent", "-", "-", True)
+
+
+def test_what_a_manager_no_longer_declares_is_told(apply):
+    apply([manifest("Tenant", "a", manager="git/a"), manifest("Tenant", "b", manager="git/a")])
+    gone = find_drift([manifest("Tenant", "a", manager="git/a")])[1]
+    assert (gone.name, gone.files, gone.registry, gone.drifts) == ("b", "absent", "present", True)
+
+
+def test_arms_are_told_each_with_its_share(row, apply, approved, production, harbor):
+    arms = [{"name": "warm", "weight": 9}, {"name": "control", "weight": 1, "alphaScale": "0"}]
+    apply([flag(arms=arms)])
+    files, registry, snapshot, _, _ = row(flag(arms=arms))
+    assert files == registry == snapshot == "warm 9: harbor-empathy@1 × 1 | control 1: harbor-empathy@1 × 0"
