@@ -174,6 +174,10 @@ class DecisionForm(forms.Form):
     comment = _prose(label="Comment", help_text="What convinced you, or what did not. It is kept for ever.")
 
 
+class CommentForm(forms.Form):
+    text = _prose(label="Comment", help_text="It is kept for ever, and decides nothing.")
+
+
 class ReasonForm(forms.Form):
     reason = _text(max_length=2000, label="Reason")
 

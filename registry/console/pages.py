@@ -69,7 +69,7 @@ def render_page(request: HttpRequest, template: str, *, title: str, subtitle: st
 def roles_of(request: HttpRequest) -> dict[str, bool]:
     """Which roles the person holds, for templates: {"operator": True, ..., "kill": True}."""
     held = request.user.held_roles()
-    return {**{role.value: role.value in held for role in Role}, "kill": bool(held & set(MAY_KILL))}
+    return {**{role.value: role.value in held for role in Role}, "kill": bool(held & set(MAY_KILL)), "any": bool(held & set(Role.values))}
 
 
 @contextmanager

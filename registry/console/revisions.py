@@ -9,15 +9,22 @@ from registry.blobs import get_blob
 from registry.console.charts import draw_panels, read_tested
 from registry.console.compositions import read_composition
 from registry.console.documents import read_controls, read_curve, read_document, read_gates, read_metrics, read_replies
-from registry.console.forms import DecisionForm, ReasonForm, SubmitForm, SuitesForm
+from registry.console.forms import CommentForm, DecisionForm, ReasonForm, SubmitForm, SuitesForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
 from registry.selectors import evidence_of, valid_approvals
-from registry.services.approvals import approve_revision, reject_revision
+from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
+from registry.services.checklist import list_requirements, missing_approvals
 from registry.services.people import stands_for
 from registry.services.profiles import retire_revision, submit_revision
+
+_DECISIONS = {
+    Decision.APPROVE: (approve_revision, "Your approval is recorded."),
+    Decision.REJECT: (reject_revision, "Rejected."),
+    Decision.REQUEST_CHANGES: (request_changes, "It is a draft again; its author is told what you ask for."),
+}
 
 
 @page()
@@ -55,8 +62,12 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
         composition=read_composition(evidence.data) if evidence else None,
         speed=_read_speed(evidence.data) if evidence else None,
         replies=read_replies(evidence.data) if evidence else [],
+        requirements=list_requirements(revision),
+        waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],
         approvals=revision.approvals.select_related("reviewer"),
-        approvals_given=len({stands_for(approval.reviewer) for approval in valid_approvals(revision).select_related("reviewer")}),
+        approvals_given=len({approval.reviewer_person for approval in valid_approvals(revision)}),
+        comments=revision.comments.select_related("author"),
+        comment_form=CommentForm(),
         why_not=why_not_decide(revision, request.user),
         decision_form=DecisionForm(),
         submit_form=SubmitForm(revision=revision) if revision.state == RevisionState.DRAFT else None,
@@ -92,7 +103,7 @@ def why_not_decide(revision: ProfileRevision, user: User) -> str:
     if not user.has_role(Role.APPROVER):
         return "Deciding takes the approver role."
     digest = revision.evaluation.digest if revision.evaluation else ""
-    if revision.approvals.filter(reviewer=user, revision_digest=revision.digest, evidence_digest=digest).exists():
+    if revision.approvals.filter(reviewer_person=stands_for(user), revision_digest=revision.digest, evidence_digest=digest).exists():
         return "You have decided on this state of the revision already."
     return ""
 
@@ -115,8 +126,20 @@ def decide(request: HttpRequest, revision_id: UUID) -> HttpResponse:
     if accept(request, form):
         data = form.cleaned_data
         decision = data.pop("decision")
-        with telling(request, "Your approval is recorded." if decision == Decision.APPROVE else "Rejected."):
-            (approve_revision if decision == Decision.APPROVE else reject_revision)(revision.pk, reviewer=request.user, **data)
+        service, done = _DECISIONS[decision]
+        with telling(request, done):
+            service(revision.pk, reviewer=request.user, **data)
+    return redirect("console:revision", revision_id)
+
+
+@action(*Role.values)
+def comment(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+    """Anybody with a role says something, and decides nothing."""
+    revision = _get_revision(revision_id)
+    form = CommentForm(request.POST)
+    if accept(request, form):
+        with telling(request, "Your comment is recorded."):
+            comment_on_revision(revision.pk, author=request.user, text=form.cleaned_data["text"])
     return redirect("console:revision", revision_id)
 
 
@@ -147,5 +170,5 @@ def download_evidence(request: HttpRequest, revision_id: UUID) -> HttpResponse:
 
 
 def _get_revision(revision_id: UUID) -> ProfileRevision:
-    related = ("profile", "author", "base_model", "evaluation__vector")
+    related = ("profile__risk_class", "author", "base_model", "evaluation__vector")
     return get_object_or_404(ProfileRevision.objects.select_related(*related), pk=revision_id)

@@ -21,7 +21,7 @@ from steerkit.gates import gate_sets
 LONGEST_PERIOD_DAYS = 3650
 MOST_APPROVALS = 10
 # The set for compositions is added to a policy's own wherever several components are judged together.
-_GATE_SETS = tuple(name for name in gate_sets() if name != "composition")
+POLICY_GATE_SETS = tuple(name for name in gate_sets() if name != "composition")
 MOST_PAIRS = 1_000_000
 LARGEST_BUDGET = 10
 
@@ -120,7 +120,7 @@ def check_terms(terms: PolicyTerms) -> None:
     if not terms.composition_budget.is_finite() or not 0 <= refuse_rounding(terms.composition_budget) <= LARGEST_BUDGET:
         raise InvalidInput("POLICY_BUDGET", f"the composition budget {terms.composition_budget} is not between 0 and {LARGEST_BUDGET}")
     _check_known("POLICY_SUITES", "suite kind", terms.suite_kinds, SuiteKind.values)
-    _check_known("POLICY_GATES", "gate set", [terms.gate_set], _GATE_SETS)
+    _check_known("POLICY_GATES", "gate set", [terms.gate_set], POLICY_GATE_SETS)
     if not terms.reviewer_roles:
         raise InvalidInput("POLICY_ROLES", "a policy names at least one reviewer role", "reviewer_roles")
     _check_known("POLICY_ROLES", "role", terms.reviewer_roles, Role.values)

@@ -19,7 +19,7 @@ TONES = {
     "medium": "wait", "lift requested": "wait",
     "rejected": "bad", "failed": "bad", "fail": "bad", "killed": "bad", "NACK": "bad", "NACKED": "bad", "SILENT": "bad", "reject": "bad",
     "high": "bad", "in force": "bad",
-    "invalidated": "bad", "new": "wait",
+    "invalidated": "bad", "new": "wait", "request_changes": "wait", "waiting": "wait", "met": "good", "unmet": "bad",
 }  # fmt: skip
 
 
@@ -66,3 +66,29 @@ def short(value: Any) -> str:
         return f"{Decimal(str(value)):.4g}"
     except (InvalidOperation, ValueError):
         return "—" if value in (None, "") else str(value)
+
+
+@register.filter
+def schedule(value: dict[str, Any]) -> str:
+    """A schedule in words."""
+    words = {
+        "constant": "for the whole reply",
+        "linear": "falling to nothing over {tokens} tokens",
+        "exponential": "halved every {half_life_tokens} tokens",
+        "window": "from token {first_token} to {last_token}",
+    }
+    return words.get(value.get("kind", ""), "{kind}").format_map({"kind": "?", **value})
+
+
+@register.filter
+def condition(value: dict[str, Any] | None) -> str:
+    """A condition in words."""
+    if value is None:
+        return "for every request"
+    if value["kind"] == "intent":
+        return f"if the intent is {' or '.join(value['labels'])}"
+    if value["kind"] == "attribute":
+        return f"if {value['name']} is {' or '.join(value['values'])}"
+    if value["kind"] == "probe":
+        return f"if a probe at layer {value['layer']} reads {value['threshold']} or more"
+    return f"if {value['kind']} holds"

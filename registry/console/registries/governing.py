@@ -12,6 +12,7 @@ from registry.models import (
     NodeReport,
     Profile,
     ProfileRevision,
+    RiskPolicy,
     ServingNode,
     Snapshot,
     Tenant,
@@ -50,6 +51,18 @@ class Revisions(Registry):
     @display(description="Revision", ordering="created_at")
     def revision_column(self, revision: ProfileRevision) -> SafeString:
         return link_to("console:revision", revision.pk, revision)
+
+
+@admin.register(RiskPolicy)
+class Policies(Registry):
+    list_display = ["policy_column", "gate_set", "minimum_pairs", "approvals_needed", "review_after_days", "reason", "changed_moment"]
+    changed_moment = column("changed_at", "Changed", moment)
+    list_display_links = None
+    list_before_template = "console/_create_policy.html"
+
+    @display(description="Risk policy", ordering="name")
+    def policy_column(self, policy: RiskPolicy) -> SafeString:
+        return link_to("console:policy", policy.name, policy)
 
 
 @admin.register(Environment)

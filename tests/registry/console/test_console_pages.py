@@ -13,7 +13,7 @@ from registry.models import JobState, Kill, ProfileRevision, RevisionState, User
 
 OPEN_LISTS = [
     "basemodel", "contrastset", "evalsuite", "job", "steeringvector", "evaluation", "profile", "profilerevision", "environment", "tenant",
-    "tenantflag", "kill", "snapshot", "servingnode", "nodereport",
+    "riskpolicy", "tenantflag", "kill", "snapshot", "servingnode", "nodereport",
 ]  # fmt: skip
 
 
@@ -26,6 +26,7 @@ def pages(running_job, vector, approved, profile, flag_on, node) -> list[str]:
         reverse("console:job", args=[vector.job_id]),
         reverse("console:vector", args=[vector.pk]),
         reverse("console:profile", args=[profile.name]),
+        reverse("console:policy", args=["low"]),
         reverse("console:approvals"),
         reverse("console:revision", args=[approved.pk]),
         reverse("console:environment-flags", args=["production"]),

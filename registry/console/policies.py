@@ -1,0 +1,117 @@
+"""Risk policies: what each risk class demands, what is under it, and the form to change it."""
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from unfold.widgets import UnfoldAdminSelectMultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from registry.console.forms import AlphaField
+from registry.console.pages import accept, action, page, render_page, telling
+from registry.models import ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit
+from registry.selectors import policy_document
+from registry.services.policies import POLICY_GATE_SETS, PolicyTerms, change_policy, create_policy
+
+GOVERNS_POLICIES = (Role.ADMIN, Role.APPROVER)
+
+
+class PolicyForm(forms.Form):
+    """Every term of a policy. Whether they make sense is for the service to say."""
+
+    alpha_cap_absolute = AlphaField(label="Largest |α|, absolute")
+    alpha_cap_mean_difference = AlphaField(label="Largest |α|, mean differences")
+    alpha_cap_residual = AlphaField(label="Largest |α|, residual")
+    composition_budget = AlphaField(label="Composition budget", help_text="Of the mean residual norm, for all that is added at one layer.")
+    gate_set = forms.ChoiceField(choices=[(name, name) for name in POLICY_GATE_SETS], widget=UnfoldAdminSelectWidget, label="Gates")
+    suite_kinds = forms.MultipleChoiceField(
+        choices=SuiteKind.choices, widget=UnfoldAdminSelectMultipleWidget, required=False, label="Suites that must have judged"
+    )
+    locales = forms.CharField(
+        max_length=1000, widget=UnfoldAdminTextInputWidget, required=False, label="Locales", help_text="Such as en-US, de-DE; may be empty."
+    )
+    minimum_pairs = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Contrast pairs, at least")
+    evidence_max_age_days = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Evidence is at most (days)")
+    approvals_needed = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Approvals needed")
+    reviewer_roles = forms.MultipleChoiceField(
+        choices=Role.choices, widget=UnfoldAdminSelectMultipleWidget, label="Roles", help_text="Each is held by one of those who approve."
+    )
+    approval_valid_days = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="An approval waits at most (days)")
+    review_after_days = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Review after (days)")
+    reason = forms.CharField(
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        label="Reason",
+        help_text="What is submitted goes back to its authors; what steers beyond the limits stops at once.",
+    )
+
+    def terms(self) -> PolicyTerms:
+        data = {name: value for name, value in self.cleaned_data.items() if name not in ("reason", "name")}
+        data["locales"] = [locale.strip() for locale in data["locales"].split(",") if locale.strip()]
+        return PolicyTerms(alpha_caps={unit: data.pop(f"alpha_cap_{unit}") for unit in Unit.values}, **data)
+
+
+class NewPolicyForm(PolicyForm):
+    field_order = ["name"]
+    name = forms.SlugField(max_length=50, label="Name", widget=UnfoldAdminTextInputWidget)
+
+
+@page()
+def show_policy(request: HttpRequest, name: str) -> HttpResponse:
+    policy = get_object_or_404(RiskPolicy.objects.select_related("changed_by"), name=name)
+    return _show(request, policy, PolicyForm(initial=_as_typed(policy)))
+
+
+@action(*GOVERNS_POLICIES)
+def change(request: HttpRequest, name: str) -> HttpResponse:
+    policy = get_object_or_404(RiskPolicy, name=name)
+    form = PolicyForm(request.POST)
+    if accept(request, form):
+        with telling(request, "Changed. The log has what held before."):
+            change_policy(name, terms=form.terms(), reason=form.cleaned_data["reason"], actor=request.user)
+            return redirect("console:policy", name)
+    return _show(request, policy, form)
+
+
+@page(*GOVERNS_POLICIES)
+def new_policy(request: HttpRequest) -> HttpResponse:
+    low = RiskPolicy.objects.order_by("name").first()
+    return _ask(request, NewPolicyForm(initial=_as_typed(low) if low else None))
+
+
+@action(*GOVERNS_POLICIES)
+def make_policy(request: HttpRequest) -> HttpResponse:
+    form = NewPolicyForm(request.POST)
+    if accept(request, form):
+        with telling(request, "Declared. Profiles may name it as their risk class."):
+            policy = create_policy(form.cleaned_data["name"], terms=form.terms(), reason=form.cleaned_data["reason"], actor=request.user)
+            return redirect("console:policy", policy.name)
+    return _ask(request, form)
+
+
+def _show(request: HttpRequest, policy: RiskPolicy, form: PolicyForm) -> HttpResponse:
+    under_it = ProfileRevision.objects.filter(profile__risk_class=policy).select_related("profile", "author")
+    return render_page(
+        request,
+        "console/policy.html",
+        title=f"Risk policy {policy.name}",
+        policy=policy,
+        form=form,
+        may_change=request.user.has_role(*GOVERNS_POLICIES),
+        profiles=policy.profiles.order_by("name")[:100],
+        waiting=under_it.filter(state=RevisionState.SUBMITTED).order_by("submitted_at")[:100],
+        approved=under_it.filter(state=RevisionState.APPROVED).order_by("review_due_at")[:100],
+    )
+
+
+def _ask(request: HttpRequest, form: NewPolicyForm) -> HttpResponse:
+    lead = "A risk class limits what its profiles may do and demands what must be shown and who must agree before they do it."
+    return render_page(
+        request, "console/form.html", title="New risk policy", form=form, action_view="console:create-policy", submit="Declare", lead=lead
+    )
+
+
+def _as_typed(policy: RiskPolicy) -> dict[str, Any]:
+    document = policy_document(policy)
+    caps = {f"alpha_cap_{unit}": cap for unit, cap in document.pop("alpha_caps").items()}
+    return {**document, **caps, "locales": ", ".join(policy.locales)}
