@@ -29,7 +29,8 @@ _VERSIONED = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,100})(?:@(?P<version>[0-9]{1,
 
 
 def find_vector(reference: str) -> SteeringVector:
-    return _find_versioned(SteeringVector.objects.select_related("base_model", "contrast_set"), reference, "VECTOR_NOT_FOUND", "vector")
+    vectors = SteeringVector.objects.select_related("base_model", "contrast_set", "comparison__replaced")
+    return _find_versioned(vectors, reference, "VECTOR_NOT_FOUND", "vector")
 
 
 def find_contrast_set(reference: str) -> ContrastSet:

@@ -22,6 +22,7 @@ class Action(models.TextChoices):
     JOB_CANCELLED = "job.cancelled"
     VECTOR_EXTRACTED = "vector.extracted"
     VECTOR_IMPORTED = "vector.imported"
+    VECTOR_COMPARED = "vector.compared"
     EVALUATION_RECORDED = "evaluation.recorded"
     POLICY_CREATED = "policy.created"
     POLICY_CHANGED = "policy.changed"

@@ -1,5 +1,6 @@
 """The page of a vector: where it comes from, what the search saw, and what can be done with it."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -12,8 +13,9 @@ from registry.console.forms import DraftForm, ValidationForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing
-from registry.models import Evaluation, Job, JobState, Role, SteeringVector, Unit
+from registry.models import Evaluation, Job, JobState, Role, SteeringVector, Unit, VectorComparison
 from registry.selectors import latest_evaluation
+from registry.services.comparisons import alpha_in_residual
 from registry.services.jobs import request_validation
 from registry.services.profiles import ComponentSpec, draft_revision
 
@@ -32,6 +34,8 @@ def show_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
         vector=vector,
         evaluation=evaluation,
         lineage=trace_vector(vector),
+        environments=sorted(served.environment.name for served in vector.base_model.served_in.select_related("environment")),
+        comparison=_read_comparison(vector),
         sweep=sweep,
         final_cells=[cell for cell in cells if cell.get("stage") == "final"],
         screened_count=sum(cell.get("stage") == "screen" for cell in cells),
@@ -42,6 +46,18 @@ def show_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
         validation_form=ValidationForm(),
         draft_form=DraftForm(initial=None if alpha is None else {"alpha": f"{alpha.normalize():f}", "alpha_max": f"{alpha.normalize():f}"}),
     )
+
+
+def _read_comparison(vector: SteeringVector) -> dict[str, Any]:
+    """What the page says of the version that this one replaces; nothing for the first of its name."""
+    comparison = VectorComparison.objects.select_related("replaced", "vector").filter(vector=vector).first()
+    if comparison is None:
+        return {}
+    return {
+        "record": comparison,
+        "alphas": (alpha_in_residual(comparison.replaced), alpha_in_residual(vector)),
+        "evidence": [(name, row) for name, row in (comparison.evidence or {}).items()],
+    }
 
 
 @page()

@@ -7,6 +7,7 @@ from registry.models.contrast import ContrastPair, ContrastSet
 from registry.models.evals import EvalItem, EvalSuite, Split, SuiteKind
 from registry.models.jobs import Job, JobKind, JobState
 from registry.models.vectors import Site, SteeringVector, Unit
+from registry.models.comparisons import VectorComparison
 from registry.models.evaluations import Evaluation
 from registry.models.purposes import TECHNIQUES, Purpose, Technique
 from registry.models.policies import ALPHA_CAPS, RiskPolicy
@@ -88,4 +89,5 @@ __all__ = [
     "TokenScope",
     "Unit",
     "User",
+    "VectorComparison",
 ]

@@ -9,6 +9,7 @@ from registry.blobs import put_blob
 from registry.errors import InvalidInput
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.chains import draft_validated, follow_extraction, tell_of_draft
+from registry.services.comparisons import compare_evidence, compare_vector, record_comparison
 from registry.services.jobs import complete_job, lock_attempt, queue_job
 from registry.services.vectors import seal_vector
 from registry.transitions import transition
@@ -56,6 +57,7 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
         trace_map_digest=put_blob(result.trace_map) if result.trace_map else "",
     )
     following = follow_extraction(locked, vector)
+    comparison = compare_vector(vector, file.direction)
     record(
         Action.VECTOR_EXTRACTED,
         actor=locked.lease_owner,
@@ -63,6 +65,8 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
         details={"digest": vector.digest, "layer": vector.layer, "site": vector.site, "sweep_digest": sweep_digest},
         base_model_fingerprint=job.base_model.fingerprint,
     )
+    if comparison is not None:
+        record_comparison(comparison, actor=locked.lease_owner)
     complete_job(locked, result_digest=vector.digest)
     if following is not None:
         queue_job(following, list(locked.suites.all()), following.requested_by)
@@ -78,6 +82,7 @@ def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None
     alpha, unit = locked.recipe["alpha"], locked.recipe["unit"]
     draft = draft_validated(locked, job.vector, evidence)
     evaluation = _keep_evidence(locked, evidence, {"alpha": alpha, "unit": unit}, vector=job.vector, alpha=Decimal(alpha), unit=unit)
+    compare_evidence(evaluation)
     if locked.draft_for is not None:
         tell_of_draft(locked, draft)
     return evaluation

@@ -13,8 +13,40 @@ from registry.api.views.base import Records, View, document, send_bytes
 from registry.api.views.base_models import BaseModelRefOut
 from registry.blobs import get_blob
 from registry.errors import NotFound
-from registry.models import Role, SteeringVector
+from registry.models import Role, SteeringVector, VectorComparison
+from registry.services.comparisons import alpha_in_residual
 from registry.services.vectors import import_vector
+from steerkit.canonical import format_decimal
+
+
+class ReplacedOut(serializers.Serializer):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    version = serializers.IntegerField()
+    layer = serializers.IntegerField()
+    alpha_residual = serializers.SerializerMethodField(help_text="its proposed α as a fraction of the mean residual norm")
+
+    def get_alpha_residual(self, vector: SteeringVector) -> str | None:
+        return _write_alpha(vector)
+
+
+class ComparisonOut(serializers.Serializer):
+    """How a version differs from the one it replaces."""
+
+    replaced = ReplacedOut()
+    cosine = Measure(allow_null=True, help_text="between the two directions; low is expected where the weights changed")
+    cosine_missing = serializers.CharField(help_text="why there is none")
+    alpha_residual = serializers.SerializerMethodField(help_text="this version's proposed α in the same unit")
+    evidence = serializers.JSONField(allow_null=True, help_text='of the steered replies: {"facts": {"replaced", "vector", "difference"}}')
+    evidence_missing = serializers.CharField(help_text="why there is none")
+
+    def get_alpha_residual(self, comparison: VectorComparison) -> str | None:
+        return _write_alpha(comparison.vector)
+
+
+def _write_alpha(vector: SteeringVector) -> str | None:
+    alpha = alpha_in_residual(vector)
+    return None if alpha is None else format_decimal(alpha)
 
 
 class VectorOut(serializers.Serializer):
@@ -40,6 +72,7 @@ class VectorOut(serializers.Serializer):
     heatmap_digest = serializers.CharField()
     trace_map_digest = serializers.CharField()
     evaluation = serializers.SerializerMethodField(help_text="id of its evaluation, once its test split was opened")
+    comparison = ComparisonOut(default=None, allow_null=True, help_text="with the version it replaces")
     author = serializers.CharField(source="author.username")
     sealed_at = serializers.DateTimeField()
 
@@ -58,7 +91,7 @@ class VectorsView(Records):
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = VectorOut
     queryset = (
-        SteeringVector.objects.select_related("base_model", "contrast_set", "author")
+        SteeringVector.objects.select_related("base_model", "contrast_set", "author", "comparison__replaced")
         .prefetch_related("evaluations")
         .order_by("name", "-version")
     )

@@ -1,0 +1,129 @@
+"""Comparisons: a new version of a vector is held against the one it replaces, when it is sealed and when both are evaluated."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from django.db.models import Q
+from numpy.typing import NDArray
+
+from registry.audit import Action, Actor, record
+from registry.blobs import get_blob
+from registry.models import Evaluation, SteeringVector, VectorComparison
+from steerkit.canonical import format_decimal
+from steerkit.effective import convert_alpha
+from steerkit.errors import SteerError
+from steerkit.vectorfile import read_vector
+
+_MILLIONTHS = Decimal("0.000001")
+_NOT_YET = "not both are evaluated yet"
+_LONGEST = 300
+
+
+def compare_vector(vector: SteeringVector, direction: NDArray[np.float32]) -> VectorComparison | None:
+    """The row of a comparison with what the sealed vector replaces; None for the first of its name. `record_comparison` comes after.
+
+    Replaced is the vector whose proposal the job was queued by, or else the version before.
+    """
+    replaced = _find_replaced(vector)
+    if replaced is None:
+        return None
+    cosine, missing = _measure_cosine(vector, direction, replaced)
+    return VectorComparison.objects.create(
+        vector=vector, replaced=replaced, cosine=cosine, cosine_missing=missing[:_LONGEST], evidence_missing=_NOT_YET
+    )
+
+
+def _find_replaced(vector: SteeringVector) -> SteeringVector | None:
+    known = SteeringVector.objects.select_related("base_model")
+    proposed = known.filter(proposals__job=vector.job).first() if vector.job else None
+    return proposed or known.filter(name=vector.name, version__lt=vector.version).order_by("-version").first()
+
+
+def _measure_cosine(vector: SteeringVector, direction: NDArray[np.float32], replaced: SteeringVector) -> tuple[Decimal | None, str]:
+    """Of two directions in one place of models of one width; elsewhere a cosine would be a number that means nothing."""
+    for noun, new, old in (
+        ("d_model", vector.d_model, replaced.d_model),
+        ("layer", vector.layer, replaced.layer),
+        ("site", vector.site, replaced.site),
+    ):
+        if new != old:
+            return None, f"no cosine across places: the {noun} was {old} and is {new}"
+    try:
+        before = read_vector(get_blob(replaced.digest), d_model=replaced.d_model).direction.astype(np.float64)
+    except SteerError as error:
+        return None, f"the file of {replaced} cannot be read: {error.code}"
+    after = direction.astype(np.float64)
+    cosine = float(before @ after / (np.linalg.norm(before) * np.linalg.norm(after)))
+    # Rounding may carry a cosine of equal directions past 1.
+    return Decimal(str(max(-1.0, min(1.0, cosine)))).quantize(_MILLIONTHS), ""
+
+
+def record_comparison(comparison: VectorComparison, *, actor: Actor) -> None:
+    vector, replaced = comparison.vector, comparison.replaced
+    record(
+        Action.VECTOR_COMPARED,
+        actor=actor,
+        subject=vector,
+        details={
+            "replaced": str(replaced),
+            "replaced_digest": replaced.digest,
+            "cosine": None if comparison.cosine is None else format_decimal(comparison.cosine),
+            "cosine_missing": comparison.cosine_missing,
+            "layers": [replaced.layer, vector.layer],
+            "alpha_residual": [_write(alpha_in_residual(replaced)), _write(alpha_in_residual(vector))],
+        },
+        base_model_fingerprint=vector.base_model.fingerprint,
+    )
+
+
+def _write(alpha: Decimal | None) -> str | None:
+    return None if alpha is None else format_decimal(alpha)
+
+
+def alpha_in_residual(vector: SteeringVector) -> Decimal | None:
+    """The proposed α as a fraction of the residual stream's mean norm, the one unit that compares across layers and models."""
+    if vector.proposed_alpha is None:
+        return None
+    norms = {"norm": vector.norm, "mean_residual_norm": vector.mean_residual_norm}
+    return convert_alpha(vector.proposed_alpha, from_unit=vector.proposed_unit, to_unit="residual", **norms).quantize(_MILLIONTHS)
+
+
+def compare_evidence(evaluation: Evaluation) -> None:
+    """Fill in the evidence of the comparisons that this evaluation of a vector completes. Called after its event is recorded:
+    of two evaluations at once, the second to hold the log's lock sees the first."""
+    waiting = VectorComparison.objects.filter(Q(vector=evaluation.vector_id) | Q(replaced=evaluation.vector_id), evidence__isnull=True)
+    for comparison in waiting:
+        both = [comparison.vector_id, comparison.replaced_id]
+        evaluations = {found.vector_id: found for found in Evaluation.objects.filter(vector__in=both)}
+        if len(evaluations) < 2:
+            continue
+        new, old = evaluations[comparison.vector_id], evaluations[comparison.replaced_id]
+        if _suites_of(new) != _suites_of(old):
+            comparison.evidence_missing = "the two were evaluated with other suites, so their metrics do not compare"
+        else:
+            comparison.evidence, comparison.evidence_missing = _subtract(new.metrics, old.metrics), ""
+        comparison.save(update_fields=["evidence", "evidence_missing"])
+
+
+def _suites_of(evaluation: Evaluation) -> set[Any]:
+    return set(evaluation.job.suites.values_list("pk", flat=True))
+
+
+def _subtract(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Each metric that both have, of the steered replies: before, after, and the difference."""
+    found = {}
+    for name in sorted(set(new) & set(old)):
+        after, before = _read_steered(new[name]), _read_steered(old[name])
+        if after is not None and before is not None:
+            values = {"replaced": before, "vector": after, "difference": after - before}
+            found[name] = {key: format_decimal(value) for key, value in values.items()}
+    return found
+
+
+def _read_steered(metric: Any) -> Decimal | None:
+    """An estimate is {"value", "low", "high", "n"}; a count or a rate of long ago is its text."""
+    steered = metric.get("steered") if isinstance(metric, Mapping) else None
+    value = steered.get("value") if isinstance(steered, Mapping) else steered
+    return Decimal(value) if isinstance(value, str) else None
