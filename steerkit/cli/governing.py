@@ -59,6 +59,35 @@ def reject(hub: HubClient, reference: tuple[str, int], comment: str) -> None:
     show_document(hub.post(f"{_revision_path(reference)}/reject", {"comment": comment}))
 
 
+@profile.command("request-changes")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@click.option("--comment", required=True, help="What to change.")
+@hub_options
+def request_changes(hub: HubClient, reference: tuple[str, int], comment: str) -> None:
+    """Send a submitted revision back to its author, who changes it and submits it again."""
+    show_document(hub.post(f"{_revision_path(reference)}/request-changes", {"comment": comment}))
+
+
+@profile.command("comment")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@click.argument("text")
+@hub_options
+def comment(hub: HubClient, reference: tuple[str, int], text: str) -> None:
+    """Say something about a revision without deciding."""
+    show_document(hub.post(f"{_revision_path(reference)}/comments", {"text": text}))
+
+
+@profile.command("checklist")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@hub_options
+def checklist(hub: HubClient, reference: tuple[str, int]) -> None:
+    """What the risk policy demands of a revision. Exits with 1 while something is not met."""
+    answer = hub.get(f"{_revision_path(reference)}/checklist")
+    show_document(answer)
+    if not isinstance(answer, dict) or not all(row["is_met"] for row in answer["requirements"]):
+        raise click.exceptions.Exit(1)
+
+
 @click.group()
 def flag() -> None:
     """Which tenant gets which profile."""

@@ -185,6 +185,25 @@ def test_an_approval_names_the_digests_that_were_shown(steer, recording_hub):
     assert recording_hub.bodies() == [approval, {}, {"comment": "cold"}]
 
 
+def test_a_reviewer_asks_for_changes_or_only_says_something(steer, recording_hub):
+    path = "/profiles/harbor-empathy/revisions/3"
+    recording_hub.answers |= {f"{path}/request-changes": [REVISION], f"{path}/comments": [REVISION]}
+    assert steer("profile", "request-changes", "harbor-empathy@3", "--comment", "say why").exit_code == 0
+    assert steer("profile", "comment", "harbor-empathy@3", "hm").exit_code == 0
+    assert steer("profile", "request-changes", "harbor-empathy@3").exit_code != 0
+    assert recording_hub.bodies() == [{"comment": "say why"}, {"text": "hm"}]
+
+
+def test_a_checklist_fails_while_something_is_not_met(steer, recording_hub):
+    met, unmet = {"demand": "pairs", "is_met": True}, {"demand": "locales", "is_met": False, "code": "LOCALE_UNCOVERED"}
+    path = "/profiles/p/revisions/1/checklist"
+    for rows, code in (([met], 0), ([met, unmet], 1)):
+        recording_hub.answers[path] = [{"requirements": rows, "waits_for": []}]
+        answer = steer("profile", "checklist", "p@1")
+        assert answer.exit_code == code
+        assert "pairs" in answer.output
+
+
 def test_nothing_is_approved_without_evidence(steer, recording_hub):
     recording_hub.answers["/profiles/p/revisions/1"] = [REVISION | {"evidence_digest": ""}]
     assert error_of(steer("profile", "approve", "p@1", "--yes")) == "HUB_ANSWER"
