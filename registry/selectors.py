@@ -148,6 +148,48 @@ def live_flags(environment: Environment, *, without: Collection[UUID] = ()) -> l
     return carried
 
 
+def flags_pointing_at(revision: ProfileRevision) -> QuerySet[TenantFlag]:
+    """Flags that state this revision themselves or in an arm. Routes that inherit it from one of these are not counted again."""
+    of_arms = FlagArm.objects.filter(revision=revision).values("flag")
+    return TenantFlag.objects.filter(Q(revision=revision) | Q(pk__in=of_arms))
+
+
+def flag_document(flag: TenantFlag) -> dict[str, Any]:
+    """What a flag states, as the log keeps it. What it inherits is named and has no value."""
+    revision, override = flag.revision, None
+    if flag.override_min is not None and flag.override_max is not None:
+        override = f"{format_decimal(flag.override_min)} to {format_decimal(flag.override_max)}"
+    return {
+        "version": flag.version,
+        "route": flag.route,
+        "enabled": flag.enabled,
+        "inherits": list(flag.inherits),
+        "profile": revision.profile.name if revision else None,
+        "revision": revision.number if revision else None,
+        "revision_digest": revision.digest if revision else None,
+        "alpha_scale": None if flag.alpha_scale is None else format_decimal(flag.alpha_scale),
+        "rollout": None if flag.rollout is None else format_decimal(flag.rollout),
+        "arms": [_describe_arm(arm) for arm in flag.arms.all()],
+        "override": override,
+        "reason": flag.reason,
+    }
+
+
+def tag_flag(flag: TenantFlag) -> str:
+    """The ETag of a flag: another one with every change."""
+    return f"{flag.pk}-{flag.version}"
+
+
+def _describe_arm(arm: FlagArm) -> str:
+    """Such as `warm: 9 parts, harbor-empathy r3, α × 0.5`."""
+    said = [f"{arm.weight} part{'s' if arm.weight > 1 else ''}"]
+    if arm.revision is not None:
+        said.append(str(arm.revision))
+    if arm.alpha_scale is not None:
+        said.append(f"α × {format_decimal(arm.alpha_scale)}")
+    return f"{arm.name}: {', '.join(said)}"
+
+
 def engaged_kills(environment: Environment | None = None) -> QuerySet[Kill]:
     """Kills not lifted; with an environment, those that reach it."""
     kills = Kill.objects.filter(lifted_at__isnull=True).select_related("profile", "tenant", "environment")

@@ -32,12 +32,16 @@ class EffectiveComponent:
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """`profile` is None exactly when nothing is steered; `reason` says why either way. `arm` is the caller's side of an A/B test."""
+    """`profile` is None exactly when nothing is steered; `reason` says why either way. `arm` is the caller's side of an A/B test.
+
+    `alpha_scale` is the flag's or the arm's; 0 when nothing is steered.
+    """
 
     profile: Profile | None
     components: tuple[EffectiveComponent, ...]
     reason: str
     arm: str = ""
+    alpha_scale: Decimal = Decimal(0)
 
 
 # The reasons, in the order they are looked for; the last two mean steering.
@@ -168,7 +172,7 @@ def resolve(
         if all(entry.alpha.is_zero() for entry in components):
             return stop("override", "zero_alpha", "the request asks for α 0", arm.name)
     trail.append(Step("scale", f"α × {arm.alpha_scale}", "override" if alpha is not None else "flag_on"))
-    return Effective(profile, components, "override" if alpha is not None else "flag_on", arm.name)
+    return Effective(profile, components, "override" if alpha is not None else "flag_on", arm.name, arm.alpha_scale)
 
 
 def _check_override(flag: Flag, alpha: Decimal, trail: list[Step]) -> None:

@@ -1,5 +1,7 @@
 """The fields of bodies and answers. Nothing is coerced: "5" is not 5, "false" is not false, and an unknown field is an error."""
 
+import re
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -72,6 +74,18 @@ class Switch(serializers.BooleanField):
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class Moment(serializers.DateTimeField):
+    """A time with its zone, such as 2026-12-24T18:00:00Z. Without the zone two people would read two times."""
+
+    def to_internal_value(self, value: Any) -> datetime:
+        if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+            self.fail("invalid", format="2026-12-24T18:00:00Z")
+        return super().to_internal_value(value)
 
 
 @extend_schema_field(OpenApiTypes.STR)

@@ -49,6 +49,8 @@ class Action(models.TextChoices):
     FLAG_CHANGED = "flag.changed"
     FLAG_DELETED = "flag.deleted"
     MANIFESTS_APPLIED = "manifests.applied"
+    FREEZE_DECLARED = "freeze.declared"
+    FREEZE_ENDED = "freeze.ended"
     KILL_ENGAGED = "kill.engaged"
     KILL_LIFT_REQUESTED = "kill.lift_requested"
     KILL_LIFTED = "kill.lifted"

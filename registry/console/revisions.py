@@ -14,7 +14,7 @@ from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
-from registry.selectors import evidence_of, valid_approvals
+from registry.selectors import evidence_of, flags_pointing_at, valid_approvals
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.checklist import list_requirements, missing_approvals
 from registry.services.people import stands_for
@@ -74,7 +74,7 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
         # One component has the evidence of its vector.
         compose_form=SuitesForm() if len(components) > 1 and revision.state == RevisionState.DRAFT and evaluation is None else None,
         retire_form=ReasonForm(),
-        flags=revision.flags.select_related("environment", "tenant"),
+        flags=flags_pointing_at(revision).select_related("environment", "tenant"),
     )
 
 

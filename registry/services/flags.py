@@ -22,7 +22,7 @@ from registry.models import (
     User,
 )
 from registry.models.fields import refuse_rounding
-from registry.selectors import is_as_approved, live_revisions
+from registry.selectors import flag_document, is_as_approved, live_revisions, tag_flag
 from registry.services.moves import check_served
 from registry.settled import SettledFlag, settle_flags
 from registry.snapshots import lock_environments, publish_snapshot
@@ -66,7 +66,7 @@ def set_flag(
     reason: str,
     actor: User,
     route: str = "",
-    if_version: int | None = None,
+    if_tag: str | None = None,
     **stated: Unpack[Stated],
 ) -> TenantFlag:
     """Turn a flag on or off and change what it states. Nodes hear of it with the commit.
@@ -77,9 +77,9 @@ def set_flag(
     """
     (environment,) = lock_environments([environment])
     flag = TenantFlag.objects.filter(environment=environment, tenant=tenant, route=route).first()
-    if if_version is not None and (flag is None or flag.version != if_version):
-        now = f"version {flag.version}" if flag else "not there"
-        raise RecordChanged("FLAG_CHANGED", f"the flag is {now}, the change was made to version {if_version}; read it again", route or None)
+    if if_tag is not None and (flag is None or tag_flag(flag) != if_tag):
+        now = f"it is at version {flag.version}" if flag else "there is none"
+        raise RecordChanged("FLAG_CHANGED", f"the flag is not the one you read: {now}; read it again", str(tenant))
     is_new = flag is None
     if flag is None:
         flag = _new_flag(environment, tenant, route, stated)
@@ -104,10 +104,10 @@ def set_flag(
         subject=flag,
         tenant=tenant.name,
         environment=environment.name,
-        details=describe_flag(flag),
+        details=flag_document(flag),
         base_model_fingerprint=revision.base_model.fingerprint if revision else "",
     )
-    publish_snapshot(environment, cause=Action.FLAG_CHANGED, actor=actor)
+    publish_snapshot(environment, cause=Action.FLAG_CHANGED, actor=actor, only_lowers=not enabled)
     return flag
 
 
@@ -235,32 +235,3 @@ def check_alphas(revision: ProfileRevision, alpha_scale: Decimal, override: Alph
                 f"{format_decimal(first.alpha_min)} to {format_decimal(first.alpha_max)} {first.unit}",
                 asked,
             )
-
-
-def describe_flag(flag: TenantFlag) -> dict[str, Any]:
-    """What a flag states, for the log. What it inherits is named and has no value."""
-    stated: dict[str, Any] = {"route": flag.route, "enabled": flag.enabled, "version": flag.version, "reason": flag.reason}
-    if flag.inherits:
-        stated["inherits"] = list(flag.inherits)
-    if flag.revision is not None:
-        stated |= {"profile": flag.revision.profile.name, "revision": flag.revision.number, "revision_digest": flag.revision.digest}
-    if flag.alpha_scale is not None:
-        stated["alpha_scale"] = format_decimal(flag.alpha_scale)
-    if flag.rollout is not None:
-        stated["rollout"] = format_decimal(flag.rollout)
-    arms = [describe_arm(arm) for arm in flag.arms.select_related("revision__profile")]
-    if arms:
-        stated["arms"] = arms
-    if flag.override_min is not None and flag.override_max is not None:
-        stated["override"] = f"{format_decimal(flag.override_min)} to {format_decimal(flag.override_max)}"
-    return stated
-
-
-def describe_arm(arm: FlagArm) -> str:
-    """Such as `warm: 9 parts, harbor-empathy r3, α × 0.5`."""
-    said = [f"{arm.weight} part{'s' if arm.weight > 1 else ''}"]
-    if arm.revision is not None:
-        said.append(str(arm.revision))
-    if arm.alpha_scale is not None:
-        said.append(f"α × {format_decimal(arm.alpha_scale)}")
-    return f"{arm.name}: {', '.join(said)}"

@@ -1,5 +1,6 @@
 """The kill switch. One person engages it, nothing blocks it, and it only ever reduces steering; lifting it takes two people."""
 
+from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
@@ -14,30 +15,52 @@ from registry.transitions import transition
 
 
 @transition
-def engage_kill(kind: str, *, target: str = "", reason: str, actor: User) -> Kill:
-    """Back to α = 0 for a profile, a tenant, an environment or everything, in every environment it reaches.
+def engage_kill(kind: str, *, target: str = "", environment: str = "", reason: str, actor: User) -> Kill:
+    """Back to α = 0 for a profile, a tenant, an environment or everything. No freeze holds it.
 
-    Engaging what is engaged already gives the kill in force. Raises: InvalidInput KILL_KIND; NotFound KILL_TARGET.
+    A kill of a profile or a tenant reaches every environment, or with `environment` that one alone. Engaging what is engaged
+    already gives the kill in force. Raises: InvalidInput KILL_KIND, KILL_TARGET; NotFound KILL_TARGET.
     """
     if kind not in KillKind.values:
         raise InvalidInput("KILL_KIND", f"cannot kill a {kind!r}; it is one of {', '.join(KillKind.values)}", kind)
-    environments = lock_environments(Environment.objects.filter(name=target) if kind == KillKind.ENVIRONMENT else Environment.objects.all())
-    subject = _find_target(kind, target, actor)
+    subject = _find_subject(kind, target, environment, actor)
+    reached = Environment.objects.filter(pk=subject["environment"].pk) if subject["environment"] else Environment.objects.all()
+    environments = lock_environments(reached)
     known = Kill.objects.filter(kind=kind, lifted_at__isnull=True, **subject).first()
     if known is not None:
         return known
     kill = Kill.objects.create(kind=kind, reason=reason, engaged_by=actor, **subject)
+    _record(Action.KILL_ENGAGED, kill, actor, reason=reason)
+    for each in environments:
+        publish_snapshot(each, cause=Action.KILL_ENGAGED, actor=actor, only_lowers=True)
+    return kill
+
+
+def _find_subject(kind: str, target: str, environment: str, actor: User) -> dict[str, Any]:
+    """The columns that say what is killed, None where a kind has none."""
+    if kind in (KillKind.EVERYTHING, KillKind.ENVIRONMENT):
+        # An environment may be named in either way; everything has no name.
+        named = {name for name in (target, environment) if name}
+        if len(named) > (1 if kind == KillKind.ENVIRONMENT else 0):
+            raise InvalidInput("KILL_TARGET", f"a kill of {kind} does not take {' and '.join(sorted(named))!r}", min(named))
+        target = min(named, default="")
+        environment = target
+    subject = _find_target(kind, target, actor)
+    narrowed_to = Environment.objects.filter(name=environment).first()
+    if environment and narrowed_to is None:
+        raise NotFound("KILL_TARGET", f"no environment {environment!r}", environment)
+    return {"profile": subject.get("profile"), "tenant": subject.get("tenant"), "environment": narrowed_to}
+
+
+def _record(action: Action, kill: Kill, actor: User, **details: str) -> None:
     record(
-        Action.KILL_ENGAGED,
+        action,
         actor=actor,
         subject=kill,
-        tenant=target if kind == KillKind.TENANT else "",
-        environment=target if kind == KillKind.ENVIRONMENT else "",
-        details={"kind": kind, "target": kill.target, "reason": reason},
+        tenant=kill.tenant.name if kill.tenant else "",
+        environment=kill.environment.name if kill.environment else "",
+        details={"kind": kill.kind, "target": kill.target, **details},
     )
-    for environment in environments:
-        publish_snapshot(environment, cause=Action.KILL_ENGAGED, actor=actor)
-    return kill
 
 
 def _find_target(kind: str, name: str, actor: User) -> dict[str, Profile | Tenant | Environment]:
@@ -64,20 +87,23 @@ def request_lift(kill_id: UUID, *, actor: User) -> Kill:
     kill = _lock_kill(kill_id, actor)
     kill.lift_requested_by = actor
     kill.save(update_fields=["lift_requested_by"])
-    record(Action.KILL_LIFT_REQUESTED, actor=actor, subject=kill, details={"kind": kill.kind, "target": kill.target})
+    _record(Action.KILL_LIFT_REQUESTED, kill, actor)
     return kill
 
 
 @transition
 def confirm_lift(kill_id: UUID, *, actor: User) -> Kill:
-    """lift requested -> lifted, by a second person. Raises: TransitionRefused KILL_LIFT_NEEDS_TWO."""
+    """lift requested -> lifted, by a second person; in a freeze window not at all, because a lift raises steering.
+
+    Raises: TransitionRefused KILL_LIFT_NEEDS_TWO, FREEZE.
+    """
     environments = lock_environments(Environment.objects.all())
     kill = _lock_kill(kill_id, actor)
     if kill.lift_requested_by is None or stands_for(kill.lift_requested_by) == stands_for(actor):
         raise TransitionRefused("KILL_LIFT_NEEDS_TWO", "one person requests the lift and another confirms it", str(kill_id))
     kill.lifted_by, kill.lifted_at = actor, timezone.now()
     kill.save(update_fields=["lifted_by", "lifted_at"])
-    record(Action.KILL_LIFTED, actor=actor, subject=kill, details={"kind": kill.kind, "target": kill.target})
+    _record(Action.KILL_LIFTED, kill, actor)
     for environment in environments:
         publish_snapshot(environment, cause=Action.KILL_LIFTED, actor=actor)
     return kill

@@ -205,6 +205,7 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
 @transition
 def retire_revision(revision_id: UUID, *, reason: str, actor: User) -> ProfileRevision:
     """approved -> retired: no flag may steer with it any more, from the next snapshot on."""
+    # All of them: a flag may be pointed at it, or an arm, or a route inherit it, while this waits for a lock.
     environments = lock_environments(Environment.objects.all())
     revision = _lock_revision(revision_id)
     if revision.state != RevisionState.APPROVED:
@@ -219,7 +220,7 @@ def retire_revision(revision_id: UUID, *, reason: str, actor: User) -> ProfileRe
         base_model_fingerprint=revision.base_model.fingerprint,
     )
     for environment in environments:
-        publish_snapshot(environment, cause=Action.REVISION_RETIRED, actor=actor)
+        publish_snapshot(environment, cause=Action.REVISION_RETIRED, actor=actor, only_lowers=True)
     return revision
 
 

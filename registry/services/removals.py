@@ -2,32 +2,35 @@
 
 from uuid import UUID
 
+from django.db.models import Q
+
 from registry.audit import Action, record
 from registry.errors import TransitionRefused
 from registry.models import ApiToken, Environment, Profile, Tenant, TenantFlag, User
-from registry.services.flags import describe_flag
+from registry.selectors import flag_document
 from registry.snapshots import lock_environments, publish_snapshot
 from registry.transitions import transition
 
 
 @transition
 def delete_flag(flag_id: UUID, *, actor: User) -> None:
-    """off -> gone. Raises: TransitionRefused FLAG_ON; FLAG_INHERITED while the flag of a route takes something from it."""
+    """off -> gone. Raises: TransitionRefused FLAG_ON; FLAG_INHERITED while the flag of a route takes something from it, or is on
+    and held off by it alone."""
     (environment,) = lock_environments(Environment.objects.filter(flags__pk=flag_id))
     flag = TenantFlag.objects.select_related("tenant", "environment", "revision__profile").get(pk=flag_id)
     if flag.enabled:
         raise TransitionRefused("FLAG_ON", f"the flag {flag} is on; turn it off before it is deleted", str(flag))
     routes = TenantFlag.objects.filter(environment=environment, tenant=flag.tenant).exclude(route="")
-    heir = None if flag.route else routes.exclude(inherits=[]).first()
+    heir = None if flag.route else routes.filter(~Q(inherits=[]) | Q(enabled=True)).first()
     if heir is not None:
-        raise TransitionRefused("FLAG_INHERITED", f"{heir} inherits from {flag}; delete that first", str(flag))
+        raise TransitionRefused("FLAG_INHERITED", f"{heir} depends on {flag}; turn that off and delete it first", str(flag))
     record(
         Action.FLAG_DELETED,
         actor=actor,
         subject=flag,
         tenant=flag.tenant.name,
         environment=environment.name,
-        details=describe_flag(flag),
+        details=flag_document(flag),
     )
     flag.delete()
     publish_snapshot(environment, cause=Action.FLAG_DELETED, actor=actor)

@@ -1,13 +1,17 @@
 """Compile a snapshot from the record, sign it, publish it."""
 
+from registry.snapshots.explain import Explanation, explain_request
 from registry.snapshots.publish import all_or_nothing, lock_environments, publish_snapshot, reissue_before_expiry
-from registry.snapshots.read import read_snapshot
+from registry.snapshots.read import read_head, read_snapshot
 from registry.snapshots.sign import trust_document
 
 __all__ = [
+    "Explanation",
     "all_or_nothing",
+    "explain_request",
     "lock_environments",
     "publish_snapshot",
+    "read_head",
     "read_snapshot",
     "reissue_before_expiry",
     "trust_document",

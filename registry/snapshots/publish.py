@@ -14,12 +14,16 @@ from django.db.backends.postgresql.base import ServerBindingCursor
 from django.utils import timezone
 
 from registry.audit import Action, Actor, append_events, record
+from registry.errors import TransitionRefused
 from registry.models import Environment, Snapshot
-from registry.selectors import head_snapshot
+from registry.selectors import freeze_in_force, head_snapshot
 from registry.snapshots.compile import compile_content
+from registry.snapshots.raising import find_raise
+from registry.snapshots.read import read_snapshot
 from registry.snapshots.sign import sign_payload
 from registry.transitions import begin_batch, open_batch, transition
 from steerkit.canonical import sha256_hex
+from steerkit.snapshot import parse_document, parse_snapshot
 from steerkit.snapshotcontent import compile_payload
 
 CHANNEL = "steerhub_head"
@@ -34,11 +38,14 @@ def lock_environments(environments: Iterable[Environment]) -> list[Environment]:
     return list(Environment.objects.select_for_update().filter(pk__in=keys).order_by("pk"))
 
 
-def publish_snapshot(environment: Environment, *, cause: Action, actor: Actor, force: bool = False) -> Snapshot | None:
+def publish_snapshot(
+    environment: Environment, *, cause: Action, actor: Actor, force: bool = False, only_lowers: bool = False
+) -> Snapshot | None:
     """Compile, sign and store the next revision of a locked environment; None when nothing changed for its nodes.
 
     Rollback is a new, higher revision: one whose content equals an earlier one says which revision it undoes. A step of a
-    batch publishes nothing itself.
+    batch publishes nothing itself. In a freeze window nothing is published that raises steering; a change that by its nature
+    `only_lowers` is not even asked. Raises: TransitionRefused FREEZE.
     """
     batch = open_batch()
     if batch is not None:
@@ -63,6 +70,8 @@ def publish_snapshot(environment: Environment, *, cause: Action, actor: Actor, f
         issued_at=issued_at,
         expires_at=expires_at,
     )
+    if not only_lowers and head is not None:
+        _refuse_raise_in_freeze(environment, head, payload)
     with _bind_on_server():
         snapshot = Snapshot.objects.create(
             environment=environment,
@@ -86,6 +95,16 @@ def publish_snapshot(environment: Environment, *, cause: Action, actor: Actor, f
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, f"{environment.name}:{snapshot.revision}"])
     return snapshot
+
+
+def _refuse_raise_in_freeze(environment: Environment, head: Snapshot, payload: bytes) -> None:
+    freeze = freeze_in_force(environment, timezone.now())
+    if freeze is None:
+        return
+    raised = find_raise(read_snapshot(head), parse_snapshot(parse_document(payload)))
+    if raised:
+        until = freeze.ends_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        raise TransitionRefused("FREEZE", f"{environment} is frozen until {until} ({freeze.reason}): {raised}", environment.name)
 
 
 @contextmanager
@@ -122,4 +141,4 @@ def reissue_before_expiry(environment_name: str) -> Snapshot | None:
     head = head_snapshot(environment)
     if head is None or timezone.now() < head.issued_at + (head.expires_at - head.issued_at) / 2:
         return None
-    return publish_snapshot(environment, cause=Action.SNAPSHOT_PUBLISHED, actor="scheduler", force=True)
+    return publish_snapshot(environment, cause=Action.SNAPSHOT_PUBLISHED, actor="scheduler", force=True, only_lowers=True)

@@ -4,7 +4,8 @@ import base64
 import json
 from functools import lru_cache
 
-from registry.models import Snapshot
+from registry.errors import NotFound
+from registry.models import Environment, Snapshot
 from steerkit.snapshot import Snapshot as SnapshotDocument
 from steerkit.snapshot import parse_document, parse_snapshot
 
@@ -22,3 +23,17 @@ def read_snapshot(snapshot: Snapshot) -> SnapshotDocument:
 def _read(key: int, etag: str) -> SnapshotDocument:
     envelope = json.loads(bytes(Snapshot.objects.values_list("envelope", flat=True).get(pk=key)))
     return parse_snapshot(parse_document(base64.b64decode(envelope["payload"])))
+
+
+def read_head(environment: Environment) -> tuple[Snapshot, SnapshotDocument]:
+    """What nodes are told now: the row without its envelope, and what it says. Raises: NotFound SNAPSHOT_NOT_FOUND."""
+    head = environment.snapshots.defer("envelope").order_by("-revision").first()
+    if head is None:
+        raise NotFound("SNAPSHOT_NOT_FOUND", f"{environment} has no snapshot yet", environment.name)
+    return head, _read_once(head.pk, head.etag)
+
+
+@lru_cache(maxsize=16)
+def _read_once(key: int, etag: str) -> SnapshotDocument:
+    """Asked for with every evaluation; the tag says whether a row is still what was read under its key."""
+    return read_snapshot(Snapshot.objects.get(pk=key, etag=etag))

@@ -8,6 +8,7 @@ from hub_simulator import (
     HubSimulator,
     make_component,
     make_content,
+    make_flag,
     make_profile,
     served,
     trust,
@@ -15,7 +16,7 @@ from hub_simulator import (
 
 from steerkit.client import FleetClient
 from steerkit.errors import EngineError
-from steerkit.node import Node
+from steerkit.node import Node, PollOutcome
 from steerkit.noderunner import NodeRunner
 from steerkit.serve import MAX_BODY_BYTES, build_app
 
@@ -212,3 +213,62 @@ def test_a_kill_shows_in_the_next_reply(endpoint, node, hub):
     node.poll()
     answer = ask(endpoint, **{"X-SteerHub-Tenant": "harbor"}).json()
     assert (answer["steering"], answer["steering_reason"]) == (None, "killed_profile")
+
+
+# -- Rollouts and overrides -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bounded(hub, node):
+    """Half of harbor's callers, who may ask for up to 0.6."""
+    flag = make_flag(rollout="50", override={"alpha_min": "0", "alpha_max": "0.6"})
+    hub.publish(node.in_force.snapshot.revision + 1, content=make_content(flags=[flag]))
+    assert node.poll() is PollOutcome.APPLIED
+    yield
+    hub.publish(node.in_force.snapshot.revision + 1)
+    node.poll()
+
+
+def harbor(**more):
+    return {"X-SteerHub-Tenant": "harbor", **more}
+
+
+def test_the_rollout_key_of_a_request_decides_whether_it_is_steered(endpoint, bounded):
+    said = {
+        key: ask(endpoint, **harbor(**({"X-SteerHub-Rollout-Key": key} if key else {}))).json()["steering_reason"]
+        for key in ("user-2", "user-1", "")
+    }
+    assert said == {"user-2": "flag_on", "user-1": "not_in_rollout", "": "rollout_key_missing"}
+
+
+def test_a_rollout_key_is_read_as_utf_8(endpoint, bounded):
+    """Its place is 86.798 % as UTF-8; read as Latin-1 it would be another caller."""
+    answer = ask(endpoint, **harbor(**{"X-SteerHub-Rollout-Key": "ü@example.org".encode()}))
+    assert answer.json()["steering_reason"] == "not_in_rollout"
+    assert error_of(ask(endpoint, **harbor(**{"X-SteerHub-Rollout-Key": b"\xff"}))) == (400, "HEADER_INVALID")
+
+
+def test_a_request_may_ask_for_an_alpha_inside_the_flags_bounds(endpoint, bounded):
+    answer = ask(endpoint, **harbor(**{"X-SteerHub-Rollout-Key": "user-2", "X-SteerHub-Alpha": "0.6"})).json()
+    assert (answer["steering_reason"], answer["steering"]["alpha"]) == ("override", "0.6")
+
+
+@pytest.mark.parametrize(
+    ("alpha", "code"),
+    [
+        ("0.61", "OVERRIDE_RANGE"),
+        ("-0.1", "OVERRIDE_RANGE"),
+        ("1e309", "ALPHA_FORMAT"),
+        ("NaN", "ALPHA_FORMAT"),
+        ("-0", "ALPHA_FORMAT"),
+        ("0,5", "ALPHA_FORMAT"),
+        ("9" * 40, "ALPHA_FORMAT"),
+        ("1000000", "ALPHA_RANGE"),
+    ],
+)
+def test_an_alpha_that_may_not_be_asked_for_is_refused_with_its_code(endpoint, bounded, alpha, code):
+    assert error_of(ask(endpoint, **harbor(**{"X-SteerHub-Rollout-Key": "user-2", "X-SteerHub-Alpha": alpha}))) == (400, code)
+
+
+def test_asking_where_no_flag_lets_you_is_refused(endpoint):
+    assert error_of(ask(endpoint, **harbor(**{"X-SteerHub-Alpha": "0.1"}))) == (400, "OVERRIDE_NOT_ALLOWED")

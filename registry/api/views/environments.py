@@ -1,6 +1,5 @@
 """Environments, and what a request would get in one of them and why."""
 
-import json
 from typing import Any
 
 from django.db.models import F, Prefetch, QuerySet
@@ -9,16 +8,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Measure, Name
-from registry.api.references import find_tenant
+from registry.api.fields import Body, Name
 from registry.api.views.base import Records, View, document
-from registry.errors import NotFound
 from registry.models import Environment, Role, Snapshot
-from registry.selectors import get_environment, head_snapshot
+from registry.selectors import get_environment
 from registry.services.tenants import create_environment
-from registry.snapshots import read_snapshot
-from steerkit.effective import EffectiveComponent
-from steerkit.snapshot import resolve
 
 
 class SnapshotOut(serializers.Serializer):
@@ -95,72 +89,3 @@ class SnapshotsView(Records):
 
     def get_queryset(self) -> object:
         return super().get_queryset().filter(environment=get_environment(self.kwargs["environment"]))
-
-
-class EffectiveComponentOut(serializers.Serializer):
-    vector_digest = serializers.CharField(source="component.vector.sha256")
-    layer = serializers.IntegerField(source="component.layer")
-    site = serializers.CharField(source="component.site")
-    operator = serializers.CharField(source="component.operator")
-    scope = serializers.CharField(source="component.scope")
-    alpha = Alpha(help_text="after scaling, in `unit`")
-    unit = serializers.CharField(source="component.unit")
-    coefficient = Measure(help_text="the factor on the unit vector, in activation units; of ablate and clamp a strength from 0 to 1")
-    bound = Measure(allow_null=True, help_text="of clamp, in activation units")
-    preserve_norm = serializers.BooleanField(source="component.preserve_norm")
-    schedule = serializers.SerializerMethodField(help_text="kind and its parameters, in generated tokens")
-    condition = serializers.SerializerMethodField(help_text="what must hold for it to fire; null fires for every request")
-
-    def get_schedule(self, entry: EffectiveComponent) -> dict[str, Any]:
-        return {"kind": entry.component.schedule_kind, **dict(entry.component.schedule)}
-
-    def get_condition(self, entry: EffectiveComponent) -> dict[str, Any] | None:
-        return json.loads(entry.component.condition) if entry.component.condition else None
-
-
-class ExplanationOut(serializers.Serializer):
-    environment = serializers.CharField()
-    revision = serializers.IntegerField(help_text="of the snapshot this was read from")
-    tenant = serializers.CharField()
-    route = serializers.CharField()
-    reason = serializers.CharField(help_text="flag_on, or why nothing is steered: no_flag, flag_off, killed_..., zero_scale")
-    profile = serializers.CharField(allow_null=True)
-    profile_revision = serializers.IntegerField(allow_null=True)
-    components = EffectiveComponentOut(many=True)
-
-
-class ExplainView(View):
-    """What a request of this tenant on this route would get, by the rule and the bytes that nodes use."""
-
-    limited = ("GET",)
-    query = ("tenant", "route")
-
-    @document(
-        "What a request would get, and why",
-        answer=ExplanationOut,
-        refuses=[404],
-        query={"tenant": "the tenant's name (required)", "route": "the route; left out: any route without a flag of its own"},
-    )
-    def get(self, request: Request, environment: str) -> Response:
-        tenant, route = request.query_params.get("tenant", ""), request.query_params.get("route", "")
-        if not tenant:
-            raise serializers.ValidationError({"tenant": ["say which tenant: ?tenant=NAME"]})
-        where, who = get_environment(environment), find_tenant(tenant, seen_by=request.user)
-        return Response(ExplanationOut(_explain(where, who.name, route)).data)
-
-
-def _explain(environment: Environment, tenant: str, route: str) -> dict[str, Any]:
-    head = head_snapshot(environment)
-    if head is None:
-        raise NotFound("SNAPSHOT_NOT_FOUND", f"{environment} has no snapshot yet", environment.name)
-    effective = resolve(read_snapshot(head), tenant, route)
-    return {
-        "environment": environment.name,
-        "revision": head.revision,
-        "tenant": tenant,
-        "route": route,
-        "reason": effective.reason,
-        "profile": effective.profile.id if effective.profile else None,
-        "profile_revision": effective.profile.revision if effective.profile else None,
-        "components": effective.components,
-    }

@@ -8,10 +8,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.fields import Alpha, Body, Name, Switch, Text, Whole
+from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
+from registry.audit.history import events_of, read_changes
+from registry.errors import NotFound
 from registry.models import MAX_ARM_WEIGHT, MAX_ARMS, FlagField, Role, TenantFlag
-from registry.selectors import get_environment, get_revision
+from registry.selectors import get_environment, get_revision, tag_flag
 from registry.services.flags import ArmSpec, set_flag
 from steerkit.snapshotrecords import AlphaBounds
 
@@ -112,14 +115,65 @@ class FlagView(View):
     """
 
     roles = {"PUT": [Role.OPERATOR]}
-    limited = ("PUT",)
+    limited = ("GET", "PUT")
 
-    @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 422])
+    @property
+    def query(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("route",) if self.request.method in ("GET", "HEAD") else ()
+
+    @document("One flag", answer=FlagOut, refuses=[404], query={"route": "the route; left out: the tenant's flag"})
+    def get(self, request: Request, environment: str, tenant: str) -> Response:
+        flag = _find_flag(request, environment, tenant)
+        return tagged(Response(FlagOut(flag).data), tag_flag(flag))
+
+    @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 412, 422])
     def put(self, request: Request, environment: str, tenant: str) -> Response:
         body = self.read_body(FlagBody)
         where, who = get_environment(environment), find_tenant(tenant, seen_by=request.user)
-        flag = set_flag(where, who, actor=request.user, **_read_stated(body))
-        return Response(FlagOut(FLAGS.get(pk=flag.pk)).data)
+        flag = set_flag(where, who, actor=request.user, if_tag=read_if_match(request), **_read_stated(body))
+        return tagged(Response(FlagOut(FLAGS.get(pk=flag.pk)).data), tag_flag(flag))
+
+
+class FlagChangeOut(serializers.Serializer):
+    version = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    actor_type = serializers.CharField(help_text="person, service_account or system")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    changes = serializers.ListField(child=serializers.CharField(), help_text="what became different, in words")
+    state = serializers.DictField(help_text="what the flag states since then")
+
+
+class FlagHistoryView(Records):
+    """Who changed a flag, when, why and how, newest first. It is read from the audit log, which is the only account of it."""
+
+    limited = ("GET",)
+    serializer_class = FlagChangeOut
+
+    @property
+    def query(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*super().query, "route")
+
+    def get_queryset(self) -> object:
+        return events_of(_find_flag(self.request, self.kwargs["environment"], self.kwargs["tenant"]))
+
+    def paginate_queryset(self, queryset: object) -> object:
+        return read_changes(super().paginate_queryset(queryset))
+
+    @document(
+        "The changes of a flag", answer=FlagChangeOut(many=True), refuses=[404], query={"route": "the route; left out: the tenant's flag"}
+    )
+    def get(self, request: Request, *args: object, **kwargs: object) -> object:
+        return super().get(request, *args, **kwargs)
+
+
+def _find_flag(request: Request, environment: str, tenant: str) -> TenantFlag:
+    where, who = get_environment(environment), find_tenant(tenant, seen_by=request.user)
+    route = request.query_params.get("route", "")
+    flag = FLAGS.filter(environment=where, tenant=who, route=route).first()
+    if flag is None:
+        raise NotFound("FLAG_NOT_FOUND", f"{who} has no flag{f' for the route {route}' if route else ''} in {where}", tenant)
+    return flag
 
 
 def _read_stated(body: dict[str, Any]) -> dict[str, Any]:

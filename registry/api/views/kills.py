@@ -1,7 +1,10 @@
 """The kill switch. One person engages it; lifting it takes two."""
 
+from typing import Any
 from uuid import UUID
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -9,7 +12,6 @@ from rest_framework.response import Response
 from registry.api.fields import Body, Text
 from registry.api.references import find_kill
 from registry.api.views.base import Records, View, document
-from registry.errors import InvalidInput
 from registry.models import Kill, KillKind, Role
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 
@@ -20,6 +22,9 @@ class KillOut(serializers.Serializer):
     id = serializers.UUIDField()
     kind = serializers.CharField()
     target = serializers.CharField(help_text="a name; * for everything")
+    environment = serializers.CharField(
+        source="environment.name", default=None, allow_null=True, help_text="the one it reaches; null for every one"
+    )
     reason = serializers.CharField()
     is_engaged = serializers.SerializerMethodField()
     engaged_by = serializers.CharField(source="engaged_by.username")
@@ -49,28 +54,43 @@ class KillsView(Records):
     )
     filters = {"kind": "kind"}
 
+    @property
+    def query(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*super().query, "is_engaged") if self.request.method in ("GET", "HEAD") else ()
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        wanted = self.request.query_params.get("is_engaged")
+        if wanted not in (None, "true", "false"):
+            raise serializers.ValidationError({"is_engaged": ["want true or false"]})
+        found = super().filter_queryset(queryset)
+        return found if wanted is None else found.filter(lifted_at__isnull=wanted == "true")
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("kind", OpenApiTypes.STR, description=f"one of {', '.join(KillKind.values)}"),
+            OpenApiParameter("is_engaged", OpenApiTypes.BOOL, description="true: in force; false: lifted"),
+        ]
+    )
+    def get(self, request: Request, *args: object, **kwargs: object) -> object:
+        return super().get(request, *args, **kwargs)
+
     class KillBody(Body):
         kind = serializers.ChoiceField(KillKind.choices)
         target = Text(max_length=100, required=False, allow_blank=True, default="", help_text="name of the profile, tenant or environment")
         environment = Text(
-            max_length=50, required=False, allow_blank=True, default="", help_text="the target of an environment kill, by another name"
+            max_length=50,
+            required=False,
+            allow_blank=True,
+            default="",
+            help_text="the only one that a kill of a profile or a tenant reaches; or the target of an environment kill",
         )
         reason = Text(max_length=2000)
 
     @document("Back to α = 0, now", body=KillBody, answer=KillOut, status=201, refuses=[404, 422])
     def post(self, request: Request) -> Response:
         body = self.read_body(self.KillBody)
-        kill = engage_kill(body["kind"], target=_target_of(body), reason=body["reason"], actor=request.user)
+        kill = engage_kill(**body, actor=request.user)
         return Response(KillOut(kill).data, status=201)
-
-
-def _target_of(body: dict[str, str]) -> str:
-    environment = body["environment"]
-    if not environment:
-        return body["target"]
-    if body["kind"] != KillKind.ENVIRONMENT or body["target"] not in ("", environment):
-        raise InvalidInput("KILL_TARGET", f"a {body['kind']} kill reaches every environment; leave `environment` out", environment)
-    return environment
 
 
 class KillView(View):

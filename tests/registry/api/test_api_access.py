@@ -105,6 +105,8 @@ CHANGES = [
     ("post", "/api/v1/environments", {Role.OPERATOR}),
     ("post", "/api/v1/environments/production/move", {Role.OPERATOR, Role.APPROVER}),
     ("put", "/api/v1/environments/production/flags/harbor", {Role.OPERATOR}),
+    ("post", "/api/v1/environments/production/freezes", {Role.OPERATOR, Role.APPROVER}),
+    ("post", f"/api/v1/freezes/{ANY_ID}/end", {Role.OPERATOR, Role.APPROVER}),
     ("post", "/api/v1/tenants", {Role.OPERATOR}),
     ("post", "/api/v1/kills", {Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     ("post", f"/api/v1/kills/{ANY_ID}/request-lift", {Role.OPERATOR, Role.APPROVER, Role.ADMIN}),

@@ -1,0 +1,119 @@
+"""What a request would get, and why: each rule that decided, in order, by the code and the bytes that nodes use.
+
+The trail of `steerkit.effective.resolve` is the account. What the record knows beside it is put where it belongs: why there is no
+flag in the snapshot, what a route has from its tenant's flag, and what only the node and the request itself can decide.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC
+from decimal import Decimal
+
+from django.utils import timezone
+
+from registry.models import Environment, ProfileRevision, TenantFlag
+from registry.selectors import freeze_in_force, live_revisions
+from registry.settled import SettledFlag, settle_flags
+from registry.snapshots.read import read_head
+from steerkit.conditions import AttributeCondition, IntentCondition, parse_condition_bytes
+from steerkit.effective import Effective, Step, resolve, unsteered
+from steerkit.errors import AlphaError
+from steerkit.snapshotrecords import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`reason` is a node's own, or the code of the refusal a node would answer with."""
+
+    revision: int
+    effective: Effective
+    reason: str
+    refusal: str = ""
+    rules: list[Step] = field(default_factory=list)
+
+
+def explain_request(environment: Environment, tenant: str, route: str, *, key: str = "", alpha: Decimal | None = None) -> Explanation:
+    """Raises: NotFound SNAPSHOT_NOT_FOUND."""
+    head, snapshot = read_head(environment)
+    trail: list[Step] = []
+    refusal = ""
+    try:
+        effective = resolve(snapshot, tenant, route, key=key, alpha=alpha, trail=trail)
+        reason = effective.reason
+    except AlphaError as error:
+        effective, reason, refusal = unsteered(""), error.code, error.message
+    settled = _find_settled(environment, tenant, route)
+    rules: list[Step] = []
+    for step in trail:
+        if step.rule == "flag" and step.reason in ("no_flag", "flag_off"):
+            step = Step(step.rule, _why_not(environment, settled, route), step.reason)
+        rules.append(step)
+        if step.rule == "kill" and not step.reason and len(rules) == 1:
+            rules.append(_explain_freeze(environment))
+        if step.rule == "flag" and settled is not None and settled.inherited:
+            rules.append(Step("inheritance", f"the route has from the tenant's flag: {', '.join(settled.inherited)}"))
+    if effective.profile is not None:
+        rules += _leave_to_the_node(environment, effective.profile)
+    return Explanation(head.revision, effective, reason, refusal, rules)
+
+
+def _find_settled(environment: Environment, tenant: str, route: str) -> SettledFlag | None:
+    flags = {flag.route: flag for flag in settle_flags(TenantFlag.objects.filter(environment=environment, tenant__name=tenant))}
+    return flags.get(route) or flags.get("")
+
+
+def _explain_freeze(environment: Environment) -> Step:
+    freeze = freeze_in_force(environment, timezone.now())
+    if freeze is None:
+        return Step("freeze", "no freeze is in force")
+    until = freeze.ends_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Step("freeze", f"frozen until {until} ({freeze.reason}); that holds changes, and what is served stays as it is")
+
+
+def _why_not(environment: Environment, flag: SettledFlag | None, route: str) -> str:
+    """Why the snapshot has no flag for this, from the record."""
+    if flag is None:
+        return "the tenant has no flag here, and the default is off"
+    whose = f"the flag of the route {flag.route}" if flag.route else "the tenant's flag"
+    own = TenantFlag.objects.get(pk=flag.flag_id)
+    if not own.enabled:
+        return f"{whose} is off, since {own.changed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {own.reason}"
+    if not flag.is_on:
+        return f"{whose} is on, but the tenant's flag is off, which is the main switch"
+    live = set(live_revisions(environment).filter(pk__in=[arm.revision_id for arm in flag.choices]).values_list("pk", flat=True))
+    dead = ProfileRevision.objects.filter(pk__in={arm.revision_id for arm in flag.choices} - live).select_related("profile")
+    if dead:
+        return f"{whose} is on, but " + ", ".join(f"{revision} is {_say_state(revision)}" for revision in dead)
+    return f"{whose} is on at α scale 0, and no request may ask for another α"
+
+
+def _say_state(revision: ProfileRevision) -> str:
+    return f"{revision.state}{f' ({revision.invalidated_reason})' if revision.invalidated_reason else ''} and may not steer here"
+
+
+def _leave_to_the_node(environment: Environment, profile: Profile) -> list[Step]:
+    """What can still take steering away: the node's own files and contact, and the conditions, which look at each request."""
+    served = environment.served.filter(base_model__fingerprint=profile.base_model).select_related("base_model").first()
+    name = served.base_model.name if served else "a base model"
+    stale = f"{profile.stale_policy} after {profile.max_staleness_seconds} s without the hub"
+    rules = [
+        Step("base model", f"only nodes that run {name} {profile.base_model[:12]} steer; any other answers wrong_base_model"),
+        Step("staleness", f"decided by the node: {stale}"),
+    ]
+    overrides = [_say_condition(entry.document) for entry in profile.safety_override]
+    rules.append(Step("safety override", f"decided by the request: neutral if {' or '.join(overrides)}" if overrides else "none"))
+    conditions = [
+        f"layer {component.layer} fires if {_say_condition(component.condition)}"
+        for component in profile.components
+        if component.condition is not None
+    ]
+    rules.append(Step("conditions", f"decided by the request: {'; '.join(conditions)}" if conditions else "none"))
+    return rules
+
+
+def _say_condition(document: bytes) -> str:
+    condition = parse_condition_bytes(document)
+    if isinstance(condition, IntentCondition):
+        return f"the intent is {' or '.join(sorted(condition.labels))}"
+    if isinstance(condition, AttributeCondition):
+        return f"{condition.name} is {' or '.join(sorted(condition.values))}"
+    return f"a probe at layer {condition.layer} finds it in the prompt"

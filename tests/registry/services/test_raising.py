@@ -1,0 +1,261 @@
+"""What a freeze window asks of two snapshots: could anybody get more than before? Judged against what nodes would really do."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from registry.snapshots.raising import find_raise, raises_steering
+from steerkit.effective import resolve
+from steerkit.errors import AlphaError
+from steerkit.snapshot import parse_snapshot
+from steerkit.snapshotcontent import Content
+from steerkit.snapshotrecords import Snapshot
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+LENGTHS = {"norm": "40", "mean_residual_norm": "180"}
+KEYS = ["", *(f"user-{number}" for number in range(9))]
+ASKED = [None, Decimal("0.1"), Decimal("0.5")]
+
+
+def make_profile(name: str, revision: int) -> dict[str, Any]:
+    component = {
+        "vector": {"sha256": "ab" * 32, "bytes": 100, "dtype": "F32", "shape": [16]},
+        "layer": 2,
+        "site": "resid_post",
+        "operator": "add",
+        "alpha": "0.5",
+        "alpha_min": "0",
+        "alpha_max": "1",
+        "unit": "mean_difference",
+        "scope": "generated",
+        "schedule": {"kind": "constant"},
+        "condition": None,
+        **LENGTHS,
+    }
+    return {
+        "id": name,
+        "revision": revision,
+        "revision_digest": "aa" * 32,
+        "evidence_digest": "bb" * 32,
+        "base_model": "cc" * 32,
+        "risk_class": "low",
+        "stale_policy": "zero",
+        "max_staleness_seconds": 900,
+        "components": [component, component | {"layer": 3, "alpha": "0.2"}],
+    }
+
+
+PROFILES = [make_profile("warm", 1), make_profile("warm", 2), make_profile("short", 1)]
+
+
+def make_snapshot(*flags: dict[str, Any], kills: tuple[tuple[str, str], ...] = ()) -> Snapshot:
+    content = {
+        "base_models": [{"name": "harbor", "fingerprint": "cc" * 32}],
+        "profiles": PROFILES,
+        "flags": list(flags),
+        "kills": [{"kind": kind, "target": target} for kind, target in kills],
+        "limits": {"max_components": 8, "alpha_cap": {"absolute": "1000", "mean_difference": "2", "residual": "1"}},
+        "capabilities": ["operator:add", "schedule:constant", "scope:generated", "site:resid_post"],
+    }
+    head = {
+        "schema": "steerhub.snapshot/1",
+        "environment": "production",
+        "revision": 1,
+        "content_digest": Content.from_document(content).digest,
+        "rollback_of": None,
+        "issued_at": NOW.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expires_at": (NOW + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    return parse_snapshot({**head, **content})
+
+
+def flag(**changes: Any) -> dict[str, Any]:
+    return {"tenant": "harbor", "route": "", "profile": "warm", "revision": 1, "enabled": True, "alpha_scale": "1", **changes}
+
+
+def arm(name: str, weight: int = 1, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "weight": weight, "profile": "warm", "revision": 1, "alpha_scale": "1", **changes}
+
+
+def bounds(least: str, most: str) -> dict[str, str]:
+    return {"alpha_min": least, "alpha_max": most}
+
+
+# -- Against what nodes do ------------------------------------------------------------------------------------------------------
+
+SCALES = st.sampled_from(["0", "0.5", "1", "1.5"])
+POINTERS = st.sampled_from([("warm", 1), ("warm", 2), ("short", 1)])
+OVERRIDES = st.sampled_from([None, bounds("0", "0.3"), bounds("0.1", "0.3"), bounds("0", "0.6")])
+
+
+@st.composite
+def arms(draw: st.DrawFn) -> list[dict[str, Any]]:
+    made = []
+    for name in draw(st.sampled_from([(), ("a",), ("a", "b"), ("a", "b", "c")])):
+        profile, revision = draw(POINTERS)
+        made.append(arm(name, draw(st.sampled_from([1, 3])), profile=profile, revision=revision, alpha_scale=draw(SCALES)))
+    return made
+
+
+@st.composite
+def flags(draw: st.DrawFn, tenant: str, route: str) -> dict[str, Any]:
+    profile, revision = draw(POINTERS)
+    made = flag(tenant=tenant, route=route, profile=profile, revision=revision, alpha_scale=draw(SCALES), enabled=draw(st.booleans()))
+    made["rollout"] = draw(st.sampled_from(["0", "30", "60", "100"]))
+    made |= {"arms": found} if (found := draw(arms())) else {}
+    return made | ({"override": override} if (override := draw(OVERRIDES)) else {})
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> tuple[list[dict[str, Any]], tuple[tuple[str, str], ...]]:
+    made = [draw(flags("harbor", route)) for route in ("", "chat") if draw(st.booleans())]
+    kills = draw(st.sets(st.sampled_from([("tenant", "harbor"), ("profile", "warm"), ("everything", "*")]), max_size=1))
+    return made, tuple(kills)
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
+    """Two snapshots that differ in a field of a flag, or in anything."""
+    made, kills = draw(contents())
+    before = make_snapshot(*made, kills=kills)
+    if not made or draw(st.booleans()):
+        others, other_kills = draw(contents())
+        return before, make_snapshot(*others, kills=other_kills)
+    position = draw(st.integers(0, len(made) - 1))
+    other = draw(flags("harbor", made[position]["route"]))
+    field = draw(st.sampled_from(["enabled", "revision", "alpha_scale", "rollout", "arms", "override"]))
+    # A revision is a pair; the rest is one field, which may be left out.
+    replaced = {"profile", "revision"} if field == "revision" else {field}
+    changed = {name: value for name, value in made[position].items() if name not in replaced}
+    changed |= {name: other[name] for name in replaced if name in other}
+    return before, make_snapshot(*made[:position], changed, *made[position + 1 :], kills=kills)
+
+
+def dose(snapshot: Snapshot, route: str, key: str, asked: Decimal | None) -> tuple[Any, list[Decimal]] | None:
+    """What a node would steer this request by: the revision, and each component's strength; None for nothing."""
+    try:
+        effective = resolve(snapshot, "harbor", route, key=key, alpha=asked)
+    except AlphaError:
+        return None
+    if effective.profile is None:
+        return None
+    return (effective.profile.id, effective.profile.revision), [abs(entry.coefficient) for entry in effective.components]
+
+
+def gets_more(before: Snapshot, after: Snapshot) -> bool:
+    """Whether any of many requests is steered by something new, or by more."""
+    for route in ("", "chat", "other"):
+        for key in KEYS:
+            for asked in ASKED:
+                new, old = dose(after, route, key, asked), dose(before, route, key, asked)
+                if new is None or not any(new[1]):
+                    continue
+                if old is None or new[0] != old[0] or any(more > less for more, less in zip(new[1], old[1], strict=True)):
+                    return True
+    return False
+
+
+@settings(max_examples=400, deadline=None)
+@given(change=changes())
+def test_whatever_passes_a_freeze_gives_nobody_more(change):
+    if not raises_steering(*change):
+        assert not gets_more(*change)
+
+
+@settings(max_examples=100, deadline=None)
+@given(change=changes())
+def test_nothing_raises_over_itself(change):
+    assert find_raise(change[0], change[0]) is None
+
+
+@st.composite
+def lowered(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
+    """A snapshot, and the same after one change that anybody would call lowering."""
+    tenants = draw(flags("harbor", ""))
+    less = dict(tenants)
+    change = draw(st.sampled_from(["off", "scale", "share", "no override", "narrower override", "control", "gone", "kill"]))
+    if change == "off":
+        less["enabled"] = False
+    elif change == "scale":
+        less["alpha_scale"] = str(Decimal(less["alpha_scale"]) / 2)
+        less["arms"] = [entry | {"alpha_scale": str(Decimal(entry["alpha_scale"]) / 2)} for entry in less.get("arms", [])]
+    elif change == "share":
+        less["rollout"] = str(Decimal(less["rollout"]) / 2)
+    elif change == "no override":
+        less.pop("override", None)
+    elif change == "narrower override" and "override" in less:
+        less["override"] = bounds("0.2", "0.25")
+    elif change == "control":
+        less["arms"] = [entry | {"alpha_scale": "0"} for entry in less.get("arms", [])]
+    after = [] if change == "gone" else [less]
+    return make_snapshot(tenants), make_snapshot(*after, kills=(("tenant", "harbor"),) if change == "kill" else ())
+
+
+@settings(max_examples=300, deadline=None)
+@given(pair=lowered())
+def test_turning_off_and_lowering_never_raises(pair):
+    assert find_raise(*pair) is None
+
+
+# -- By name --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ([], [flag()], "harbor would get steering, and gets none"),
+        ([flag(enabled=False)], [flag()], "harbor would get steering, and gets none"),
+        ([flag(alpha_scale="0.5")], [flag()], "α × 1, instead of × 0.5"),
+        ([flag(rollout="10")], [flag(rollout="11")], "for 11 % of callers, instead of 10 %"),
+        ([flag(rollout="0")], [flag(rollout="1")], "steering, and gets none"),
+        ([flag()], [flag(revision=2)], "warm r2 where it is not served now"),
+        ([flag()], [flag(profile="short")], "short r1 where it is not served now"),
+        ([flag(revision=2)], [flag()], "warm r1 where it is not served now"),
+        ([flag()], [flag(override=bounds("0", "0.6"))], "α 0 to 0.6 by asking"),
+        ([flag(override=bounds("0", "0.6"))], [flag(override=bounds("-0.1", "0.6"))], "α -0.1 to 0.6 by asking"),
+        ([flag(alpha_scale="0.5", override=bounds("0", "0.6"))], [flag(override=bounds("0", "0.6"))], "α × 1"),
+        ([flag()], [flag(arms=[arm("a"), arm("b", revision=2)])], "warm r2"),
+        ([flag(arms=[arm("a"), arm("b", alpha_scale="0")])], [flag(arms=[arm("a"), arm("b")])], "where it is not served now"),
+        # Callers move from the control to the arm that steers.
+        ([flag(arms=[arm("a"), arm("b", alpha_scale="0")])], [flag(arms=[arm("a", 2), arm("b", alpha_scale="0")])], "warm r1"),
+        ([flag(arms=[arm("a"), arm("b")])], [flag()], "without a rollout key"),
+        ([flag()], [flag(), flag(route="chat", revision=2)], "harbor/chat would get warm r2"),
+        # The route was off; without its own flag it gets what the tenant gets.
+        ([flag(), flag(route="chat", enabled=False)], [flag()], "harbor/chat would get steering"),
+        ([flag()], [flag(), flag(tenant="atlas")], "atlas would get steering"),
+    ],
+)
+def test_each_raise_is_found_and_named(before, after, words):
+    assert words in (find_raise(make_snapshot(*before), make_snapshot(*after)) or "")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([flag()], []),
+        ([flag()], [flag(arms=[arm("a", alpha_scale="0.5"), arm("control", alpha_scale="0")])]),
+        ([flag()], [flag(), flag(route="chat", alpha_scale="0.5")]),
+        ([flag(), flag(route="chat")], [flag()]),
+        ([flag(override=bounds("0", "0.6"))], [flag(override=bounds("0.1", "0.5"))]),
+        ([], [flag(alpha_scale="0")]),
+        ([], [flag(rollout="0", override=bounds("0", "0.6"))]),
+    ],
+)
+def test_each_lowering_passes(before, after):
+    assert find_raise(make_snapshot(*before), make_snapshot(*after)) is None
+
+
+def test_a_kill_that_is_gone_raises_even_where_another_one_stays():
+    before = make_snapshot(flag(), kills=(("everything", "*"), ("tenant", "harbor")))
+    assert "the kill of tenant harbor" in (find_raise(before, make_snapshot(flag(), kills=(("everything", "*"),))) or "")
+    assert find_raise(make_snapshot(flag()), before) is None
+
+
+def test_turning_on_under_a_kill_raises_too():
+    """The kill may be lifted before the window is over; then nobody would be asked again."""
+    killed = (("everything", "*"),)
+    assert raises_steering(make_snapshot(kills=killed), make_snapshot(flag(), kills=killed))
