@@ -13,6 +13,7 @@ from steerkit.cli.governing import flag, kill, profile
 from steerkit.cli.inspecting import inspect
 from steerkit.cli.jobs import job
 from steerkit.cli.nodes import node
+from steerkit.cli.tokens import token
 from steerkit.client import HubClient
 
 
@@ -37,6 +38,6 @@ def whoami(hub: HubClient) -> None:
     show_document(hub.get("/whoami"))
 
 
-COMMANDS = (inspect, audit, verify, job, node, base_model, proposal, plan, apply, diff, export, drift, schema, profile, flag, kill)
+COMMANDS = (inspect, audit, verify, job, node, base_model, proposal, plan, apply, diff, export, drift, schema, profile, flag, kill, token)
 for command in COMMANDS:
     main.add_command(command)

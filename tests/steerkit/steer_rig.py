@@ -37,7 +37,7 @@ class Hub:
 @pytest.fixture(scope="module")
 def recording_server():
     hub = Hub()
-    with served(Starlette(routes=[Route("/{path:path}", hub.answer, methods=["GET", "POST", "PUT"])])) as url:
+    with served(Starlette(routes=[Route("/{path:path}", hub.answer, methods=["GET", "POST", "PUT", "DELETE"])])) as url:
         hub.url = url
         yield hub
 

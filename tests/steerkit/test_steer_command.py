@@ -135,6 +135,21 @@ def test_jobs_are_listed_shown_and_cancelled(steer, recording_hub):
     assert "cancellation requested" in steer("job", "cancel", JOB).output
 
 
+def test_a_token_is_issued_alone_on_standard_output_and_revoked(steer, recording_hub):
+    issued = {"id": JOB, "prefix": "sht_abcdefgh", "name": "ci", "expires_at": "2026-12-01T00:00:00Z", "token": "sht_the-secret"}
+    recording_hub.answers |= {
+        "/tokens": [{"results": [issued | {"scopes": ["read", "author"], "tenant": None}]}],
+        f"/tokens/{JOB}": [b""],
+    }
+    assert "read, author" in steer("token", "list").output
+    recording_hub.answers["/tokens"] = [issued]
+    result = steer("token", "issue", "ci", "--scope", "read", "--scope", "author", "--tenant", "harbor", "--days", 7)
+    assert result.stdout == "sht_the-secret\n"
+    assert recording_hub.bodies()[-1] == {"name": "ci", "days": 7, "scopes": ["read", "author"], "tenant": "harbor"}
+    assert steer("token", "revoke", JOB).exit_code == 0
+    assert recording_hub.sent[-1][:2] == ("DELETE", f"/tokens/{JOB}")
+
+
 def test_a_job_is_watched_to_its_end(steer, recording_hub):
     recording_hub.answers[f"/jobs/{JOB}"] = [job("queued"), job("running", 4), job("running", 9), job("succeeded", 10)]
     result = steer("job", "watch", JOB, "--interval", "0.05")
