@@ -185,7 +185,8 @@ def _read_tenants(names: Names) -> dict[str, Recorded]:
 def _read_flags(names: Names) -> dict[str, Recorded]:
     rows = TenantFlag.objects.select_related("environment", "tenant", "revision__profile").prefetch_related("arms__revision__profile")
     if names is not None:
-        split = [split_flag_name(name) for name in names]
+        # Whoever asks for one name of every kind asks for names that no flag can have.
+        split = [split_flag_name(name) for name in names if "/" in name]
         rows = rows.filter(environment__name__in={part[0] for part in split}, tenant__name__in={part[1] for part in split})
     found = {str(row): Recorded(render_flag(row), row) for row in rows}
     return found if names is None else {name: found[name] for name in names if name in found}
