@@ -38,6 +38,7 @@ class AuditEvent(models.Model):
             models.Index(fields=["object_name", "seq"], name="audit_by_name_of_object"),
             models.Index(fields=["tenant", "seq"], name="audit_by_tenant"),
             models.Index(fields=["environment", "seq"], name="audit_by_environment"),
+            models.Index(fields=["occurred_at", "seq"], name="audit_by_time"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["object_type", "object_id", "object_version"], name="audit_object_version_is_unique"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 
 from django.apps import apps
 from django.core.handlers.asgi import ASGIRequest
@@ -12,6 +13,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from registry.api import periods
 from registry.api.views.base import Records, View
 from registry.audit.export import FORMATS, open_export, stream_in_background
 from registry.models import AuditEvent, Role
@@ -68,6 +70,10 @@ class AuditEventsView(Records):
     queryset = AuditEvent.objects.order_by("-seq")
     filters = {"action": "action", "actor": "actor_name", "object": "object", "tenant": "tenant", "environment": "environment"}
 
+    @property
+    def query(self) -> Sequence[str]:  # type: ignore[override]
+        return (*super().query, *periods.PARAMETERS)
+
     @extend_schema(
         parameters=[
             OpenApiParameter(name, OpenApiTypes.STR, description=text)
@@ -77,6 +83,8 @@ class AuditEventsView(Records):
                 ("object", "a type such as tenantflag, else an id (a UUID or a number), else a name"),
                 ("tenant", "a tenant's name"),
                 ("environment", "an environment's name"),
+                ("since", "events from this moment on, such as 2026-08-01T12:00:00Z"),
+                ("until", "events before this moment"),
             )
         ]
     )
@@ -91,7 +99,10 @@ class AuditEventsView(Records):
                 queryset = queryset.filter(**{_column_of_object(value): value})
             elif value is not None:
                 queryset = queryset.filter(**{self.filters[name]: value})
-        return queryset
+        since, until = periods.read_period(self.request)
+        if since is not None:
+            queryset = queryset.filter(occurred_at__gte=since)
+        return queryset if until is None else queryset.filter(occurred_at__lt=until)
 
 
 def _column_of_object(value: str) -> str:
