@@ -1,5 +1,6 @@
 # make demo   play the Harbor story on a real model, from nothing to a verified audit export
 # make test   run every test
+# make fuzz   ask the API everything its OpenAPI document allows, as every role and as nobody (two minutes)
 # make run    open the console, with a worker and a serving node, on the demo's data
 # make governance   10,000 random requests by everybody, held against an in-memory oracle of the registry (make test does 1,000)
 # make lint   style, types, the direction of imports, missing migrations
@@ -9,7 +10,7 @@ PYTHON3 ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test governance run lint format stop clean
+.PHONY: demo test governance fuzz run lint format stop clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m demo.play
@@ -22,6 +23,10 @@ test: $(VENV)/.dev
 
 governance: $(VENV)/.dev
 	STEERHUB_GOVERNANCE_STEPS=10000 $(BIN)/python -m pytest tests/governance
+
+# Fixed examples: what it finds, it finds again.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m pytest -m fuzz tests/registry/api
 
 lint: export DATABASE_URL = postgresql://lint@127.0.0.1/lint
 lint: export STEERHUB_SECRET_KEY = lint

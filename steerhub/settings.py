@@ -20,6 +20,8 @@ DEBUG = os.environ.get("STEERHUB_DEBUG", "") == "1"
 
 # Django itself refuses an empty key without saying which variable is meant; the system check says it.
 SECRET_KEY = os.environ.get("STEERHUB_SECRET_KEY") or (embedded.secret_file(VAR_DIR / "keys/secret_key") if EMBEDDED else "unset")
+# Keys of before: sessions and second factors made with them go on.
+SECRET_KEY_FALLBACKS = [key for key in os.environ.get("STEERHUB_OLD_SECRET_KEYS", "").split(",") if key]
 ALLOWED_HOSTS = [host for host in os.environ.get("STEERHUB_HOSTS", "127.0.0.1,localhost").split(",") if host]
 CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("STEERHUB_ORIGINS", "").split(",") if origin]
 
@@ -251,7 +253,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["registry.api.parsers.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "registry.api.schema.HubSchema",
     "DEFAULT_PAGINATION_CLASS": "registry.api.pagination.Pages",
     "EXCEPTION_HANDLER": "registry.api.errors.problem_response",
     "UNAUTHENTICATED_USER": None,
