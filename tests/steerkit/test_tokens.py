@@ -1,5 +1,7 @@
 """The form of tokens, against answers worked out elsewhere: CRC-32's own check value, and two tokens written down whole."""
 
+from pathlib import Path
+
 from steerkit.tokens import NODE, PERSON, checksum, is_well_formed, make_token
 
 ZERO = "sht_00000000000000000000000000000000000000000004WaEOy"
@@ -14,6 +16,10 @@ def test_the_checksum_is_crc_32_in_base_62():
 def test_tokens_written_down_by_hand_are_well_formed():
     assert is_well_formed(ZERO)
     assert is_well_formed(HIGHEST)
+
+
+def test_the_documentation_shows_a_well_formed_token():
+    assert f"`{ZERO}` is well formed" in (Path(__file__).parents[2] / "docs/security.md").read_text()
 
 
 def test_any_one_character_that_is_wrong_is_noticed():
