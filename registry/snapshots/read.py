@@ -30,10 +30,4 @@ def read_head(environment: Environment) -> tuple[Snapshot, SnapshotDocument]:
     head = environment.snapshots.defer("envelope").order_by("-revision").first()
     if head is None:
         raise NotFound("SNAPSHOT_NOT_FOUND", f"{environment} has no snapshot yet", environment.name)
-    return head, _read_once(head.pk, head.etag)
-
-
-@lru_cache(maxsize=16)
-def _read_once(key: int, etag: str) -> SnapshotDocument:
-    """Asked for with every evaluation; the tag says whether a row is still what was read under its key."""
-    return read_snapshot(Snapshot.objects.get(pk=key, etag=etag))
+    return head, read_snapshot(head)

@@ -9,10 +9,12 @@ from steerkit.cli.auditing import audit, verify
 from steerkit.cli.basemodels import base_model, proposal
 from steerkit.cli.context import SteerGroup, hub_options, show_document
 from steerkit.cli.declaring import apply, diff, drift, export, plan, schema
-from steerkit.cli.governing import flag, kill, profile
+from steerkit.cli.flagging import explain, flag
+from steerkit.cli.governing import profile
 from steerkit.cli.inspecting import inspect
 from steerkit.cli.jobs import job
 from steerkit.cli.nodes import node
+from steerkit.cli.stopping import freeze, kill
 from steerkit.cli.tokens import token
 from steerkit.client import HubClient
 
@@ -38,6 +40,10 @@ def whoami(hub: HubClient) -> None:
     show_document(hub.get("/whoami"))
 
 
-COMMANDS = (inspect, audit, verify, job, node, base_model, proposal, plan, apply, diff, export, drift, schema, profile, flag, kill, token)
+COMMANDS = (
+    *(inspect, audit, verify, job, node, base_model, proposal),
+    *(plan, apply, diff, export, drift, schema),
+    *(profile, flag, explain, kill, freeze, token),
+)
 for command in COMMANDS:
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""`steer profile`, `flag` and `kill`: the changes people make to the governed record."""
+"""`steer profile`: what people decide about revisions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from urllib.parse import quote
 
 import click
 
-from steerkit.canonical import format_decimal, parse_alpha
 from steerkit.cli.context import hub_options, parse_reference, show_document
 from steerkit.client import HubClient
 from steerkit.errors import HubError
-
-_KILL_KINDS = ["profile", "tenant", "environment", "everything"]
 
 
 @click.group()
@@ -86,54 +83,6 @@ def checklist(hub: HubClient, reference: tuple[str, int]) -> None:
     show_document(answer)
     if not isinstance(answer, dict) or not all(row["is_met"] for row in answer["requirements"]):
         raise click.exceptions.Exit(1)
-
-
-@click.group()
-def flag() -> None:
-    """Which tenant gets which profile."""
-
-
-@flag.command("set")
-@click.option("--environment", required=True)
-@click.option("--tenant", required=True)
-@click.option("--route", default="", help="Only this route; without it, every route that has no flag of its own.")
-@click.option("--profile", "reference", type=parse_reference, metavar="NAME@NUMBER", help="Needed with --on.")
-@click.option("--on/--off", "enabled", default=None)
-@click.option("--alpha-scale", default="1", show_default=True, help="Weakens what was approved: 0.5 is half.")
-@click.option("--reason", required=True)
-@hub_options
-def set_flag(
-    hub: HubClient,
-    environment: str,
-    tenant: str,
-    route: str,
-    reference: tuple[str, int] | None,
-    enabled: bool | None,
-    alpha_scale: str,
-    reason: str,
-) -> None:
-    """Turn steering on or off for a tenant. Off needs one person, on needs an approved revision."""
-    if enabled is None:
-        raise click.UsageError("say --on or --off")
-    if enabled and reference is None:
-        raise click.UsageError("--on needs --profile NAME@NUMBER")
-    body: dict[str, Any] = {"route": route, "enabled": enabled, "alpha_scale": format_decimal(parse_alpha(alpha_scale)), "reason": reason}
-    if reference is not None:
-        body |= {"profile": reference[0], "revision": reference[1]}
-    show_document(hub.put(f"/environments/{quote(environment, safe='')}/flags/{quote(tenant, safe='')}", body))
-
-
-@click.command()
-@click.option("--kind", type=click.Choice(_KILL_KINDS), required=True)
-@click.option("--target", default="", help="The profile, tenant or environment; nothing for everything.")
-@click.option("--environment", default="", help="Another way to name an environment kill's target.")
-@click.option("--reason", required=True)
-@hub_options
-def kill(hub: HubClient, kind: str, target: str, environment: str, reason: str) -> None:
-    """Return to α = 0 at once. Needs no approval and waits for no freeze."""
-    if kind != "everything" and not target and not (kind == "environment" and environment):
-        raise click.UsageError(f"--kind {kind} needs --target")
-    show_document(hub.post("/kills", {"kind": kind, "target": target, "environment": environment, "reason": reason}))
 
 
 def _revision_path(reference: tuple[str, int]) -> str:

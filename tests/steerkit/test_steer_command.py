@@ -38,8 +38,17 @@ def test_version_and_help(steer):
         ["profile", "submit", "harbor-empathy@zero"],
         ["profile", "submit", "a/b@1"],
         ["flag", "set", "--environment", "e", "--tenant", "t", "--reason", "r"],
-        ["flag", "set", "--environment", "e", "--tenant", "t", "--reason", "r", "--on"],
+        ["flag", "set", "--environment", "e", "--tenant", "t", "--reason", "r", "--on", "--arm", "warm"],
+        ["flag", "set", "--environment", "e", "--tenant", "t", "--reason", "r", "--on", "--arm", "a=1", "--no-arms"],
+        ["flag", "set", "--environment", "e", "--tenant", "t", "--reason", "r", "--on", "--override", "0.6"],
+        ["flag", "set", "--environment", "e", "--tenant", "t", "--reason", "r", "--on", "--inherit", "mood"],
+        ["explain", "--tenant", "t"],
+        ["kill"],
+        ["kill", "--kind", "everything"],
         ["kill", "--kind", "tenant", "--reason", "r"],
+        ["kill", "lift"],
+        ["freeze", "declare", "--environment", "e", "--reason", "r"],
+        ["freeze", "end", "x"],
         ["kill", "--kind", "planet", "--reason", "r"],
         ["node", "serve"],
     ],
@@ -231,7 +240,40 @@ def test_a_flag_is_set_with_its_scale_as_written(steer, recording_hub):
     assert steer(*where, "--off").exit_code == 0
     assert error_of(steer(*where, "--off", "--alpha-scale", "0,5")) == "ALPHA_FORMAT"
     on = {"route": "", "enabled": True, "alpha_scale": "0.5", "reason": "launch", "profile": "harbor-empathy", "revision": 3}
-    assert recording_hub.bodies() == [on, {"route": "", "enabled": False, "alpha_scale": "1", "reason": "launch"}]
+    # Turning off mentions nothing else, so nothing else changes.
+    assert recording_hub.bodies() == [on, {"route": "", "enabled": False, "reason": "launch"}]
+
+
+def test_a_flag_is_set_with_its_rollout_arms_and_override(steer, recording_hub):
+    recording_hub.answers["/environments/production/flags/harbor"] = [{"enabled": True}]
+    where = ["flag", "set", "--environment", "production", "--tenant", "harbor", "--route", "chat", "--reason", "trial", "--on"]
+    arms = ["--arm", "now=9", "--arm", "next=1,harbor-empathy@4,x0.50", "--arm", "control=1,x0"]
+    assert steer(*where, "--rollout", "12.5", *arms, "--override", "-0.1:0.60").exit_code == 0
+    assert steer(*where, "--no-arms", "--override", "none", "--inherit", "rollout").exit_code == 0
+    trial, over = recording_hub.bodies()
+    assert trial["rollout"] == "12.5"
+    assert trial["arms"] == [
+        {"name": "now", "weight": 9},
+        {"name": "next", "weight": 1, "profile": "harbor-empathy", "revision": 4, "alpha_scale": "0.5"},
+        {"name": "control", "weight": 1, "alpha_scale": "0"},
+    ]
+    assert trial["override"] == {"alpha_min": "-0.1", "alpha_max": "0.6"}
+    assert (over["arms"], over["override"], over["inherit"]) == ([], None, ["rollout"])
+
+
+def test_the_history_of_a_flag_is_a_table(steer, recording_hub):
+    change = {"version": 2, "at": "2026-11-22", "actor": "oscar", "reason": "wider", "changes": ["rollout: 10 → 25"]}
+    recording_hub.answers["/environments/production/flags/harbor/history"] = [{"results": [change]}]
+    shown = steer("flag", "history", "--environment", "production", "--tenant", "harbor").output
+    assert "rollout: 10 → 25" in shown
+    assert "oscar" in shown
+
+
+def test_an_explanation_lists_the_rules_and_what_they_come_to(steer, recording_hub):
+    rules = [{"rule": "kill", "says": "no kill", "reason": ""}, {"rule": "rollout", "says": "at 57 %", "reason": "not_in_rollout"}]
+    recording_hub.answers["/environments/production/explain"] = [{"reason": "not_in_rollout", "profile": None, "rules": rules}]
+    shown = steer("explain", "--environment", "production", "--tenant", "harbor", "--key", "user-1").output
+    assert [line.split()[0] for line in shown.splitlines()] == ["rule", "kill", "rollout", "reason:"]
 
 
 def test_a_kill_is_sent(steer, recording_hub):
@@ -239,6 +281,26 @@ def test_a_kill_is_sent(steer, recording_hub):
     assert steer("kill", "--kind", "everything", "--reason", "incident").exit_code == 0
     assert steer("kill", "--kind", "environment", "--environment", "production", "--reason", "incident").exit_code == 0
     assert [body["kind"] for body in recording_hub.bodies()] == ["everything", "environment"]
+
+
+def test_kills_are_listed_and_lifted_by_two_people_with_one_command(steer, recording_hub):
+    recording_hub.answers["/kills"] = [{"results": [{"id": "k1", "kind": "tenant", "target": "harbor", "reason": "complaint"}]}]
+    assert "complaint" in steer("kill", "list").output
+    recording_hub.answers["/kills/k1"] = [{"lift_requested_by": None}, {"lift_requested_by": "oscar"}]
+    for step in ("request-lift", "confirm-lift"):
+        recording_hub.answers[f"/kills/k1/{step}"] = [{"id": "k1"}]
+        assert steer("kill", "lift", "k1").exit_code == 0
+    assert [path for method, path, _ in recording_hub.sent if method == "POST"] == ["/kills/k1/request-lift", "/kills/k1/confirm-lift"]
+
+
+def test_a_freeze_is_declared_listed_and_ended(steer, recording_hub):
+    recording_hub.answers["/environments/production/freezes"] = [{"id": "f1"}, {"results": [{"id": "f1", "state": "in force"}]}]
+    recording_hub.answers["/freezes/f1/end"] = [{"id": "f1"}]
+    until = "2026-12-27T00:00:00Z"
+    assert steer("freeze", "declare", "--environment", "production", "--until", until, "--reason", "holiday").exit_code == 0
+    assert "in force" in steer("freeze", "list", "--environment", "production").output
+    assert steer("freeze", "end", "f1", "--reason", "all quiet").exit_code == 0
+    assert recording_hub.bodies() == [{"ends_at": until, "reason": "holiday"}, {"reason": "all quiet"}]
 
 
 def test_a_trust_file_is_read_strictly(steer, tmp_path):
