@@ -5,44 +5,74 @@ from dataclasses import dataclass
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 
-from registry.console.forms import EnvironmentForm, FlagForm, KillForm, TenantForm
+from registry.console.flagforms import FlagForm, FreezeForm, SwitchForm
+from registry.console.forms import EnvironmentForm, KillForm, TenantForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import NotFound
-from registry.models import Environment, Kill, KillKind, RevisionState, Role, Tenant, TenantFlag
-from registry.selectors import engaged_kills, get_environment
+from registry.models import Environment, Kill, KillKind, ProfileRevision, Role, Tenant, TenantFlag
+from registry.selectors import engaged_kills, freeze_in_force, get_environment, live_flags
 from registry.services.flags import set_flag
 from registry.services.tenants import create_environment, create_tenant
+from registry.settled import SettledFlag, settle_flags
+from steerkit.canonical import format_decimal
+from steerkit.snapshotrecords import EVERYBODY
 
 
 @dataclass(frozen=True)
 class FlagView:
-    """A flag and what it comes to once kills and the state of its revision are counted in."""
+    """A flag, what it says in words, and what it comes to once kills, its tenant's flag and its revisions are counted in."""
 
     flag: TenantFlag
     effect: str
+    terms: list[str]
 
 
 def view_flags(environment: Environment) -> list[FlagView]:
     kills = list(engaged_kills(environment))
-    flags = environment.flags.select_related("tenant", "revision__profile", "changed_by").order_by("tenant__name", "route")
-    return [FlagView(flag, _effect(flag, kills)) for flag in flags]
+    steering = {flag.flag_id for flag in live_flags(environment) if flag.is_on}
+    records = {flag.pk: flag for flag in environment.flags.select_related("environment", "tenant", "changed_by")}
+    settled = settle_flags(environment.flags.all())
+    named = {flag.revision_id for flag in settled} | {arm.revision_id for flag in settled for arm in flag.arms}
+    revisions = ProfileRevision.objects.select_related("profile").in_bulk([key for key in named if key])
+    return [
+        FlagView(records[flag.flag_id], _effect(records[flag.flag_id], flag, steering, kills, revisions), _terms(flag, revisions))
+        for flag in settled
+    ]
 
 
-def _effect(flag: TenantFlag, kills: list[Kill]) -> str:
-    if not flag.enabled or flag.alpha_scale == 0:
+def _effect(flag: TenantFlag, settled: SettledFlag, steering: set, kills: list[Kill], revisions: dict) -> str:
+    if not flag.enabled:
         return "off"
-    if any(_reaches(kill, flag) for kill in kills):
-        return "killed"
-    return "on" if flag.revision.state == RevisionState.APPROVED else flag.revision.state
+    if not settled.is_on:
+        return "off with the tenant"
+    if settled.flag_id in steering:
+        return "killed" if any(_reaches(kill, flag, settled, revisions) for kill in kills) else "on"
+    states = {revisions[arm.revision_id].state for arm in settled.choices if arm.revision_id in revisions}
+    return "approved, not served" if states == {"approved"} else ", ".join(sorted(states))
 
 
-def _reaches(kill: Kill, flag: TenantFlag) -> bool:
+def _reaches(kill: Kill, flag: TenantFlag, settled: SettledFlag, revisions: dict) -> bool:
     if kill.kind == KillKind.TENANT:
         return kill.tenant_id == flag.tenant_id
     if kill.kind == KillKind.PROFILE:
-        return kill.profile_id == flag.revision.profile_id
+        return {revisions[arm.revision_id].profile_id for arm in settled.choices} == {kill.profile_id}
     return True
+
+
+def _terms(flag: SettledFlag, revisions: dict) -> list[str]:
+    """What the flag gives, in words; nothing is said of what is as it is by default."""
+    terms = [] if flag.arms else [f"{revisions.get(flag.revision_id, 'nothing')} × {format_decimal(flag.alpha_scale)}"]
+    for arm in flag.arms:
+        terms.append(f"{arm.name}: {arm.weight} of callers, {revisions.get(arm.revision_id)} × {format_decimal(arm.alpha_scale)}")
+    if flag.rollout < EVERYBODY:
+        terms.append(f"for {format_decimal(flag.rollout)} % of callers")
+    if flag.override is not None:
+        terms.append(f"requests may ask for α {format_decimal(flag.override.alpha_min)} to {format_decimal(flag.override.alpha_max)}")
+    if flag.inherited:
+        terms.append(f"from the tenant's flag: {', '.join(flag.inherited)}")
+    return terms
 
 
 @page()
@@ -62,6 +92,8 @@ def show_flags(request: HttpRequest, name: str) -> HttpResponse:
         messages.error(request, f"{error.message} ({error.code})")
         return redirect("console:flags")
     flags = view_flags(environment)
+    now = timezone.now()
+    freezes = environment.freezes.filter(ends_at__gt=now, ended_at__isnull=True).select_related("declared_by").order_by("starts_at")
     return render_page(
         request,
         "console/flags.html",
@@ -73,6 +105,9 @@ def show_flags(request: HttpRequest, name: str) -> HttpResponse:
         flags=flags,
         unsteered=Tenant.objects.exclude(pk__in=[view.flag.tenant_id for view in flags]),
         kills=engaged_kills(environment),
+        freeze=freeze_in_force(environment, now),
+        freezes=[(freeze, freeze.state_at(now)) for freeze in freezes],
+        freeze_form=FreezeForm(),
         form=FlagForm.offering_approved(),
         tenant_form=TenantForm(),
         environment_form=EnvironmentForm(),
@@ -84,9 +119,29 @@ def show_flags(request: HttpRequest, name: str) -> HttpResponse:
 def change_flag(request: HttpRequest, name: str) -> HttpResponse:
     form = FlagForm(request.POST)
     if accept(request, form):
-        data = form.cleaned_data
-        with telling(request, f"{data['tenant']} is {'on' if data['enabled'] else 'off'} at α scale {data['alpha_scale']}."):
-            set_flag(get_environment(name), **data, actor=request.user)
+        stated = form.stated()
+        with telling(request):
+            flag = set_flag(get_environment(name), **stated, actor=request.user)
+            messages.success(request, f"{_name(flag)} is {'on' if flag.enabled else 'off'}{_scale(flag)}.")
+    return redirect("console:environment-flags", name)
+
+
+def _scale(flag: TenantFlag) -> str:
+    return "" if flag.alpha_scale is None else f" at α scale {format_decimal(flag.alpha_scale)}"
+
+
+def _name(flag: TenantFlag) -> str:
+    return f"{flag.tenant}/{flag.route}" if flag.route else str(flag.tenant)
+
+
+@action(Role.OPERATOR)
+def switch_flag(request: HttpRequest, name: str) -> HttpResponse:
+    """One button: on or off, and all else as it is."""
+    form = SwitchForm(request.POST)
+    if accept(request, form):
+        with telling(request):
+            flag = set_flag(get_environment(name), **form.cleaned_data, actor=request.user)
+            messages.success(request, f"{_name(flag)} is {'on' if flag.enabled else 'off'}.")
     return redirect("console:environment-flags", name)
 
 

@@ -12,7 +12,6 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
-    UnfoldBooleanSwitchWidget,
 )
 
 from registry.models import (
@@ -27,7 +26,6 @@ from registry.models import (
     Profile,
     ProfileRevision,
     Purpose,
-    RevisionState,
     RiskPolicy,
     Role,
     StalePolicy,
@@ -182,24 +180,6 @@ class ReasonForm(forms.Form):
     reason = _text(max_length=2000, label="Reason")
 
 
-class FlagForm(forms.Form):
-    """Any revision may be named, so that turning off always works; the service refuses to turn on what is not approved."""
-
-    tenant = _one(Tenant.objects.all(), label="Tenant")
-    route = _text(label="Route", required=False, help_text="Empty for all routes.")
-    revision = _one(ProfileRevision.objects.select_related("profile"), label="Revision")
-    alpha_scale = AlphaField(label="α scale", initial="1", help_text="Times the approved α; the product must stay in its range.")
-    enabled = forms.BooleanField(label="On", required=False, widget=UnfoldBooleanSwitchWidget)
-    reason = _text(max_length=2000, label="Reason")
-
-    @classmethod
-    def offering_approved(cls) -> "FlagForm":
-        """An empty form whose list holds only what may steer."""
-        form = cls()
-        form.fields["revision"].queryset = ProfileRevision.objects.filter(state=RevisionState.APPROVED).select_related("profile")
-        return form
-
-
 class TenantForm(forms.Form):
     name = forms.SlugField(max_length=100, label="Name", widget=UnfoldAdminTextInputWidget)
     title = _text(max_length=200, label="Title", required=False)
@@ -244,6 +224,15 @@ class KillForm(forms.Form):
     """One list of everything that can be killed, so that an emergency is one choice, one sentence, one button."""
 
     target = forms.ChoiceField(widget=UnfoldAdminSelectWidget, label="What to stop")
+    environment = forms.ModelChoiceField(
+        Environment.objects.all(),
+        to_field_name="name",
+        required=False,
+        empty_label="Everywhere",
+        label="Where",
+        widget=UnfoldAdminSelectWidget,
+        help_text="For a profile or a tenant.",
+    )
     reason = _text(max_length=2000, label="Reason", attrs={"placeholder": "What is going wrong"})
 
     def __init__(self, *args: Any, seen_by: User, **kwargs: Any) -> None:
@@ -256,9 +245,12 @@ class KillForm(forms.Form):
         everything = [] if is_limited(seen_by) else [("everything:", "Everything, everywhere")]
         self.fields["target"].choices = [*everything, *[group for group in groups if group[1]]]
 
-    def kind_and_target(self) -> tuple[str, str]:
+    def stated(self) -> dict[str, str]:
+        """What the service is told. Where to stop is not asked of what has no where, so that no choice made in haste is an error."""
         kind, _, target = self.cleaned_data["target"].partition(":")
-        return kind, target
+        environment = self.cleaned_data["environment"]
+        narrowed = environment is not None and kind in (KillKind.PROFILE, KillKind.TENANT)
+        return {"kind": kind, "target": target, "environment": environment.name if narrowed else "", "reason": self.cleaned_data["reason"]}
 
 
 class UploadForm(forms.Form):

@@ -38,9 +38,9 @@ def engage(request: HttpRequest) -> HttpResponse:
     """Stop now. There is no question in between: a kill only ever reduces steering."""
     form = KillForm(request.POST, seen_by=request.user)
     if accept(request, form):
-        kind, target = form.kind_and_target()
-        with telling(request, f"Killed: {target or 'everything'}. Nodes go back to α = 0 with their next pull."):
-            engage_kill(kind, target=target, reason=form.cleaned_data["reason"], actor=request.user)
+        stated = form.stated()
+        with telling(request, f"Killed: {stated['target'] or 'everything'}. Nodes go back to α = 0 with their next pull."):
+            engage_kill(**stated, actor=request.user)
     return _back(request)
 
 

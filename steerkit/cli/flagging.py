@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -12,9 +11,9 @@ import click
 from steerkit.canonical import format_decimal, parse_alpha
 from steerkit.cli.context import hub_options, parse_reference, read_results, show_document, show_table
 from steerkit.client import HubClient
+from steerkit.flagtext import read_arm, read_bounds
 
 INHERITED = ["revision", "alpha_scale", "rollout", "arms", "override"]
-_ARM = re.compile(r"(?P<name>[^=,]+)=(?P<weight>\d{1,4})(?:,(?P<reference>[^,]+@\d+))?(?:,x(?P<scale>[^,]+))?")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -29,26 +28,23 @@ def _of_tenant(function: _F) -> _F:
 
 
 def parse_arm(text: str) -> dict[str, Any]:
-    """NAME=WEIGHT[,PROFILE@NUMBER][,xSCALE], such as control=1,x0. Raises: click.BadParameter."""
-    found = _ARM.fullmatch(text)
-    if found is None:
-        raise click.BadParameter(f"{text!r} is not NAME=WEIGHT[,PROFILE@NUMBER][,xSCALE], such as control=1,x0")
-    arm: dict[str, Any] = {"name": found["name"], "weight": int(found["weight"])}
-    if found["reference"]:
-        arm["profile"], arm["revision"] = parse_reference(found["reference"])
-    if found["scale"]:
-        arm["alpha_scale"] = format_decimal(parse_alpha(found["scale"]))
-    return arm
+    """Raises: click.BadParameter, AlphaError."""
+    try:
+        arm = read_arm(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    points_at = {"profile": arm.profile, "revision": arm.revision} if arm.profile else {}
+    scaled = {} if arm.alpha_scale is None else {"alpha_scale": format_decimal(arm.alpha_scale)}
+    return {"name": arm.name, "weight": arm.weight, **points_at, **scaled}
 
 
 def parse_bounds(text: str) -> dict[str, str] | None:
-    """LEAST:MOST, such as 0:0.6, or none. Raises: click.BadParameter."""
-    if text == "none":
-        return None
-    least, colon, most = text.partition(":")
-    if not colon:
-        raise click.BadParameter(f"{text!r} is not LEAST:MOST, such as 0:0.6, or none")
-    return {"alpha_min": format_decimal(parse_alpha(least)), "alpha_max": format_decimal(parse_alpha(most))}
+    """Raises: click.BadParameter, AlphaError."""
+    try:
+        bounds = read_bounds(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return {"alpha_min": format_decimal(bounds[0]), "alpha_max": format_decimal(bounds[1])} if bounds else None
 
 
 @click.group()

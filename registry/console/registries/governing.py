@@ -93,7 +93,7 @@ class Flags(Registry):
 
     @display(description="Revision")
     def revision_column(self, flag: TenantFlag) -> SafeString:
-        return link_to("console:revision", flag.revision_id, flag.revision)
+        return link_to("console:revision", flag.revision_id, flag.revision) if flag.revision else format_html("{}", "the tenant's")
 
 
 @admin.register(Kill)

@@ -30,6 +30,7 @@ def pages(running_job, vector, approved, profile, flag_on, node) -> list[str]:
         reverse("console:approvals"),
         reverse("console:revision", args=[approved.pk]),
         reverse("console:environment-flags", args=["production"]),
+        reverse("console:flag", args=["production", "harbor"]),
         reverse("console:kills"),
         reverse("console:fleet"),
         *[reverse(f"admin:registry_{name}_changelist") for name in OPEN_LISTS],

@@ -1,0 +1,140 @@
+"""What people type about flags and freezes."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import Q
+from unfold.widgets import (
+    UnfoldAdminSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from registry.console.forms import AlphaField
+from registry.models import FlagField, ProfileRevision, RevisionState, Tenant
+from registry.selectors import get_revision
+from registry.services.flags import ArmSpec
+from steerkit.errors import AlphaError, SteerError
+from steerkit.flagtext import read_arm, read_bounds
+from steerkit.snapshotrecords import AlphaBounds
+
+
+class ArmsField(forms.CharField):
+    """The arms of an A/B test, one on a line; `none` for no test."""
+
+    def clean(self, value: Any) -> list[ArmSpec] | None:
+        lines = [line for line in super().clean(value).splitlines() if line.strip()]
+        if not lines:
+            return None
+        return [] if [line.strip() for line in lines] == ["none"] else [self._read(line) for line in lines]
+
+    def _read(self, line: str) -> ArmSpec:
+        try:
+            arm = read_arm(line)
+            revision = get_revision(arm.profile, arm.revision) if arm.profile and arm.revision else None
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+        except SteerError as error:
+            raise ValidationError(f"{error.message} ({error.code})") from error
+        return ArmSpec(arm.name, arm.weight, revision, arm.alpha_scale)
+
+
+class BoundsField(forms.CharField):
+    """What a request may ask for; `none` for nothing. Empty text is no statement, which is None, so none is the empty tuple."""
+
+    def clean(self, value: Any) -> AlphaBounds | tuple[()] | None:
+        text = super().clean(value)
+        try:
+            bounds = read_bounds(text) if text else None
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+        except AlphaError as error:
+            raise ValidationError(f"{error.message} ({error.code})") from error
+        return AlphaBounds(*bounds) if bounds else () if text else None
+
+
+class FlagForm(forms.Form):
+    """What is left empty stays as it is. Any revision may be named, so that turning off always works; the service refuses to turn on
+    what may not steer."""
+
+    tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=UnfoldAdminSelectWidget, label="Tenant")
+    route = forms.CharField(
+        widget=UnfoldAdminTextInputWidget, label="Route", max_length=100, required=False, help_text="Empty for all routes."
+    )
+    revision = forms.ModelChoiceField(
+        ProfileRevision.objects.select_related("profile"), widget=UnfoldAdminSelectWidget, label="Revision", required=False
+    )
+    alpha_scale = AlphaField(label="α scale", required=False, help_text="Times the approved α; the product must stay in its range.")
+    rollout = AlphaField(label="Share of callers, in percent", required=False)
+    arms = ArmsField(
+        label="Arms",
+        required=False,
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="One on a line: NAME=WEIGHT, then if wanted ,PROFILE@NUMBER and ,xSCALE. Such as control=1,x0; none for no A/B test.",
+    )
+    override = BoundsField(
+        label="Requests may ask for α",
+        required=False,
+        max_length=40,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Such as 0:0.6, inside the approved range; none for nothing.",
+    )
+    inherit = forms.MultipleChoiceField(
+        choices=FlagField.choices,
+        label="From the tenant's flag",
+        required=False,
+        widget=UnfoldAdminSelectMultipleWidget,
+        help_text="Only for the flag of a route.",
+    )
+    enabled = forms.BooleanField(label="On", required=False, widget=UnfoldBooleanSwitchWidget)
+    reason = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=2000, label="Reason")
+    # The flag as it was on the screen; another one by now is not overwritten.
+    read_as = forms.CharField(max_length=100, required=False, widget=forms.HiddenInput)
+
+    @classmethod
+    def offering_approved(cls, **options: Any) -> "FlagForm":
+        """A form whose list holds only what may steer, and what the flag points at already."""
+        form = cls(**options)
+        offered = Q(state=RevisionState.APPROVED) | Q(pk=form.initial.get("revision"))
+        form.fields["revision"].queryset = ProfileRevision.objects.filter(offered).select_related("profile")
+        return form
+
+    def stated(self) -> dict[str, Any]:
+        """What the service is told: whatever was filled in."""
+        data = {name: value for name, value in self.cleaned_data.items() if value not in (None, "", []) or (name == "arms" and value == [])}
+        data |= {"enabled": self.cleaned_data["enabled"], "route": self.cleaned_data["route"], "if_tag": data.pop("read_as", None)}
+        if data.get("override") == ():
+            data["override"] = None
+        return data
+
+
+class SwitchForm(forms.Form):
+    """On or off, and nothing else."""
+
+    tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=UnfoldAdminSelectWidget, label="Tenant")
+    route = forms.CharField(widget=UnfoldAdminTextInputWidget, label="Route", max_length=100, required=False)
+    enabled = forms.BooleanField(label="On", required=False)
+    reason = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=2000, label="Reason")
+
+
+class ExplainForm(forms.Form):
+    """What a request would say of itself."""
+
+    route = forms.CharField(widget=UnfoldAdminTextInputWidget, label="Route", required=False, max_length=100)
+    key = forms.CharField(widget=UnfoldAdminTextInputWidget, label="Rollout key", required=False, max_length=200, strip=False)
+    alpha = AlphaField(label="Asks for α", required=False)
+
+
+class FreezeForm(forms.Form):
+    ends_at = forms.DateTimeField(label="Until (UTC)", widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}))
+    starts_at = forms.DateTimeField(
+        label="From (UTC)",
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+        help_text="Empty for now.",
+    )
+    reason = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=2000, label="Reason")

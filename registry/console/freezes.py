@@ -1,0 +1,34 @@
+"""Freeze windows, on the page of the flags that they hold."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+
+from registry.console.flagforms import FreezeForm
+from registry.console.forms import ReasonForm
+from registry.console.pages import accept, action, telling
+from registry.models import Freeze, Role
+from registry.selectors import get_environment
+from registry.services.freezes import declare_freeze, end_freeze
+
+MAY_FREEZE = (Role.OPERATOR, Role.APPROVER)
+
+
+@action(*MAY_FREEZE)
+def declare(request: HttpRequest, name: str) -> HttpResponse:
+    form = FreezeForm(request.POST)
+    if accept(request, form):
+        with telling(request, f"{name} is frozen: nothing may raise steering there. Stopping and lowering always may."):
+            declare_freeze(get_environment(name), **form.cleaned_data, actor=request.user)
+    return redirect("console:environment-flags", name)
+
+
+@action(*MAY_FREEZE)
+def end(request: HttpRequest, freeze_id: UUID) -> HttpResponse:
+    freeze = get_object_or_404(Freeze.objects.select_related("environment"), pk=freeze_id)
+    form = ReasonForm(request.POST)
+    if accept(request, form):
+        with telling(request, "The freeze is over."):
+            end_freeze(freeze_id, reason=form.cleaned_data["reason"], actor=request.user)
+    return redirect("console:environment-flags", freeze.environment.name)
