@@ -18,7 +18,7 @@ def test_a_security_key_is_added_and_then_asked_for(open_as, oscar):
         "isUserVerified": True,
         "automaticPresenceSimulation": True,
     }
-    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": key})
+    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})
     page.goto("/accounts/2fa/webauthn/add/")
     page.fill("[name=password]", PASSWORD)
     page.press("[name=password]", "Enter")
