@@ -11,7 +11,7 @@ def test_a_security_key_is_added_and_then_asked_for(open_as, oscar):
     page = open_as(oscar)
     devtools = page.context.new_cdp_session(page)
     devtools.send("WebAuthn.enable")
-    key = {
+    options = {
         "protocol": "ctap2",
         "transport": "usb",
         "hasUserVerification": True,

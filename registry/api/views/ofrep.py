@@ -87,7 +87,7 @@ class BulkEvaluation(serializers.Serializer):
 
 _REFUSALS = {
     (400, "application/json"): OpenApiResponse(EvaluationFailure, description="The context cannot be evaluated."),
-    **{(status, PROBLEM_TYPE): OpenApiResponse(ProblemDocument, description="Refused.") for status in (401, 403, 409, 413, 415)},
+    **{(status, PROBLEM_TYPE): OpenApiResponse(ProblemDocument, description="Refused.") for status in (400, 401, 403, 409, 413, 415)},
 }
 
 

@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning"),
 ]
 
-EXAMPLES = 6
+EXAMPLES = 5
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 OPEN_TO_NOBODY = ("/api/v1/healthz",)
 
