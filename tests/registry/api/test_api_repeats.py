@@ -9,6 +9,7 @@ from django.utils import timezone
 from registry.models import ApiToken, AuditEvent, IdempotentAnswer, ServingNode, Tenant
 from registry.services.idempotency import forget_old_answers, hold_key
 from registry.services.people import issue_token
+from steerkit.client import HubClient
 from steerkit.errors import SteerError
 from tests.registry.api.test_api_access import code_of
 from tests.registry.services.test_races import at_once
@@ -188,3 +189,18 @@ def test_tokens_are_issued_once_per_key(api, ada):
     api(ada).post("/api/v1/tokens", {"name": "t"}, **keyed("t"))
     api(ada).post("/api/v1/tokens", {"name": "t"}, **keyed("t"))
     assert ApiToken.objects.filter(name="t").count() == 1
+
+
+def test_the_command_lines_client_decides_and_edits_over_a_socket(hub, ada, grace, submitted, harbor):
+    """Through the server as it runs, where each request has a thread of its own and the key's lock its connection."""
+    client = HubClient(hub, issue_token(grace, name="t", actor="tests")[1])
+    assert client.post("/profiles/harbor-empathy/revisions/1/approve", read_of(submitted))["state"] == "approved"
+    author = HubClient(hub, issue_token(ada, name="t", actor="tests")[1])
+    author.post("/profiles/harbor-empathy/revisions", {"components": [COMPONENT]})
+    _, tag = author.get_tagged("/profiles/harbor-empathy/revisions/2")
+    assert author.put("/profiles/harbor-empathy/revisions/2", {"components": [COMPONENT]}, if_match=tag)["state"] == "draft"
+    token = author.post("/tokens", {"name": "t"})
+    author.delete(f"/tokens/{token['id']}")
+    assert IdempotentAnswer.objects.count() == 5
+    client.close()
+    author.close()
