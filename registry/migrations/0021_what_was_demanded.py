@@ -18,6 +18,8 @@ UPDATE registry_profilerevision
 UPDATE registry_profilerevision
     SET demands = '{"approvals_needed": 1, "reviewer_roles": ["approver"], "approval_valid_days": 30}'
     WHERE state <> 'draft';
+-- Foreign keys of rows that changed twice are checked now: the table cannot be altered while that is pending.
+SET CONSTRAINTS ALL IMMEDIATE;
 """
 
 
