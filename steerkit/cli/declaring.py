@@ -194,7 +194,8 @@ def _show_plan(found: dict[str, Any]) -> None:
             click.echo(printable(f"    {line}"))
     for reach in found["environments"]:
         steered = f"; newly steered: {', '.join(reach['newlySteered'])}" if reach["newlySteered"] else ""
-        click.echo(printable(f"{reach['environment']}: {reach['nodes']} nodes affected, {reach['inStep']} in step now{steered}"))
+        nodes = f"{reach['nodes']} node{'' if reach['nodes'] == 1 else 's'} affected"
+        click.echo(printable(f"{reach['environment']}: {nodes}, {reach['inStep']} in step now{steered}"))
     click.echo(f"plan {found['planDigest']}: {_count(found['steps'])}")
 
 

@@ -212,6 +212,8 @@ class DriftView(View):
 class PublishedSchemaView(View):
     """One JSON Schema (draft 2020-12) for manifests of every kind, for editors."""
 
+    limited = ("GET",)
+
     @document("The JSON Schema of manifests", answer=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         return Response(published_schema())
@@ -219,6 +221,8 @@ class PublishedSchemaView(View):
 
 class SchemaView(View):
     """The JSON Schema (draft 2020-12) of one kind."""
+
+    limited = ("GET",)
 
     @document("The JSON Schema of one kind of manifest", answer=OpenApiTypes.OBJECT, refuses=[404])
     def get(self, request: Request, kind: str) -> Response:

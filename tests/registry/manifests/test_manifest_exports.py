@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.manifests.export import export_manifests
-from registry.models import Declaration, ServingNode, Tenant, TenantFlag
+from registry.models import Declaration, ProfileRevision, RiskPolicy, ServingNode, Tenant, TenantFlag
 from steerkit.manifests import read_manifests, write_manifests
 from steerkit.snapshotrecords import AlphaBounds
 from tests.registry.manifests.writing import actions, flag, manifest, profile_manifest
@@ -103,7 +103,7 @@ def change(approved, production, oscar, ada, root, vector, policy_terms, apply):
     return run
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_CHANGES)
 def test_applying_an_export_plans_to_nothing_whatever_is_on_record(change, plan, tmp_path, changes):
     for one in changes:
@@ -114,6 +114,35 @@ def test_applying_an_export_plans_to_nothing_whatever_is_on_record(change, plan,
     read = [entry.document for entry in read_manifests(path)]
     assert read == documents
     assert {name: action for name, action in actions(plan(read)).items() if action != "no-op"} == {}
+
+
+def read_truth():
+    """What the record says, in the words of the record: the export could leave something out both times."""
+    from registry.selectors import policy_document, revision_document
+    from registry.services.flags import describe_flag
+
+    revisions = ProfileRevision.objects.order_by("profile_id", "-number").distinct("profile_id")
+    documents = {revision.profile.name: revision_document(revision) for revision in revisions}
+    flags = {str(row): describe_flag(row) for row in TenantFlag.objects.all()}
+    return {
+        **{f"tenant {row.name}": row.title for row in Tenant.objects.all()},
+        **{f"policy {row.name}": policy_document(row) for row in RiskPolicy.objects.all()},
+        **{f"flag {name}": {field: value for field, value in flag.items() if field != "version"} for name, flag in flags.items()},
+        **{f"profile {name}": (document["components"], document.get("safety_override")) for name, document in documents.items()},
+    }
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_CHANGES, _CHANGES)
+def test_applying_an_earlier_export_brings_back_what_was_on_record(change, apply, earlier, later):
+    for one in earlier:
+        change(*one)
+    before, documents = read_truth(), export_manifests()
+    for one in later:
+        change(*one)
+    apply(documents, force_conflicts=True)
+    after = read_truth()
+    assert {name: after[name] for name in before} == before
 
 
 def test_an_export_with_status_is_applied_as_if_it_had_none(plan, flag_on, node):
