@@ -13,6 +13,7 @@ from registry.manifests.steps import CREATE, DELETE, NO_OP, Step
 from registry.models import (
     Environment,
     Evaluation,
+    Freeze,
     ProfileRevision,
     RevisionState,
     RiskPolicy,
@@ -20,7 +21,7 @@ from registry.models import (
     SteeringVector,
     TenantFlag,
 )
-from registry.selectors import convergence_of
+from registry.selectors import convergence_of, freeze_in_force
 from steerkit.canonical import format_decimal
 from steerkit.snapshotrecords import STRENGTH_OPERATORS
 
@@ -58,6 +59,7 @@ class Risks:
         self.policies = {policy.name: policy for policy in RiskPolicy.objects.all()}
         self.revisions = _read_revisions(self.flags, plan.references.revisions)
         self.steered = _read_steered(self.flags)
+        self.freezes = _read_freezes(self.flags)
         self.vectors = _read_vectors(part["vector"] for step in plan.changes for part in _components(step.spec))
         evaluations = Evaluation.objects.filter(vector__in=self.vectors.values())
         self.evaluated = {(row.vector_id, row.alpha, row.unit): row.passed for row in evaluations}
@@ -102,7 +104,11 @@ class Risks:
         environment, tenant, _ = split_flag_name(step.name)
         before = settle_spec(step.recorded.spec if step.recorded else None, self.parents.get(step.name))
         after = self._after(step)
-        yield from _alpha_changes(self._alphas(before, only_live=True), self._alphas(after))
+        now, then = self._alphas(before, only_live=True), self._alphas(after)
+        yield from _alpha_changes(now, then)
+        if environment in self.freezes and any(abs(alpha) > abs(now.get(what, (Decimal(0), ""))[0]) for what, (alpha, _) in then.items()):
+            until = self.freezes[environment].ends_at.strftime("%Y-%m-%d %H:%M UTC")
+            yield Risk("FREEZE", f"{environment} is frozen until {until}: nothing may steer more before", blocks=True)
         if before.is_on and after.is_on and before.rollout != after.rollout:
             yield Risk("ROLLOUT_CHANGE", f"{before.rollout} → {after.rollout} % of callers")
         if after.override and after.override != before.override:
@@ -257,6 +263,12 @@ def _read_revisions(flags: Iterable[Step], known: Mapping[Pointer, ProfileRevisi
     others = {holder["profile"] for holder in holders if "profile" in holder} - {name for name, _ in known}
     rows = ProfileRevision.objects.filter(profile__name__in=others).select_related("profile", "evaluation", "author")
     return {**known, **{(row.profile.name, row.number): row for row in rows.prefetch_related("components__vector")}}
+
+
+def _read_freezes(flags: Iterable[Step]) -> dict[str, Freeze]:
+    names = {split_flag_name(step.name)[0] for step in flags}
+    found = {row.name: freeze_in_force(row, timezone.now()) for row in Environment.objects.filter(name__in=names)}
+    return {name: freeze for name, freeze in found.items() if freeze is not None}
 
 
 def _read_steered(flags: Iterable[Step]) -> set[tuple[str, str]]:

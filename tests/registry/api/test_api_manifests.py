@@ -1,9 +1,11 @@
 """Manifests through the API: roles, faults with their field, the plan in words, schemas."""
 
 import json
+from datetime import timedelta
 
 import jsonschema
 import pytest
+from django.utils import timezone
 
 from registry.models import Tenant
 from tests.registry.api.test_api_access import code_of
@@ -111,6 +113,17 @@ def test_a_plan_says_what_stands_in_the_way_of_a_flag(api, oscar, draft, product
 def test_turning_off_is_told_as_less(api, oscar, flag_on):
     (step,) = api(oscar).post(PLAN, {"documents": [flag(enabled=False)]}).json()["steps"]
     assert [risk["message"] for risk in step["risks"]] == ["α of empathy@1: 0.5 → 0 mean_difference (Δα -0.5)"]
+
+
+def test_a_freeze_is_told_in_the_plan_and_stops_the_apply_whole(api, apply, oscar, approved, production, harbor):
+    from registry.services.freezes import declare_freeze
+
+    declare_freeze(production, ends_at=timezone.now() + timedelta(hours=1), reason="Black Friday", actor=oscar)
+    (step, _) = api(oscar).post(PLAN, {"documents": [flag(), manifest("Tenant", "atlas")]}).json()["steps"][::-1]
+    assert {risk["code"] for risk in step["risks"] if risk["blocks"]} == {"FREEZE"}
+    assert code_of(apply(oscar, [flag(), manifest("Tenant", "atlas")])) == (409, "FREEZE")
+    assert not Tenant.objects.filter(name="atlas").exists()
+    assert actions(apply(oscar, [flag(enabled=False)])) == ["create"]
 
 
 def test_a_plan_of_a_revision_says_what_it_still_needs(api, ada, vector, profile):
