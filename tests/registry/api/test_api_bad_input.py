@@ -225,7 +225,8 @@ def test_bad_kills(api, oscar, production, harbor, unchanged):
         ({"kind": "tenant", "reason": "x"}, (404, "KILL_TARGET")),
         ({"kind": "weather", "reason": "x"}, (400, "VALIDATION")),
         ({"kind": "everything"}, (400, "VALIDATION")),
-        ({"kind": "tenant", "target": "harbor", "environment": "production", "reason": "x"}, (422, "KILL_TARGET")),
+        ({"kind": "everything", "environment": "production", "reason": "x"}, (422, "KILL_TARGET")),
+        ({"kind": "tenant", "target": "harbor", "environment": "nowhere", "reason": "x"}, (404, "KILL_TARGET")),
     ]
     for body, expected in rows:
         assert code_of(operator.post("/api/v1/kills", body)) == expected, body
