@@ -42,13 +42,18 @@ def describe_steering(effective: Effective) -> dict[str, Any] | None:
 
 
 def describe_slots(node: Node) -> list[dict[str, Any]]:
-    """For every flag in force: what its tenant and route really get now, and why."""
+    """For every flag in force: what its tenant and route really get now, and why.
+
+    Of a flag that is for a share of callers, or has arms, this is what somebody without a rollout key gets; `rollout` and `arms` say so.
+    """
     if node.in_force is None:
         return []
     slots = []
     for flag in node.in_force.snapshot.flags[:MAX_SLOTS]:
         effective = node.effective(flag.tenant, flag.route)
-        slots.append({"tenant": flag.tenant, "route": flag.route, "reason": effective.reason, "steering": describe_steering(effective)})
+        slot = {"tenant": flag.tenant, "route": flag.route, "reason": effective.reason, "steering": describe_steering(effective)}
+        by_key = {"rollout": format_decimal(flag.rollout), "arms": [arm.name for arm in flag.arms]} if flag.needs_key else {}
+        slots.append(slot | by_key)
     return slots
 
 

@@ -241,6 +241,11 @@ def test_the_rollout_key_of_a_request_decides_whether_it_is_steered(endpoint, bo
     assert said == {"user-2": "flag_on", "user-1": "not_in_rollout", "": "rollout_key_missing"}
 
 
+def test_the_status_says_that_a_flag_depends_on_the_key(endpoint, bounded):
+    [slot] = endpoint.get("/status").json()["slots"]
+    assert (slot["reason"], slot["rollout"], slot["arms"]) == ("rollout_key_missing", "50", [])
+
+
 def test_a_rollout_key_is_read_as_utf_8(endpoint, bounded):
     """Its place is 86.798 % as UTF-8; read as Latin-1 it would be another caller."""
     answer = ask(endpoint, **harbor(**{"X-SteerHub-Rollout-Key": "ü@example.org".encode()}))
