@@ -287,7 +287,8 @@ def revision_document(revision: ProfileRevision) -> dict[str, object]:
 
 def is_as_approved(revision: ProfileRevision) -> bool:
     """Whether the revision still is what its digest was taken of. Services and triggers keep it so; this does not trust them."""
-    return sha256_hex(canonical_json(revision_document(revision))) == revision.digest
+    digest: str = revision.digest
+    return sha256_hex(canonical_json(revision_document(revision))) == digest
 
 
 def tag_revision(revision: ProfileRevision) -> str:

@@ -106,7 +106,7 @@ def _describe(pointer: Pointer, alpha_scale: Decimal) -> dict[str, Any]:
     return {"profile": profile, "revision": revision, "alpha_scale": format_decimal(alpha_scale)}
 
 
-def _limit_classes(profiles: list[Entry[Profile]]) -> dict[str, dict[str, object]]:
+def _limit_classes(profiles: list[Entry[Profile]]) -> dict[str, Any]:
     """What the risk classes of these profiles allow now, for nodes to hold them to."""
     policies = RiskPolicy.objects.filter(name__in={entry.record.risk_class for entry in profiles})
     classes = {

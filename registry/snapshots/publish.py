@@ -10,7 +10,7 @@ from datetime import UTC, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.backends.postgresql.base import ServerBindingCursor
+from django.db.backends.postgresql.base import ServerBindingCursor  # type: ignore[attr-defined]  # its stubs leave it out
 from django.utils import timezone
 
 from registry.audit import Action, Actor, append_events, record

@@ -16,7 +16,7 @@ from registry.services.freezes import declare_freeze, end_freeze
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.profiles import retire_revision
 from registry.services.tenants import create_environment
-from registry.snapshots import all_or_nothing, publish, read_snapshot
+from registry.snapshots import all_or_nothing, publish, read_snapshot, reissue_before_expiry
 from steerkit.snapshot import resolve
 from steerkit.snapshotrecords import AlphaBounds
 
@@ -128,12 +128,14 @@ def test_a_kill_and_an_off_switch_ask_no_freeze_at_all(frozen, put, oscar, monke
     engage_kill("everything", reason="now", actor=oscar)
 
 
-def test_a_quiet_environment_is_signed_again_in_a_freeze(frozen, production):
+def test_a_quiet_environment_is_signed_again_in_a_freeze(frozen, production, monkeypatch):
     head = head_snapshot(production)
-    with transaction.atomic(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish.timezone, "now", lambda: head.issued_at + (head.expires_at - head.issued_at) * 0.6)
-        Freeze.objects.update(ends_at=head.expires_at)
-    assert freeze_in_force(production, timezone.now()) is not None
+    Freeze.objects.update(ends_at=head.expires_at)
+    later = head.issued_at + (head.expires_at - head.issued_at) * 0.6
+    monkeypatch.setattr(publish.timezone, "now", lambda: later)
+    assert freeze_in_force(production, later) is not None
+    again = reissue_before_expiry("production")
+    assert (again.revision, again.content_digest) == (head.revision + 1, head.content_digest)
 
 
 # -- Windows --------------------------------------------------------------------------------------------------------------------
