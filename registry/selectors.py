@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
@@ -33,7 +32,7 @@ from registry.models import (
     TenantFlag,
     Unit,
 )
-from registry.settled import SettledFlag, settle_flags, silence_arms, turn_off
+from registry.settled import Id, SettledFlag, settle_flags, silence_arms, turn_off
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 
 # A node in step says so every 30 seconds; after two missed words it is silent.
@@ -124,7 +123,7 @@ def is_inside_its_limits() -> Q:
     return Q(**caps, peak_share__lte=F("profile__risk_class__composition_budget"))
 
 
-def live_flags(environment: Environment, *, without: Collection[UUID] = ()) -> list[SettledFlag]:
+def live_flags(environment: Environment, *, without: Collection[Id] = ()) -> list[SettledFlag]:
     """What a snapshot carries, by tenant and route: the flags that steer, and each route that is off while its tenant's flag steers.
 
     A flag steers if it is on, one of its choices points at a revision that may steer, and its α scale is above zero or a request
@@ -133,12 +132,12 @@ def live_flags(environment: Environment, *, without: Collection[UUID] = ()) -> l
     """
     settled = settle_flags(TenantFlag.objects.filter(environment=environment))
     wanted = {arm.revision_id for flag in settled if flag.is_on for arm in flag.choices}
-    live = set(live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True)).difference(without)
+    live = {str(key) for key in live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True)}.difference(without)
     carried = []
     tenants_that_steer = set()
     for flag in settled:
-        dead = frozenset(arm.revision_id for arm in flag.arms if arm.revision_id not in live)
-        flag = silence_arms(flag, dead) if dead else flag
+        if flag.arms and (dead := frozenset(arm.revision_id for arm in flag.arms if arm.revision_id not in live)):
+            flag = silence_arms(flag, dead)
         if flag.is_on and any(arm.revision_id in live and (arm.alpha_scale or flag.override) for arm in flag.choices):
             carried.append(flag)
             if not flag.route:

@@ -5,36 +5,49 @@ flag is the main switch: while it is off, every route of the tenant is off. A ro
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
-from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 
 from registry.models import FlagArm, FlagField, TenantFlag
 from steerkit.snapshotrecords import AlphaBounds
 
 _KEPT_FLAGS = 2**16
+# Ids are text here. A snapshot looks thousands of them up, and a UUID is slow to make, to hash and to compare.
+Id = str
 # A name, a weight, and what the arm states itself: its revision and its α scale.
-_StatedArm = tuple[str, int, UUID | None, Decimal | None]
+_StatedArm = tuple[str, int, Id | None, Decimal | None]
 
 
 class _StatedFlag(NamedTuple):
-    """A row, in the order of its columns."""
+    """A row, in the order of its columns. All of them can be hashed, so that a row is the key to what was made of it before."""
 
-    environment_id: UUID
+    environment_id: Id
     tenant__name: str
     route: str
-    pk: UUID
+    pk: Id
     enabled: bool
-    inherits: tuple[str, ...]
-    revision_id: UUID | None
+    # As PostgreSQL writes an array: {rollout,arms}
+    inherits: str
+    revision_id: Id | None
     alpha_scale: Decimal | None
     rollout: Decimal | None
     override_min: Decimal | None
     override_max: Decimal | None
+
+
+def text_of(name: str) -> Cast:
+    """A column as text, made by the database."""
+    return Cast(name, TextField())
+
+
+_AS_TEXT = ("environment_id", "pk", "inherits", "revision_id")
+_COLUMNS = [text_of(name) if name in _AS_TEXT else name for name in _StatedFlag._fields]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ class SettledArm:
 
     name: str
     weight: int
-    revision_id: UUID | None
+    revision_id: Id | None
     alpha_scale: Decimal
     is_live: bool = True
 
@@ -55,55 +68,62 @@ class SettledFlag:
     `revision_id` is None only for a flag that inherits from nothing, which is never on.
     """
 
-    flag_id: UUID
+    flag_id: Id
     tenant: str
     route: str
     is_on: bool
-    revision_id: UUID | None
+    revision_id: Id | None
     alpha_scale: Decimal
     rollout: Decimal
     arms: tuple[SettledArm, ...]
     override: AlphaBounds | None
     inherited: tuple[str, ...] = ()
+    # The arms, or the flag itself as the only one.
+    choices: tuple[SettledArm, ...] = field(init=False, repr=False)
 
-    @property
-    def choices(self) -> tuple[SettledArm, ...]:
-        """The arms, or the flag itself as the only one."""
-        return self.arms or (SettledArm("", 1, self.revision_id, self.alpha_scale),)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", self.arms or (SettledArm("", 1, self.revision_id, self.alpha_scale),))
 
 
 def settle_flags(flags: QuerySet[TenantFlag]) -> list[SettledFlag]:
     """These flags by tenant and route. A route's flag must come together with its tenant's: filter by environment and tenant only."""
     arms = _read_arms(flags)
     # Sorted here, because the order of a document must not depend on the database's collation.
-    rows = sorted(flags.order_by().values_list(*_StatedFlag._fields), key=lambda row: row[:3])
-    tenants_flags: dict[tuple[UUID, str], SettledFlag] = {}
+    rows = sorted(flags.order_by().values_list(*_COLUMNS), key=itemgetter(0, 1, 2))
+    tenants_flags: dict[tuple[Id, str], SettledFlag] = {}
     settled = []
-    for environment_id, tenant, route, pk, enabled, inherits, *rest in rows:
-        owner = (environment_id, tenant)
-        parent = tenants_flags.get(owner)
-        stated = _StatedFlag(environment_id, tenant, route, pk, enabled, tuple(inherits), *rest)
+    for row in rows:
+        environment_id, tenant, route, pk, _, inherits = row[:6]
+        parent = tenants_flags.get((environment_id, tenant)) if route else None
         # An arm leaves open what its flag says: for an inherited arm too, that is what this flag comes to.
-        stated_arms = arms.get(parent.flag_id if parent and FlagField.ARMS in inherits else pk, ())
-        flag = _settle(stated, parent, stated_arms)
+        stated_arms = arms.get(parent.flag_id if parent and FlagField.ARMS in _read_array(inherits) else pk, ()) if arms else ()
+        flag = _settle(row, parent, stated_arms)
         if not route:
-            tenants_flags[owner] = flag
+            tenants_flags[environment_id, tenant] = flag
         settled.append(flag)
     return settled
 
 
-def _read_arms(flags: QuerySet[TenantFlag]) -> Mapping[UUID, tuple[_StatedArm, ...]]:
-    found: dict[UUID, tuple[_StatedArm, ...]] = {}
+def _read_array(text: str) -> list[str]:
+    """An array of names without commas or quotes."""
+    return text.strip("{}").split(",")
+
+
+def _read_arms(flags: QuerySet[TenantFlag]) -> Mapping[Id, tuple[_StatedArm, ...]]:
+    found: dict[Id, tuple[_StatedArm, ...]] = {}
     arms = FlagArm.objects.filter(flag__in=flags.order_by().values("pk")).order_by("flag_id", "position")
-    for flag_id, name, weight, revision_id, alpha_scale in arms.values_list("flag_id", "name", "weight", "revision_id", "alpha_scale"):
+    for flag_id, name, weight, revision_id, alpha_scale in arms.values_list(
+        text_of("flag_id"), "name", "weight", text_of("revision_id"), "alpha_scale"
+    ):
         found[flag_id] = (*found.get(flag_id, ()), (name, weight, revision_id, alpha_scale))
     return found
 
 
 @lru_cache(_KEPT_FLAGS)
-def _settle(stated: _StatedFlag, parent: SettledFlag | None, arms: tuple[_StatedArm, ...]) -> SettledFlag:
+def _settle(row: tuple[Any, ...], parent: SettledFlag | None, arms: tuple[_StatedArm, ...]) -> SettledFlag:
     """`parent` is the tenant's flag, for the flag of a route. Kept, because of thousands of flags a change touches one."""
-    inherited = tuple(name for name in FlagField.values if name in stated.inherits)
+    stated = _StatedFlag(*row)
+    inherited = tuple(name for name in FlagField.values if name in _read_array(stated.inherits))
 
     def pick(field: FlagField, own: Any, of_tenant: Any, nothing: Any) -> Any:
         """What the flag states, or what the tenant's has. With nothing to inherit from, nothing is left that could steer."""
@@ -139,7 +159,7 @@ def turn_off(flag: SettledFlag) -> SettledFlag:
 
 
 @lru_cache(_KEPT_FLAGS)
-def silence_arms(flag: SettledFlag, revision_ids: frozenset[UUID | None]) -> SettledFlag:
+def silence_arms(flag: SettledFlag, revision_ids: frozenset[Id | None]) -> SettledFlag:
     """The arms that point at these revisions stay as controls at scale 0, so that nobody changes sides."""
     arms = (replace(arm, alpha_scale=Decimal(0), is_live=False) if arm.revision_id in revision_ids else arm for arm in flag.arms)
     return replace(flag, arms=tuple(arms))

@@ -118,7 +118,7 @@ def _judge_flags(rows: dict[str, Any]) -> dict[str, list[Condition]]:
     live = {flag.flag_id for environment in environments.values() for flag in live_flags(environment) if flag.is_on}
 
     def judge(row: Any) -> Condition:
-        if row.pk in live:
+        if str(row.pk) in live:
             return condition("Live", True, "Steering", since=row.changed_at)
         return condition("Live", False, "NotSteering" if row.enabled else "Off", since=row.changed_at)
 

@@ -114,7 +114,7 @@ def set_flag(
 def settle_flag(flag: TenantFlag) -> SettledFlag:
     """One flag with what it inherits."""
     of_tenant = TenantFlag.objects.filter(environment=flag.environment_id, tenant=flag.tenant_id)
-    return next(settled for settled in settle_flags(of_tenant) if settled.flag_id == flag.pk)
+    return next(settled for settled in settle_flags(of_tenant) if settled.flag_id == str(flag.pk))
 
 
 def _new_flag(environment: Environment, tenant: Tenant, route: str, stated: Stated) -> TenantFlag:
@@ -187,9 +187,9 @@ def _check_choices(flag: SettledFlag, environment: Environment) -> None:
     wanted = {arm.revision_id for arm in flag.choices if arm.alpha_scale or flag.override}
     # Locked, so that none of them is retired between this look and the commit.
     revisions = {
-        revision.pk: revision
+        str(revision.pk): revision
         for revision in ProfileRevision.objects.select_for_update(of=("self",))
-        .select_related("profile")
+        .select_related("profile", "base_model")
         .filter(pk__in=wanted)
         .order_by("pk")
     }

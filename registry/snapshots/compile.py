@@ -8,11 +8,10 @@ import logging
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy
 from registry.selectors import engaged_kills, live_flags, revision_document
-from registry.settled import SettledFlag
+from registry.settled import Id, SettledFlag, text_of
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 from steerkit.snapshotcontent import Content, Entry, write_base_model, write_flag, write_kill, write_limits, write_profile
 from steerkit.snapshotrecords import EVERYBODY, Flag, Profile, required_capabilities
@@ -29,29 +28,39 @@ _KEPT_PROFILES = 2**12
 Pointer = tuple[str, int]
 
 
-def compile_content(environment: Environment, *, without: frozenset[UUID] = frozenset()) -> Content:
+class NotAsApproved(Exception):
+    """A revision is not what its digest was taken of."""
+
+
+def compile_content(environment: Environment, *, without: frozenset[Id] = frozenset()) -> Content:
     """The content of the environment's next snapshot. What does not steer is left out: see `selectors.live_flags`.
 
     A revision that is not what its digest was taken of is left out too, and loudly. It must not stop a kill from being published.
     """
     flags = live_flags(environment, without=without)
-    choices = [(flag, arm) for flag in flags for arm in flag.choices]
-    named = {flag.revision_id for flag in flags} | {arm.revision_id for _, arm in choices}
-    served = {arm.revision_id for flag, arm in choices if flag.is_on and arm.is_live and (arm.alpha_scale or flag.override)}
-    pointers: dict[UUID | None, Pointer] = {}
-    written: dict[UUID, Entry[Profile] | None] = {}
+    named, served = set(), set()
+    for flag in flags:
+        named.add(flag.revision_id)
+        for arm in flag.choices:
+            named.add(arm.revision_id)
+            if flag.is_on and arm.is_live and (arm.alpha_scale or flag.override):
+                served.add(arm.revision_id)
+    pointers: dict[Id | None, Pointer] = {}
+    written: list[Entry[Profile]] = []
+    altered = set()
     revisions = ProfileRevision.objects.order_by().filter(pk__in=named)
-    for key, profile, number, digest, evidence_digest in revisions.values_list(
-        "pk", "profile__name", "number", "digest", "evaluation__digest"
-    ):
+    columns = (text_of("pk"), "profile__name", "number", "digest", "evaluation__digest")
+    for key, profile, number, digest, evidence_digest in revisions.values_list(*columns):
         pointers[key] = (profile, number)
         if key in served:
-            written[key] = _write_profile(key, digest, evidence_digest or "")
-    altered = frozenset(key for key, entry in written.items() if entry is None)
+            try:
+                written.append(_write_profile(key, digest, evidence_digest or ""))
+            except NotAsApproved:
+                altered.add(key)
     if altered:
         logger.error("not what was approved, and left out of %s: %s", environment, sorted(pointers[key] for key in altered))
         return compile_content(environment, without=without | altered)
-    profiles = sorted((entry for entry in written.values() if entry), key=lambda entry: (entry.record.id, entry.record.revision))
+    profiles = sorted(written, key=lambda entry: (entry.record.id, entry.record.revision))
     return Content(
         # What the environment serves now: a node whose files are none of these refuses the snapshot, and steers nobody.
         base_models=[
@@ -67,12 +76,12 @@ def compile_content(environment: Environment, *, without: frozenset[UUID] = froz
 
 
 @lru_cache(_KEPT_PROFILES)
-def _write_profile(revision_id: UUID, digest: str, evidence_digest: str) -> Entry[Profile] | None:
-    """One approved revision. Its digest is of everything it does, so what is read here once stays true. None if it is of another."""
+def _write_profile(revision_id: Id, digest: str, evidence_digest: str) -> Entry[Profile]:
+    """One approved revision. Its digest is of everything it does, so what is read here once stays true. Raises: NotAsApproved."""
     revision = ProfileRevision.objects.select_related("profile", "base_model").get(pk=revision_id)
     document = revision_document(revision)
     if sha256_hex(canonical_json(document)) != digest:
-        return None
+        raise NotAsApproved
     return write_profile(
         {
             "id": revision.profile.name,
