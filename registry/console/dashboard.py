@@ -1,12 +1,13 @@
 """The dashboard: the whole pipeline at a glance, and the kill switch one click away."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
 from django.utils import timezone
 
-from registry.console.flags import view_flags
+from registry.console.flags import FlagView, count_steering, view_flags
 from registry.console.fleet import view_nodes
 from registry.console.forms import KillForm
 from registry.console.pages import roles_of
@@ -27,6 +28,23 @@ from registry.scope import is_limited, visible_to
 from registry.selectors import engaged_kills
 
 _LATELY = timedelta(days=1)
+FLAGS_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class EnvironmentView:
+    """An environment, how many of its flags steer somebody, and some flags: those of the tenants that were changed last."""
+
+    environment: Environment
+    flags_on: int
+    flags: list[FlagView]
+    more: int
+
+
+def view_environment(environment: Environment) -> EnvironmentView:
+    latest = environment.flags.order_by("-changed_at").values_list("tenant_id", flat=True)[:FLAGS_SHOWN]
+    flags = view_flags(environment, Tenant.objects.filter(pk__in=list(latest)))[:FLAGS_SHOWN]
+    return EnvironmentView(environment, count_steering(environment), flags, environment.flags.count() - len(flags))
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -40,8 +58,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     active = jobs.filter(state__in=[JobState.QUEUED, JobState.RUNNING])
     recent = jobs.exclude(pk__in=active).filter(finished_at__gte=timezone.now() - _LATELY).order_by("-finished_at")
     nodes = view_nodes()
-    environments = [(environment, view_flags(environment)) for environment in Environment.objects.all()]
-    flags_on = sum(view.effect == "on" for _, flags in environments for view in flags)
+    environments = [view_environment(environment) for environment in Environment.objects.all()]
+    flags_on = sum(view.flags_on for view in environments)
     synced = sum(view.state == "SYNCED" for view in nodes)
     stages = [
         ("Contrast sets", ContrastSet.objects.count(), "admin:registry_contrastset_changelist", ""),

@@ -7,13 +7,12 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q
 from unfold.widgets import (
     UnfoldAdminSelectMultipleWidget,
-    UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
     UnfoldBooleanSwitchWidget,
 )
 
-from registry.console.forms import AlphaField
+from registry.console.forms import AlphaField, LongSelect
 from registry.models import FlagField, ProfileRevision, RevisionState, Tenant
 from registry.selectors import get_revision
 from registry.services.flags import ArmSpec
@@ -60,12 +59,12 @@ class FlagForm(forms.Form):
     """What is left empty stays as it is. Any revision may be named, so that turning off always works; the service refuses to turn on
     what may not steer."""
 
-    tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=UnfoldAdminSelectWidget, label="Tenant")
+    tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=LongSelect, label="Tenant")
     route = forms.CharField(
         widget=UnfoldAdminTextInputWidget, label="Route", max_length=100, required=False, help_text="Empty for all routes."
     )
     revision = forms.ModelChoiceField(
-        ProfileRevision.objects.select_related("profile"), widget=UnfoldAdminSelectWidget, label="Revision", required=False
+        ProfileRevision.objects.select_related("profile"), widget=LongSelect, label="Revision", required=False
     )
     alpha_scale = AlphaField(label="α scale", required=False, help_text="Times the approved α; the product must stay in its range.")
     rollout = AlphaField(label="Share of callers, in percent", required=False)
@@ -115,7 +114,7 @@ class FlagForm(forms.Form):
 class SwitchForm(forms.Form):
     """On or off, and nothing else."""
 
-    tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=UnfoldAdminSelectWidget, label="Tenant")
+    tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=LongSelect, label="Tenant")
     route = forms.CharField(widget=UnfoldAdminTextInputWidget, label="Route", max_length=100, required=False)
     enabled = forms.BooleanField(label="On", required=False)
     reason = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=2000, label="Reason")

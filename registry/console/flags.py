@@ -1,8 +1,10 @@
 """The flags of one environment: which tenant is steered by what, how much, since when, by whose hand."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -19,6 +21,8 @@ from registry.settled import SettledFlag, settle_flags
 from steerkit.canonical import format_decimal
 from steerkit.snapshotrecords import EVERYBODY
 
+TENANTS_ON_A_PAGE = 50
+
 
 @dataclass(frozen=True)
 class FlagView:
@@ -29,17 +33,34 @@ class FlagView:
     terms: list[str]
 
 
-def view_flags(environment: Environment) -> list[FlagView]:
+def view_flags(environment: Environment, tenants: Iterable[Tenant]) -> list[FlagView]:
+    """The flags of these tenants."""
     kills = list(engaged_kills(environment))
     steering = {flag.flag_id for flag in live_flags(environment) if flag.is_on}
-    records = {flag.pk: flag for flag in environment.flags.select_related("environment", "tenant", "changed_by")}
-    settled = settle_flags(environment.flags.all())
+    flags = environment.flags.filter(tenant__in=tenants)
+    records = {str(flag.pk): flag for flag in flags.select_related("environment", "tenant", "changed_by")}
+    settled = settle_flags(flags)
     named = {flag.revision_id for flag in settled} | {arm.revision_id for flag in settled for arm in flag.arms}
-    revisions = ProfileRevision.objects.select_related("profile").in_bulk([key for key in named if key])
+    found = ProfileRevision.objects.select_related("profile").filter(pk__in=[key for key in named if key])
+    revisions = {str(revision.pk): revision for revision in found}
     return [
         FlagView(records[flag.flag_id], _effect(records[flag.flag_id], flag, steering, kills, revisions), _terms(flag, revisions))
         for flag in settled
     ]
+
+
+def count_steering(environment: Environment) -> int:
+    """How many flags steer somebody now: what is killed does not."""
+    kills = list(engaged_kills(environment))
+    if any(kill.kind in (KillKind.EVERYTHING, KillKind.ENVIRONMENT) for kill in kills):
+        return 0
+    tenants = {kill.tenant.name for kill in kills if kill.tenant}
+    profiles = [kill.profile_id for kill in kills if kill.profile_id]
+    stopped = {str(key) for key in ProfileRevision.objects.filter(profile__in=profiles).values_list("pk", flat=True)}
+    return sum(
+        flag.is_on and flag.tenant not in tenants and not stopped.issuperset(arm.revision_id for arm in flag.choices)
+        for flag in live_flags(environment)
+    )
 
 
 def _effect(flag: TenantFlag, settled: SettledFlag, steering: set, kills: list[Kill], revisions: dict) -> str:
@@ -91,7 +112,9 @@ def show_flags(request: HttpRequest, name: str) -> HttpResponse:
     except NotFound as error:
         messages.error(request, f"{error.message} ({error.code})")
         return redirect("console:flags")
-    flags = view_flags(environment)
+    wanted = request.GET.get("q", "").strip()
+    tenants = Paginator(Tenant.objects.filter(name__icontains=wanted).order_by("name"), TENANTS_ON_A_PAGE).get_page(request.GET.get("page"))
+    flags = view_flags(environment, tenants.object_list)
     now = timezone.now()
     freezes = environment.freezes.filter(ends_at__gt=now, ended_at__isnull=True).select_related("declared_by").order_by("starts_at")
     return render_page(
@@ -103,7 +126,9 @@ def show_flags(request: HttpRequest, name: str) -> HttpResponse:
         environments=Environment.objects.all(),
         head=environment.snapshots.order_by("-revision").first(),
         flags=flags,
-        unsteered=Tenant.objects.exclude(pk__in=[view.flag.tenant_id for view in flags]),
+        wanted=wanted,
+        tenants=tenants,
+        unsteered=[tenant for tenant in tenants if tenant.pk not in {view.flag.tenant_id for view in flags}],
         kills=engaged_kills(environment),
         freeze=freeze_in_force(environment, now),
         freezes=[(freeze, freeze.state_at(now)) for freeze in freezes],

@@ -1,11 +1,15 @@
 """What people type. Forms only read text into values; the services decide whether the values make sense."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.forms.utils import flatatt
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectMultipleWidget,
@@ -39,6 +43,26 @@ from registry.selectors import evidence_of
 from registry.services.people import MAX_TOKEN_DAYS
 from steerkit.canonical import parse_alpha
 from steerkit.errors import AlphaError
+
+
+class LongSelect(UnfoldAdminSelectWidget):
+    """A choice among thousands, written in one go: Django renders a template for every option."""
+
+    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
+        chosen = set(self.format_value(value))
+        return format_html(
+            "<select{}>{}</select>", flatatt({**self.build_attrs(self.attrs, attrs), "name": name}), _write(self.choices, chosen)
+        )
+
+
+def _write(choices: Iterable[tuple[Any, Any]], chosen: set[str]) -> SafeString:
+    return format_html_join("", "{}", ((_write_choice(value, label, chosen),) for value, label in choices))
+
+
+def _write_choice(value: Any, label: Any, chosen: set[str]) -> SafeString:
+    if isinstance(label, list | tuple):
+        return format_html('<optgroup label="{}">{}</optgroup>', value, _write(label, chosen))
+    return format_html('<option value="{}"{}>{}</option>', value, mark_safe(" selected") if str(value) in chosen else "", label)
 
 
 class AlphaField(forms.CharField):
@@ -223,7 +247,7 @@ class NodeForm(forms.Form):
 class KillForm(forms.Form):
     """One list of everything that can be killed, so that an emergency is one choice, one sentence, one button."""
 
-    target = forms.ChoiceField(widget=UnfoldAdminSelectWidget, label="What to stop")
+    target = forms.ChoiceField(widget=LongSelect, label="What to stop")
     environment = forms.ModelChoiceField(
         Environment.objects.all(),
         to_field_name="name",

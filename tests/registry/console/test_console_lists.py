@@ -1,12 +1,15 @@
 """The registries stay usable when they are long: nothing is counted to its end or listed by its values."""
 
 import pytest
+from django import forms
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from registry.console.forms import LongSelect
 from registry.console.registries import base
-from registry.models import AuditEvent, Tenant
+from registry.models import AuditEvent, Tenant, TenantFlag
+from registry.services.kills import engage_kill
 
 LOG = reverse("admin:registry_auditevent_changelist")
 
@@ -44,3 +47,47 @@ def test_a_long_list_is_counted_only_as_far_as_people_page(as_person, oscar, mon
     answer = as_person(oscar).get(reverse("admin:registry_tenant_changelist"))
     assert answer.context["cl"].paginator.count == 60
     assert answer.context["cl"].paginator.num_pages == 2
+
+
+@pytest.fixture
+def many_flags(production, approved, oscar):
+    tenants = Tenant.objects.bulk_create(Tenant(name=f"tenant-{number:02}") for number in range(60))
+    TenantFlag.objects.bulk_create(
+        TenantFlag(environment=production, tenant=tenant, revision=approved, enabled=True, reason="test", changed_by=oscar)
+        for tenant in tenants
+    )
+
+
+def test_the_flags_of_many_tenants_come_in_pages_and_are_found_by_name(many_flags, as_person, oscar):
+    client, path = as_person(oscar), reverse("console:environment-flags", args=["production"])
+
+    def tenants(query=""):
+        return [view.flag.tenant.name for view in client.get(f"{path}?{query}").context["flags"]]
+
+    assert tenants() == [f"tenant-{number:02}" for number in range(50)]
+    assert tenants("page=2") == [f"tenant-{number:02}" for number in range(50, 60)]
+    assert tenants("q=ant-5") == [f"tenant-{number:02}" for number in range(50, 60)]
+    assert tenants("q=nobody") == []
+    assert "1 to 50 of 60 tenants" in client.get(path).text
+
+
+def test_the_dashboard_counts_every_flag_that_steers_and_shows_a_few(many_flags, as_person, oscar):
+    def shown():
+        (view,) = as_person(oscar).get(reverse("admin:index")).context["environments"]
+        return view.flags_on, len(view.flags), view.more
+
+    assert shown() == (60, 12, 48)
+    engage_kill("tenant", target="tenant-07", reason="test", actor=oscar)
+    assert shown() == (59, 12, 48)
+    engage_kill("profile", target="harbor-empathy", reason="test", actor=oscar)
+    assert shown() == (0, 12, 48)
+
+
+def test_a_long_choice_is_written_as_a_short_one_would_be():
+    class Form(forms.Form):
+        pick = forms.ChoiceField(choices=[("a", 'A "quoted" <one>'), ("Group", [("b", "B"), ("c", "C")])], widget=LongSelect)
+
+    written = str(Form(initial={"pick": "c"})["pick"])
+    assert '<option value="a">A &quot;quoted&quot; &lt;one&gt;</option>' in written
+    assert '<optgroup label="Group"><option value="b">B</option><option value="c" selected>C</option></optgroup>' in written
+    assert 'name="pick"' in written
