@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from steerhub import embedded
+from steerhub.connections import release_session_locks
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("STEERHUB_VAR", BASE_DIR / "var")).resolve()
@@ -64,9 +65,12 @@ def _database(url: str) -> dict:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": options.pop("host", parts.hostname or ""),
         "PORT": str(parts.port or ""),
-        "OPTIONS": options,
-        # Under ASGI a persistent connection would belong to a thread that may not come back.
+        # Connections outlive a request in a pool, because opening one takes longer than most answers do. Under ASGI a persistent
+        # one would belong to a thread that may not come back. Whoever finds all of them taken waits ten seconds, then gets a 503.
+        "OPTIONS": {**options, "pool": {"min_size": 1, "max_size": 32, "timeout": 10, "reset": release_session_locks}},
         "CONN_MAX_AGE": 0,
+        # A connection that died in the pool is replaced, not handed out.
+        "CONN_HEALTH_CHECKS": True,
     }
 
 
