@@ -49,6 +49,11 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The smallest of the values that so many percent of them do not exceed."""
+    return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]
+
+
 def clock(work: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds of wall time, and what the work returned."""
     started = time.perf_counter()
