@@ -21,6 +21,8 @@ class Batch:
     environments: set[Any] = field(default_factory=set)
     # Rows that the batch locked at its start, by key: a thousand steps need not lock them again.
     locked: dict[Any, Any] = field(default_factory=dict)
+    # Revisions found fit to steer, by environment and revision: what a step found once need not be looked for again.
+    checked: dict[Any, Any] = field(default_factory=dict)
 
 
 _open: ContextVar[Batch | None] = ContextVar("open_batch", default=None)

@@ -26,7 +26,7 @@ from registry.selectors import flag_document, is_as_approved, live_revisions, ta
 from registry.services.moves import check_served
 from registry.settled import SettledFlag, settle_flags
 from registry.snapshots import lock_environments, publish_snapshot
-from registry.transitions import transition
+from registry.transitions import open_batch, transition
 from steerkit.canonical import format_decimal
 from steerkit.errors import AlphaError
 from steerkit.snapshotrecords import EVERYBODY, AlphaBounds
@@ -184,20 +184,27 @@ def _check_ranges(flag: TenantFlag, arms: Sequence[ArmSpec]) -> None:
 
 def _check_choices(flag: SettledFlag, environment: Environment) -> None:
     """Everything that a flag which is on can give must be approved, and inside what was approved."""
-    wanted = {arm.revision_id for arm in flag.choices if arm.alpha_scale or flag.override}
-    # Locked, so that none of them is retired between this look and the commit.
-    revisions = {
-        str(revision.pk): revision
-        for revision in ProfileRevision.objects.select_for_update(of=("self",))
-        .select_related("profile", "base_model")
-        .filter(pk__in=wanted)
-        .order_by("pk")
-    }
-    live = set(live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True))
+    revisions = _check_revisions({arm.revision_id for arm in flag.choices if arm.alpha_scale or flag.override}, environment)
     for arm in flag.choices:
-        revision = revisions.get(arm.revision_id)  # type: ignore[arg-type]
-        if revision is None:
-            continue  # A control: nothing steers it.
+        # Any other is a control: nothing steers it.
+        if arm.revision_id in revisions:
+            check_alphas(revisions[arm.revision_id], arm.alpha_scale, flag.override)
+
+
+def _check_revisions(keys: Collection[str | None], environment: Environment) -> dict[str | None, ProfileRevision]:
+    """These revisions, locked, if every one of them may steer in the environment.
+
+    A batch looks at each once, because a thousand flags may name the same. Should a later step take its ground from it, the
+    snapshot that ends the batch leaves it out.
+    """
+    batch = open_batch()
+    checked: dict[Any, ProfileRevision] = batch.checked if batch else {}
+    wanted = [key for key in keys if (environment.pk, key) not in checked]
+    # Locked, so that none of them is retired between this look and the commit. An empty list asks the database nothing.
+    rows = ProfileRevision.objects.select_for_update(of=("self",)).select_related("profile", "base_model").prefetch_related("components")
+    locked = list(rows.filter(pk__in=wanted).order_by("pk"))
+    live = set(live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True))
+    for revision in locked:
         if revision.state != RevisionState.APPROVED:
             raise TransitionRefused(
                 "FLAG_NOT_APPROVED", f"{revision} is {revision.state}; only an approved revision may steer", str(revision)
@@ -207,7 +214,8 @@ def _check_choices(flag: SettledFlag, environment: Environment) -> None:
             raise TransitionRefused("FLAG_NOT_APPROVED", f"{revision} was approved, and may steer no longer", str(revision))
         if not is_as_approved(revision):
             raise TransitionRefused("DIGEST_MISMATCH", f"{revision} is not what was approved; it steers nobody", str(revision))
-        check_alphas(revision, arm.alpha_scale, flag.override)
+        checked[environment.pk, str(revision.pk)] = revision
+    return {key: checked[environment.pk, key] for key in keys if (environment.pk, key) in checked}
 
 
 def check_alphas(revision: ProfileRevision, alpha_scale: Decimal, override: AlphaBounds | None = None) -> None:
@@ -215,7 +223,7 @@ def check_alphas(revision: ProfileRevision, alpha_scale: Decimal, override: Alph
 
     Raises: AlphaError ALPHA_RANGE.
     """
-    components = list(revision.components.order_by("position"))
+    components = sorted(revision.components.all(), key=lambda component: component.position)
     for component in components:
         scaled = component.alpha * alpha_scale
         if scaled != 0 and not component.alpha_min <= scaled <= component.alpha_max:
