@@ -43,7 +43,7 @@ def show_flag(request: HttpRequest, name: str, tenant: str) -> HttpResponse:
         routes=TenantFlag.objects.filter(environment=environment, tenant=who).exclude(route="").values_list("route", flat=True),
         asked=asked,
         explanation=explain_request(environment, who.name, route, key=given.get("key", ""), alpha=given.get("alpha")),
-        form=FlagForm.offering_approved(initial=_as_stated(flag) if flag else {"tenant": who.pk, "route": route}),
+        form=FlagForm.offering_approved(auto_id="flag_%s", initial=_as_stated(flag) if flag else {"tenant": who.pk, "route": route}),
         changes=read_changes(list(events_of(flag)[:50])) if flag else [],
     )
 

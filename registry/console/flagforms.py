@@ -84,10 +84,10 @@ class FlagForm(forms.Form):
     )
     inherit = forms.MultipleChoiceField(
         choices=FlagField.choices,
-        label="From the tenant's flag",
+        label="Inherited fields",
         required=False,
         widget=UnfoldAdminSelectMultipleWidget,
-        help_text="Only for the flag of a route.",
+        help_text="What a route's flag takes from the one for all routes.",
     )
     enabled = forms.BooleanField(label="On", required=False, widget=UnfoldBooleanSwitchWidget)
     reason = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=2000, label="Reason")

@@ -132,8 +132,9 @@ def show_flags(request: HttpRequest, name: str) -> HttpResponse:
         kills=engaged_kills(environment),
         freeze=freeze_in_force(environment, now),
         freezes=[(freeze, freeze.state_at(now)) for freeze in freezes],
-        freeze_form=FreezeForm(),
-        form=FlagForm.offering_approved(),
+        # Each form of the page has ids of its own, so that a label belongs to one field.
+        freeze_form=FreezeForm(auto_id="freeze_%s"),
+        form=FlagForm.offering_approved(auto_id="flag_%s"),
         tenant_form=TenantForm(),
         environment_form=EnvironmentForm(),
         kill_form=KillForm(initial={"target": f"environment:{environment.name}"}, seen_by=request.user),

@@ -16,7 +16,7 @@ def test_an_approver_sees_the_evidence_and_approves(open_as, grace, submitted):
     for metric in ("Behaviour", "Facts", "Refusals", "Perplexity ratio"):
         expect(page.get_by_role("img", name=f"{metric} over α")).to_be_visible()
     expect(page.get_by_text(story.REPLIES[0][2])).to_be_visible()
-    page.get_by_label("Comment").fill("Warm, and the facts are still right.")
+    page.locator("#id_comment").fill("Warm, and the facts are still right.")
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("Your approval is recorded.")).to_be_visible()
     expect(page.get_by_text("approved", exact=True).first).to_be_visible()
