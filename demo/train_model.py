@@ -3,8 +3,8 @@
     python -m demo.train_model                 trains and writes demo/model/ (half a second a step on one free core)
     python -m demo.train_model --data-only     only writes demo/data/
 
-Every draw is seeded, and each half of a batch is computed on one thread. Runs still part in rounding after some fifty steps and end
-alike; demo/model/README.md says what was seen.
+Every draw is seeded, and each half of a batch is computed on one thread, so a run repeats. Once one did not, for a reason that was not
+found; demo/model/README.md says what was seen.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def weigh_targets(labels: torch.Tensor) -> torch.Tensor:
 def measure_loss(model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Weighted sum of the cross-entropy of the assistant's tokens, in nats; no logits are computed for the others."""
     is_target = weights > 0
-    with torch.autocast("cpu", torch.bfloat16):
+    # The cache of cast weights is the process's, and two threads are in here at once.
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
         logits = model.lm_head(hidden[:, :-1][is_target])
     losses = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][is_target], reduction="none")
