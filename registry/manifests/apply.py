@@ -16,7 +16,7 @@ from registry.manifests.steps import CREATE, DELETE, UPDATE, digest_spec
 from registry.manifests.writers import DELETERS, WRITERS, Writer
 from registry.models import AppliedPlan, BaseModel, Declaration, User
 from registry.services.base_models import resolve_model_folder
-from registry.snapshots import all_or_nothing
+from registry.snapshots import all_or_nothing, give_way_to_kills
 from steerkit.basemodel import BaseModelManifest, inspect_model
 from steerkit.errors import ModelError, SteerError
 
@@ -28,9 +28,9 @@ def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, acto
     """Make the record say what the documents say, if that is still what the plan of this digest would do.
 
     `permit` raises unless the actor holds one of the roles it is given.
-    Raises: what `make_plan` and the services raise; TransitionRefused PLAN_STALE, PLAN_APPLIED.
+    Raises: what `make_plan` and the services raise; TransitionRefused PLAN_STALE, PLAN_APPLIED, KILL_FIRST.
     """
-    # Hashing takes minutes for a large model, and a kill waits for whatever happens below.
+    # Hashing takes minutes for a large model, and everybody waits for what happens below; a kill for no more than a step of it.
     models = _inspect_models(parse_manifests(documents))
     with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=actor):
         # One plan at a time, so that the record is still as this one finds it when its steps are taken.
@@ -79,12 +79,14 @@ def _take_steps(plan: Plan, writer: Writer) -> None:
     for kind, write in WRITERS:
         for step in plan.steps:
             if step.kind == kind and step.manifest is not None and (step.action == CREATE or (step.action == UPDATE and step.changes_spec)):
+                give_way_to_kills()
                 try:
                     write(writer, step)
                 except SteerError as error:
                     raise place_error(error, step.manifest, "spec") from error
     for step in plan.steps:
         if step.action == DELETE:
+            give_way_to_kills()
             DELETERS[step.kind](writer, step)
 
 

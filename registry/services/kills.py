@@ -10,7 +10,7 @@ from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import Environment, Kill, KillKind, Profile, Tenant, User
 from registry.scope import is_limited, visible_to
 from registry.services.people import stands_for
-from registry.snapshots import lock_environments, publish_snapshot
+from registry.snapshots import lock_environments, publish_snapshot, take_precedence
 from registry.transitions import transition
 
 
@@ -19,12 +19,13 @@ def engage_kill(kind: str, *, target: str = "", environment: str = "", reason: s
     """Back to α = 0 for a profile, a tenant, an environment or everything. No freeze holds it.
 
     A kill of a profile or a tenant reaches every environment, or with `environment` that one alone. Engaging what is engaged
-    already gives the kill in force. Raises: InvalidInput KILL_KIND, KILL_TARGET; NotFound KILL_TARGET.
+    already gives the kill in force. A batch under way gives way to it. Raises: InvalidInput KILL_KIND, KILL_TARGET; NotFound KILL_TARGET.
     """
     if kind not in KillKind.values:
         raise InvalidInput("KILL_KIND", f"cannot kill a {kind!r}; it is one of {', '.join(KillKind.values)}", kind)
     subject = _find_subject(kind, target, environment, actor)
     reached = Environment.objects.filter(pk=subject["environment"].pk) if subject["environment"] else Environment.objects.all()
+    take_precedence()
     environments = lock_environments(reached)
     known = Kill.objects.filter(kind=kind, lifted_at__isnull=True, **subject).first()
     if known is not None:

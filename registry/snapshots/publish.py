@@ -122,8 +122,8 @@ def _bind_on_server() -> Iterator[None]:
 def all_or_nothing(*, cause: Action, actor: Actor) -> Iterator[None]:
     """The transitions inside commit together or not at all, and each environment they touch gets one snapshot revision.
 
-    Every environment is locked from the start, so that steps which lock one find it in the one order. A kill waits for as
-    long as a batch runs; so whatever can be worked out beforehand is.
+    Every environment is locked from the start, so that steps which lock one find it in the one order. A long batch calls
+    `give_way_to_kills` between its steps.
     """
     with transaction.atomic(durable=True):
         environments = lock_environments(Environment.objects.all())
