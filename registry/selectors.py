@@ -1,6 +1,6 @@
 """Reads that span models."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from registry.models import (
     FlagArm,
     Freeze,
     Kill,
+    Operator,
     Profile,
     ProfileRevision,
     Proposal,
@@ -30,10 +31,12 @@ from registry.models import (
     Snapshot,
     SteeringVector,
     TenantFlag,
+    TokenScope,
     Unit,
 )
 from registry.settled import Id, SettledFlag, settle_flags, silence_arms, turn_off
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
+from steerkit.snapshotrecords import STRENGTH_OPERATORS
 
 # A node in step says so every 30 seconds; after two missed words it is silent.
 SILENT_AFTER = timedelta(seconds=75)
@@ -239,11 +242,21 @@ def latest_evaluation(vector: SteeringVector) -> Evaluation | None:
 
 
 def evidence_of(revision: ProfileRevision) -> Evaluation | None:
-    """The evaluation that covers what the revision does: of its one vector, or of all its components together."""
+    """The evaluation that covers what the revision does: of its one vector, or of its components together."""
     components = list(revision.components.select_related("vector"))
-    if len(components) == 1:
+    if is_plain_addition(components):
         return latest_evaluation(components[0].vector)
     return Evaluation.objects.select_related("revision__profile").filter(components_digest=digest_components(revision)).first()
+
+
+def is_plain_addition(components: Sequence[Component]) -> bool:
+    """One vector, added to what is generated: what the vector's own validation covers. A schedule or a condition only takes away."""
+    plain = (Operator.ADD, TokenScope.GENERATED, False)
+    return [(component.operator, component.scope, component.preserve_norm) for component in components] == [plain]
+
+
+def only_removes(components: Sequence[Component]) -> bool:
+    return all(component.operator in STRENGTH_OPERATORS for component in components)
 
 
 def evaluated_components(revision: ProfileRevision) -> list[dict[str, Any]]:

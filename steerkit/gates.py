@@ -17,8 +17,11 @@ from steerkit.errors import EngineError
 Gate = dict[str, str]
 # What is said of one direction: of several together there is no slope over one α, and each vector's own evidence says it of its own.
 OF_ONE_DIRECTION = ("slope", "slope_over_random", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step")
-# What is measured where several components are judged together, and nowhere else.
+# What says that a behaviour rose, which components that only remove are not there for.
+OF_A_RISE = ("behaviour", "anti_steered")
+# What is measured where components are judged as they act together, and nowhere else.
 OF_A_COMPOSITION = ("refusal_margin_kept", "refusal_lost", "norm_share")
+_NO_RISE = {"metric": "behaviour", "kind": "max_difference", "threshold": "0"}
 METRICS = (
     "behaviour", "facts", "refusals", "perplexity_ratio", "repetition", "reply_tokens", "layer_depth",
     "harmful_refused", "over_refusal", "anti_steered", "capability",
@@ -84,12 +87,16 @@ def load_gates(gates: str | Sequence[Mapping[str, str]]) -> tuple[Gate, ...]:
     return tuple(dict(gate) for gate in gates)
 
 
-def composition_gates(asked: Iterable[str | Sequence[Mapping[str, str]]]) -> tuple[Gate, ...]:
-    """The set `composition`, and of the sets and lists asked for whatever can be judged of several components together; each gate once.
+def composition_gates(asked: Iterable[str | Sequence[Mapping[str, str]]], *, only_removes: bool = False) -> tuple[Gate, ...]:
+    """The set `composition`, and of the sets and lists asked for whatever can be judged of components together; each gate once.
 
+    Components that only remove (ablate, clamp) need not raise the behaviour, and must not.
     Raises: as `load_gates`.
     """
-    found = [gate for gates in ("composition", *asked) for gate in load_gates(gates) if gate["metric"] not in OF_ONE_DIRECTION]
+    left_out = OF_ONE_DIRECTION + OF_A_RISE if only_removes else OF_ONE_DIRECTION
+    found = [gate for gates in ("composition", *asked) for gate in load_gates(gates) if gate["metric"] not in left_out]
+    if only_removes:
+        found.append(_NO_RISE)
     return tuple({(gate["metric"], gate["kind"], gate["threshold"]): gate for gate in found}.values())
 
 

@@ -63,7 +63,7 @@ class CompositionTables:
 
 
 def read_composition(evidence: Mapping[str, Any]) -> CompositionTables | None:
-    """Parts against the whole, and pairs; None where one vector was judged."""
+    """Parts against the whole, and pairs, where there are several; None where the evidence is of a vector."""
     found = evidence.get("composition")
     if not isinstance(found, dict):
         return None
@@ -72,7 +72,7 @@ def read_composition(evidence: Mapping[str, Any]) -> CompositionTables | None:
     keys = [*(f"axis {axis}" for axis in axes), *_MEASURES]
     return CompositionTables(
         axes=axes,
-        parts=[_read_part(found, name, axes) for name in (*names, _JOINT)],
+        parts=[_read_part(found, name, axes) for name in ((*names, _JOINT) if len(names) > 1 else names)],
         measures=[*axes, *_MEASURES.values()],
         pairs=[
             PairRow(

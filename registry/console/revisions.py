@@ -14,7 +14,7 @@ from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
-from registry.selectors import evidence_of, flags_pointing_at, valid_approvals
+from registry.selectors import evidence_of, flags_pointing_at, is_plain_addition, valid_approvals
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.checklist import list_requirements, missing_approvals
 from registry.services.people import stands_for
@@ -71,8 +71,9 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
         why_not=why_not_decide(revision, request.user),
         decision_form=DecisionForm(),
         submit_form=SubmitForm(revision=revision) if revision.state == RevisionState.DRAFT else None,
-        # One component has the evidence of its vector.
-        compose_form=SuitesForm() if len(components) > 1 and revision.state == RevisionState.DRAFT and evaluation is None else None,
+        compose_form=SuitesForm()
+        if not is_plain_addition(components) and revision.state == RevisionState.DRAFT and evaluation is None
+        else None,
         retire_form=ReasonForm(),
         flags=flags_pointing_at(revision).select_related("environment", "tenant"),
     )

@@ -13,8 +13,8 @@ from typing import Any
 from django.utils import timezone
 
 from registry.errors import TransitionRefused
-from registry.models import Component, Evaluation, Operator, ProfileRevision, TokenScope, Unit
-from registry.selectors import digest_components, evidence_of, policy_document, valid_approvals
+from registry.models import Component, Evaluation, Operator, ProfileRevision, Unit
+from registry.selectors import digest_components, evidence_of, is_plain_addition, only_removes, policy_document, valid_approvals
 from steerkit.canonical import format_decimal
 from steerkit.effective import absolute_coefficient
 from steerkit.errors import AlphaError, SteerError
@@ -73,7 +73,7 @@ def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, dem
         ("evidence of exactly these components", lambda found: _find_other_subject(revision, components, found)),
         ("every range inside the evaluated α", lambda _: _find_beyond_evidence(components)),
         ("every gate of the evidence passed", _find_failed_gate),
-        (f"gates as strict as the set {demands['gate_set']}", lambda found: _find_weaker_gate(found, demands["gate_set"])),
+        (f"gates as strict as the set {demands['gate_set']}", lambda found: _find_weaker_gate(components, found, demands["gate_set"])),
         (f"suites of the kinds {_list(demands['suite_kinds'])}", lambda found: _find_missing_kind(found, demands["suite_kinds"])),
         (f"at least {demands['minimum_pairs']} contrast pairs", lambda _: _find_few_pairs(components, demands["minimum_pairs"])),
         (f"the locales {_list(demands['locales'])}", lambda found: _find_missing_locale(components, found, demands)),
@@ -120,9 +120,8 @@ def _find_other_subject(revision: ProfileRevision, components: Sequence[Componen
     if (component.vector_id, component.alpha, component.unit) != (evaluation.vector_id, evaluation.alpha, evaluation.unit):
         wanted = f"{component.vector} at α = {format_decimal(component.alpha)} {component.unit}"
         return TransitionRefused("EVIDENCE_MISMATCH", f"the evaluation is of {evaluation}, not of {wanted}", str(evaluation.pk))
-    # A vector is validated by adding it to what is generated. A schedule or a condition only ever takes away from that.
-    if (component.operator, component.scope, component.preserve_norm) != (Operator.ADD, TokenScope.GENERATED, False):
-        problem = f"the evaluation is of adding {component.vector} to generated tokens; this component does something else with it"
+    if not is_plain_addition(components):
+        problem = f"the evaluation is of adding {component.vector} to generated tokens; have what this component does with it judged"
         return TransitionRefused("EVIDENCE_MISMATCH", problem, str(evaluation.pk))
     return None
 
@@ -148,8 +147,10 @@ def _find_failed_gate(evaluation: Evaluation) -> SteerError | None:
     return TransitionRefused("GATES_FAILED", f"the evaluation failed its gates on {', '.join(failed)}", str(evaluation.pk))
 
 
-def _find_weaker_gate(evaluation: Evaluation, gate_set: str) -> SteerError | None:
-    demanded = composition_gates([gate_set]) if evaluation.components_digest else load_gates(gate_set)
+def _find_weaker_gate(components: Sequence[Component], evaluation: Evaluation, gate_set: str) -> SteerError | None:
+    demanded = load_gates(gate_set)
+    if evaluation.components_digest:
+        demanded = composition_gates([gate_set], only_removes=only_removes(components))
     weaker = find_weaker_gates(evaluation.gates, demanded)
     if not weaker:
         return None

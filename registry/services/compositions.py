@@ -1,17 +1,18 @@
-"""Compositions: a draft of several components is judged as a whole, because parts that each pass can break safety together."""
+"""Compositions: a draft of several components is judged as a whole, because parts that each pass can break safety together.
+So is one component that does anything but add its vector to what is generated, which the vector's validation says nothing of."""
 
 from collections.abc import Sequence
 
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
-from registry.selectors import digest_components, evaluated_components, latest_evaluation
+from registry.selectors import digest_components, evaluated_components, is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
 from registry.transitions import transition
 from steerkit.canonical import format_decimal
 from steerkit.gates import composition_gates
 
-# One component has the evidence of its vector; more than eight are measured one by one, in pairs and together for too long.
-COMPONENTS = range(2, 9)
+# More are measured one by one, in pairs and together for too long.
+MOST_COMPONENTS = 8
 
 
 @transition
@@ -19,7 +20,7 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
     """nothing -> queued: open the test split for all components of a draft together, once for these components.
 
     Every vector must have passed alone. The whole is held to the gates of a composition, to those that each vector had to pass,
-    and to those of the profile's risk policy; nobody chooses among them.
+    and to those of the profile's risk policy (`steerkit.gates.composition_gates`); nobody chooses among them.
     Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, TEST_SPLIT_OPENED, COMPOSITION_RUNNING;
     InvalidInput COMPOSITION_SIZE, REVISION_BASE_MODELS, SUITES_MISSING; ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
@@ -46,7 +47,7 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
         "components": [
             {"name": name, **document} for name, document in zip(_name(components), evaluated_components(revision), strict=True)
         ],
-        "gates": _choose_gates(revision, evaluations),
+        "gates": _choose_gates(revision, components, evaluations),
         "max_new_tokens": max(evaluation.job.recipe["max_new_tokens"] for evaluation in evaluations),
     }
     job = Job.objects.create(
@@ -61,13 +62,12 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
 
 
 def _check_components(revision: ProfileRevision, components: Sequence[Component]) -> None:
-    if len(components) not in COMPONENTS:
-        raise InvalidInput(
-            "COMPOSITION_SIZE",
-            f"{revision} has {len(components)} component{'s' * (len(components) != 1)}; a composition is of {COMPONENTS[0]} to "
-            f"{COMPONENTS[-1]}, and one is covered by the validation of its vector",
-            str(revision),
-        )
+    if is_plain_addition(components):
+        problem = f"{revision} adds one vector to what is generated, which the validation of the vector covers"
+        raise InvalidInput("COMPOSITION_SIZE", problem, str(revision))
+    if len(components) > MOST_COMPONENTS:
+        problem = f"{revision} has {len(components)} components; at most {MOST_COMPONENTS} are judged together"
+        raise InvalidInput("COMPOSITION_SIZE", problem, str(revision))
     foreign = next((component for component in components if component.vector.base_model_id != revision.base_model_id), None)
     if foreign is not None:
         raise InvalidInput(
@@ -86,10 +86,11 @@ def _need_evidence(vector: SteeringVector) -> Evaluation:
     return evaluation
 
 
-def _choose_gates(revision: ProfileRevision, evaluations: Sequence[Evaluation]) -> list[dict[str, str]]:
+def _choose_gates(revision: ProfileRevision, components: Sequence[Component], evaluations: Sequence[Evaluation]) -> list[dict[str, str]]:
     policy = revision.profile.risk_class
     budget = {"metric": "norm_share", "kind": "max", "threshold": format_decimal(policy.composition_budget)}
-    return list(composition_gates([*(evaluation.job.recipe["gates"] for evaluation in evaluations), policy.gate_set, [budget]]))
+    asked = [*(evaluation.job.recipe["gates"] for evaluation in evaluations), policy.gate_set, [budget]]
+    return list(composition_gates(asked, only_removes=only_removes(components)))
 
 
 def _refuse_second_look(revision: ProfileRevision, digest: str) -> None:

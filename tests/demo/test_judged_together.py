@@ -21,6 +21,7 @@ from steerkit.engine.measuring.rubric import RubricScorer
 from steerkit.engine.reading.directions import LayerDirection, extract_directions
 from steerkit.engine.reading.splits import split_pairs
 from steerkit.errors import EngineError
+from steerkit.gates import composition_gates
 from steerkit.suite import SuiteFile, parse_rubric, parse_suite
 
 PAIRS = split_pairs(parse_pairs((DATA_FOLDER / "empathy.pairs.jsonl").read_bytes()).pairs)
@@ -129,11 +130,24 @@ def test_evidence_is_of_a_candidate_or_of_a_composition(evidence: dict, name: st
     assert refused.value.code == "EVIDENCE_INVALID"
 
 
-def test_one_component_alone_is_not_judged_together(
-    loaded: LoadedModel, two: dict[str, Candidate], suites: dict[str, SuiteFile], scorer: RubricScorer
+def test_one_component_that_ablates_is_judged_as_it_acts(
+    loaded: LoadedModel, warm: LayerDirection, suites: dict[str, SuiteFile], scorer: RubricScorer
 ) -> None:
+    asked = composition_gates(["selection"], only_removes=True)
+    evidence = judge(loaded, {"warm": Candidate("a" * 64, warm, "1", unit="absolute", operator="ablate")}, suites, scorer, gates=asked)
+    composition = evidence["composition"]
+    assert [(each["operator"], each["alpha"]) for each in composition["components"]] == [("ablate", "1")]
+    assert composition["pairs"] == []
+    effects = composition["axes"]["empathy"]["effects"]
+    assert effects["warm"] == effects["joint"]
+    assert float(effects["joint"]["value"]) != 0
+    [behaviour] = [gate for gate in evidence["gates"] if gate["metric"] == "behaviour"]
+    assert (behaviour["kind"], behaviour["verdict"]) == ("max_difference", "pass" if float(behaviour["value"]) <= 0 else "fail")
+
+
+def test_nothing_is_not_judged_together(loaded: LoadedModel, suites: dict[str, SuiteFile], scorer: RubricScorer) -> None:
     with pytest.raises(EngineError) as refused:
-        judge(loaded, {"warm": two["warm"]}, suites, scorer)
+        judge(loaded, {}, suites, scorer)
     assert refused.value.code == "COMPOSITION_PARTS"
 
 

@@ -14,7 +14,7 @@ from registry.api.views.base_models import BaseModelRefOut
 from registry.errors import TransitionRefused
 from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
 from registry.models.profiles import constant_schedule
-from registry.selectors import evidence_of, get_profile, get_revision, tag_revision
+from registry.selectors import evidence_of, get_profile, get_revision, is_plain_addition, tag_revision
 from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, submit_revision
 
 
@@ -211,6 +211,6 @@ class SubmitRevisionView(View):
 def _find_evidence(revision: ProfileRevision) -> Evaluation:
     evaluation = evidence_of(revision)
     if evaluation is None:
-        ask = "validate its vector" if revision.components.count() == 1 else "have its components judged together"
+        ask = "validate its vector" if is_plain_addition(list(revision.components.all())) else "have its components judged together"
         raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {revision}; {ask} first", str(revision))
     return evaluation

@@ -44,7 +44,8 @@ def evaluate_together(
 ) -> dict[str, Any]:
     """The evidence document, without a candidate and with a composition.
 
-    `candidates` are two or more by the names that people call them, in the order in which they are applied. `gates` stand beside
+    `candidates` by the names that people call them, in the order in which they are applied: two or more, or one that does anything but
+    add to what is generated. `gates` stand beside
     those of the set `composition`, which always hold. `axes` are pairs of the test split by the behaviour they are about.
     `on_reply` counts replies, `on_score` texts under variants.
 

@@ -127,7 +127,7 @@ def measure_composition(
 
     The verdict is that of all parts together. `breaks_jointly` is true when every part alone passes and all together do not.
 
-    Raises: EngineError COMPOSITION_PARTS for fewer than two parts or a name used twice, COMPOSITION_EMPTY naming what has no
+    Raises: EngineError COMPOSITION_PARTS without parts or for a name used twice, COMPOSITION_EMPTY naming what has no
     items, COMPOSITION_NORM naming a layer without a residual norm, GATE_INVALID, and the codes of `score_forced`.
     """
     _check(parts, axes, refusals, neutral, mean_residual_norms, gates)
@@ -187,8 +187,8 @@ def _check(
 ) -> None:
     names = [part.name for part in parts]
     repeated = [name for index, name in enumerate(names) if name in (*names[:index], *_RESERVED)]
-    if len(parts) < 2 or repeated:
-        raise EngineError("COMPOSITION_PARTS", f"a composition needs two or more parts with names of their own, got {names}", *repeated[:1])
+    if not parts or repeated:
+        raise EngineError("COMPOSITION_PARTS", f"a composition needs parts with names of their own, got {names}", *repeated[:1])
     for name, items in {**axes, "refusals": refusals, "neutral": neutral}.items():
         if not items:
             raise EngineError("COMPOSITION_EMPTY", f"there are no items for {name}; a composition is not judged without them", name)

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import AuditEvent, Evaluation, Job, JobState, RevisionState
-from registry.selectors import digest_components
+from registry.selectors import digest_components, evidence_of
 from registry.services.approvals import approve_revision
 from registry.services.compositions import request_composition
 from registry.services.jobs import claim_job, fail_job
@@ -123,10 +123,36 @@ def test_a_second_job_waits_for_the_first_and_may_follow_a_failed_one(ada, combi
     assert request_composition(revision=combined, suites=suites, actor=ada).state == JobState.QUEUED
 
 
-def test_one_component_is_no_composition(ada, draft, evaluation, suites):
+def test_one_component_that_adds_is_covered_by_its_vector(ada, draft, evaluation, suites):
     with refused("COMPOSITION_SIZE", InvalidInput):
         request_composition(revision=draft, suites=suites, actor=ada)
     assert not Job.objects.filter(kind="composition").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "raises_behaviour"),
+    [
+        ({"operator": "ablate"}, False),
+        ({"operator": "clamp", "bound": Decimal("0.2")}, False),
+        ({"scope": "all"}, True),
+        ({"preserve_norm": True}, True),
+    ],
+    ids=["ablate", "clamp", "another scope", "norm kept"],
+)
+def test_one_component_that_does_something_else_is_judged_as_it_acts(
+    ada, profile, component, evaluation, suites, compose, change, raises_behaviour
+):
+    revision = draft_revision(profile, components=[replace(component, **change)], author=ada)
+    with refused("EVIDENCE_MISMATCH"):
+        submit_revision(revision.pk, evaluation=evaluation, actor=ada)
+    assert evidence_of(revision) is None
+    judged = compose(revision)
+    assert evidence_of(revision) == judged
+    # What takes a direction away need not raise what the direction stands for, and must not.
+    asked = {gate["kind"] for gate in judged.job.recipe["gates"] if gate["metric"] == "behaviour"}
+    assert ("min_difference" in asked) is raises_behaviour
+    assert ("max_difference" in asked) is not raises_behaviour
+    assert submit_revision(revision.pk, evaluation=judged, actor=ada).state == RevisionState.SUBMITTED
 
 
 def test_nine_components_are_too_many(ada, profile, combined, suites):

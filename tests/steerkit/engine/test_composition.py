@@ -70,7 +70,7 @@ def compose(loaded: LoadedModel, parts: list[Part], **changes: object) -> dict:
 @pytest.mark.parametrize(
     ("parts", "changes", "code", "item"),
     [
-        ([profile("a", 1, unit(1))], {}, "COMPOSITION_PARTS", None),
+        ([], {}, "COMPOSITION_PARTS", None),
         ([profile("a", 1, unit(1)), profile("a", 1, unit(2))], {}, "COMPOSITION_PARTS", "a"),
         ([profile("a", 1, unit(1)), profile("joint", 1, unit(2))], {}, "COMPOSITION_PARTS", "joint"),
         ([profile("a", 1, unit(1)), Part("b", ())], {}, "COMPOSITION_PARTS", "b"),
