@@ -4,6 +4,7 @@ ada writes, grace approves, mary approves too, oscar operates, iris audits, root
 in small: a model folder of a few bytes, four contrast pairs, three suites, one vector, its evaluation, and a profile.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from importlib import import_module
@@ -41,6 +42,20 @@ def _static_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "STATIC_ROOT", tmp_path_factory.mktemp("static"))
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The pool cleans a connection in another thread before it has it back. One that is under way when the pool is closed would
+    stay open, and a database is not dropped while somebody is connected."""
+    yield
+    from django.db import connection
+
+    connection.close()
+    pool = connection.pool
+    until = time.monotonic() + 10
+    while (stats := pool.get_stats())["pool_available"] < stats["pool_size"] and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True, scope="session")
