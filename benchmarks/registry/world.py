@@ -28,6 +28,7 @@ from benchmarks.registry.names import (
     vector_name,
 )
 from benchmarks.registry.scale import Scale
+from registry.documents import policy_document, revision_document
 from registry.models import (
     Approval,
     BaseModel,
@@ -48,7 +49,6 @@ from registry.models import (
     Tenant,
     TenantFlag,
 )
-from registry.selectors import policy_document, revision_document
 from registry.services.checklist import measure_peaks
 from registry.services.flags import set_flag
 from registry.services.people import create_user, issue_token

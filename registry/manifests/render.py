@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import Model, QuerySet
 
+from registry.documents import policy_document
 from registry.manifests.flags import render_flag, split_flag_name
 from registry.manifests.revisions import probed_digests, render_revision
 from registry.models import (
@@ -24,7 +25,6 @@ from registry.models import (
     Tenant,
     TenantFlag,
 )
-from registry.selectors import policy_document
 
 # How many digits of a fingerprint stand in a reference to a base model.
 FINGERPRINT_DIGITS = 12

@@ -95,7 +95,7 @@ class ProfileRevision(models.Model):
     max_staleness_seconds = models.PositiveIntegerField(default=900)
     # How often it was submitted: each time is another state, so that what was said of an earlier one no longer counts.
     submission = models.PositiveSmallIntegerField(default=0, db_default=0)
-    # What the risk policy demanded when it was submitted (selectors.policy_document); empty in a draft.
+    # What the risk policy demanded when it was submitted (documents.policy_document); empty in a draft.
     demands = models.JSONField(default=dict, db_default={})
     # Conditions any of which forces neutral.
     safety_override = models.JSONField(default=list, db_default=[])

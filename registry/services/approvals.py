@@ -6,9 +6,10 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, Actor, record
+from registry.documents import policy_document
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Approval, Decision, ProfileRevision, RevisionComment, RevisionState, User
-from registry.selectors import policy_document, valid_approvals
+from registry.selectors import valid_approvals
 from registry.services.checklist import check_revision, missing_approvals, refuse_unmet
 from registry.services.notifications import notify
 from registry.services.people import stands_for

@@ -12,9 +12,10 @@ from typing import Any
 
 from django.utils import timezone
 
+from registry.documents import digest_components, policy_document
 from registry.errors import TransitionRefused
 from registry.models import Component, Evaluation, Operator, ProfileRevision, Unit
-from registry.selectors import digest_components, evidence_of, is_plain_addition, only_removes, policy_document, valid_approvals
+from registry.selectors import evidence_of, is_plain_addition, only_removes, valid_approvals
 from steerkit.canonical import format_decimal
 from steerkit.effective import absolute_coefficient
 from steerkit.errors import AlphaError, SteerError

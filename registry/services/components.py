@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from registry.documents import component_document, policy_document, vector_entry
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Component, ProfileRevision, RiskPolicy, SteeringVector, TokenScope
 from registry.models.profiles import LONGEST_SCHEDULE, constant_schedule
-from registry.selectors import component_document, policy_document, vector_entry
 from registry.services.checklist import check_limits, refuse_unmet
 from steerkit.conditions import CONDITION_KINDS
 from steerkit.errors import AlphaError, SnapshotRefused

@@ -3,9 +3,10 @@ So is one component that does anything but add its vector to what is generated, 
 
 from collections.abc import Sequence
 
+from registry.documents import digest_components, evaluated_components
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
-from registry.selectors import digest_components, evaluated_components, is_plain_addition, latest_evaluation, only_removes
+from registry.selectors import is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
 from registry.transitions import transition
 from steerkit.canonical import format_decimal

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack
 from django.utils import timezone
 
 from registry.audit import Action, record
+from registry.documents import flag_document, is_as_approved, tag_flag
 from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
 from registry.models import (
     MAX_ARM_WEIGHT,
@@ -22,7 +23,7 @@ from registry.models import (
     User,
 )
 from registry.models.fields import refuse_rounding
-from registry.selectors import flag_document, is_as_approved, live_revisions, tag_flag
+from registry.selectors import live_revisions
 from registry.services.moves import check_served
 from registry.settled import SettledFlag, settle_flags
 from registry.snapshots import lock_environments, publish_snapshot

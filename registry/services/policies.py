@@ -8,10 +8,11 @@ from typing import Any
 from django.utils import timezone
 
 from registry.audit import Action, record
+from registry.documents import policy_document
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import ALPHA_CAPS, Environment, ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit, User
 from registry.models.fields import NAME, refuse_rounding
-from registry.selectors import is_inside_its_limits, policy_document
+from registry.selectors import is_inside_its_limits
 from registry.services.approvals import return_to_draft
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.snapshots import lock_environments, publish_snapshot

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.blobs import put_blob
+from registry.documents import policy_document, revision_document, tag_revision
 from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import (
     TECHNIQUES,
@@ -22,7 +23,7 @@ from registry.models import (
     StalePolicy,
     User,
 )
-from registry.selectors import get_policy, policy_document, revision_document, tag_revision
+from registry.selectors import get_policy
 from registry.services.checklist import check_revision, measure_peaks, refuse_unmet
 from registry.services.components import ComponentSpec, make_components, write_components
 from registry.services.people import stands_for
@@ -149,7 +150,7 @@ def edit_revision(
     A stale policy or a rationale that is not given stays as it is.
     Raises: the codes of `make_components`; TransitionRefused REVISION_STATE once it is approved, rejected or retired: draft a new
     revision instead; NOT_THE_AUTHOR, because whoever could rewrite somebody else's revision could then approve it; RecordChanged
-    REVISION_CHANGED if `read_tag` (selectors.tag_revision) says that somebody changed it since the actor read it.
+    REVISION_CHANGED if `read_tag` (documents.tag_revision) says that somebody changed it since the actor read it.
     """
     revision = _lock_revision(revision_id)
     if read_tag is not None and read_tag != tag_revision(revision):

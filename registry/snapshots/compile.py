@@ -9,8 +9,9 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from registry.documents import revision_document
 from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy
-from registry.selectors import engaged_kills, live_flags, revision_document
+from registry.selectors import engaged_kills, live_flags
 from registry.settled import Id, SettledFlag, text_of
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 from steerkit.snapshotcontent import Content, Entry, write_base_model, write_flag, write_kill, write_limits, write_profile

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
+from registry.documents import revision_document
 from registry.models import ProfileRevision
-from registry.selectors import revision_document
 from registry.services.vectors import import_vector
 from steerkit.snapshotreaders import read_component
 from tests.world import vector_file

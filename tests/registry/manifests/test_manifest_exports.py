@@ -118,7 +118,7 @@ def test_applying_an_export_plans_to_nothing_whatever_is_on_record(change, plan,
 
 def read_truth():
     """What the record says, in the words of the record: the export could leave something out both times."""
-    from registry.selectors import flag_document, policy_document, revision_document
+    from registry.documents import flag_document, policy_document, revision_document
 
     revisions = ProfileRevision.objects.order_by("profile_id", "-number").distinct("profile_id")
     documents = {revision.profile.name: revision_document(revision) for revision in revisions}

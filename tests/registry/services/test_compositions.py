@@ -6,9 +6,10 @@ from decimal import Decimal
 import pytest
 from django.db import IntegrityError, transaction
 
+from registry.documents import digest_components
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import AuditEvent, Evaluation, Job, JobState, RevisionState
-from registry.selectors import digest_components, evidence_of
+from registry.selectors import evidence_of
 from registry.services.approvals import approve_revision
 from registry.services.compositions import request_composition
 from registry.services.jobs import claim_job, fail_job

@@ -5,9 +5,10 @@ from decimal import Decimal
 import pytest
 
 from registry.audit.history import events_of, read_changes
+from registry.documents import tag_flag
 from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import FlagArm, TenantFlag
-from registry.selectors import head_snapshot, tag_flag
+from registry.selectors import head_snapshot
 from registry.services.approvals import approve_revision
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.profiles import draft_revision, retire_revision, submit_revision
