@@ -34,7 +34,7 @@ from registry.models import (
     TokenScope,
     Unit,
 )
-from registry.settled import Id, SettledFlag, settle_flags, silence_arms, turn_off
+from registry.settled import CarriedTenant, Id, SettledFlag, carry_tenant, settle_tenants
 from steerkit.snapshotrecords import STRENGTH_OPERATORS
 
 # A node in step says so every 30 seconds; after two missed words it is silent.
@@ -108,28 +108,17 @@ def is_inside_its_limits() -> Q:
     return Q(**caps, peak_share__lte=F("profile__risk_class__composition_budget"))
 
 
-def live_flags(environment: Environment, *, without: Collection[Id] = ()) -> list[SettledFlag]:
-    """What a snapshot carries, by tenant and route: the flags that steer, and each route that is off while its tenant's flag steers.
-
-    A flag steers if it is on, one of its choices points at a revision that may steer, and its α scale is above zero or a request
-    may ask for another α. Of an A/B test, an arm whose revision may steer no longer stays as a control. Revisions of `without`
-    may not steer whatever the record says.
-    """
-    settled = settle_flags(TenantFlag.objects.filter(environment=environment))
-    wanted = {arm.revision_id for flag in settled if flag.is_on for arm in flag.choices}
+def carried_tenants(environment: Environment, *, without: Collection[Id] = ()) -> list[CarriedTenant]:
+    """What a snapshot carries, by tenant: see `settled.carry_tenant`. Revisions of `without` may not steer whatever the record says."""
+    tenants = settle_tenants(TenantFlag.objects.filter(environment=environment))
+    wanted = {revision for tenant in tenants for revision in tenant.wanted}
     live = {str(key) for key in live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True)}.difference(without)
-    carried = []
-    tenants_that_steer = set()
-    for flag in settled:
-        if flag.arms and (dead := frozenset(arm.revision_id for arm in flag.arms if arm.revision_id not in live)):
-            flag = silence_arms(flag, dead)
-        if flag.is_on and any(arm.revision_id in live and (arm.alpha_scale or flag.override) for arm in flag.choices):
-            carried.append(flag)
-            if not flag.route:
-                tenants_that_steer.add(flag.tenant)
-        elif flag.route and flag.tenant in tenants_that_steer:
-            carried.append(turn_off(flag))
-    return carried
+    return [carry_tenant(tenant, tenant.wanted & live) for tenant in tenants]
+
+
+def live_flags(environment: Environment) -> list[SettledFlag]:
+    """What a snapshot carries, by tenant and route."""
+    return [flag for tenant in carried_tenants(environment) for flag in tenant.flags]
 
 
 def flags_pointing_at(revision: ProfileRevision) -> QuerySet[TenantFlag]:

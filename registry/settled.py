@@ -2,38 +2,39 @@
 
 The rule is short. A route's flag states a field or inherits it, field by field, and says itself whether it is on. The tenant's
 flag is the main switch: while it is off, every route of the tenant is off. A route of a tenant that has no flag stands alone.
+
+So a tenant is settled by itself. Of thousands of tenants a change touches one, and what was made of the others is kept: the key
+to it is all that their rows say.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from django.db.models import QuerySet, TextField
+from django.db.models import Aggregate, Func, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from registry.models import FlagArm, FlagField, TenantFlag
 from steerkit.snapshotrecords import AlphaBounds
 
-_KEPT_FLAGS = 2**16
+# With more tenants than this a process settles them anew, which is slower and otherwise the same.
+_KEPT_TENANTS = 2**14
 # Ids are text here. A snapshot looks thousands of them up, and a UUID is slow to make, to hash and to compare.
 Id = str
-# A name, a weight, and what the arm states itself: its revision and its α scale.
-_StatedArm = tuple[str, int, Id | None, Decimal | None]
 
 
 class _StatedFlag(NamedTuple):
-    """A row, in the order of its columns. All of them can be hashed, so that a row is the key to what was made of it before."""
+    """A row, in the order of its columns."""
 
-    environment_id: Id
-    tenant__name: str
     route: str
     pk: Id
     enabled: bool
-    # As PostgreSQL writes an array: {rollout,arms}
-    inherits: str
+    inherits: list[str]
     revision_id: Id | None
     alpha_scale: Decimal | None
     rollout: Decimal | None
@@ -41,24 +42,32 @@ class _StatedFlag(NamedTuple):
     override_max: Decimal | None
 
 
+class _StatedArm(NamedTuple):
+    flag_id: Id
+    name: str
+    weight: int
+    revision_id: Id | None
+    alpha_scale: Decimal | None
+
+
 def text_of(name: str) -> Cast:
     """A column as text, made by the database."""
     return Cast(name, TextField())
 
 
-_AS_TEXT = ("environment_id", "pk", "inherits", "revision_id")
-_COLUMNS = [text_of(name) if name in _AS_TEXT else name for name in _StatedFlag._fields]
+# All rows of a tenant, as JSON.
+_ROW = Func(*_StatedFlag._fields, function="json_build_array")
+_STATED = Cast(Aggregate(_ROW, function="json_agg", output_field=TextField()), TextField())
 
 
 @dataclass(frozen=True, slots=True)
 class SettledArm:
-    """One side of an A/B test, with what it leaves open filled in by its flag. `selectors.live_flags` says which may steer."""
+    """One side of an A/B test, with what it leaves open filled in by its flag."""
 
     name: str
     weight: int
     revision_id: Id | None
     alpha_scale: Decimal
-    is_live: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,81 +94,126 @@ class SettledFlag:
         object.__setattr__(self, "choices", self.arms or (SettledArm("", 1, self.revision_id, self.alpha_scale),))
 
 
-def settle_flags(flags: QuerySet[TenantFlag]) -> list[SettledFlag]:
-    """These flags by tenant and route. A route's flag must come together with its tenant's: filter by environment and tenant only."""
+@dataclass(frozen=True, slots=True, eq=False)
+class SettledTenant:
+    """The flags of one tenant in one environment, by route; its own, whose route is empty, is the first.
+
+    `wanted` are the revisions that it would steer with: of all choices of the flags that are on.
+    """
+
+    flags: tuple[SettledFlag, ...]
+    wanted: frozenset[Id | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CarriedTenant:
+    """What a snapshot carries of one tenant.
+
+    `named` are the revisions that its flags and arms point at, each once; `served` those of them that steer somebody.
+    """
+
+    flags: tuple[SettledFlag, ...]
+    named: tuple[Id | None, ...]
+    served: frozenset[Id | None]
+
+
+def settle_tenants(flags: QuerySet[TenantFlag]) -> list[SettledTenant]:
+    """These flags of one environment, by tenant. Filter by tenant only: a route's flag must come together with its tenant's."""
     arms = _read_arms(flags)
     # Sorted here, because the order of a document must not depend on the database's collation.
-    rows = sorted(flags.order_by().values_list(*_COLUMNS), key=itemgetter(0, 1, 2))
-    tenants_flags: dict[tuple[Id, str], SettledFlag] = {}
+    rows = sorted(flags.order_by().values_list("tenant__name").annotate(stated=_STATED), key=itemgetter(0))
+    return [_settle_tenant(tenant, stated, arms.get(tenant, ())) for tenant, stated in rows]
+
+
+def settle_flags(flags: QuerySet[TenantFlag]) -> list[SettledFlag]:
+    """These flags of one environment, by tenant and route; chosen as for `settle_tenants`."""
+    return [flag for tenant in settle_tenants(flags) for flag in tenant.flags]
+
+
+def _read_arms(flags: QuerySet[TenantFlag]) -> Mapping[str, tuple[_StatedArm, ...]]:
+    """By tenant, the arms of each flag in their order."""
+    columns = ("flag__tenant__name", text_of("flag_id"), "name", "weight", text_of("revision_id"), "alpha_scale")
+    arms = FlagArm.objects.filter(flag__in=flags.order_by().values("pk")).order_by("flag__tenant__name", "flag_id", "position")
+    return {
+        tenant: tuple(_StatedArm(*values) for _, *values in found)
+        for tenant, found in groupby(arms.values_list(*columns), key=itemgetter(0))
+    }
+
+
+@lru_cache(_KEPT_TENANTS)
+def _settle_tenant(tenant: str, stated: str, arms: tuple[_StatedArm, ...]) -> SettledTenant:
+    rows = sorted((_StatedFlag(*row) for row in json.loads(stated, parse_float=Decimal, parse_int=Decimal)), key=itemgetter(0))
+    of_tenant: SettledFlag | None = None
     settled = []
     for row in rows:
-        environment_id, tenant, route, pk, _, inherits = row[:6]
-        parent = tenants_flags.get((environment_id, tenant)) if route else None
         # An arm leaves open what its flag says: for an inherited arm too, that is what this flag comes to.
-        stated_arms = arms.get(parent.flag_id if parent and FlagField.ARMS in _read_array(inherits) else pk, ()) if arms else ()
-        flag = _settle(row, parent, stated_arms)
-        if not route:
-            tenants_flags[environment_id, tenant] = flag
+        whose = of_tenant.flag_id if of_tenant and FlagField.ARMS in row.inherits else row.pk
+        flag = _settle(tenant, row, of_tenant, [arm for arm in arms if arm.flag_id == whose])
+        if not flag.route:
+            of_tenant = flag
         settled.append(flag)
-    return settled
+    wanted = frozenset(arm.revision_id for flag in settled if flag.is_on for arm in flag.choices)
+    return SettledTenant(tuple(settled), wanted)
 
 
-def _read_array(text: str) -> list[str]:
-    """An array of names without commas or quotes."""
-    return text.strip("{}").split(",")
+def _settle(tenant: str, stated: _StatedFlag, of_tenant: SettledFlag | None, arms: Iterable[_StatedArm]) -> SettledFlag:
+    """`of_tenant` is the tenant's flag, for the flag of a route."""
+    inherited = tuple(name for name in FlagField.values if name in stated.inherits)
 
-
-def _read_arms(flags: QuerySet[TenantFlag]) -> Mapping[Id, tuple[_StatedArm, ...]]:
-    found: dict[Id, tuple[_StatedArm, ...]] = {}
-    arms = FlagArm.objects.filter(flag__in=flags.order_by().values("pk")).order_by("flag_id", "position")
-    for flag_id, name, weight, revision_id, alpha_scale in arms.values_list(
-        text_of("flag_id"), "name", "weight", text_of("revision_id"), "alpha_scale"
-    ):
-        found[flag_id] = (*found.get(flag_id, ()), (name, weight, revision_id, alpha_scale))
-    return found
-
-
-@lru_cache(_KEPT_FLAGS)
-def _settle(row: tuple[Any, ...], parent: SettledFlag | None, arms: tuple[_StatedArm, ...]) -> SettledFlag:
-    """`parent` is the tenant's flag, for the flag of a route. Kept, because of thousands of flags a change touches one."""
-    stated = _StatedFlag(*row)
-    inherited = tuple(name for name in FlagField.values if name in _read_array(stated.inherits))
-
-    def pick(field: FlagField, own: Any, of_tenant: Any, nothing: Any) -> Any:
+    def pick(field: FlagField, own: Any, of_tenant_flag: Any, nothing: Any) -> Any:
         """What the flag states, or what the tenant's has. With nothing to inherit from, nothing is left that could steer."""
         if field not in inherited:
             return own
-        return of_tenant if parent else nothing
+        return of_tenant_flag if of_tenant else nothing
 
     bounds = None
     if stated.override_min is not None and stated.override_max is not None:
         bounds = AlphaBounds(stated.override_min, stated.override_max)
-    revision_id = pick(FlagField.REVISION, stated.revision_id, parent and parent.revision_id, None)
-    alpha_scale = pick(FlagField.ALPHA_SCALE, stated.alpha_scale, parent and parent.alpha_scale, Decimal(0))
+    revision_id = pick(FlagField.REVISION, stated.revision_id, of_tenant and of_tenant.revision_id, None)
+    alpha_scale = pick(FlagField.ALPHA_SCALE, stated.alpha_scale, of_tenant and of_tenant.alpha_scale, Decimal(0))
     return SettledFlag(
         flag_id=stated.pk,
-        tenant=stated.tenant__name,
+        tenant=tenant,
         route=stated.route,
-        is_on=stated.enabled and (parent is None or parent.is_on) and revision_id is not None,
+        is_on=stated.enabled and (of_tenant is None or of_tenant.is_on) and revision_id is not None,
         revision_id=revision_id,
         alpha_scale=alpha_scale,
-        rollout=pick(FlagField.ROLLOUT, stated.rollout, parent and parent.rollout, Decimal(0)),
+        rollout=pick(FlagField.ROLLOUT, stated.rollout, of_tenant and of_tenant.rollout, Decimal(0)),
         arms=tuple(
-            SettledArm(name, weight, own_revision or revision_id, alpha_scale if own_scale is None else own_scale)
-            for name, weight, own_revision, own_scale in arms
+            SettledArm(arm.name, arm.weight, arm.revision_id or revision_id, alpha_scale if arm.alpha_scale is None else arm.alpha_scale)
+            for arm in arms
         ),
-        override=pick(FlagField.OVERRIDE, bounds, parent and parent.override, None),
+        override=pick(FlagField.OVERRIDE, bounds, of_tenant and of_tenant.override, None),
         inherited=inherited,
     )
 
 
-@lru_cache(_KEPT_FLAGS)
-def turn_off(flag: SettledFlag) -> SettledFlag:
-    return replace(flag, is_on=False)
+@lru_cache(_KEPT_TENANTS)
+def carry_tenant(tenant: SettledTenant, live: frozenset[Id | None]) -> CarriedTenant:
+    """What a snapshot carries of the tenant, where the revisions `live` of those that it wants may steer.
+
+    The flags that steer, and each route that is off while its tenant's flag steers. A flag steers if it is on, one of its choices
+    points at a revision that may steer, and its α scale is above zero or a request may ask for another α. Of an A/B test, an arm
+    whose revision may steer no longer stays as a control.
+    """
+    carried, served = [], set()
+    tenant_steers = False
+    for flag in tenant.flags:
+        flag = _silence_arms(flag, live)
+        steering = {arm.revision_id for arm in flag.choices if arm.revision_id in live and (arm.alpha_scale or flag.override)}
+        if flag.is_on and steering:
+            carried.append(flag)
+            served |= steering
+            tenant_steers = tenant_steers or not flag.route
+        elif flag.route and tenant_steers:
+            carried.append(replace(flag, is_on=False))
+    named = {flag.revision_id for flag in carried} | {arm.revision_id for flag in carried for arm in flag.arms}
+    return CarriedTenant(tuple(carried), tuple(named), frozenset(served))
 
 
-@lru_cache(_KEPT_FLAGS)
-def silence_arms(flag: SettledFlag, revision_ids: frozenset[Id | None]) -> SettledFlag:
-    """The arms that point at these revisions stay as controls at scale 0, so that nobody changes sides."""
-    arms = (replace(arm, alpha_scale=Decimal(0), is_live=False) if arm.revision_id in revision_ids else arm for arm in flag.arms)
+def _silence_arms(flag: SettledFlag, live: frozenset[Id | None]) -> SettledFlag:
+    """The arms whose revision may not steer stay as controls at scale 0, so that nobody changes sides."""
+    if all(arm.revision_id in live for arm in flag.arms):
+        return flag
+    arms = (arm if arm.revision_id in live else replace(arm, alpha_scale=Decimal(0)) for arm in flag.arms)
     return replace(flag, arms=tuple(arms))

@@ -5,17 +5,21 @@ Nothing is ever clamped: a request for more than was approved is refused where i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, localcontext
 
 from steerkit.effective import PRECISION, absolute_coefficient
 from steerkit.errors import SnapshotRefused
 from steerkit.snapshotrecords import STRENGTH_OPERATORS, UNITS, AlphaBounds, Arm, Component, Flag, Profile, Snapshot
 
+Served = tuple[Flag, Arm, Profile]
+
 
 def check_limits(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | None = None) -> None:
     """Raises: SnapshotRefused ALPHA_CAP, COMPOSITION_BUDGET."""
-    for code, problem in (("ALPHA_CAP", find_alpha_problem(snapshot, local_cap)), ("COMPOSITION_BUDGET", find_budget_problem(snapshot))):
+    served = list(_served(snapshot))
+    problems = {"ALPHA_CAP": _find_alpha_problem(snapshot, served, local_cap), "COMPOSITION_BUDGET": _find_budget_problem(snapshot, served)}
+    for code, problem in problems.items():
         if problem:
             raise SnapshotRefused(code, problem)
 
@@ -27,25 +31,29 @@ def find_alpha_problem(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | No
     unit. None applies to a strength, whose limits are 0 and 1 in any unit: an ablation or a clamp turned round, or overdone, would
     be another operator.
     """
+    return _find_alpha_problem(snapshot, _served(snapshot), local_cap)
+
+
+def _find_alpha_problem(snapshot: Snapshot, served: Iterable[Served], local_cap: Mapping[str, Decimal] | None) -> str | None:
     for profile in snapshot.profiles:
         caps = _caps_of(profile, snapshot, local_cap)
         for component in profile.components:
             problem = _find_component_problem(component, caps)
             if problem:
                 return f"profile {profile.id!r} {problem}"
-    for flag, arm, profile in _served(snapshot):
+    for flag, arm, profile in served:
         problem = _find_flag_problem(flag, arm, profile)
         if problem:
             return f"tenant {flag.tenant!r} {problem}"
     return None
 
 
-def find_budget_problem(snapshot: Snapshot) -> str | None:
+def _find_budget_problem(snapshot: Snapshot, served: Iterable[Served]) -> str | None:
     """The first tenant whose components at one layer can come to more than the composition budget of their risk class.
 
     Counted at the largest α that the flag can give, as if every condition held. Ablations and clamps only take away.
     """
-    for flag, arm, profile in _served(snapshot):
+    for flag, arm, profile in served:
         limits = snapshot.limits.risk_classes.get(profile.risk_class)
         if limits is None or limits.composition_budget is None:
             continue
@@ -64,7 +72,7 @@ def _caps_of(profile: Profile, snapshot: Snapshot, local_cap: Mapping[str, Decim
     return {unit: min(caps[unit] for caps in every) for unit in UNITS}
 
 
-def _served(snapshot: Snapshot) -> Iterator[tuple[Flag, Arm, Profile]]:
+def _served(snapshot: Snapshot) -> Iterator[Served]:
     """Of all that give one profile with one override, the flag or arm with the smallest scale above zero and that with the largest.
 
     α moves with the scale, so what holds for these two holds for thousands between them.

@@ -1,6 +1,6 @@
 """What the nodes of one environment are told, as data. No times and no revision: the same record compiles to the same content.
 
-Of thousands of flags a change touches one. So an entry is written and checked once and kept under everything it says:
+Of thousands of tenants a change touches one. So an entry is written and checked once and kept under everything it says:
 `_write_profile` and `_write_flag` are each the one place to which a new field of their noun is added.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from registry.documents import revision_document
 from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy
-from registry.selectors import engaged_kills, live_flags
-from registry.settled import Id, SettledFlag, text_of
+from registry.selectors import carried_tenants, engaged_kills
+from registry.settled import CarriedTenant, Id, SettledFlag, text_of
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 from steerkit.snapshotcontent import Content, Entry, write_base_model, write_flag, write_kill, write_limits, write_profile
 from steerkit.snapshotrecords import EVERYBODY, Flag, Profile, required_capabilities
@@ -22,8 +22,8 @@ MAX_COMPONENTS = 8
 # What nodes are told of a revision in the words of the document that was approved.
 _AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components", "safety_override")
 
-# About a kilobyte each. With more flags than this a process writes them anew, which is slower and otherwise the same.
-_KEPT_FLAGS = 2**16
+# About a kilobyte for each flag. With more tenants than this a process writes them anew, which is slower and otherwise the same.
+_KEPT_TENANTS = 2**14
 _KEPT_PROFILES = 2**12
 # The name of a profile and the number of its revision.
 Pointer = tuple[str, int]
@@ -34,18 +34,13 @@ class NotAsApproved(Exception):
 
 
 def compile_content(environment: Environment, *, without: frozenset[Id] = frozenset()) -> Content:
-    """The content of the environment's next snapshot. What does not steer is left out: see `selectors.live_flags`.
+    """The content of the environment's next snapshot. What does not steer is left out: see `settled.carry_tenant`.
 
     A revision that is not what its digest was taken of is left out too, and loudly. It must not stop a kill from being published.
     """
-    flags = live_flags(environment, without=without)
-    named, served = set(), set()
-    for flag in flags:
-        named.add(flag.revision_id)
-        for arm in flag.choices:
-            named.add(arm.revision_id)
-            if flag.is_on and arm.is_live and (arm.alpha_scale or flag.override):
-                served.add(arm.revision_id)
+    tenants = carried_tenants(environment, without=without)
+    named = {revision for tenant in tenants for revision in tenant.named}
+    served = {revision for tenant in tenants for revision in tenant.served}
     pointers: dict[Id | None, Pointer] = {}
     written: list[Entry[Profile]] = []
     altered = set()
@@ -69,7 +64,7 @@ def compile_content(environment: Environment, *, without: frozenset[Id] = frozen
             for row in BaseModel.objects.filter(served_in__environment=environment).order_by("name").values("name", "fingerprint")
         ],
         profiles=profiles,
-        flags=[_write_flag(flag, pointers[flag.revision_id], *(pointers[arm.revision_id] for arm in flag.arms)) for flag in flags],
+        flags=[entry for tenant in tenants for entry in _write_flags(tenant, tuple(pointers[key] for key in tenant.named))],
         kills=[write_kill({"kind": kind, "target": target}) for kind, target in _list_kills(environment)],
         limits=write_limits({"max_components": MAX_COMPONENTS, "alpha_cap": ALPHA_CAPS, **_limit_classes(profiles)}),
         capabilities=required_capabilities(entry.record for entry in profiles),
@@ -94,7 +89,13 @@ def _write_profile(revision_id: Id, digest: str, evidence_digest: str) -> Entry[
     )
 
 
-@lru_cache(_KEPT_FLAGS)
+@lru_cache(_KEPT_TENANTS)
+def _write_flags(tenant: CarriedTenant, pointers: tuple[Pointer, ...]) -> list[Entry[Flag]]:
+    """The flags of a tenant. `pointers` are those of `tenant.named`."""
+    points_at = dict(zip(tenant.named, pointers, strict=True))
+    return [_write_flag(flag, points_at[flag.revision_id], *(points_at[arm.revision_id] for arm in flag.arms)) for flag in tenant.flags]
+
+
 def _write_flag(flag: SettledFlag, points_at: Pointer, *arms_point_at: Pointer) -> Entry[Flag]:
     """A flag as nodes read it. What is as it always was is left out, so that a flag without arms says nothing of arms."""
     document: dict[str, Any] = {"tenant": flag.tenant, "route": flag.route, "enabled": flag.is_on, **_describe(points_at, flag.alpha_scale)}
