@@ -142,8 +142,8 @@ def freeze_in_force(environment: Environment, moment: datetime) -> Freeze | None
 
 
 def head_snapshot(environment: Environment) -> Snapshot | None:
-    """Without its envelope, which is read only where the field is asked for."""
-    return environment.snapshots.defer("envelope").order_by("-revision").first()
+    """Without its payload, which is read only where the field is asked for."""
+    return environment.snapshots.defer("payload_zlib").order_by("-revision").first()
 
 
 def convergence_of(node: ServingNode, now: datetime) -> str:

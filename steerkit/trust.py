@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -40,16 +40,22 @@ def encode_preauthentication(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sign_envelope(payload: bytes, payload_type: str, private_key: Ed25519PrivateKey) -> bytes:
-    """The envelope, as the exact bytes to store and serve."""
+def sign_payload(payload: bytes, payload_type: str, private_key: Ed25519PrivateKey) -> dict[str, str]:
+    """One entry of an envelope's signatures."""
     signature = private_key.sign(encode_preauthentication(payload_type, payload))
-    return canonical_json(
-        {
-            "payload": base64.b64encode(payload).decode("ascii"),
-            "payloadType": payload_type,
-            "signatures": [{"keyid": key_id(private_key.public_key()), "sig": base64.b64encode(signature).decode("ascii")}],
-        }
-    )
+    return {"keyid": key_id(private_key.public_key()), "sig": base64.b64encode(signature).decode("ascii")}
+
+
+def write_envelope(payload: bytes, payload_type: str, signatures: Sequence[Mapping[str, str]]) -> bytes:
+    """The envelope as the bytes to serve, canonical JSON: the same of the same payload and signatures."""
+    rest = canonical_json({"payloadType": payload_type, "signatures": list(signatures)})
+    # A megabyte of Base64 has nothing to escape, and its member comes first.
+    return b'{"payload":"%b",%b' % (base64.b64encode(payload), rest[1:])
+
+
+def sign_envelope(payload: bytes, payload_type: str, private_key: Ed25519PrivateKey) -> bytes:
+    """The envelope with one signature."""
+    return write_envelope(payload, payload_type, [sign_payload(payload, payload_type, private_key)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from psycopg_pool import AsyncConnectionPool
 
-from registry.snapshots import reissue_before_expiry
+from registry.snapshots import read_envelope, reissue_before_expiry
 from registry.snapshots.publish import CHANNEL
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10,
 _FROM = "FROM registry_environment e JOIN registry_snapshot s ON s.environment_id = e.id AND s.revision = e.head_revision"
 # Tags are compared, not revisions: after a restore from backup the same revision may say something else.
 _HEADS = f"SELECT e.name, s.etag {_FROM}"
-_SNAPSHOTS = f"SELECT e.name, s.revision, s.etag, s.envelope, s.issued_at, s.expires_at {_FROM} WHERE e.name = ANY(%s)"
+_SNAPSHOTS = f"SELECT e.name, s.revision, s.etag, s.payload_zlib, s.signatures, s.issued_at, s.expires_at {_FROM} WHERE e.name = ANY(%s)"
 _NODES = """
 SELECT n.token_sha256, n.id::text, n.name, e.name
 FROM registry_servingnode n JOIN registry_environment e ON e.id = n.environment_id WHERE n.is_active"""
@@ -135,8 +135,9 @@ class Heads:
             snapshots = await (await connection.execute(_SNAPSHOTS, [stale])).fetchall() if stale else []
             nodes = await (await connection.execute(_NODES)).fetchall()
             self._nodes = {token: NodeKey(node, name, environment) for token, node, name, environment in nodes}
-            for name, revision, etag, envelope, issued_at, expires_at in snapshots:
-                self._replace(name, Head(revision, etag, bytes(envelope), issued_at + (expires_at - issued_at) / 2))
+            for name, revision, etag, payload, signatures, issued_at, expires_at in snapshots:
+                envelope = read_envelope(payload, signatures)
+                self._replace(name, Head(revision, etag, envelope, issued_at + (expires_at - issued_at) / 2))
             for name in set(self._heads) - set(tags):
                 self._heads.pop(name).superseded.set()
             self._is_loaded, self._looked_at = True, began_at

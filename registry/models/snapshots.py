@@ -1,5 +1,7 @@
 """Snapshots: the signed documents that nodes pull. Inserted, never changed."""
 
+import zlib
+
 from django.db import models
 from django.db.models import Q
 
@@ -15,7 +17,10 @@ class Snapshot(models.Model):
     content_digest = DigestField()
     # The revision that this one undoes, when its content equals that of an earlier one.
     rollback_of = models.PositiveBigIntegerField(null=True)
-    envelope = models.BinaryField()
+    # The exact bytes that were signed, deflated: thousands of flags say much the same.
+    payload_zlib = models.BinaryField()
+    # As in the envelope.
+    signatures = models.JSONField()
     etag = models.CharField(max_length=100)
     # The audit action that made it.
     cause = models.CharField(max_length=50)
@@ -37,3 +42,7 @@ class Snapshot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.environment.name} r{self.revision}"
+
+    @property
+    def payload(self) -> bytes:
+        return zlib.decompress(self.payload_zlib)

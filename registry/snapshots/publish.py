@@ -4,13 +4,13 @@ The environment's row lock decides the revision, so commit order is revision ord
 fleet application, which looks every second anyway.
 """
 
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.backends.postgresql.base import ServerBindingCursor  # type: ignore[attr-defined]  # its stubs leave it out
 from django.utils import timezone
 
 from registry.audit import Action, Actor, append_events, record
@@ -20,7 +20,7 @@ from registry.selectors import freeze_in_force, head_snapshot
 from registry.snapshots.compile import compile_content
 from registry.snapshots.raising import find_raise
 from registry.snapshots.read import read_snapshot
-from registry.snapshots.sign import sign_payload
+from registry.snapshots.sign import sign_snapshot
 from registry.transitions import begin_batch, open_batch, transition
 from steerkit.canonical import sha256_hex
 from steerkit.snapshot import parse_document, parse_snapshot
@@ -72,18 +72,18 @@ def publish_snapshot(
     )
     if not only_lowers and head is not None:
         _refuse_raise_in_freeze(environment, head, payload)
-    with _bind_on_server():
-        snapshot = Snapshot.objects.create(
-            environment=environment,
-            revision=environment.head_revision,
-            content_digest=content.digest,
-            rollback_of=rollback_of,
-            envelope=sign_payload(payload),
-            etag=f'"r{environment.head_revision}-{sha256_hex(payload)[:12]}"',
-            cause=cause,
-            issued_at=issued_at,
-            expires_at=expires_at,
-        )
+    snapshot = Snapshot.objects.create(
+        environment=environment,
+        revision=environment.head_revision,
+        content_digest=content.digest,
+        rollback_of=rollback_of,
+        payload_zlib=zlib.compress(payload, level=1),
+        signatures=sign_snapshot(payload),
+        etag=f'"r{environment.head_revision}-{sha256_hex(payload)[:12]}"',
+        cause=cause,
+        issued_at=issued_at,
+        expires_at=expires_at,
+    )
     record(
         Action.SNAPSHOT_PUBLISHED,
         actor=actor,
@@ -105,17 +105,6 @@ def _refuse_raise_in_freeze(environment: Environment, head: Snapshot, payload: b
     if raised:
         until = freeze.ends_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
         raise TransitionRefused("FREEZE", f"{environment} is frozen until {until} ({freeze.reason}): {raised}", environment.name)
-
-
-@contextmanager
-def _bind_on_server() -> Iterator[None]:
-    """Parameters travel beside the statement, as bytes. Written into its text an envelope is twice as long, and has to be parsed."""
-    database = connection.connection
-    usual, database.cursor_factory = database.cursor_factory, ServerBindingCursor
-    try:
-        yield
-    finally:
-        database.cursor_factory = usual
 
 
 @contextmanager

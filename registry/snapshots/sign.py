@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from django.conf import settings
 
 from steerkit.snapshot import PAYLOAD_TYPE
-from steerkit.trust import key_id, sign_envelope
+from steerkit.trust import key_id, sign_payload
 
 
 def signing_key() -> Ed25519PrivateKey:
@@ -19,9 +19,9 @@ def signing_key() -> Ed25519PrivateKey:
     return key
 
 
-def sign_payload(payload: bytes) -> bytes:
-    """A DSSE envelope over exactly these bytes."""
-    return sign_envelope(payload, PAYLOAD_TYPE, signing_key())
+def sign_snapshot(payload: bytes) -> list[dict[str, str]]:
+    """The signatures of a DSSE envelope over exactly these bytes."""
+    return [sign_payload(payload, PAYLOAD_TYPE, signing_key())]
 
 
 def trust_document() -> dict[str, Any]:

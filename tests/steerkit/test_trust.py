@@ -317,4 +317,5 @@ def test_a_trust_document_is_read_strictly(document):
 
 def test_signing_the_same_bytes_gives_the_same_envelope(hub):
     payload = canonical_json(make_document())
-    assert sign_envelope(payload, PAYLOAD_TYPE, hub.private_key) == hub.sign(payload)
+    envelope = sign_envelope(payload, PAYLOAD_TYPE, hub.private_key)
+    assert envelope == hub.sign(payload) == canonical_json(json.loads(envelope))

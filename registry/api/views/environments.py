@@ -48,8 +48,8 @@ class EnvironmentOut(serializers.Serializer):
 
 
 def _environments() -> QuerySet[Environment]:
-    """Each with what it serves and with `heads`, the one snapshot that nodes are given now, without its envelope."""
-    heads = Snapshot.objects.filter(revision=F("environment__head_revision")).defer("envelope")
+    """Each with what it serves and with `heads`, the one snapshot that nodes are given now, without its payload."""
+    heads = Snapshot.objects.filter(revision=F("environment__head_revision")).defer("payload_zlib")
     return Environment.objects.prefetch_related(Prefetch("snapshots", heads, to_attr="heads"), "served__base_model", "served__moved_by")
 
 
@@ -85,7 +85,7 @@ class SnapshotsView(Records):
 
     limited = ("GET",)
     serializer_class = SnapshotOut
-    queryset = Snapshot.objects.order_by("-revision").defer("envelope")
+    queryset = Snapshot.objects.order_by("-revision").defer("payload_zlib")
 
     def get_queryset(self) -> object:
         return super().get_queryset().filter(environment=get_environment(self.kwargs["environment"]))

@@ -18,6 +18,7 @@ from registry.models import (
     Tenant,
     TenantFlag,
 )
+from registry.snapshots import read_envelope
 from registry.templatetags.console import digest, moment, number, state
 
 
@@ -113,13 +114,13 @@ class Snapshots(Registry):
     list_filter = ["environment", "cause"]
     search_fields = ["content_digest", "etag"]
     list_select_related = ["environment"]
-    exclude = ["envelope"]
+    exclude = ["payload_zlib", "signatures"]
     readonly_fields = ["signed_envelope"]
     content_column = column("content_digest", "Content", digest)
 
     @admin.display(description="Signed envelope")
     def signed_envelope(self, snapshot: Snapshot) -> SafeString:
-        return format_html('<pre class="sh-pre">{}</pre>', bytes(snapshot.envelope).decode("utf-8", "replace"))
+        return format_html('<pre class="sh-pre">{}</pre>', read_envelope(snapshot.payload_zlib, snapshot.signatures).decode())
 
 
 @admin.register(ServingNode)

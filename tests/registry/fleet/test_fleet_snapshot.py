@@ -15,7 +15,7 @@ from registry.services.flags import set_flag
 from registry.services.kills import engage_kill
 from registry.services.nodes import enroll_node
 from registry.services.tenants import create_environment
-from registry.snapshots import trust_document
+from registry.snapshots import read_envelope, trust_document
 from steerkit.client import Fetched, FleetClient, NotModified
 from steerkit.snapshot import PAYLOAD_TYPE
 from steerkit.trust import TrustedKeys, open_envelope
@@ -32,7 +32,11 @@ def code_of(answer: httpx.Response) -> tuple[int, str]:
 def test_a_node_pulls_the_exact_signed_bytes(pull, production):
     answer = pull.get(SNAPSHOT)
     stored = Snapshot.objects.get(environment=production)
-    assert (answer.status_code, answer.content, answer.headers["etag"]) == (200, bytes(stored.envelope), stored.etag)
+    assert (answer.status_code, answer.content, answer.headers["etag"]) == (
+        200,
+        read_envelope(stored.payload_zlib, stored.signatures),
+        stored.etag,
+    )
     assert answer.headers["cache-control"] == "private, no-cache"
     keys = TrustedKeys.from_document(pull.get("/fleet/v1/trust").json())
     payload = open_envelope(answer.content, keys=keys, payload_type=PAYLOAD_TYPE, now=datetime.now(UTC))

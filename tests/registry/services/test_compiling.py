@@ -1,11 +1,11 @@
 """A snapshot is compiled from entries that are kept; what is kept must never be older than the record."""
 
-import base64
 import json
 from decimal import Decimal
 
 import pytest
 
+from registry import settled
 from registry.models import Environment, Tenant, TenantFlag
 from registry.selectors import head_snapshot
 from registry.services.flags import set_flag
@@ -16,8 +16,8 @@ from steerkit.canonical import canonical_json
 
 
 def forget_entries() -> None:
-    compiling._write_flag.cache_clear()
-    compiling._write_profile.cache_clear()
+    for kept in (settled._settle_tenant, settled.carry_tenant, compiling._write_flags, compiling._write_profile):
+        kept.cache_clear()
 
 
 def compile_anew(environment: Environment) -> str:
@@ -30,7 +30,7 @@ def published(environment: Environment) -> dict:
 
 
 def payload_of(environment: Environment) -> bytes:
-    return base64.b64decode(json.loads(bytes(head_snapshot(environment).envelope))["payload"])
+    return head_snapshot(environment).payload
 
 
 def make_flags(environment, revision, actor, *, count: int) -> None:
