@@ -34,7 +34,7 @@ from registry.models import (
     TokenScope,
     Unit,
 )
-from registry.settled import CarriedTenant, Id, SettledFlag, carry_tenant, settle_tenants
+from registry.settled import CarriedTenant, Id, SettledFlag, carry_tenant, settle_tenants, text_of
 from steerkit.snapshotrecords import STRENGTH_OPERATORS
 
 # A node in step says so every 30 seconds; after two missed words it is silent.
@@ -112,8 +112,9 @@ def carried_tenants(environment: Environment, *, without: Collection[Id] = ()) -
     """What a snapshot carries, by tenant: see `settled.carry_tenant`. Revisions of `without` may not steer whatever the record says."""
     tenants = settle_tenants(TenantFlag.objects.filter(environment=environment))
     wanted = {revision for tenant in tenants for revision in tenant.wanted}
-    live = {str(key) for key in live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True)}.difference(without)
-    return [carry_tenant(tenant, tenant.wanted & live) for tenant in tenants]
+    live = live_revisions(environment).filter(pk__in=wanted).order_by().values_list(text_of("pk"), flat=True)
+    may_steer = frozenset(live).difference(without)
+    return [carry_tenant(tenant, tenant.wanted & may_steer) for tenant in tenants]
 
 
 def live_flags(environment: Environment) -> list[SettledFlag]:
