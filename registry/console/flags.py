@@ -14,7 +14,7 @@ from registry.console.forms import EnvironmentForm, KillForm, TenantForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import NotFound
 from registry.models import Environment, Kill, KillKind, ProfileRevision, Role, Tenant, TenantFlag
-from registry.selectors import engaged_kills, freeze_in_force, get_environment, live_flags
+from registry.selectors import engaged_kills, freeze_in_force, get_environment, head_snapshot, live_flags
 from registry.services.flags import set_flag
 from registry.services.tenants import create_environment, create_tenant
 from registry.settled import SettledFlag, settle_flags
@@ -124,7 +124,7 @@ def show_flags(request: HttpRequest, name: str) -> HttpResponse:
         subtitle=environment.name,
         environment=environment,
         environments=Environment.objects.all(),
-        head=environment.snapshots.order_by("-revision").first(),
+        head=head_snapshot(environment),
         flags=flags,
         wanted=wanted,
         tenants=tenants,

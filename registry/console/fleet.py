@@ -8,7 +8,7 @@ from django.utils import timezone
 from registry.console.forms import NodeForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Environment, Role, ServingNode
-from registry.selectors import convergence_of
+from registry.selectors import convergence_of, head_snapshot
 from registry.services.nodes import enroll_node
 
 
@@ -48,7 +48,7 @@ def _show(request: HttpRequest, token: str = "") -> HttpResponse:
         "console/fleet.html",
         title="Fleet",
         nodes=view_nodes(),
-        environments=[(environment, environment.snapshots.order_by("-revision").first()) for environment in Environment.objects.all()],
+        environments=[(environment, head_snapshot(environment)) for environment in Environment.objects.all()],
         form=NodeForm(),
         token=token,
     )

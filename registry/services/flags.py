@@ -77,7 +77,8 @@ def set_flag(
     AlphaError ALPHA_RANGE; SnapshotRefused ALPHA_CAP, COMPOSITION_BUDGET.
     """
     (environment,) = lock_environments([environment])
-    flag = TenantFlag.objects.filter(environment=environment, tenant=tenant, route=route).first()
+    flags = TenantFlag.objects.select_related("revision__profile", "revision__base_model")
+    flag = flags.filter(environment=environment, tenant=tenant, route=route).first()
     if if_tag is not None and (flag is None or tag_flag(flag) != if_tag):
         now = f"it is at version {flag.version}" if flag else "there is none"
         raise RecordChanged("FLAG_CHANGED", f"the flag is not the one you read: {now}; read it again", str(tenant))
@@ -86,6 +87,7 @@ def set_flag(
         flag = _new_flag(environment, tenant, route, stated)
     else:
         flag.version += 1
+        flag.environment, flag.tenant = environment, tenant
     arms = _state(flag, stated)
     flag.enabled, flag.reason, flag.changed_by, flag.changed_at = enabled, reason, actor, timezone.now()
     flag.save()
