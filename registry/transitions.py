@@ -1,6 +1,9 @@
-"""A transition is one durable transaction; inside a batch it is one step of a transaction that commits whole or not at all."""
+"""A transition is one durable transaction; inside a batch it is one step of a transaction that commits whole or not at all.
 
-from collections.abc import Callable, Iterable, Iterator
+What it records is appended to the log at its end. The log is one chain for everybody, so nobody holds it while there is work to do.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,6 +29,14 @@ class Batch:
 
 
 _open: ContextVar[Batch | None] = ContextVar("open_batch", default=None)
+_events: ContextVar[list[Any] | None] = ContextVar("events_of_the_transition", default=None)
+_append: list[Callable[[Sequence[Any]], None]] = []
+
+
+def appends_events(function: Callable[[Sequence[Any]], None]) -> Callable[[Sequence[Any]], None]:
+    """Marks the one function that gives events their place in the log, which stands above this module."""
+    _append[:] = [function]
+    return function
 
 
 def transition(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -33,12 +44,28 @@ def transition(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
 
     @wraps(function)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        alone = _open.get() is None
-        # A step needs no savepoint: when it fails, all of the batch does.
-        with transaction.atomic(durable=alone, savepoint=alone):
-            return function(*args, **kwargs)
+        if _open.get() is not None:
+            # A step needs no savepoint: when it fails, all of the batch does.
+            with transaction.atomic(savepoint=False):
+                return function(*args, **kwargs)
+        with transaction.atomic(durable=True):
+            events: list[Any] = []
+            token = _events.set(events)
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                _events.reset(token)
+            if events:
+                _append[0](events)
+            return result
 
     return run
+
+
+def open_events() -> list[Any] | None:
+    """The events that the running transition or batch will append at its end. None outside of both."""
+    batch = _open.get()
+    return _events.get() if batch is None else batch.events
 
 
 def open_batch() -> Batch | None:

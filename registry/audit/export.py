@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from asgiref.sync import sync_to_async
+from django.db import transaction
 from django.utils import timezone
 
 from registry.audit.actions import Action
 from registry.audit.record import record
 from registry.models import AuditEvent, User
-from registry.transitions import transition
 from steerkit.auditexport import CSV_COLUMNS, csv_row, csv_text, csv_trailer, event_line, export_header, header_line
 
 FORMATS = {"jsonl": "application/jsonl; charset=utf-8", "csv": "text/csv; charset=utf-8"}
@@ -63,12 +63,12 @@ class AuditExport:
         return event_line(seq=seq, body=bytes(body), digest=digest, prev=prev)
 
 
-@transition
 def open_export(export_format: str, *, actor: User) -> AuditExport:
     """Record that `actor` takes the log away, first, so that the export tells of itself."""
-    record(Action.AUDIT_EXPORTED, actor=actor, subject=actor, details={"format": export_format})
-    # Recording holds the log's lock, so the last event is the one just written.
-    event = AuditEvent.objects.latest("seq")
+    # No transition, which would record at its end: here the log is held from the event to the look at it.
+    with transaction.atomic(durable=True):
+        record(Action.AUDIT_EXPORTED, actor=actor, subject=actor, details={"format": export_format})
+        event = AuditEvent.objects.latest("seq")
     exported_at = timezone.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return AuditExport(format=export_format, to_seq=event.seq, to_digest=event.digest, exported_at=exported_at)
 

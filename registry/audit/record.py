@@ -1,8 +1,8 @@
 """record(): the one way into the audit log, called inside the transaction of the change it tells of.
 
 Events are hash-linked: each digest covers the digest before it and the exact bytes of its own body. An advisory lock, held
-to the end of the transaction, gives gap-free numbers in commit order; so a service takes its row locks before it records,
-and a batch, whose steps take row locks until its end, records all of its events there.
+to the end of the transaction, gives gap-free numbers in commit order; so transitions and batches, which take row locks on their
+way, append all of their events at their end.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from registry.audit.actions import Action
 from registry.models import ZERO_DIGEST, AuditEvent, ServingNode, User
-from registry.transitions import open_batch
+from registry.transitions import appends_events, open_events
 from steerkit.canonical import canonical_json
 from steerkit.verify import event_digest
 
@@ -57,8 +57,9 @@ def record(
     environment: str = "",
     base_model_fingerprint: str = "",
 ) -> None:
-    """Append one event, now or at the end of the batch. `details` may hold text, integers, booleans and lists of them; no floats.
+    """Append one event, at the end of the transition or batch, or now outside of both.
 
+    `details` may hold text, integers, booleans and lists of them; no floats.
     Raises: ValueError for an action outside the catalogue, or outside a transaction; CanonicalError for a float.
     """
     record_all(
@@ -110,13 +111,14 @@ def record_all(entries: Sequence[Entry]) -> None:
     """Append the events of one change to many records, with the queries of one."""
     if not connection.in_atomic_block:
         raise ValueError("an audit event is recorded in the transaction of the change it tells of")
-    batch = open_batch()
-    if batch is None:
+    events = open_events()
+    if events is None:
         append_events(entries)
     else:
-        batch.events.extend(entries)
+        events.extend(entries)
 
 
+@appends_events
 def append_events(entries: Sequence[Entry]) -> None:
     """Give each entry its place in the log, at its end."""
     if not entries:

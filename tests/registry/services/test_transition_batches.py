@@ -1,16 +1,18 @@
 """A batch: many transitions, one transaction, one snapshot revision, events in their order."""
 
+import json
 from itertools import pairwise
 
 import pytest
 from django.db import connection, transaction
 
-from registry.audit import Action
+from registry.audit import Action, record
 from registry.errors import NotFound
 from registry.models import AuditEvent, Tenant
 from registry.services.kills import engage_kill, request_lift
 from registry.services.tenants import create_environment, create_tenant
 from registry.snapshots import all_or_nothing
+from registry.transitions import transition
 
 BY_TWO = {"cause": Action.KILL_ENGAGED, "actor": "tests"}
 
@@ -54,6 +56,26 @@ def test_a_step_that_fails_takes_the_whole_batch_with_it(production, oscar):
     production.refresh_from_db()
     assert not Tenant.objects.exists()
     assert (AuditEvent.objects.count(), production.head_revision) == before
+
+
+def test_a_transition_records_its_events_at_its_end_and_none_if_it_fails(oscar):
+    harbor = create_tenant("harbor", actor=oscar)
+    before, seen = AuditEvent.objects.count(), []
+
+    @transition
+    def say(*words, fails=False):
+        for word in words:
+            record(Action.TENANT_RENAMED, actor=oscar, subject=harbor, details={"title": word})
+        seen.append(AuditEvent.objects.count())
+        if fails:
+            raise NotFound("NOBODY", "nobody")
+
+    say("first", "second")
+    with pytest.raises(NotFound):
+        say("third", fails=True)
+    assert seen == [before, before + 2]
+    told = AuditEvent.objects.filter(seq__gt=before).order_by("seq")
+    assert [(json.loads(bytes(event.body))["details"]["title"], event.object_version) for event in told] == [("first", 2), ("second", 3)]
 
 
 @pytest.mark.django_db(transaction=True)
