@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
@@ -108,18 +109,39 @@ def is_inside_its_limits() -> Q:
     return Q(**caps, peak_share__lte=F("profile__risk_class__composition_budget"))
 
 
-def carried_tenants(environment: Environment, *, without: Collection[Id] = ()) -> list[CarriedTenant]:
-    """What a snapshot carries, by tenant: see `settled.carry_tenant`. Revisions of `without` may not steer whatever the record says."""
+class NamedRevision(NamedTuple):
+    """What a snapshot says of a revision that a flag points at, and what its profile is checked by."""
+
+    profile: str
+    number: int
+    digest: str
+    evidence_digest: str
+
+
+def name_revisions(revisions: QuerySet[ProfileRevision]) -> dict[Id | None, NamedRevision]:
+    columns = (text_of("pk"), "profile__name", "number", "digest", "evaluation__digest")
+    rows = revisions.order_by().values_list(*columns)
+    return {key: NamedRevision(profile, number, digest, evidence or "") for key, profile, number, digest, evidence in rows}
+
+
+def carried_tenants(
+    environment: Environment, *, without: Collection[Id | None] = ()
+) -> tuple[list[CarriedTenant], dict[Id | None, NamedRevision]]:
+    """What a snapshot carries, by tenant (see `settled.carry_tenant`), and the revisions that steer there or could.
+
+    Revisions of `without` may not steer whatever the record says.
+    """
     tenants = settle_tenants(TenantFlag.objects.filter(environment=environment))
     wanted = {revision for tenant in tenants for revision in tenant.wanted}
-    live = live_revisions(environment).filter(pk__in=wanted).order_by().values_list(text_of("pk"), flat=True)
-    may_steer = frozenset(live).difference(without)
-    return [carry_tenant(tenant, tenant.wanted & may_steer) for tenant in tenants]
+    live = name_revisions(live_revisions(environment).filter(pk__in=wanted))
+    may_steer = live.keys() - set(without)
+    return [carry_tenant(tenant, tenant.wanted & may_steer) for tenant in tenants], live
 
 
 def live_flags(environment: Environment) -> list[SettledFlag]:
     """What a snapshot carries, by tenant and route."""
-    return [flag for tenant in carried_tenants(environment) for flag in tenant.flags]
+    tenants, _ = carried_tenants(environment)
+    return [flag for tenant in tenants for flag in tenant.flags]
 
 
 def flags_pointing_at(revision: ProfileRevision) -> QuerySet[TenantFlag]:

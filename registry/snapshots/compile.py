@@ -11,8 +11,8 @@ from typing import Any
 
 from registry.documents import revision_document
 from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy
-from registry.selectors import carried_tenants, engaged_kills
-from registry.settled import CarriedTenant, Id, SettledFlag, text_of
+from registry.selectors import NamedRevision, carried_tenants, engaged_kills, name_revisions
+from registry.settled import CarriedTenant, Id, SettledFlag
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 from steerkit.snapshotcontent import Content, Entry, write_base_model, write_flag, write_kill, write_limits, write_profile
 from steerkit.snapshotrecords import EVERYBODY, Flag, Profile, required_capabilities
@@ -25,36 +25,31 @@ _AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_secon
 # About a kilobyte for each flag. With more tenants than this a process writes them anew, which is slower and otherwise the same.
 _KEPT_TENANTS = 2**14
 _KEPT_PROFILES = 2**12
-# The name of a profile and the number of its revision.
-Pointer = tuple[str, int]
 
 
 class NotAsApproved(Exception):
     """A revision is not what its digest was taken of."""
 
 
-def compile_content(environment: Environment, *, without: frozenset[Id] = frozenset()) -> Content:
+def compile_content(environment: Environment, *, without: frozenset[Id | None] = frozenset()) -> Content:
     """The content of the environment's next snapshot. What does not steer is left out: see `settled.carry_tenant`.
 
     A revision that is not what its digest was taken of is left out too, and loudly. It must not stop a kill from being published.
     """
-    tenants = carried_tenants(environment, without=without)
-    named = {revision for tenant in tenants for revision in tenant.named}
-    served = {revision for tenant in tenants for revision in tenant.served}
-    pointers: dict[Id | None, Pointer] = {}
+    tenants, revisions = carried_tenants(environment, without=without)
+    # A control, or a route that is off, may name what may not steer.
+    unknown = {revision for tenant in tenants for revision in tenant.named} - revisions.keys()
+    if unknown:
+        revisions |= name_revisions(ProfileRevision.objects.filter(pk__in=unknown))
     written: list[Entry[Profile]] = []
     altered = set()
-    revisions = ProfileRevision.objects.order_by().filter(pk__in=named)
-    columns = (text_of("pk"), "profile__name", "number", "digest", "evaluation__digest")
-    for key, profile, number, digest, evidence_digest in revisions.values_list(*columns):
-        pointers[key] = (profile, number)
-        if key in served:
-            try:
-                written.append(_write_profile(key, digest, evidence_digest or ""))
-            except NotAsApproved:
-                altered.add(key)
+    for key in {revision for tenant in tenants for revision in tenant.served}:
+        try:
+            written.append(_write_profile(key, revisions[key].digest, revisions[key].evidence_digest))
+        except NotAsApproved:
+            altered.add(key)
     if altered:
-        logger.error("not what was approved, and left out of %s: %s", environment, sorted(pointers[key] for key in altered))
+        logger.error("not what was approved, and left out of %s: %s", environment, sorted(revisions[key][:2] for key in altered))
         return compile_content(environment, without=without | altered)
     profiles = sorted(written, key=lambda entry: (entry.record.id, entry.record.revision))
     return Content(
@@ -64,7 +59,7 @@ def compile_content(environment: Environment, *, without: frozenset[Id] = frozen
             for row in BaseModel.objects.filter(served_in__environment=environment).order_by("name").values("name", "fingerprint")
         ],
         profiles=profiles,
-        flags=[entry for tenant in tenants for entry in _write_flags(tenant, tuple(pointers[key] for key in tenant.named))],
+        flags=[entry for tenant in tenants for entry in _write_flags(tenant, tuple(revisions[key] for key in tenant.named))],
         kills=[write_kill({"kind": kind, "target": target}) for kind, target in _list_kills(environment)],
         limits=write_limits({"max_components": MAX_COMPONENTS, "alpha_cap": ALPHA_CAPS, **_limit_classes(profiles)}),
         capabilities=required_capabilities(entry.record for entry in profiles),
@@ -90,21 +85,21 @@ def _write_profile(revision_id: Id, digest: str, evidence_digest: str) -> Entry[
 
 
 @lru_cache(_KEPT_TENANTS)
-def _write_flags(tenant: CarriedTenant, pointers: tuple[Pointer, ...]) -> list[Entry[Flag]]:
-    """The flags of a tenant. `pointers` are those of `tenant.named`."""
-    points_at = dict(zip(tenant.named, pointers, strict=True))
+def _write_flags(tenant: CarriedTenant, named: tuple[NamedRevision, ...]) -> list[Entry[Flag]]:
+    """The flags of a tenant. `named` are the revisions of `tenant.named`."""
+    points_at = dict(zip(tenant.named, named, strict=True))
     return [_write_flag(flag, points_at[flag.revision_id], *(points_at[arm.revision_id] for arm in flag.arms)) for flag in tenant.flags]
 
 
-def _write_flag(flag: SettledFlag, points_at: Pointer, *arms_point_at: Pointer) -> Entry[Flag]:
+def _write_flag(flag: SettledFlag, points_at: NamedRevision, *arms_point_at: NamedRevision) -> Entry[Flag]:
     """A flag as nodes read it. What is as it always was is left out, so that a flag without arms says nothing of arms."""
     document: dict[str, Any] = {"tenant": flag.tenant, "route": flag.route, "enabled": flag.is_on, **_describe(points_at, flag.alpha_scale)}
     if flag.is_on and flag.rollout < EVERYBODY:
         document["rollout"] = format_decimal(flag.rollout)
     if flag.is_on and flag.arms:
         document["arms"] = [
-            {"name": arm.name, "weight": arm.weight, **_describe(pointer, arm.alpha_scale)}
-            for arm, pointer in zip(flag.arms, arms_point_at, strict=True)
+            {"name": arm.name, "weight": arm.weight, **_describe(revision, arm.alpha_scale)}
+            for arm, revision in zip(flag.arms, arms_point_at, strict=True)
         ]
     if flag.is_on and flag.override is not None:
         bounds = flag.override
@@ -112,9 +107,8 @@ def _write_flag(flag: SettledFlag, points_at: Pointer, *arms_point_at: Pointer) 
     return write_flag(document)
 
 
-def _describe(pointer: Pointer, alpha_scale: Decimal) -> dict[str, Any]:
-    profile, revision = pointer
-    return {"profile": profile, "revision": revision, "alpha_scale": format_decimal(alpha_scale)}
+def _describe(revision: NamedRevision, alpha_scale: Decimal) -> dict[str, Any]:
+    return {"profile": revision.profile, "revision": revision.number, "alpha_scale": format_decimal(alpha_scale)}
 
 
 def _limit_classes(profiles: list[Entry[Profile]]) -> dict[str, Any]:
