@@ -125,22 +125,23 @@ def name_revisions(revisions: QuerySet[ProfileRevision]) -> dict[Id | None, Name
 
 
 def carried_tenants(
-    environment: Environment, *, without: Collection[Id | None] = ()
+    environment: Environment, flags: QuerySet[TenantFlag] | None = None, *, without: Collection[Id | None] = ()
 ) -> tuple[list[CarriedTenant], dict[Id | None, NamedRevision]]:
     """What a snapshot carries, by tenant (see `settled.carry_tenant`), and the revisions that steer there or could.
 
+    With `flags`, of these tenants alone: all flags that they have in the environment.
     Revisions of `without` may not steer whatever the record says.
     """
-    tenants = settle_tenants(TenantFlag.objects.filter(environment=environment))
+    tenants = settle_tenants(environment.flags.all() if flags is None else flags)
     wanted = {revision for tenant in tenants for revision in tenant.wanted}
     live = name_revisions(live_revisions(environment).filter(pk__in=wanted))
     may_steer = live.keys() - set(without)
     return [carry_tenant(tenant, tenant.wanted & may_steer) for tenant in tenants], live
 
 
-def live_flags(environment: Environment) -> list[SettledFlag]:
-    """What a snapshot carries, by tenant and route."""
-    tenants, _ = carried_tenants(environment)
+def live_flags(environment: Environment, flags: QuerySet[TenantFlag] | None = None) -> list[SettledFlag]:
+    """What a snapshot carries, by tenant and route; with `flags` as for `carried_tenants`."""
+    tenants, _ = carried_tenants(environment, flags)
     return [flag for tenant in tenants for flag in tenant.flags]
 
 

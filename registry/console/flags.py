@@ -36,8 +36,8 @@ class FlagView:
 def view_flags(environment: Environment, tenants: Iterable[Tenant]) -> list[FlagView]:
     """The flags of these tenants."""
     kills = list(engaged_kills(environment))
-    steering = {flag.flag_id for flag in live_flags(environment) if flag.is_on}
     flags = environment.flags.filter(tenant__in=tenants)
+    steering = {flag.flag_id for flag in live_flags(environment, flags) if flag.is_on}
     records = {str(flag.pk): flag for flag in flags.select_related("environment", "tenant", "changed_by")}
     settled = settle_flags(flags)
     named = {flag.revision_id for flag in settled} | {arm.revision_id for flag in settled for arm in flag.arms}

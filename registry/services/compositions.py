@@ -8,12 +8,10 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
 from registry.selectors import is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
+from registry.snapshots.compile import MAX_COMPONENTS
 from registry.transitions import transition
 from steerkit.canonical import format_decimal
 from steerkit.gates import composition_gates
-
-# More are measured one by one, in pairs and together for too long.
-MOST_COMPONENTS = 8
 
 
 @transition
@@ -66,8 +64,8 @@ def _check_components(revision: ProfileRevision, components: Sequence[Component]
     if is_plain_addition(components):
         problem = f"{revision} adds one vector to what is generated, which the validation of the vector covers"
         raise InvalidInput("COMPOSITION_SIZE", problem, str(revision))
-    if len(components) > MOST_COMPONENTS:
-        problem = f"{revision} has {len(components)} components; at most {MOST_COMPONENTS} are judged together"
+    if len(components) > MAX_COMPONENTS:
+        problem = f"{revision} has {len(components)} components; at most {MAX_COMPONENTS} are judged together"
         raise InvalidInput("COMPOSITION_SIZE", problem, str(revision))
     foreign = next((component for component in components if component.vector.base_model_id != revision.base_model_id), None)
     if foreign is not None:
