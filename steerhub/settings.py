@@ -67,7 +67,13 @@ def _database(url: str) -> dict:
         "PORT": str(parts.port or ""),
         # Connections outlive a request in a pool, because opening one takes longer than most answers do. Under ASGI a persistent
         # one would belong to a thread that may not come back. Whoever finds all of them taken waits ten seconds, then gets a 503.
-        "OPTIONS": {**options, "pool": {"min_size": 1, "max_size": 32, "timeout": 10, "reset": release_session_locks}},
+        "OPTIONS": {
+            **options,
+            "pool": {"min_size": 1, "max_size": 32, "timeout": 10, "reset": release_session_locks},
+            # What a connection has asked five times it asks without being parsed and planned again: a sixth off a change.
+            "server_side_binding": True,
+            "prepare_threshold": 5,
+        },
         "CONN_MAX_AGE": 0,
         # A connection that died in the pool is replaced, not handed out.
         "CONN_HEALTH_CHECKS": True,
