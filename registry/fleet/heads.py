@@ -136,7 +136,8 @@ class Heads:
             nodes = await (await connection.execute(_NODES)).fetchall()
             self._nodes = {token: NodeKey(node, name, environment) for token, node, name, environment in nodes}
             for name, revision, etag, payload, signatures, issued_at, expires_at in snapshots:
-                envelope = read_envelope(payload, signatures)
+                # A megabyte takes some milliseconds, in which the loop has others to answer.
+                envelope = await asyncio.to_thread(read_envelope, payload, signatures)
                 self._replace(name, Head(revision, etag, envelope, issued_at + (expires_at - issued_at) / 2))
             for name in set(self._heads) - set(tags):
                 self._heads.pop(name).superseded.set()
