@@ -1,13 +1,19 @@
 """Records as canonical documents: what digests and ETags are taken of, and what the log keeps."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from registry.models import Component, FlagArm, ProfileRevision, RiskPolicy, SteeringVector, TenantFlag
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
 
+# A revision's components as its document lists them.
+COMPONENTS = Component.objects.select_related("vector").order_by("position")
 
-def revision_document(revision: ProfileRevision) -> dict[str, object]:
-    """Everything a revision does, as the canonical document whose sha256 an approval names."""
+
+def revision_document(revision: ProfileRevision, components: Iterable[Component] | None = None) -> dict[str, object]:
+    """Everything a revision does, as the canonical document whose sha256 an approval names. Reads its `COMPONENTS` unless given."""
+    if components is None:
+        components = COMPONENTS.filter(revision=revision)
     return {
         "schema": "steerhub.revision/2",
         "profile": revision.profile.name,
@@ -20,7 +26,7 @@ def revision_document(revision: ProfileRevision) -> dict[str, object]:
         "stale_policy": revision.stale_policy,
         "max_staleness_seconds": revision.max_staleness_seconds,
         "demands": revision.demands or policy_document(revision.profile.risk_class),
-        "components": [component_document(each) for each in revision.components.select_related("vector").order_by("position")],
+        "components": [component_document(each) for each in components],
         **({"safety_override": revision.safety_override} if revision.safety_override else {}),
     }
 
@@ -54,10 +60,10 @@ def vector_entry(vector: SteeringVector) -> dict[str, Any]:
     return {"sha256": vector.digest, "bytes": vector.size_bytes, "dtype": vector.dtype, "shape": [vector.d_model]}
 
 
-def is_as_approved(revision: ProfileRevision) -> bool:
+def is_as_approved(revision: ProfileRevision, components: Iterable[Component]) -> bool:
     """Whether the revision still is what its digest was taken of. Services and triggers keep it so; this does not trust them."""
     digest: str = revision.digest
-    return sha256_hex(canonical_json(revision_document(revision))) == digest
+    return sha256_hex(canonical_json(revision_document(revision, components))) == digest
 
 
 def tag_revision(revision: ProfileRevision) -> str:

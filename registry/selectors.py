@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db.models import F, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -133,10 +134,17 @@ def carried_tenants(
     Revisions of `without` may not steer whatever the record says.
     """
     tenants = settle_tenants(environment.flags.all() if flags is None else flags)
-    wanted = {revision for tenant in tenants for revision in tenant.wanted}
-    live = name_revisions(live_revisions(environment).filter(pk__in=wanted))
-    may_steer = live.keys() - set(without)
-    return [carry_tenant(tenant, tenant.wanted & may_steer) for tenant in tenants], live
+    wanted = set[Id | None]().union(*[tenant.wanted for tenant in tenants])
+    live = name_revisions(live_revisions(environment).filter(pk__in=_any_of(wanted)))
+    may_steer = frozenset(live.keys() - set(without))
+    # As it stands where all of it may: it knows its own hash.
+    carried = [carry_tenant(tenant, tenant.wanted if tenant.wanted <= may_steer else tenant.wanted & may_steer) for tenant in tenants]
+    return [tenant for tenant in carried if tenant.flags], live
+
+
+def _any_of(ids: Collection[Id | None]) -> RawSQL:
+    """These ids as one parameter, so that the query is the same one however many they are, and is planned once."""
+    return RawSQL("SELECT unnest(%s::uuid[])", [list(ids)])
 
 
 def live_flags(environment: Environment, flags: QuerySet[TenantFlag] | None = None) -> list[SettledFlag]:

@@ -3,8 +3,8 @@
 The rule is short. A route's flag states a field or inherits it, field by field, and says itself whether it is on. The tenant's
 flag is the main switch: while it is off, every route of the tenant is off. A route of a tenant that has no flag stands alone.
 
-So a tenant is settled by itself. Of thousands of tenants a change touches one, and what was made of the others is kept: the key
-to it is all that their rows say.
+So a tenant is settled by itself. Of thousands of tenants a change touches one, and what was made of the others is kept under the
+stamps of their flags: the database draws a new one with every write of a flag or of its arms.
 """
 
 import json
@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from django.db.models import Aggregate, Func, QuerySet, TextField
+from django.db.models import Aggregate, BigIntegerField, Func, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from registry.models import FlagArm, FlagField, TenantFlag
@@ -24,6 +24,7 @@ from steerkit.snapshotrecords import AlphaBounds
 
 # With more tenants than this a process settles them anew, which is slower and otherwise the same.
 _KEPT_TENANTS = 2**14
+_kept: dict[tuple[str, str], "SettledTenant"] = {}
 # Ids are text here. A snapshot looks thousands of them up, and a UUID is slow to make, to hash and to compare.
 Id = str
 
@@ -55,6 +56,8 @@ def text_of(name: str) -> Cast:
     return Cast(name, TextField())
 
 
+# One stamp for all rows of a tenant: they are drawn at random, so that another row among them makes another stamp.
+_STAMP = Cast(Aggregate("stamp", function="bit_xor", output_field=BigIntegerField()), TextField())
 # All rows of a tenant, as JSON.
 _ROW = Func(*_StatedFlag._fields, function="json_build_array")
 _STATED = Cast(Aggregate(_ROW, function="json_agg", output_field=TextField()), TextField())
@@ -119,10 +122,29 @@ class CarriedTenant:
 
 def settle_tenants(flags: QuerySet[TenantFlag]) -> list[SettledTenant]:
     """These flags of one environment, by tenant. Filter by tenant only: a route's flag must come together with its tenant's."""
-    arms = _read_arms(flags)
+    settled, unknown = {}, []
+    for key in flags.order_by().values_list("tenant__name").annotate(stamp=_STAMP):
+        if kept := _kept.get(key):
+            settled[key[0]] = kept
+        else:
+            unknown.append(key[0])
+    if unknown:
+        settled |= settle_anew(flags.filter(tenant__name__in=unknown) if settled else flags)
     # Sorted here, because the order of a document must not depend on the database's collation.
-    rows = sorted(flags.order_by().values_list("tenant__name").annotate(stated=_STATED), key=itemgetter(0))
-    return [_settle_tenant(tenant, stated, arms.get(tenant, ())) for tenant, stated in rows]
+    return [settled[tenant] for tenant in sorted(settled)]
+
+
+def settle_anew(flags: QuerySet[TenantFlag]) -> dict[str, SettledTenant]:
+    """As `settle_tenants`, from their rows. For tenants of whom nothing is kept, such as one that was changed just now."""
+    rows = list(flags.order_by().values_list("tenant__name").annotate(stamp=_STAMP, stated=_STATED))
+    # Read after the stamps: arms that are newer are kept under a stamp that nobody sees any more, older ones would be believed.
+    arms = _read_arms(flags)
+    if len(_kept) + len(rows) > _KEPT_TENANTS:
+        _kept.clear()
+    settled = {}
+    for tenant, stamp, stated in rows:
+        settled[tenant] = _kept[tenant, stamp] = _settle_tenant(tenant, stated, arms.get(tenant, ()))
+    return settled
 
 
 def settle_flags(flags: QuerySet[TenantFlag]) -> list[SettledFlag]:
@@ -140,7 +162,6 @@ def _read_arms(flags: QuerySet[TenantFlag]) -> Mapping[str, tuple[_StatedArm, ..
     }
 
 
-@lru_cache(_KEPT_TENANTS)
 def _settle_tenant(tenant: str, stated: str, arms: tuple[_StatedArm, ...]) -> SettledTenant:
     rows = sorted((_StatedFlag(*row) for row in json.loads(stated, parse_float=Decimal, parse_int=Decimal)), key=itemgetter(0))
     of_tenant: SettledFlag | None = None

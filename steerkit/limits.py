@@ -10,15 +10,37 @@ from decimal import Decimal, localcontext
 
 from steerkit.effective import PRECISION, absolute_coefficient
 from steerkit.errors import SnapshotRefused
-from steerkit.snapshotrecords import STRENGTH_OPERATORS, UNITS, AlphaBounds, Arm, Component, Flag, Profile, Snapshot
+from steerkit.snapshotrecords import (
+    STRENGTH_OPERATORS,
+    UNITS,
+    AlphaBounds,
+    Arm,
+    Component,
+    Flag,
+    Limits,
+    Profile,
+    ProfileIndex,
+    Snapshot,
+)
 
 Served = tuple[Flag, Arm, Profile]
 
 
 def check_limits(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | None = None) -> None:
     """Raises: SnapshotRefused ALPHA_CAP, COMPOSITION_BUDGET."""
-    served = list(_served(snapshot))
-    problems = {"ALPHA_CAP": _find_alpha_problem(snapshot, served, local_cap), "COMPOSITION_BUDGET": _find_budget_problem(snapshot, served)}
+    problem = _find_profile_problem(snapshot, local_cap)
+    if problem:
+        raise SnapshotRefused("ALPHA_CAP", problem)
+    check_flags(snapshot.flags, snapshot.profile_of, snapshot.limits)
+
+
+def check_flags(flags: Iterable[Flag], profile_of: ProfileIndex, limits: Limits) -> None:
+    """What `check_limits` asks of flags: of all of them exactly what it asks of each.
+
+    Raises: SnapshotRefused ALPHA_CAP, COMPOSITION_BUDGET.
+    """
+    served = list(_served(flags, profile_of))
+    problems = {"ALPHA_CAP": _find_scale_problem(served), "COMPOSITION_BUDGET": _find_budget_problem(served, limits)}
     for code, problem in problems.items():
         if problem:
             raise SnapshotRefused(code, problem)
@@ -31,16 +53,20 @@ def find_alpha_problem(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | No
     unit. None applies to a strength, whose limits are 0 and 1 in any unit: an ablation or a clamp turned round, or overdone, would
     be another operator.
     """
-    return _find_alpha_problem(snapshot, _served(snapshot), local_cap)
+    return _find_profile_problem(snapshot, local_cap) or _find_scale_problem(_served(snapshot.flags, snapshot.profile_of))
 
 
-def _find_alpha_problem(snapshot: Snapshot, served: Iterable[Served], local_cap: Mapping[str, Decimal] | None) -> str | None:
+def _find_profile_problem(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | None) -> str | None:
     for profile in snapshot.profiles:
         caps = _caps_of(profile, snapshot, local_cap)
         for component in profile.components:
             problem = _find_component_problem(component, caps)
             if problem:
                 return f"profile {profile.id!r} {problem}"
+    return None
+
+
+def _find_scale_problem(served: Iterable[Served]) -> str | None:
     for flag, arm, profile in served:
         problem = _find_flag_problem(flag, arm, profile)
         if problem:
@@ -48,20 +74,20 @@ def _find_alpha_problem(snapshot: Snapshot, served: Iterable[Served], local_cap:
     return None
 
 
-def _find_budget_problem(snapshot: Snapshot, served: Iterable[Served]) -> str | None:
+def _find_budget_problem(served: Iterable[Served], limits: Limits) -> str | None:
     """The first tenant whose components at one layer can come to more than the composition budget of their risk class.
 
     Counted at the largest α that the flag can give, as if every condition held. Ablations and clamps only take away.
     """
     for flag, arm, profile in served:
-        limits = snapshot.limits.risk_classes.get(profile.risk_class)
-        if limits is None or limits.composition_budget is None:
+        of_class = limits.risk_classes.get(profile.risk_class)
+        if of_class is None or of_class.composition_budget is None:
             continue
         for layer, share in sorted(_shares_by_layer(flag, arm, profile).items()):
-            if share > limits.composition_budget:
+            if share > of_class.composition_budget:
                 return (
                     f"tenant {flag.tenant!r} may get {share:.4g} of the mean residual norm at layer {layer} from {profile.id!r}, "
-                    f"the composition budget of the risk class {profile.risk_class} is {limits.composition_budget}"
+                    f"the composition budget of the risk class {profile.risk_class} is {of_class.composition_budget}"
                 )
     return None
 
@@ -72,13 +98,13 @@ def _caps_of(profile: Profile, snapshot: Snapshot, local_cap: Mapping[str, Decim
     return {unit: min(caps[unit] for caps in every) for unit in UNITS}
 
 
-def _served(snapshot: Snapshot) -> Iterator[Served]:
+def _served(flags: Iterable[Flag], profile_of: ProfileIndex) -> Iterator[Served]:
     """Of all that give one profile with one override, the flag or arm with the smallest scale above zero and that with the largest.
 
     α moves with the scale, so what holds for these two holds for thousands between them.
     """
     ends: dict[tuple[str, int | None, AlphaBounds | None], tuple[tuple[Flag, Arm], tuple[Flag, Arm]]] = {}
-    for flag in snapshot.flags:
+    for flag in flags:
         for arm in flag.choices if flag.enabled else ():
             key, here = (arm.profile, arm.revision, flag.override), (flag, arm)
             smallest, largest = ends.get(key, (here, here))
@@ -88,7 +114,7 @@ def _served(snapshot: Snapshot) -> Iterator[Served]:
                 largest = here
             ends[key] = smallest, largest
     for (name, revision, _), both in ends.items():
-        profile = snapshot.profile_of.get((name, revision))
+        profile = profile_of.get((name, revision))
         # A control may name what is no longer served.
         if profile is not None:
             yield from ((flag, arm, profile) for flag, arm in both)

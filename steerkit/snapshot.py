@@ -5,7 +5,7 @@ Whether to believe a snapshot at all is in `trust`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from steerkit.canonical import canonical_json, parse_strict, sha256_hex
@@ -38,6 +38,7 @@ from steerkit.snapshotrecords import (
     Kill,
     Limits,
     Profile,
+    ProfileIndex,
     Snapshot,
     VectorEntry,
     required_capabilities,
@@ -150,14 +151,19 @@ def check_agreement(snapshot: Snapshot) -> None:
             raise refuse_field("limits.risk_classes", f"lists no class {profile.risk_class!r}, which profile {profile.id!r} is of")
         if len(profile.components) > snapshot.limits.max_components:
             raise SnapshotRefused("LIMIT", f"profile {profile.id!r} has more than {snapshot.limits.max_components} components", profile.id)
-    for flag in snapshot.flags:
-        for arm in flag.choices if flag.enabled else ():
-            # A control may name what is no longer served: it keeps its callers, and gives them nothing.
-            is_control = bool(flag.arms) and arm.alpha_scale.is_zero()
-            if not is_control and (arm.profile, arm.revision) not in snapshot.profile_of:
-                raise refuse_field(
-                    "flags", f"give tenant {flag.tenant!r} the profile {arm.profile!r}, which profiles does not list just once"
-                )
+    check_references(snapshot.flags, snapshot.profile_of)
     missing = sorted(set(required_capabilities(snapshot.profiles)) - set(snapshot.capabilities))
     if missing:
         raise refuse_field("capabilities", f"a profile needs {missing[0]!r}, which capabilities does not list")
+
+
+def check_references(flags: Iterable[Flag], profile_of: ProfileIndex) -> None:
+    """Whether each profile that a flag or an arm gives is listed. Raises: SnapshotRefused SCHEMA."""
+    for flag in flags:
+        for arm in flag.choices if flag.enabled else ():
+            # A control may name what is no longer served: it keeps its callers, and gives them nothing.
+            is_control = bool(flag.arms) and arm.alpha_scale.is_zero()
+            if not is_control and (arm.profile, arm.revision) not in profile_of:
+                raise refuse_field(
+                    "flags", f"give tenant {flag.tenant!r} the profile {arm.profile!r}, which profiles does not list just once"
+                )

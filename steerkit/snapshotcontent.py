@@ -1,28 +1,32 @@
 """What a snapshot says, put together from entries that are each written and checked once, however many snapshots hold them.
 
-The hub compiles thousands of flags when one of them changes. The signed bytes are exactly `canonical_json` of the whole
-document, and nothing is signed that the node's own reader would refuse.
+The hub compiles the flags of a thousand tenants when one of them changes, so those of a tenant are an entry by themselves.
+The signed bytes are exactly `canonical_json` of the whole document, and nothing is signed that the node's own reader would refuse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from steerkit.canonical import DEFAULT_MAX_DEPTH, canonical_json, parse_strict, sha256_hex
 from steerkit.errors import SnapshotRefused
-from steerkit.limits import check_limits
-from steerkit.snapshot import MAX_SNAPSHOT_BYTES, SCHEMA, check_agreement
-from steerkit.snapshotfields import format_time, read_integer, read_list, read_text
+from steerkit.limits import check_flags, check_limits
+from steerkit.snapshot import MAX_SNAPSHOT_BYTES, SCHEMA, check_agreement, check_references
+from steerkit.snapshotfields import format_time, read_integer, read_list, read_text, refuse_field
 from steerkit.snapshotreaders import read_base_model, read_flag, read_kill, read_limits, read_profile
-from steerkit.snapshotrecords import BaseModelEntry, Flag, Kill, Limits, Profile, Snapshot
+from steerkit.snapshotrecords import BaseModelEntry, Flag, Kill, Limits, Profile, Snapshot, index_profiles
 
 Record = TypeVar("Record")
 # An entry of a list in a document lies two levels below it.
 _MAX_ENTRY_DEPTH = DEFAULT_MAX_DEPTH - 2
+# With more tenants than this a process checks their flags anew, which is slower and otherwise the same.
+_KEPT_TENANTS = 2**14
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +35,16 @@ class Entry(Generic[Record]):
 
     data: bytes
     record: Record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TenantEntry:
+    """The flags of one tenant: their bytes as they stand in the list, and what other entries they go together with."""
+
+    data: bytes
+    flags: tuple[Flag, ...]
+    keys: frozenset[tuple[str, str]]
+    profiles: tuple[str, ...]
 
 
 def write_entry(document: Mapping[str, Any], read: Callable[[Any, str], Record], path: str) -> Entry[Record]:
@@ -47,8 +61,12 @@ def write_profile(document: Mapping[str, Any]) -> Entry[Profile]:
     return write_entry(document, read_profile, "profiles[]")
 
 
-def write_flag(document: Mapping[str, Any]) -> Entry[Flag]:
-    return write_entry(document, read_flag, "flags[]")
+def write_flags(documents: Iterable[Mapping[str, Any]]) -> TenantEntry:
+    """Of one tenant."""
+    entries = [write_entry(document, read_flag, "flags[]") for document in documents]
+    flags = _records(entries)
+    named = {arm.profile for flag in flags for arm in flag.choices}
+    return TenantEntry(_join(entries), flags, frozenset((flag.tenant, flag.route) for flag in flags), tuple(sorted(named)))
 
 
 def write_kill(document: Mapping[str, Any]) -> Entry[Kill]:
@@ -56,7 +74,13 @@ def write_kill(document: Mapping[str, Any]) -> Entry[Kill]:
 
 
 def write_limits(document: Mapping[str, Any]) -> Entry[Limits]:
-    return write_entry(document, read_limits, "limits")
+    return _keep_limits(canonical_json(document))
+
+
+@lru_cache
+def _keep_limits(data: bytes) -> Entry[Limits]:
+    """Kept by its bytes, because what is checked of a tenant is kept by its limits."""
+    return Entry(data, read_limits(parse_strict(data, max_depth=_MAX_ENTRY_DEPTH), "limits"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +89,7 @@ class Content:
 
     base_models: Sequence[Entry[BaseModelEntry]]
     profiles: Sequence[Entry[Profile]]
-    flags: Sequence[Entry[Flag]]
+    tenants: Sequence[TenantEntry]
     kills: Sequence[Entry[Kill]]
     limits: Entry[Limits]
     capabilities: Sequence[str]
@@ -76,7 +100,7 @@ class Content:
         return cls(
             base_models=[write_base_model(entry) for entry in document["base_models"]],
             profiles=[write_profile(entry) for entry in document["profiles"]],
-            flags=[write_flag(entry) for entry in document["flags"]],
+            tenants=[write_flags(flags) for _, flags in groupby(document["flags"], key=itemgetter("tenant"))],
             kills=[write_kill(entry) for entry in document["kills"]],
             limits=write_limits(document["limits"]),
             capabilities=document["capabilities"],
@@ -86,10 +110,10 @@ class Content:
     def members(self) -> dict[str, bytes]:
         """The canonical bytes of each field of `CONTENT_FIELDS`."""
         return {
-            "base_models": _join_list(self.base_models),
-            "profiles": _join_list(self.profiles),
-            "flags": _join_list(self.flags),
-            "kills": _join_list(self.kills),
+            "base_models": b"[%b]" % _join(self.base_models),
+            "profiles": b"[%b]" % _join(self.profiles),
+            "flags": b"[%b]" % _join(self.tenants),
+            "kills": b"[%b]" % _join(self.kills),
             "limits": self.limits.data,
             "capabilities": canonical_json(list(self.capabilities)),
         }
@@ -107,7 +131,7 @@ def compile_payload(
 
     Raises: SnapshotRefused SCHEMA, LIMIT, ALPHA_CAP, COMPOSITION_BUDGET.
     """
-    snapshot = Snapshot(
+    without_flags = Snapshot(
         environment=read_text(environment, "environment"),
         revision=read_integer(revision, "revision", least=1),
         content_digest=content.digest,
@@ -116,13 +140,14 @@ def compile_payload(
         expires_at=expires_at,
         base_models=_records(content.base_models),
         profiles=_records(content.profiles),
-        flags=_records(content.flags),
+        flags=(),
         kills=_records(content.kills),
         limits=content.limits.record,
         capabilities=read_list(list(content.capabilities), "capabilities", read_text),
     )
-    check_agreement(snapshot)
-    check_limits(snapshot)
+    check_agreement(without_flags)
+    check_limits(without_flags)
+    _check_tenants(content)
     head = {
         "schema": SCHEMA,
         "environment": environment,
@@ -140,12 +165,31 @@ def compile_payload(
     return payload
 
 
+def _check_tenants(content: Content) -> None:
+    """Whether the flags go together with the profiles and the limits, looking only at tenants of whom this is not known."""
+    if len(frozenset().union(*[tenant.keys for tenant in content.tenants])) != sum(len(tenant.flags) for tenant in content.tenants):
+        raise refuse_field("flags", "lists one tenant and route twice")
+    revisions: dict[str, tuple[Entry[Profile], ...]] = {}
+    for profile in content.profiles:
+        revisions[profile.record.id] = (*revisions.get(profile.record.id, ()), profile)
+    for tenant in content.tenants:
+        _check_tenant(tenant, tuple([revisions.get(name, ()) for name in tenant.profiles]), content.limits)
+
+
+@lru_cache(_KEPT_TENANTS)
+def _check_tenant(tenant: TenantEntry, profiles: tuple[tuple[Entry[Profile], ...], ...], limits: Entry[Limits]) -> None:
+    """`profiles` are all listed revisions of each profile that the tenant's flags name."""
+    profile_of = index_profiles([entry.record for revisions in profiles for entry in revisions])
+    check_references(tenant.flags, profile_of)
+    check_flags(tenant.flags, profile_of, limits.record)
+
+
 def _records(entries: Sequence[Entry[Record]]) -> tuple[Record, ...]:
     return tuple(entry.record for entry in entries)
 
 
-def _join_list(entries: Sequence[Entry[Any]]) -> bytes:
-    return b"[" + b",".join([entry.data for entry in entries]) + b"]"
+def _join(entries: Iterable[Entry[Any] | TenantEntry]) -> bytes:
+    return b",".join([entry.data for entry in entries])
 
 
 def _join_object(members: Mapping[str, bytes]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -154,6 +154,10 @@ class Flag:
         return self.rollout < EVERYBODY or len(self.arms) > 1
 
 
+# By name and revision, and by name alone (with None) where only one revision is listed.
+ProfileIndex = Mapping[tuple[str, int | None], Profile]
+
+
 @dataclass(frozen=True, slots=True)
 class Kill:
     kind: str
@@ -192,16 +196,16 @@ class Snapshot:
     kills: tuple[Kill, ...]
     limits: Limits
     capabilities: tuple[str, ...]
-    profile_of: Mapping[tuple[str, int | None], Profile] = field(init=False, repr=False, compare=False)
+    profile_of: ProfileIndex = field(init=False, repr=False, compare=False)
     flag_of: Mapping[tuple[str, str], Flag] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "profile_of", _index_profiles(self.profiles))
+        object.__setattr__(self, "profile_of", index_profiles(self.profiles))
         object.__setattr__(self, "flag_of", {(flag.tenant, flag.route): flag for flag in self.flags})
 
 
-def _index_profiles(profiles: tuple[Profile, ...]) -> dict[tuple[str, int | None], Profile]:
-    """By name and revision, and by name alone where that is enough."""
+def index_profiles(profiles: Sequence[Profile]) -> ProfileIndex:
+    """What `ProfileIndex` says, of these profiles."""
     index: dict[tuple[str, int | None], Profile] = {(profile.id, profile.revision): profile for profile in profiles}
     times_listed = Counter(profile.id for profile in profiles)
     return index | {(profile.id, None): profile for profile in profiles if times_listed[profile.id] == 1}

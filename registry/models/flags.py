@@ -56,6 +56,8 @@ class TenantFlag(models.Model):
     changed_at = models.DateTimeField(db_default=Now())
     # Counts the changes, so that an edit of an older state can be told.
     version = models.PositiveIntegerField(default=1, db_default=1)
+    # Drawn anew by a trigger with every write of the row or of its arms, whoever writes.
+    stamp = models.BigIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
         ordering = ["environment", "tenant", "route"]

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypedDict, Unpack
+from typing import Any, NoReturn, TypedDict, Unpack
 
+from django.db.models import Prefetch, prefetch_related_objects
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.documents import flag_document, is_as_approved, tag_flag
+from registry.documents import COMPONENTS, flag_document, is_as_approved, tag_flag
 from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
 from registry.models import (
     MAX_ARM_WEIGHT,
@@ -25,7 +26,7 @@ from registry.models import (
 from registry.models.fields import refuse_rounding
 from registry.selectors import live_revisions
 from registry.services.moves import check_served
-from registry.settled import SettledFlag, settle_flags
+from registry.settled import SettledFlag, settle_anew
 from registry.snapshots import lock_environments, publish_snapshot
 from registry.transitions import open_batch, transition
 from steerkit.canonical import format_decimal
@@ -97,6 +98,7 @@ def set_flag(
             FlagArm(flag=flag, position=position, name=arm.name, weight=arm.weight, revision=arm.revision, alpha_scale=arm.alpha_scale)
             for position, arm in enumerate(arms)
         )
+    prefetch_related_objects([flag], "arms__revision__profile")
     settled = settle_flag(flag)
     if enabled:
         _check_choices(settled, environment)
@@ -116,8 +118,8 @@ def set_flag(
 
 def settle_flag(flag: TenantFlag) -> SettledFlag:
     """One flag with what it inherits."""
-    of_tenant = TenantFlag.objects.filter(environment=flag.environment_id, tenant=flag.tenant_id)
-    return next(settled for settled in settle_flags(of_tenant) if settled.flag_id == str(flag.pk))
+    (of_tenant,) = settle_anew(TenantFlag.objects.filter(environment=flag.environment_id, tenant=flag.tenant_id)).values()
+    return next(settled for settled in of_tenant.flags if settled.flag_id == str(flag.pk))
 
 
 def _new_flag(environment: Environment, tenant: Tenant, route: str, stated: Stated) -> TenantFlag:
@@ -202,23 +204,24 @@ def _check_revisions(keys: Collection[str | None], environment: Environment) -> 
     """
     batch = open_batch()
     checked: dict[Any, ProfileRevision] = batch.checked if batch else {}
-    wanted = [key for key in keys if (environment.pk, key) not in checked]
+    wanted = {key for key in keys if key is not None and (environment.pk, key) not in checked}
     # Locked, so that none of them is retired between this look and the commit. An empty list asks the database nothing.
-    rows = ProfileRevision.objects.select_for_update(of=("self",)).select_related("profile", "base_model").prefetch_related("components")
-    locked = list(rows.filter(pk__in=wanted).order_by("pk"))
-    live = set(live_revisions(environment).filter(pk__in=wanted).values_list("pk", flat=True))
-    for revision in locked:
-        if revision.state != RevisionState.APPROVED:
-            raise TransitionRefused(
-                "FLAG_NOT_APPROVED", f"{revision} is {revision.state}; only an approved revision may steer", str(revision)
-            )
-        if revision.pk not in live:
-            check_served(environment, revision.base_model)
-            raise TransitionRefused("FLAG_NOT_APPROVED", f"{revision} was approved, and may steer no longer", str(revision))
-        if not is_as_approved(revision):
+    rows = live_revisions(environment).select_for_update(of=("self",)).select_related("profile", "base_model")
+    for revision in rows.prefetch_related(Prefetch("components", COMPONENTS)).filter(pk__in=wanted).order_by("pk"):
+        if not is_as_approved(revision, revision.components.all()):
             raise TransitionRefused("DIGEST_MISMATCH", f"{revision} is not what was approved; it steers nobody", str(revision))
         checked[environment.pk, str(revision.pk)] = revision
+    for revision in ProfileRevision.objects.filter(pk__in=[key for key in wanted if (environment.pk, key) not in checked]).order_by("pk"):
+        _refuse(revision, environment)
     return {key: checked[environment.pk, key] for key in keys if (environment.pk, key) in checked}
+
+
+def _refuse(revision: ProfileRevision, environment: Environment) -> NoReturn:
+    """Say why a revision may not steer."""
+    if revision.state != RevisionState.APPROVED:
+        raise TransitionRefused("FLAG_NOT_APPROVED", f"{revision} is {revision.state}; only an approved revision may steer", str(revision))
+    check_served(environment, revision.base_model)
+    raise TransitionRefused("FLAG_NOT_APPROVED", f"{revision} was approved, and may steer no longer", str(revision))
 
 
 def check_alphas(revision: ProfileRevision, alpha_scale: Decimal, override: AlphaBounds | None = None) -> None:
@@ -226,7 +229,7 @@ def check_alphas(revision: ProfileRevision, alpha_scale: Decimal, override: Alph
 
     Raises: AlphaError ALPHA_RANGE.
     """
-    components = sorted(revision.components.all(), key=lambda component: component.position)
+    components = revision.components.all()
     for component in components:
         scaled = component.alpha * alpha_scale
         if scaled != 0 and not component.alpha_min <= scaled <= component.alpha_max:

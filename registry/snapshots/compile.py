@@ -1,10 +1,11 @@
 """What the nodes of one environment are told, as data. No times and no revision: the same record compiles to the same content.
 
 Of thousands of tenants a change touches one. So an entry is written and checked once and kept under everything it says:
-`_write_profile` and `_write_flag` are each the one place to which a new field of their noun is added.
+`_write_profile` and `_describe_flag` are each the one place to which a new field of their noun is added.
 """
 
 import logging
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -14,8 +15,8 @@ from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision,
 from registry.selectors import NamedRevision, carried_tenants, engaged_kills, name_revisions
 from registry.settled import CarriedTenant, Id, SettledFlag
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
-from steerkit.snapshotcontent import Content, Entry, write_base_model, write_flag, write_kill, write_limits, write_profile
-from steerkit.snapshotrecords import EVERYBODY, Flag, Profile, required_capabilities
+from steerkit.snapshotcontent import Content, Entry, TenantEntry, write_base_model, write_flags, write_kill, write_limits, write_profile
+from steerkit.snapshotrecords import EVERYBODY, Profile, required_capabilities
 
 logger = logging.getLogger(__name__)
 MAX_COMPONENTS = 8
@@ -38,12 +39,12 @@ def compile_content(environment: Environment, *, without: frozenset[Id | None] =
     """
     tenants, revisions = carried_tenants(environment, without=without)
     # A control, or a route that is off, may name what may not steer.
-    unknown = {revision for tenant in tenants for revision in tenant.named} - revisions.keys()
+    unknown = set().union(*[tenant.named for tenant in tenants]) - revisions.keys()
     if unknown:
         revisions |= name_revisions(ProfileRevision.objects.filter(pk__in=unknown))
     written: list[Entry[Profile]] = []
     altered = set()
-    for key in {revision for tenant in tenants for revision in tenant.served}:
+    for key in set().union(*[tenant.served for tenant in tenants]):
         try:
             written.append(_write_profile(key, revisions[key].digest, revisions[key].evidence_digest))
         except NotAsApproved:
@@ -59,7 +60,7 @@ def compile_content(environment: Environment, *, without: frozenset[Id | None] =
             for row in BaseModel.objects.filter(served_in__environment=environment).order_by("name").values("name", "fingerprint")
         ],
         profiles=profiles,
-        flags=[entry for tenant in tenants for entry in _write_flags(tenant, tuple(revisions[key] for key in tenant.named))],
+        tenants=[_write_flags(tenant, tuple([revisions[key] for key in tenant.named])) for tenant in tenants],
         kills=[write_kill({"kind": kind, "target": target}) for kind, target in _list_kills(environment)],
         limits=write_limits({"max_components": MAX_COMPONENTS, "alpha_cap": ALPHA_CAPS, **_limit_classes(profiles)}),
         capabilities=required_capabilities(entry.record for entry in profiles),
@@ -85,26 +86,26 @@ def _write_profile(revision_id: Id, digest: str, evidence_digest: str) -> Entry[
 
 
 @lru_cache(_KEPT_TENANTS)
-def _write_flags(tenant: CarriedTenant, named: tuple[NamedRevision, ...]) -> list[Entry[Flag]]:
+def _write_flags(tenant: CarriedTenant, named: tuple[NamedRevision, ...]) -> TenantEntry:
     """The flags of a tenant. `named` are the revisions of `tenant.named`."""
     points_at = dict(zip(tenant.named, named, strict=True))
-    return [_write_flag(flag, points_at[flag.revision_id], *(points_at[arm.revision_id] for arm in flag.arms)) for flag in tenant.flags]
+    return write_flags(_describe_flag(flag, points_at) for flag in tenant.flags)
 
 
-def _write_flag(flag: SettledFlag, points_at: NamedRevision, *arms_point_at: NamedRevision) -> Entry[Flag]:
+def _describe_flag(flag: SettledFlag, points_at: Mapping[Id | None, NamedRevision]) -> dict[str, Any]:
     """A flag as nodes read it. What is as it always was is left out, so that a flag without arms says nothing of arms."""
-    document: dict[str, Any] = {"tenant": flag.tenant, "route": flag.route, "enabled": flag.is_on, **_describe(points_at, flag.alpha_scale)}
+    gives = _describe(points_at[flag.revision_id], flag.alpha_scale)
+    document: dict[str, Any] = {"tenant": flag.tenant, "route": flag.route, "enabled": flag.is_on, **gives}
     if flag.is_on and flag.rollout < EVERYBODY:
         document["rollout"] = format_decimal(flag.rollout)
     if flag.is_on and flag.arms:
         document["arms"] = [
-            {"name": arm.name, "weight": arm.weight, **_describe(revision, arm.alpha_scale)}
-            for arm, revision in zip(flag.arms, arms_point_at, strict=True)
+            {"name": arm.name, "weight": arm.weight, **_describe(points_at[arm.revision_id], arm.alpha_scale)} for arm in flag.arms
         ]
     if flag.is_on and flag.override is not None:
         bounds = flag.override
         document["override"] = {"alpha_min": format_decimal(bounds.alpha_min), "alpha_max": format_decimal(bounds.alpha_max)}
-    return write_flag(document)
+    return document
 
 
 def _describe(revision: NamedRevision, alpha_scale: Decimal) -> dict[str, Any]:
@@ -126,4 +127,5 @@ def _limit_classes(profiles: list[Entry[Profile]]) -> dict[str, Any]:
 
 def _list_kills(environment: Environment) -> list[tuple[str, str]]:
     """A kill of one environment and the same of all of them are one kill here."""
-    return sorted({(kill.kind, kill.target) for kill in engaged_kills(environment)})
+    kills = engaged_kills(environment).only("kind", "profile__name", "tenant__name", "environment__name")
+    return sorted({(kill.kind, kill.target) for kill in kills})

@@ -22,7 +22,7 @@ from registry.snapshots.raising import find_raise
 from registry.snapshots.read import read_snapshot
 from registry.snapshots.sign import sign_snapshot
 from registry.transitions import begin_batch, open_batch, transition
-from steerkit.canonical import sha256_hex
+from steerkit.canonical import canonical_json, sha256_hex
 from steerkit.snapshot import parse_document, parse_snapshot
 from steerkit.snapshotcontent import compile_payload
 
@@ -72,14 +72,16 @@ def publish_snapshot(
     )
     if not only_lowers and head is not None:
         _refuse_raise_in_freeze(environment, head, payload)
+    signatures = sign_snapshot(payload)
     snapshot = Snapshot.objects.create(
         environment=environment,
         revision=environment.head_revision,
         content_digest=content.digest,
         rollback_of=rollback_of,
         payload_zlib=zlib.compress(payload, level=1),
-        signatures=sign_snapshot(payload),
-        etag=f'"r{environment.head_revision}-{sha256_hex(payload)[:12]}"',
+        signatures=signatures,
+        # A signature is of every byte that nodes are sent.
+        etag=f'"r{environment.head_revision}-{sha256_hex(canonical_json(signatures))[:12]}"',
         cause=cause,
         issued_at=issued_at,
         expires_at=expires_at,

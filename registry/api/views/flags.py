@@ -132,7 +132,7 @@ class FlagView(View):
         body = self.read_body(FlagBody)
         where, who = get_environment(environment), find_tenant(tenant, seen_by=request.user)
         flag = set_flag(where, who, actor=request.user, if_tag=read_if_match(request), **_read_stated(body))
-        return tagged(Response(FlagOut(FLAGS.get(pk=flag.pk)).data), tag_flag(flag))
+        return tagged(Response(FlagOut(flag).data), tag_flag(flag))
 
 
 class FlagChangeOut(serializers.Serializer):

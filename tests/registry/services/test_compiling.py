@@ -1,22 +1,26 @@
 """A snapshot is compiled from entries that are kept; what is kept must never be older than the record."""
 
+import contextlib
 import json
 from decimal import Decimal
 
 import pytest
+from django.db import transaction
 
 from registry import settled
-from registry.models import Environment, Tenant, TenantFlag
+from registry.models import Environment, FlagArm, Tenant, TenantFlag
 from registry.selectors import head_snapshot
-from registry.services.flags import set_flag
+from registry.services.flags import ArmSpec, set_flag
 from registry.services.kills import engage_kill
 from registry.services.profiles import retire_revision
 from registry.snapshots import compile as compiling
+from steerkit import snapshotcontent
 from steerkit.canonical import canonical_json
 
 
 def forget_entries() -> None:
-    for kept in (settled._settle_tenant, settled.carry_tenant, compiling._write_flags, compiling._write_profile):
+    settled._kept.clear()
+    for kept in (settled.carry_tenant, compiling._write_flags, compiling._write_profile, snapshotcontent._check_tenant):
         kept.cache_clear()
 
 
@@ -63,6 +67,40 @@ def test_every_change_compiles_as_if_nothing_had_been_kept(production, harbor, a
         assert kept == compile_anew(production) == head_snapshot(production).content_digest
         seen.add(kept)
     assert len(seen) == len(changes)
+
+
+@pytest.fixture
+def in_arms(production, harbor, approved, oscar) -> TenantFlag:
+    arms = [ArmSpec("warm", 9, alpha_scale=Decimal("0.5")), ArmSpec("control", 1, alpha_scale=Decimal(0))]
+    return set_flag(production, harbor, revision=approved, enabled=True, arms=arms, reason="test", actor=oscar)
+
+
+PAST_THE_SERVICES = {
+    "a flag is scaled": lambda flag: TenantFlag.objects.filter(pk=flag.pk).update(alpha_scale=Decimal("0.75")),
+    "an arm is scaled": lambda flag: flag.arms.filter(name="warm").update(alpha_scale=Decimal("0.75")),
+    "an arm is added": lambda flag: FlagArm.objects.create(flag=flag, position=2, name="cold", weight=1),
+    "an arm is deleted": lambda flag: flag.arms.filter(name="warm").delete(),
+    "a flag is deleted": lambda flag: flag.delete(),
+}
+
+
+@pytest.mark.parametrize("change", PAST_THE_SERVICES.values(), ids=PAST_THE_SERVICES)
+def test_what_is_changed_past_the_services_is_not_taken_from_what_was_kept(production, in_arms, change):
+    before = compiling.compile_content(production).digest
+    change(in_arms)
+    kept = compiling.compile_content(production).digest
+    assert kept == compile_anew(production) != before
+
+
+def test_what_was_compiled_in_a_transaction_that_failed_is_not_kept(production, in_arms):
+    before = compiling.compile_content(production).digest
+    with contextlib.suppress(KeyboardInterrupt), transaction.atomic():
+        PAST_THE_SERVICES["an arm is scaled"](in_arms)
+        inside = compiling.compile_content(production).digest
+        raise KeyboardInterrupt
+    assert compiling.compile_content(production).digest == before != inside
+    PAST_THE_SERVICES["a flag is scaled"](in_arms)
+    assert compiling.compile_content(production).digest == compile_anew(production)
 
 
 def test_signed_bytes_are_canonical(production, flag_on):
