@@ -12,8 +12,8 @@ class AuditEvent(models.Model):
     seq = models.BigIntegerField(primary_key=True)
     event_id = models.UUIDField(unique=True)
     body = models.BinaryField()
-    digest = DigestField(unique=True)
-    previous_digest = DigestField(unique=True)
+    digest = DigestField()
+    previous_digest = DigestField()
     # Projected from the body.
     occurred_at = models.DateTimeField()
     action = models.CharField(max_length=50)
@@ -41,6 +41,9 @@ class AuditEvent(models.Model):
             models.Index(fields=["occurred_at", "seq"], name="audit_by_time"),
         ]
         constraints = [
+            # Not unique=True, which for text makes a second index, for LIKE. The log has a million rows, and every change adds to it.
+            models.UniqueConstraint(fields=["digest"], name="audit_digest_is_unique"),
+            models.UniqueConstraint(fields=["previous_digest"], name="audit_previous_digest_is_unique"),
             models.UniqueConstraint(fields=["object_type", "object_id", "object_version"], name="audit_object_version_is_unique"),
         ]
 
