@@ -95,5 +95,10 @@ class Hub:
         content = response.read()
         return Answer(response.status, time.perf_counter() - started, content)
 
+    def run(self, module: str, *arguments: str) -> str:
+        """What a module of the benchmark prints, run as a process of its own on the same records."""
+        command = [sys.executable, "-m", module, *arguments]
+        return subprocess.run(command, env=_environment(self._folder), check=True, stdout=subprocess.PIPE, text=True).stdout
+
     def stop_database(self) -> None:
         subprocess.run([sys.executable, "-m", "steerhub.embedded", "stop"], env=_environment(self._folder), check=True)

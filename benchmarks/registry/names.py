@@ -8,6 +8,8 @@ from typing import Any
 ENVIRONMENTS = ("development", "production", "qualification", "staging")
 BASE_MODELS = ("llama-8b", "llama-70b", "mistral-24b", "qwen-32b")
 AXES = ("empathy", "formality", "brevity", "refusal", "step-by-step", "hedging", "optimism", "jargon")
+# Who the benchmark acts as.
+OPERATOR = "oscar"
 RISK_CLASSES = ("low", "low", "low", "medium", "high")
 # Of every vector.
 VERSIONS = 10

@@ -27,7 +27,7 @@ def judge(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
     flips = report["flips"][scale]
     claim = f"flip to signed snapshot of {flips['flags_in_the_environment']:,} flags: p95 in ms"
-    targets.append(target(claim, flips["p95_s"] * 1e3, at_most=MOST_SECONDS * 1e3))
+    targets.append(target(claim, flips["transition"]["p95_s"] * 1e3, at_most=MOST_SECONDS * 1e3))
     declared = report["declaring"][scale]
     targets += [
         target(f"plan of {declared['objects']:,} objects, in s", declared["plan_s"], at_most=MOST_PLAN_SECONDS),
@@ -75,13 +75,13 @@ def _flip_table(flips: Mapping[str, Mapping[str, Any]]) -> list[str]:
             name,
             f"{row['flags_in_the_environment']:,}",
             f"{row['live_profiles']:,}",
+            *(_ms(row[way][percentile]) for way in ("transition", "answered") for percentile in ("p50_s", "p95_s")),
             _ms(row["first_s"]),
-            _ms(row["p50_s"]),
-            _ms(row["p95_s"]),
         ]
         for name, row in flips.items()
     ]
-    return table(["hub", "flags in the environment", "live profiles", "first of the process, ms", "p50", "p95"], body)
+    ways = ["signed snapshot: p50, ms", "p95", "answer over HTTP: p50", "p95", "first of the process"]
+    return table(["hub", "flags in the environment", "live profiles", *ways], body)
 
 
 def _declaring_table(hubs: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -19,6 +19,7 @@ from benchmarks.registry.names import (
     AXES,
     BASE_MODELS,
     ENVIRONMENTS,
+    OPERATOR,
     RISK_CLASSES,
     VERSIONS,
     digest_of,
@@ -73,7 +74,7 @@ class World:
         self.ada = create_user("ada", roles=["author"], actor="benchmark")
         self.reviewers = [create_user(name, roles=["approver"], actor="benchmark") for name in ("grace", "mary")]
         # Reads everything, changes flags, and applies manifests.
-        self.oscar = create_user("oscar", roles=["author", "operator", "auditor", "admin"], actor="benchmark")
+        self.oscar = create_user(OPERATOR, roles=["author", "operator", "auditor", "admin"], actor="benchmark")
         self.token = issue_token(self.oscar, name="benchmark", actor="benchmark")[1]
 
     def log_in(self) -> str:

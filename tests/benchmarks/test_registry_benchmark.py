@@ -15,7 +15,8 @@ MACHINE = {
 
 def make_report(*, p95=0.02, base_p95=0.015, flip=0.03, plan=1.0, apply=5.0):
     row = {"name": "vectors", "full": {"p50_s": p95, "p95_s": p95}, "base": {"p50_s": base_p95, "p95_s": base_p95}}
-    flips = {"flags_in_the_environment": 5000, "live_profiles": 200, "first_s": 0.5, "p50_s": flip, "p95_s": flip}
+    seconds = {"p50_s": flip, "p95_s": flip}
+    flips = {"flags_in_the_environment": 5000, "live_profiles": 200, "first_s": 0.5, "transition": seconds, "answered": seconds}
     declared = {"objects": 1000, "plan_s": plan, "apply_s": apply, "plan_again_s": plan}
     return {
         "scale": "full",
