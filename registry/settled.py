@@ -8,15 +8,15 @@ stamps of their flags: the database draws a new one with every write of a flag o
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
-from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from django.db.models import Aggregate, BigIntegerField, Func, QuerySet, TextField
+from django.contrib.postgres.aggregates import JSONBAgg
+from django.db.models import Aggregate, BigIntegerField, Func, OuterRef, QuerySet, Subquery, TextField
 from django.db.models.functions import Cast
 
 from registry.models import FlagArm, FlagField, TenantFlag
@@ -41,10 +41,11 @@ class _StatedFlag(NamedTuple):
     rollout: Decimal | None
     override_min: Decimal | None
     override_max: Decimal | None
+    # As lists of the columns of `_StatedArm`, in their order; None for no arms.
+    arms: list[list[Any]] | None
 
 
 class _StatedArm(NamedTuple):
-    flag_id: Id
     name: str
     weight: int
     revision_id: Id | None
@@ -58,8 +59,14 @@ def text_of(name: str) -> Cast:
 
 # One stamp for all rows of a tenant: they are drawn at random, so that another row among them makes another stamp.
 _STAMP = Cast(Aggregate("stamp", function="bit_xor", output_field=BigIntegerField()), TextField())
-# All rows of a tenant, as JSON.
-_ROW = Func(*_StatedFlag._fields, function="json_build_array")
+# All rows of a tenant with their arms, as JSON.
+_ARMS = (
+    FlagArm.objects.filter(flag=OuterRef("pk"))
+    .order_by()
+    .values("flag")
+    .values(arms=JSONBAgg(Func(*_StatedArm._fields, function="jsonb_build_array"), order_by="position"))
+)
+_ROW = Func(*(name for name in _StatedFlag._fields if name != "arms"), Subquery(_ARMS), function="json_build_array")
 _STATED = Cast(Aggregate(_ROW, function="json_agg", output_field=TextField()), TextField())
 
 
@@ -137,13 +144,11 @@ def settle_tenants(flags: QuerySet[TenantFlag]) -> list[SettledTenant]:
 def settle_anew(flags: QuerySet[TenantFlag]) -> dict[str, SettledTenant]:
     """As `settle_tenants`, from their rows. For tenants of whom nothing is kept, such as one that was changed just now."""
     rows = list(flags.order_by().values_list("tenant__name").annotate(stamp=_STAMP, stated=_STATED))
-    # Read after the stamps: arms that are newer are kept under a stamp that nobody sees any more, older ones would be believed.
-    arms = _read_arms(flags)
     if len(_kept) + len(rows) > _KEPT_TENANTS:
         _kept.clear()
     settled = {}
     for tenant, stamp, stated in rows:
-        settled[tenant] = _kept[tenant, stamp] = _settle_tenant(tenant, stated, arms.get(tenant, ()))
+        settled[tenant] = _kept[tenant, stamp] = _settle_tenant(tenant, stated)
     return settled
 
 
@@ -152,26 +157,17 @@ def settle_flags(flags: QuerySet[TenantFlag]) -> list[SettledFlag]:
     return [flag for tenant in settle_tenants(flags) for flag in tenant.flags]
 
 
-def _read_arms(flags: QuerySet[TenantFlag]) -> Mapping[str, tuple[_StatedArm, ...]]:
-    """By tenant, the arms of each flag in their order."""
-    columns = ("flag__tenant__name", text_of("flag_id"), "name", "weight", text_of("revision_id"), "alpha_scale")
-    arms = FlagArm.objects.filter(flag__in=flags.order_by().values("pk")).order_by("flag__tenant__name", "flag_id", "position")
-    return {
-        tenant: tuple(_StatedArm(*values) for _, *values in found)
-        for tenant, found in groupby(arms.values_list(*columns), key=itemgetter(0))
-    }
-
-
-def _settle_tenant(tenant: str, stated: str, arms: tuple[_StatedArm, ...]) -> SettledTenant:
+def _settle_tenant(tenant: str, stated: str) -> SettledTenant:
     rows = sorted((_StatedFlag(*row) for row in json.loads(stated, parse_float=Decimal, parse_int=Decimal)), key=itemgetter(0))
     of_tenant: SettledFlag | None = None
+    arms_of_tenant = None
     settled = []
     for row in rows:
         # An arm leaves open what its flag says: for an inherited arm too, that is what this flag comes to.
-        whose = of_tenant.flag_id if of_tenant and FlagField.ARMS in row.inherits else row.pk
-        flag = _settle(tenant, row, of_tenant, [arm for arm in arms if arm.flag_id == whose])
+        arms = arms_of_tenant if of_tenant and FlagField.ARMS in row.inherits else row.arms
+        flag = _settle(tenant, row, of_tenant, [_StatedArm(*arm) for arm in arms or ()])
         if not flag.route:
-            of_tenant = flag
+            of_tenant, arms_of_tenant = flag, row.arms
         settled.append(flag)
     wanted = frozenset(arm.revision_id for flag in settled if flag.is_on for arm in flag.choices)
     return SettledTenant(tuple(settled), wanted)
@@ -201,7 +197,12 @@ def _settle(tenant: str, stated: _StatedFlag, of_tenant: SettledFlag | None, arm
         alpha_scale=alpha_scale,
         rollout=pick(FlagField.ROLLOUT, stated.rollout, of_tenant and of_tenant.rollout, Decimal(0)),
         arms=tuple(
-            SettledArm(arm.name, arm.weight, arm.revision_id or revision_id, alpha_scale if arm.alpha_scale is None else arm.alpha_scale)
+            SettledArm(
+                arm.name,
+                int(arm.weight),
+                arm.revision_id or revision_id,
+                alpha_scale if arm.alpha_scale is None else arm.alpha_scale,
+            )
             for arm in arms
         ),
         override=pick(FlagField.OVERRIDE, bounds, of_tenant and of_tenant.override, None),

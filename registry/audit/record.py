@@ -125,7 +125,8 @@ def append_events(entries: Sequence[Entry]) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-    last = AuditEvent.objects.order_by("-seq").values_list("seq", "digest").first() or (0, ZERO_DIGEST)
+        cursor.execute("SELECT seq, digest FROM registry_auditevent ORDER BY seq DESC LIMIT 1")
+        last = cursor.fetchone() or (0, ZERO_DIGEST)
     AuditEvent.objects.bulk_create(link_events(entries, after=last, versions=_read_versions(entries)))
 
 
