@@ -53,7 +53,7 @@ class Revision:
     submission: int = 0
     # Who decided, and on which submission.
     approvals: set[tuple[str, int]] = field(default_factory=set)
-    sent_back: set[tuple[str, int]] = field(default_factory=set)
+    turned_down: set[tuple[str, int]] = field(default_factory=set)
 
 
 @dataclass
@@ -124,11 +124,12 @@ class Governance:
 
     def reject(self, actor: Person, revision: Revision, read: int | None) -> None:
         self._decide(actor, revision, read)
+        revision.turned_down.add((actor.human, revision.submission))
         revision.state = "rejected"
 
     def request_changes(self, actor: Person, revision: Revision, read: int | None) -> None:
         self._decide(actor, revision, read)
-        revision.sent_back.add((actor.human, revision.submission))
+        revision.turned_down.add((actor.human, revision.submission))
         revision.state = "draft"
 
     def retire(self, actor: Person, revision: Revision) -> None:
@@ -141,7 +142,7 @@ class Governance:
         self._need(actor, "approver")
         if actor.human == revision.author.human:
             raise Refused("SELF_APPROVAL")
-        if (actor.human, read) in revision.approvals | revision.sent_back:
+        if (actor.human, read) in revision.approvals | revision.turned_down:
             raise Refused("ALREADY_DECIDED")
         self._in_state(revision, "draft", "submitted")
         if revision.state == "draft" or read != revision.submission:
