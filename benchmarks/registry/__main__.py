@@ -31,8 +31,8 @@ from benchmarks.registry.scale import BASE, FULL, SCALES
 NOTES = (
     "Both hubs run at once and are asked by turns; the client keeps one connection, and both share the cores with it.",
     "Every request names another record. Times are from the first byte sent to the last byte read.",
-    "A flip is the transition of one flag, from its call to the commit of the signed snapshot of the whole environment. Beside it: the",
-    "same asked for as a PUT, with the way through authentication, the API and the socket.",
+    "A flip is the transition of one flag, from its call to the commit of the signed snapshot of the whole environment.",
+    "Beside it stands a PUT of the same: with authentication, the API and the socket on the way there and back.",
 )
 
 

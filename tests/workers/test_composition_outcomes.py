@@ -8,6 +8,7 @@ import pytest
 from registry.blobs import get_blob
 from registry.errors import TransitionRefused
 from registry.models import Job, JobState, ProfileRevision, RevisionState, SteeringVector
+from registry.services.approvals import approve_revision
 from registry.services.compositions import request_composition
 from registry.services.evals import seal_eval_suite
 from registry.services.jobs import request_validation
@@ -74,7 +75,7 @@ def revision(small_job, evaluate, ada) -> ProfileRevision:
     return draft(vectors, ("0.1", "0.05"), ada)
 
 
-def test_a_draft_of_two_vectors_is_judged_as_a_whole_and_stopped_by_its_gates(small_job, suites, ada):
+def test_a_draft_of_two_vectors_is_stopped_as_a_whole_and_once_it_is_gentler_approved(small_job, suites, ada, grace):
     vectors = []
     for count in (16, 24):
         vector = finish(small_job(pairs=take("empathy.pairs.jsonl", count)), extract).extracted_vector
@@ -99,6 +100,13 @@ def test_a_draft_of_two_vectors_is_judged_as_a_whole_and_stopped_by_its_gates(sm
     with pytest.raises(TransitionRefused, match="kl_p95") as refused:
         submit_revision(revision.pk, evaluation=evaluation, actor=ada)
     assert refused.value.code == "GATES_FAILED"
+    edit_revision(revision.pk, components=[component(vectors[0], "0.2"), component(vectors[1], "0.1")], actor=ada)
+    revision.refresh_from_db()
+    evaluation = finish(request_composition(revision=revision, suites=suites, actor=ada)).evaluation
+    assert evaluation.passed, [gate for gate in evaluation.gates if gate["verdict"] != "pass"]
+    submitted = submit_revision(revision.pk, evaluation=evaluation, actor=ada)
+    digests = {"revision_digest": submitted.digest, "evidence_digest": evaluation.digest}
+    assert approve_revision(revision.pk, reviewer=grace, comment="Gentle.", **digests).state == RevisionState.APPROVED
 
 
 def test_evidence_of_a_draft_that_was_edited_while_its_job_ran_does_not_fit(revision, suites, ada):
