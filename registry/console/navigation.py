@@ -59,6 +59,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Fleet", "dns", "console:fleet"),
                 _link("Snapshots", "verified", "admin:registry_snapshot_changelist"),
                 _link("Tenants", "apartment", "admin:registry_tenant_changelist"),
+                _link("Declared objects", "description", "admin:registry_declaration_changelist"),
             ],
         ),
         (

@@ -1,12 +1,16 @@
 """What governs: profiles, where they steer, what stops them, and what nodes are told."""
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from registry.console.registries.base import Registry, column, link_to
+from registry.console.registries.base import Registry, column, link_to, one_of
+from registry.manifests.kinds import KINDS
 from registry.models import (
+    Declaration,
     Environment,
     Kill,
     NodeReport,
@@ -95,6 +99,27 @@ class Flags(Registry):
     @display(description="Revision")
     def revision_column(self, flag: TenantFlag) -> SafeString:
         return link_to("console:revision", flag.revision_id, flag.revision) if flag.revision else format_html("{}", "the tenant's")
+
+
+@admin.register(Declaration)
+class Declarations(Registry):
+    """What manifests declare. What was pruned, or is nobody's any more, is left out."""
+
+    list_display = ["name", "kind", "manager_column", "labels_column", "generation", "spec_column", "applied_by", "applied_moment"]
+    list_filter = [one_of("kind", "kind", lambda: KINDS)]
+    search_fields = ["name", "manager"]
+    list_select_related = ["plan__applied_by"]
+    spec_column = column("spec_digest", "Spec", digest)
+    applied_by = column("plan__applied_by", "Applied by", str)
+    applied_moment = column("plan__applied_at", "Applied", moment)
+    manager_column = column("manager", "Manager", lambda manager: manager or "—")
+
+    @display(description="Labels")
+    def labels_column(self, declaration: Declaration) -> str:
+        return ", ".join(f"{name}={value}" for name, value in sorted(declaration.labels.items())) or "—"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Declaration]:
+        return super().get_queryset(request).exclude(spec_digest="")
 
 
 @admin.register(Kill)

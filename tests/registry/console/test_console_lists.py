@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from registry.console.forms import LongSelect
 from registry.console.registries import base
-from registry.models import AuditEvent, Tenant, TenantFlag
+from registry.models import AppliedPlan, AuditEvent, Declaration, Tenant, TenantFlag
 from registry.services.kills import engage_kill
 
 LOG = reverse("admin:registry_auditevent_changelist")
@@ -91,3 +91,18 @@ def test_a_long_choice_is_written_as_a_short_one_would_be():
     assert '<option value="a">A &quot;quoted&quot; &lt;one&gt;</option>' in written
     assert '<optgroup label="Group"><option value="b">B</option><option value="c" selected>C</option></optgroup>' in written
     assert 'name="pick"' in written
+
+
+def test_what_manifests_declare_is_listed_with_who_manages_and_applied_it(as_person, iris, ada):
+    plan = AppliedPlan.objects.create(digest="a" * 64, applied_by=ada)
+    Declaration.objects.create(
+        kind="Tenant", name="harbor", manager="team-git", labels={"team": "care"}, generation=3, spec_digest="b" * 64, plan=plan
+    )
+    Declaration.objects.create(kind="Tenant", name="pruned", plan=plan)
+    Declaration.objects.create(kind="Environment", name="production", spec_digest="c" * 64, plan=plan)
+    url = reverse("admin:registry_declaration_changelist")
+    page = as_person(iris).get(url, {"kind": "Tenant"})
+    assert [str(row) for row in listed(page)] == ["Tenant harbor"]
+    for said in ("team-git", "team=care", "ada"):
+        assert said in page.text
+    assert {str(row) for row in listed(as_person(iris).get(url))} == {"Tenant harbor", "Environment production"}

@@ -13,7 +13,7 @@ from registry.models import JobState, Kill, ProfileRevision, RevisionState, User
 
 OPEN_LISTS = [
     "basemodel", "contrastset", "evalsuite", "job", "steeringvector", "evaluation", "profile", "profilerevision", "environment", "tenant",
-    "riskpolicy", "tenantflag", "kill", "snapshot", "servingnode", "nodereport",
+    "riskpolicy", "tenantflag", "declaration", "kill", "snapshot", "servingnode", "nodereport",
 ]  # fmt: skip
 
 
