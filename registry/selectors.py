@@ -90,9 +90,9 @@ def flags_for(environment: Environment, base_model: BaseModel) -> QuerySet[Tenan
 
 
 def open_proposals() -> QuerySet[Proposal]:
-    """What nobody has accepted, for files that some environment serves: after a move back, the rest is not asked for any more."""
+    """What nobody has accepted or declined, for files that some environment serves: after a move back, the rest is not asked for."""
     served = EnvironmentBaseModel.objects.values("base_model")
-    return Proposal.objects.filter(job__isnull=True, base_model__in=served)
+    return Proposal.objects.filter(job__isnull=True, declined_at__isnull=True, base_model__in=served)
 
 
 def live_revisions(environment: Environment) -> QuerySet[ProfileRevision]:

@@ -66,7 +66,7 @@ def find_job(reference: str | UUID) -> Job:
 
 
 def find_proposal(reference: str | UUID) -> Proposal:
-    related = ("vector__author", "base_model", "profile", "job", "accepted_by")
+    related = ("vector__author", "base_model", "profile", "job", "accepted_by", "declined_by")
     return _find_by_id(Proposal.objects.select_related(*related), reference, "PROPOSAL_NOT_FOUND", "proposal")
 
 

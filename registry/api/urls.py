@@ -63,6 +63,7 @@ urlpatterns = [
     path("proposals", proposals.ProposalsView.as_view()),
     path("proposals/<uuid:proposal_id>", proposals.ProposalView.as_view()),
     path("proposals/<uuid:proposal_id>/accept", proposals.AcceptProposalView.as_view()),
+    path("proposals/<uuid:proposal_id>/decline", proposals.DeclineProposalView.as_view()),
     path("vectors", vectors.VectorsView.as_view()),
     path(f"vectors/{_VERSION}", vectors.VectorView.as_view()),
     path(f"vectors/{_VERSION}/file", vectors.VectorFileView.as_view()),

@@ -43,6 +43,7 @@ class Action(models.TextChoices):
     ENVIRONMENT_CREATED = "environment.created"
     ENVIRONMENT_MOVED = "environment.moved"
     PROPOSAL_ACCEPTED = "proposal.accepted"
+    PROPOSAL_DECLINED = "proposal.declined"
     TENANT_CREATED = "tenant.created"
     TENANT_RENAMED = "tenant.renamed"
     TENANT_DELETED = "tenant.deleted"

@@ -1,14 +1,16 @@
-"""The page of proposals: what a move left behind, and one click to extract it again."""
+"""The page of proposals: what a move left behind, and one click to extract it again, or to leave it."""
 
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from registry.console import pages
+from registry.console.forms import ReasonForm
 from registry.console.pages import action, page, render_page, telling
 from registry.models import Role
 from registry.selectors import open_proposals
-from registry.services.proposals import accept_proposal
+from registry.services.proposals import accept_proposal, decline_proposal
 
 _SHOWN = 200
 
@@ -24,4 +26,13 @@ def accept(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
     with telling(request):
         proposal = accept_proposal(proposal_id, actor=request.user)
         return redirect("console:job", proposal.job_id)
+    return redirect("console:proposals")
+
+
+@action(Role.AUTHOR)
+def decline(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
+    form = ReasonForm(request.POST)
+    if pages.accept(request, form):
+        with telling(request, "Declined. It is off the list, and the log says why."):
+            decline_proposal(proposal_id, reason=form.cleaned_data["reason"], actor=request.user)
     return redirect("console:proposals")

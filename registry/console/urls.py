@@ -37,6 +37,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel/", jobs.cancel_job, name="cancel-job"),
     path("proposals/", proposals.show_proposals, name="proposals"),
     path("proposals/<uuid:proposal_id>/accept/", proposals.accept, name="accept-proposal"),
+    path("proposals/<uuid:proposal_id>/decline/", proposals.decline, name="decline-proposal"),
     path("vectors/<uuid:vector_id>/", vectors.show_vector, name="vector"),
     path("vectors/<uuid:vector_id>/heatmap.png", vectors.show_heatmap, name="heatmap"),
     path("vectors/<uuid:vector_id>/trace.png", vectors.show_trace_map, name="trace-map"),

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 
 class Proposal(models.Model):
-    """Never runs by itself: an author accepts it, and that queues the job."""
+    """Never runs by itself: an author accepts it, and that queues the job, or declines it, and it is off the list."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     # What the move left without a base model, and what it would be extracted from now.
@@ -22,6 +22,10 @@ class Proposal(models.Model):
     job = models.OneToOneField("registry.Job", models.PROTECT, null=True, related_name="proposal")
     accepted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     accepted_at = models.DateTimeField(null=True)
+    # Whoever declined may think again: accepting clears these.
+    declined_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    declined_at = models.DateTimeField(null=True)
+    declined_reason = models.TextField(max_length=2000, blank=True, default="")
 
     class Meta:
         ordering = ["-proposed_at", "vector"]
@@ -32,6 +36,11 @@ class Proposal(models.Model):
                 | Q(job__isnull=False, accepted_by__isnull=False, accepted_at__isnull=False),
                 name="proposal_has_a_job_exactly_when_somebody_accepted",
             ),
+            models.CheckConstraint(
+                condition=Q(declined_by__isnull=True, declined_at__isnull=True, declined_reason="")
+                | Q(declined_by__isnull=False, declined_at__isnull=False, job__isnull=True) & ~Q(declined_reason=""),
+                name="proposal_is_declined_by_somebody_for_a_reason_or_not",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -39,5 +48,7 @@ class Proposal(models.Model):
 
     @property
     def state(self) -> str:
-        """`proposed` or `accepted`. How far the job is, the job says."""
-        return "accepted" if self.job_id else "proposed"
+        """`proposed`, `accepted` or `declined`. How far the job is, the job says."""
+        if self.job_id:
+            return "accepted"
+        return "declined" if self.declined_at else "proposed"

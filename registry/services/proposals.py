@@ -1,4 +1,4 @@
-"""Proposals: after a move, extract again by the same recipes. Nothing runs until an author accepts."""
+"""Proposals: after a move, extract again by the same recipes. Nothing runs until an author accepts; an author may decline."""
 
 from collections import defaultdict
 from typing import Any
@@ -8,7 +8,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.errors import NotFound
+from registry.errors import NotFound, TransitionRefused
 from registry.models import BaseModel, JobState, Profile, Proposal, RevisionState, SteeringVector, User
 from registry.services.jobs import make_extraction, queue_job
 from registry.services.notifications import notify
@@ -63,15 +63,12 @@ def tell_of_proposals(proposals: list[Proposal], why: str) -> None:
 
 @transition
 def accept_proposal(proposal_id: UUID, *, actor: User) -> Proposal:
-    """proposed -> accepted: queue the extraction, and with a profile the chain to its draft.
+    """proposed or declined -> accepted: queue the extraction, and with a profile the chain to its draft.
 
     Accepting what was accepted gives the job that is there. Only when that failed or was cancelled does it queue another.
     Raises: NotFound PROPOSAL_NOT_FOUND; whatever the recipe is refused for on the new files, such as LayerError LAYER_RANGE.
     """
-    # The job is read after the lock is held: joined to it, it would be what it was before another acceptance committed.
-    proposal = Proposal.objects.select_for_update().filter(pk=proposal_id).first()
-    if proposal is None:
-        raise NotFound("PROPOSAL_NOT_FOUND", "no such proposal", str(proposal_id))
+    proposal = _lock(proposal_id)
     if proposal.job is not None and proposal.job.state not in (JobState.FAILED, JobState.CANCELLED):
         return proposal
     made_by, contrast_set = proposal.vector.job, proposal.vector.contrast_set
@@ -81,7 +78,8 @@ def accept_proposal(proposal_id: UUID, *, actor: User) -> Proposal:
     recipe = _adapt(made_by.recipe, proposal.vector.base_model)
     job = make_extraction(proposal.base_model, contrast_set, suites, recipe, actor, proposal.profile)
     proposal.job, proposal.accepted_by, proposal.accepted_at = job, actor, timezone.now()
-    proposal.save(update_fields=["job", "accepted_by", "accepted_at"])
+    proposal.declined_by, proposal.declined_at, proposal.declined_reason = None, None, ""
+    proposal.save()
     record(
         Action.PROPOSAL_ACCEPTED,
         actor=actor,
@@ -90,6 +88,37 @@ def accept_proposal(proposal_id: UUID, *, actor: User) -> Proposal:
         base_model_fingerprint=proposal.base_model.fingerprint,
     )
     queue_job(job, suites, actor)
+    return proposal
+
+
+@transition
+def decline_proposal(proposal_id: UUID, *, reason: str, actor: User) -> Proposal:
+    """proposed -> declined: off the list, with the reason on record. Declining what was declined changes nothing.
+
+    Raises: NotFound PROPOSAL_NOT_FOUND; TransitionRefused PROPOSAL_ACCEPTED.
+    """
+    proposal = _lock(proposal_id)
+    if proposal.job is not None:
+        raise TransitionRefused("PROPOSAL_ACCEPTED", f"{proposal} was accepted; cancel its job instead", str(proposal_id))
+    if proposal.declined_at is not None:
+        return proposal
+    proposal.declined_by, proposal.declined_at, proposal.declined_reason = actor, timezone.now(), reason
+    proposal.save()
+    record(
+        Action.PROPOSAL_DECLINED,
+        actor=actor,
+        subject=proposal,
+        details={"vector": str(proposal.vector), "vector_digest": proposal.vector.digest, "reason": reason},
+        base_model_fingerprint=proposal.base_model.fingerprint,
+    )
+    return proposal
+
+
+def _lock(proposal_id: UUID) -> Proposal:
+    """The job is read after the lock is held: joined to it, it would be what it was before another acceptance committed."""
+    proposal = Proposal.objects.select_for_update().filter(pk=proposal_id).first()
+    if proposal is None:
+        raise NotFound("PROPOSAL_NOT_FOUND", "no such proposal", str(proposal_id))
     return proposal
 
 

@@ -52,7 +52,7 @@ def proposal() -> None:
 @proposal.command("list")
 @hub_options
 def list_proposals(hub: HubClient) -> None:
-    """List what nobody has accepted yet."""
+    """List what nobody has accepted or declined yet."""
     rows = read_results(hub.get("/proposals?state=proposed"))
     show_table(
         ["id", "vector", "for", "profile"],
@@ -74,3 +74,12 @@ def list_proposals(hub: HubClient) -> None:
 def accept(hub: HubClient, proposal_id: Any) -> None:
     """Queue the extraction. Accepting again gives the job that is there."""
     click.echo(f"job {hub.post(f'/proposals/{proposal_id}/accept')['job']}")
+
+
+@proposal.command("decline")
+@click.argument("proposal_id", type=click.UUID)
+@click.option("--reason", required=True, help="Why not. It goes on record.")
+@hub_options
+def decline(hub: HubClient, proposal_id: Any, reason: str) -> None:
+    """Take it off the list. It can still be accepted."""
+    click.echo(hub.post(f"/proposals/{proposal_id}/decline", {"reason": reason})["state"])

@@ -399,3 +399,9 @@ def test_a_proposal_is_listed_and_accepted(steer, recording_hub):
     recording_hub.answers |= {"/proposals": [{"results": [row]}], f"/proposals/{JOB}/accept": [{"job": JOB}]}
     assert "empathy@1" in steer("proposal", "list").output
     assert steer("proposal", "accept", JOB).output == f"job {JOB}\n"
+
+
+def test_a_proposal_is_declined_for_a_reason(steer, recording_hub):
+    recording_hub.answers[f"/proposals/{JOB}/decline"] = [{"state": "declined"}]
+    assert steer("proposal", "decline", JOB).exit_code == 2
+    assert steer("proposal", "decline", JOB, "--reason", "no hours").output == "declined\n"

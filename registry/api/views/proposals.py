@@ -8,18 +8,24 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body
+from registry.api.fields import Body, Text
 from registry.api.references import find_proposal
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.api.views.jobs import VectorRefOut
 from registry.models import Proposal, Role
-from registry.services.proposals import accept_proposal
+from registry.services.proposals import accept_proposal, decline_proposal
+
+STATES = {
+    "proposed": {"job__isnull": True, "declined_at__isnull": True},
+    "accepted": {"job__isnull": False},
+    "declined": {"declined_at__isnull": False},
+}
 
 
 class ProposalOut(serializers.Serializer):
     id = serializers.UUIDField()
-    state = serializers.ChoiceField(["proposed", "accepted"])
+    state = serializers.ChoiceField(list(STATES))
     vector = VectorRefOut(help_text="what would be extracted again")
     base_model = BaseModelRefOut(help_text="from what")
     profile = serializers.CharField(source="profile.name", default=None, allow_null=True, help_text="that the job would end as a draft of")
@@ -27,13 +33,18 @@ class ProposalOut(serializers.Serializer):
     job = serializers.UUIDField(source="job_id", allow_null=True)
     accepted_by = serializers.CharField(source="accepted_by.username", default=None, allow_null=True)
     accepted_at = serializers.DateTimeField(allow_null=True)
+    declined_by = serializers.CharField(source="declined_by.username", default=None, allow_null=True)
+    declined_at = serializers.DateTimeField(allow_null=True)
+    declined_reason = serializers.CharField(allow_blank=True)
 
 
 class ProposalsView(Records):
     """Every proposal, newest first."""
 
     serializer_class = ProposalOut
-    queryset = Proposal.objects.select_related("vector", "base_model", "profile", "accepted_by").order_by("-proposed_at", "pk")
+    queryset = Proposal.objects.order_by("-proposed_at", "pk").select_related(
+        "vector", "base_model", "profile", "accepted_by", "declined_by"
+    )
     filters = {"vector": "vector__name", "base_model": "base_model__name", "author": "vector__author__username"}
 
     @property
@@ -42,9 +53,11 @@ class ProposalsView(Records):
 
     def get_queryset(self) -> Any:
         state = self.request.query_params.get("state")
-        if state not in (None, "proposed", "accepted"):
-            raise serializers.ValidationError({"state": ["want proposed or accepted"]})
-        return super().get_queryset() if state is None else super().get_queryset().filter(job__isnull=state == "proposed")
+        if state is None:
+            return super().get_queryset()
+        if state not in STATES:
+            raise serializers.ValidationError({"state": [f"want one of {', '.join(STATES)}"]})
+        return super().get_queryset().filter(**STATES[state])
 
 
 class ProposalView(View):
@@ -56,7 +69,7 @@ class ProposalView(View):
 
 
 class AcceptProposalView(View):
-    """proposed -> accepted: the extraction is queued. Accepting again gives the job that is there."""
+    """proposed or declined -> accepted: the extraction is queued. Accepting again gives the job that is there."""
 
     roles = {"POST": [Role.AUTHOR]}
 
@@ -67,4 +80,19 @@ class AcceptProposalView(View):
     def post(self, request: Request, proposal_id: UUID) -> Response:
         self.read_body(self.NothingToSayBody)
         accept_proposal(proposal_id, actor=request.user)
+        return Response(ProposalOut(find_proposal(proposal_id)).data)
+
+
+class DeclineProposalView(View):
+    """proposed -> declined. It can still be accepted."""
+
+    roles = {"POST": [Role.AUTHOR]}
+
+    class DeclineBody(Body):
+        reason = Text(max_length=2000)
+
+    @document("Decline a proposal", body=DeclineBody, answer=ProposalOut, refuses=[404, 409, 422])
+    def post(self, request: Request, proposal_id: UUID) -> Response:
+        body = self.read_body(self.DeclineBody)
+        decline_proposal(proposal_id, reason=body["reason"], actor=request.user)
         return Response(ProposalOut(find_proposal(proposal_id)).data)

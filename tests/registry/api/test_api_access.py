@@ -90,6 +90,7 @@ CHANGES = [
     ("post", "/api/v1/vectors", {Role.AUTHOR}),
     ("post", "/api/v1/jobs", {Role.AUTHOR}),
     ("post", f"/api/v1/proposals/{ANY_ID}/accept", {Role.AUTHOR}),
+    ("post", f"/api/v1/proposals/{ANY_ID}/decline", {Role.AUTHOR}),
     ("post", f"/api/v1/jobs/{ANY_ID}/cancel", {Role.AUTHOR, Role.OPERATOR}),
     ("post", "/api/v1/risk-policies", {Role.ADMIN, Role.APPROVER}),
     ("put", "/api/v1/risk-policies/low", {Role.ADMIN, Role.APPROVER}),

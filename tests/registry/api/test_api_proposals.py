@@ -27,6 +27,17 @@ def test_a_proposal_is_listed_read_and_accepted_once(api, ada, iris, proposal, n
     assert api(iris).get("/api/v1/proposals?state=proposed").json()["results"] == []
 
 
+def test_a_proposal_is_declined_for_a_reason(api, ada, iris, proposal):
+    where = f"/api/v1/proposals/{proposal.pk}"
+    assert code_of(api(ada).post(f"{where}/decline")) == (400, "VALIDATION")
+    declined = api(ada).post(f"{where}/decline", {"reason": "not worth the hours"}).json()
+    assert (declined["state"], declined["declined_by"], declined["declined_reason"]) == ("declined", "ada", "not worth the hours")
+    listed = {state: api(iris).get(f"/api/v1/proposals?state={state}").json()["results"] for state in ("proposed", "declined", "accepted")}
+    assert listed == {"proposed": [], "declined": [declined], "accepted": []}
+    assert api(ada).post(f"{where}/accept").json()["state"] == "accepted"
+    assert code_of(api(ada).post(f"{where}/decline", {"reason": "late"})) == (409, "PROPOSAL_ACCEPTED")
+
+
 def test_bad_questions_about_proposals_are_refused(api, ada, proposal):
     assert code_of(api(ada).get("/api/v1/proposals?state=maybe")) == (400, "VALIDATION")
     assert code_of(api(ada).get(f"/api/v1/proposals/{ANY_ID}")) == (404, "PROPOSAL_NOT_FOUND")
@@ -45,6 +56,16 @@ def test_an_author_accepts_with_one_click(ada, oscar, proposal):
     assert "Extract again" in client.get("/console/proposals/").content.decode()
     answer = client.post(f"/console/proposals/{proposal.pk}/accept/")
     assert answer["Location"] == f"/console/jobs/{Job.objects.get(proposal=proposal).pk}/"
+    assert "Nothing is proposed" in client.get("/console/proposals/").content.decode()
+
+
+def test_an_author_declines_on_the_page(ada, proposal):
+    client = Client()
+    client.force_login(ada)
+    where = f"/console/proposals/{proposal.pk}/decline/"
+    client.post(where)
+    assert "Extract again" in client.get("/console/proposals/").content.decode()
+    client.post(where, {"reason": "not worth the hours"})
     assert "Nothing is proposed" in client.get("/console/proposals/").content.decode()
 
 

@@ -1,18 +1,21 @@
 """A move proposes to extract again what it left behind; an author accepts, and that queues one job."""
 
+import json
 from decimal import Decimal
 
 import pytest
+from django.db import transaction
+from django.utils import timezone
 
-from registry.errors import NotFound
-from registry.models import BaseModel, Job, JobState, Notification, Proposal, SteeringVector
+from registry.errors import NotFound, TransitionRefused
+from registry.models import AuditEvent, BaseModel, Job, JobState, Notification, Proposal, SteeringVector
 from registry.selectors import open_proposals
 from registry.services.base_models import register_base_model
 from registry.services.components import ComponentSpec
 from registry.services.jobs import claim_job, request_cancel, request_extraction
 from registry.services.moves import move_environment
 from registry.services.profiles import create_profile, draft_revision
-from registry.services.proposals import accept_proposal
+from registry.services.proposals import accept_proposal, decline_proposal
 from registry.services.results import ExtractionResult, complete_extraction
 from steerkit.errors import LayerError
 from tests.registry.services.test_chains import PICTURE
@@ -164,6 +167,31 @@ def test_after_a_move_back_the_proposals_for_the_other_files_are_not_open_any_mo
     assert open_proposals().count() == 1
     move_environment(production, base_model=base_model, actor=oscar)
     assert open_proposals().count() == 0
+
+
+def test_what_is_declined_is_off_the_list_until_somebody_accepts_it(extract, production, base_model, new_files, ada, oscar):
+    extract(base_model)
+    (proposal,) = move_environment(production, base_model=new_files, actor=oscar).proposals
+    for reason in ("not worth the hours", "again"):
+        assert decline_proposal(proposal.pk, reason=reason, actor=ada).state == "declined"
+    assert not open_proposals().exists()
+    (event,) = AuditEvent.objects.filter(action="proposal.declined")
+    assert json.loads(bytes(event.body))["details"]["reason"] == "not worth the hours"
+    assert accept_proposal(proposal.pk, actor=ada).state == "accepted"
+    with pytest.raises(TransitionRefused) as refused:
+        decline_proposal(proposal.pk, reason="too late", actor=ada)
+    assert refused.value.code == "PROPOSAL_ACCEPTED"
+    proposal.refresh_from_db()
+    assert (proposal.state, proposal.declined_by, proposal.declined_reason) == ("accepted", None, "")
+
+
+def test_database_refuses_half_a_decline(extract, production, base_model, new_files, ada, oscar):
+    extract(base_model)
+    (proposal,) = move_environment(production, base_model=new_files, actor=oscar).proposals
+    halves = ({"declined_by": ada}, {"declined_reason": "x"}, {"declined_by": ada, "declined_at": timezone.now()})
+    for half in halves:
+        with refuses("proposal_is_declined_by_somebody_for_a_reason_or_not"), transaction.atomic():
+            Proposal.objects.filter(pk=proposal.pk).update(**half)
 
 
 def test_a_proposal_that_is_not_there_is_not_found(ada, db):
