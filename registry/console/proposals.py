@@ -5,9 +5,8 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from registry.console import pages
 from registry.console.forms import ReasonForm
-from registry.console.pages import action, page, render_page, telling
+from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Role
 from registry.selectors import open_proposals
 from registry.services.proposals import accept_proposal, decline_proposal
@@ -22,7 +21,7 @@ def show_proposals(request: HttpRequest) -> HttpResponse:
 
 
 @action(Role.AUTHOR)
-def accept(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
+def extract_again(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
     with telling(request):
         proposal = accept_proposal(proposal_id, actor=request.user)
         return redirect("console:job", proposal.job_id)
@@ -32,7 +31,7 @@ def accept(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
 @action(Role.AUTHOR)
 def decline(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
     form = ReasonForm(request.POST)
-    if pages.accept(request, form):
+    if accept(request, form):
         with telling(request, "Declined. It is off the list, and the log says why."):
             decline_proposal(proposal_id, reason=form.cleaned_data["reason"], actor=request.user)
     return redirect("console:proposals")
