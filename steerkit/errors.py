@@ -48,9 +48,13 @@ class VectorFileError(SteerError):
 
 
 class SnapshotRefused(SteerError):
-    """A snapshot must not be applied; the node keeps the one it has and reports the code. `revision` is None if it was not read."""
+    """A snapshot must not be applied; the node keeps the one it has and reports the code. `revision` is None if it was not read.
+
+    `kills` are its kills if the hub did sign it for this environment, in order and in time; None if that is not known.
+    """
 
     revision: int | None = None
+    kills: tuple[Any, ...] | None = None
 
 
 class EngineError(SteerError):

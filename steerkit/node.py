@@ -92,7 +92,7 @@ class Node:
         self._store, self._client, self._keys, self._alpha_cap = NodeStore(store), client, keys, alpha_cap
         self._gate = BatchGate()
         self._trusted = self._trust(None)
-        # Of a snapshot that is verified but could not be applied. Its kills count all the same: they need nothing but trust.
+        # Of the hub's last word, while it could not be applied. Its kills count all the same: they need nothing but trust.
         self._pending_kills: tuple[Kill, ...] = ()
         # Its environment serves other files now. It refuses every later snapshot, kills included, so it may not steer on.
         self._is_left_behind = False
@@ -173,9 +173,12 @@ class Node:
             snapshot = self._trusted.consider(answer.envelope, self.now())
             attempted = snapshot.revision
             self._apply(snapshot, answer)
+        except SnapshotRefused as error:
+            if error.kills is not None:
+                self._pending_kills = error.kills
+            return self._refuse(Refusal(error.code, error.message, error.revision or attempted))
         except SteerError as error:
-            revision = error.revision if isinstance(error, SnapshotRefused) and error.revision else attempted
-            return self._refuse(Refusal(error.code, error.message, revision))
+            return self._refuse(Refusal(error.code, error.message, attempted))
         except Exception as error:  # An engine may fail in ways nobody foresaw; the node must go on serving.
             log.exception("a snapshot could not be applied")
             return self._refuse(Refusal("INTERNAL", f"{type(error).__name__}: {error}", attempted))

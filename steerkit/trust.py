@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +23,8 @@ from steerkit.canonical import canonical_json, parse_strict
 from steerkit.errors import CanonicalError, SnapshotRefused
 from steerkit.snapshot import MAX_SNAPSHOT_BYTES, PAYLOAD_TYPE, Snapshot, check_limits, parse_document, parse_snapshot
 from steerkit.snapshotfields import read_exactly, read_list, read_text, read_time, refuse_field
+from steerkit.snapshotreaders import read_kill
+from steerkit.snapshotrecords import Kill
 
 TRUST_SCHEMA = "steerhub.trust/1"
 # Base64 makes the payload a third longer; the rest is room for signatures.
@@ -204,7 +207,8 @@ class TrustedSnapshots:
         """The snapshot in this envelope, if it may be applied at this time. Changes nothing: see `accept`.
 
         Raises: SnapshotRefused, in this order: LIMIT, ENVELOPE, SIGNATURE, SCHEMA (no identity), ENVIRONMENT, ROLLBACK or
-        EQUIVOCATION, EXPIRED, SCHEMA or LIMIT, CAPABILITY, BASE_MODEL_MISMATCH, ALPHA_CAP, COMPOSITION_BUDGET.
+        EQUIVOCATION, EXPIRED, SCHEMA or LIMIT, CAPABILITY, BASE_MODEL_MISMATCH, ALPHA_CAP, COMPOSITION_BUDGET. What passed EXPIRED is the
+        hub's word, even if it cannot be followed in full: a refusal after that has its `kills`.
         """
         document = parse_document(open_envelope(envelope, keys=self._keys, payload_type=PAYLOAD_TYPE, now=now))
         try:
@@ -217,7 +221,15 @@ class TrustedSnapshots:
         self._check_identity(document)
         if read_time(document.get("expires_at"), "expires_at") <= now:
             raise SnapshotRefused("EXPIRED", f"revision {document['revision']} expired at {document['expires_at']}", document["expires_at"])
-        snapshot = parse_snapshot(document)
+        try:
+            snapshot = parse_snapshot(document)
+            self._check_fit(snapshot)
+        except SnapshotRefused as refusal:
+            refusal.kills = _read_kills(document)
+            raise
+        return snapshot
+
+    def _check_fit(self, snapshot: Snapshot) -> None:
         unknown = sorted(set(snapshot.capabilities) - self._capabilities)
         if unknown:
             raise SnapshotRefused("CAPABILITY", f"this node's engine cannot do {unknown[0]!r}; upgrade it or move the tenant", unknown[0])
@@ -228,7 +240,6 @@ class TrustedSnapshots:
                 self._fingerprint,
             )
         check_limits(snapshot, self._alpha_cap)
-        return snapshot
 
     def accept(self, snapshot: Snapshot) -> None:
         """Remembers a snapshot that was applied, so that nothing older is believed again."""
@@ -251,3 +262,12 @@ class TrustedSnapshots:
             )
         if document["revision"] == revision and document["content_digest"] != digest:
             raise SnapshotRefused("EQUIVOCATION", f"revision {revision} was accepted before with other content; find out who signed twice")
+
+
+def _read_kills(document: Mapping[str, Any]) -> tuple[Kill, ...]:
+    """What can be read of them, in a document of which something else may be wrong."""
+    kills = []
+    for entry in document["kills"] if isinstance(document.get("kills"), list) else ():
+        with suppress(SnapshotRefused):
+            kills.append(read_kill(entry, "kills[]"))
+    return tuple(kills)

@@ -7,6 +7,7 @@ from hub_simulator import (
     NOW,
     VECTOR,
     FakeEngine,
+    Signer,
     make_component,
     make_content,
     make_flag,
@@ -242,6 +243,49 @@ def test_a_kill_counts_even_when_a_vector_beside_it_is_missing(hub, make_node):
     assert node.effective("harbor", "").reason == "killed_everything"
     hub.publish(3)
     node.poll()
+    assert is_steered(node)
+
+
+STOPPED = {"kills": [{"kind": "tenant", "target": "harbor"}]}
+UNFOLLOWED = {
+    "SCHEMA": {"content": make_content(**STOPPED), "surprise": 1},
+    "CAPABILITY": {"content": make_content(**STOPPED, capabilities=[*make_content()["capabilities"], "telepathy"])},
+    "ALPHA_CAP": {"content": make_content(**STOPPED, flags=[make_flag(alpha_scale="9")])},
+}
+
+
+@pytest.mark.parametrize("code", UNFOLLOWED)
+def test_a_kill_counts_even_in_a_snapshot_that_this_node_cannot_follow(hub, make_node, code):
+    hub.publish(1)
+    node = make_node()
+    node.poll()
+    hub.publish(2, **UNFOLLOWED[code])
+    assert refused(node) == code
+    assert (node.in_force.snapshot.revision, node.effective("harbor", "").reason) == (1, "killed_tenant")
+    bad_signature(hub)
+    assert refused(node) == "SIGNATURE"
+    assert node.effective("harbor", "").reason == "killed_tenant"
+    lifted = {**UNFOLLOWED[code], "content": {**UNFOLLOWED[code]["content"], "kills": []}}
+    hub.publish(3, **lifted)
+    assert refused(node) == code
+    assert is_steered(node)
+
+
+NOT_THE_HUBS_WORD_NOW = {
+    "SIGNATURE": {"revision": 6, "signer": Signer()},
+    "ENVIRONMENT": {"revision": 6, "environment": "staging"},
+    "ROLLBACK": {"revision": 4},
+    "EXPIRED": {"revision": 6, "expires_at": format_time(NOW - timedelta(seconds=1))},
+}
+
+
+@pytest.mark.parametrize("code", NOT_THE_HUBS_WORD_NOW)
+def test_no_kill_is_taken_from_what_is_not_the_hubs_word_now(hub, make_node, code):
+    hub.publish(5)
+    node = make_node()
+    node.poll()
+    hub.publish(**NOT_THE_HUBS_WORD_NOW[code], content=make_content(**STOPPED))
+    assert refused(node) == code
     assert is_steered(node)
 
 
