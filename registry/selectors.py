@@ -12,6 +12,7 @@ from django.utils import timezone
 from registry.documents import digest_components
 from registry.errors import NotFound
 from registry.models import (
+    PROPOSAL_STATES,
     Approval,
     BaseModel,
     Component,
@@ -92,7 +93,7 @@ def flags_for(environment: Environment, base_model: BaseModel) -> QuerySet[Tenan
 def open_proposals() -> QuerySet[Proposal]:
     """What nobody has accepted or declined, for files that some environment serves: after a move back, the rest is not asked for."""
     served = EnvironmentBaseModel.objects.values("base_model")
-    return Proposal.objects.filter(job__isnull=True, declined_at__isnull=True, base_model__in=served)
+    return Proposal.objects.filter(PROPOSAL_STATES["proposed"], base_model__in=served)
 
 
 def live_revisions(environment: Environment) -> QuerySet[ProfileRevision]:
@@ -173,9 +174,13 @@ def freeze_in_force(environment: Environment, moment: datetime) -> Freeze | None
     return freezes.select_related("environment").order_by("-ends_at").first()
 
 
+def snapshots_of(environment: Environment) -> QuerySet[Snapshot]:
+    """Newest first, without their payload, which is read only where the field is asked for."""
+    return environment.snapshots.defer("payload_zlib").order_by("-revision")
+
+
 def head_snapshot(environment: Environment) -> Snapshot | None:
-    """Without its payload, which is read only where the field is asked for."""
-    return environment.snapshots.defer("payload_zlib").order_by("-revision").first()
+    return snapshots_of(environment).first()
 
 
 def convergence_of(node: ServingNode, now: datetime) -> str:

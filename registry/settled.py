@@ -20,10 +20,10 @@ from django.db.models import Aggregate, BigIntegerField, Func, OuterRef, QuerySe
 from django.db.models.functions import Cast
 
 from registry.models import FlagArm, FlagField, TenantFlag
+from steerkit.snapshotcontent import KEPT_TENANTS
 from steerkit.snapshotrecords import AlphaBounds
 
-# With more tenants than this a process settles them anew, which is slower and otherwise the same.
-_KEPT_TENANTS = 2**14
+# By tenant and stamp.
 _kept: dict[tuple[str, str], "SettledTenant"] = {}
 # Ids are text here. A snapshot looks thousands of them up, and a UUID is slow to make, to hash and to compare.
 Id = str
@@ -144,7 +144,7 @@ def settle_tenants(flags: QuerySet[TenantFlag]) -> list[SettledTenant]:
 def settle_anew(flags: QuerySet[TenantFlag]) -> dict[str, SettledTenant]:
     """As `settle_tenants`, from their rows. For tenants of whom nothing is kept, such as one that was changed just now."""
     rows = list(flags.order_by().values_list("tenant__name").annotate(stamp=_STAMP, stated=_STATED))
-    if len(_kept) + len(rows) > _KEPT_TENANTS:
+    if len(_kept) + len(rows) > KEPT_TENANTS:
         _kept.clear()
     settled = {}
     for tenant, stamp, stated in rows:
@@ -210,7 +210,7 @@ def _settle(tenant: str, stated: _StatedFlag, of_tenant: SettledFlag | None, arm
     )
 
 
-@lru_cache(_KEPT_TENANTS)
+@lru_cache(KEPT_TENANTS)
 def carry_tenant(tenant: SettledTenant, live: frozenset[Id | None]) -> CarriedTenant:
     """What a snapshot carries of the tenant, where the revisions `live` of those that it wants may steer.
 

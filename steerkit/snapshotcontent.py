@@ -25,8 +25,8 @@ from steerkit.snapshotrecords import BaseModelEntry, Flag, Kill, Limits, Profile
 Record = TypeVar("Record")
 # An entry of a list in a document lies two levels below it.
 _MAX_ENTRY_DEPTH = DEFAULT_MAX_DEPTH - 2
-# With more tenants than this a process checks their flags anew, which is slower and otherwise the same.
-_KEPT_TENANTS = 2**14
+# What a process made of a tenant is kept for so many of them. With more it is made anew, which is slower and otherwise the same.
+KEPT_TENANTS = 2**14
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +49,10 @@ class TenantEntry:
 
 def write_entry(document: Mapping[str, Any], read: Callable[[Any, str], Record], path: str) -> Entry[Record]:
     """Raises: SnapshotRefused SCHEMA if a node would refuse the entry; CanonicalError for a float."""
-    data = canonical_json(document)
+    return _read_entry(canonical_json(document), read, path)
+
+
+def _read_entry(data: bytes, read: Callable[[Any, str], Record], path: str) -> Entry[Record]:
     return Entry(data, read(parse_strict(data, max_depth=_MAX_ENTRY_DEPTH), path))
 
 
@@ -80,7 +83,7 @@ def write_limits(document: Mapping[str, Any]) -> Entry[Limits]:
 @lru_cache
 def _keep_limits(data: bytes) -> Entry[Limits]:
     """Kept by its bytes, because what is checked of a tenant is kept by its limits."""
-    return Entry(data, read_limits(parse_strict(data, max_depth=_MAX_ENTRY_DEPTH), "limits"))
+    return _read_entry(data, read_limits, "limits")
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ def _check_tenants(content: Content) -> None:
         _check_tenant(tenant, tuple([revisions.get(name, ()) for name in tenant.profiles]), content.limits)
 
 
-@lru_cache(_KEPT_TENANTS)
+@lru_cache(KEPT_TENANTS)
 def _check_tenant(tenant: TenantEntry, profiles: tuple[tuple[Entry[Profile], ...], ...], limits: Entry[Limits]) -> None:
     """`profiles` are all listed revisions of each profile that the tenant's flags name."""
     profile_of = index_profiles([entry.record for revisions in profiles for entry in revisions])

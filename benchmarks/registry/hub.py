@@ -36,12 +36,16 @@ def fill(scale: Scale, folder: Path) -> dict[str, Any]:
         if folder.exists():
             raise SystemExit(f"{folder} is half filled; delete it first (STEERHUB_VAR={folder} python -m steerhub.embedded stop)")
         print(f"filling {folder} with {scale.vectors:,} vectors, {scale.flags:,} flags and {scale.events:,} audit events", flush=True)
-        command = [sys.executable, "-m", "benchmarks.registry.fill", scale.name]
-        output = subprocess.run(command, env=_environment(folder), check=True, stdout=subprocess.PIPE, text=True).stdout
-        done.write_text(output)
+        done.write_text(_run(folder, "-m", "benchmarks.registry.fill", scale.name))
     else:
-        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=_environment(folder), check=True)
+        _run(folder, "manage.py", "migrate", "--verbosity", "0")
     return json.loads(done.read_text())
+
+
+def _run(folder: Path, *arguments: str) -> str:
+    """What Python prints, run as a process of its own on the records of this folder."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=_environment(folder), check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -96,9 +100,8 @@ class Hub:
         return Answer(response.status, time.perf_counter() - started, content)
 
     def run(self, module: str, *arguments: str) -> str:
-        """What a module of the benchmark prints, run as a process of its own on the same records."""
-        command = [sys.executable, "-m", module, *arguments]
-        return subprocess.run(command, env=_environment(self._folder), check=True, stdout=subprocess.PIPE, text=True).stdout
+        """What a module of the benchmark prints, run beside the hub on its records."""
+        return _run(self._folder, "-m", module, *arguments)
 
     def stop_database(self) -> None:
-        subprocess.run([sys.executable, "-m", "steerhub.embedded", "stop"], env=_environment(self._folder), check=True)
+        self.run("steerhub.embedded", "stop")

@@ -20,7 +20,7 @@ from registry.models.profiles import (
     StalePolicy,
     TokenScope,
 )
-from registry.models.proposals import Proposal
+from registry.models.proposals import PROPOSAL_STATES, Proposal
 from registry.models.approvals import Approval, Decision, RevisionComment
 from registry.models.tenants import Environment, Tenant
 from registry.models.flags import MAX_ARM_WEIGHT, MAX_ARMS, FlagArm, FlagField, TenantFlag
@@ -36,6 +36,7 @@ __all__ = [
     "ALPHA_CAPS",
     "MAX_ARMS",
     "MAX_ARM_WEIGHT",
+    "PROPOSAL_STATES",
     "READ_ONLY",
     "SCOPES",
     "TECHNIQUES",

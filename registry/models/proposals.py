@@ -7,6 +7,12 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+PROPOSAL_STATES = {
+    "proposed": Q(job__isnull=True, declined_at__isnull=True),
+    "accepted": Q(job__isnull=False),
+    "declined": Q(declined_at__isnull=False),
+}
+
 
 class Proposal(models.Model):
     """Never runs by itself: an author accepts it, and that queues the job, or declines it, and it is off the list."""
@@ -48,7 +54,7 @@ class Proposal(models.Model):
 
     @property
     def state(self) -> str:
-        """`proposed`, `accepted` or `declined`. How far the job is, the job says."""
+        """One of `PROPOSAL_STATES`. How far the job is, the job says."""
         if self.job_id:
             return "accepted"
         return "declined" if self.declined_at else "proposed"

@@ -15,7 +15,17 @@ from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision,
 from registry.selectors import NamedRevision, carried_tenants, engaged_kills, name_revisions
 from registry.settled import CarriedTenant, Id, SettledFlag
 from steerkit.canonical import canonical_json, format_decimal, sha256_hex
-from steerkit.snapshotcontent import Content, Entry, TenantEntry, write_base_model, write_flags, write_kill, write_limits, write_profile
+from steerkit.snapshotcontent import (
+    KEPT_TENANTS,
+    Content,
+    Entry,
+    TenantEntry,
+    write_base_model,
+    write_flags,
+    write_kill,
+    write_limits,
+    write_profile,
+)
 from steerkit.snapshotrecords import EVERYBODY, Profile, required_capabilities
 
 logger = logging.getLogger(__name__)
@@ -23,8 +33,6 @@ MAX_COMPONENTS = 8
 # What nodes are told of a revision in the words of the document that was approved.
 _AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components", "safety_override")
 
-# About a kilobyte for each flag. With more tenants than this a process writes them anew, which is slower and otherwise the same.
-_KEPT_TENANTS = 2**14
 _KEPT_PROFILES = 2**12
 
 
@@ -85,7 +93,7 @@ def _write_profile(revision_id: Id, digest: str, evidence_digest: str) -> Entry[
     )
 
 
-@lru_cache(_KEPT_TENANTS)
+@lru_cache(KEPT_TENANTS)
 def _write_flags(tenant: CarriedTenant, named: tuple[NamedRevision, ...]) -> TenantEntry:
     """The flags of a tenant. `named` are the revisions of `tenant.named`."""
     points_at = dict(zip(tenant.named, named, strict=True))
@@ -127,5 +135,4 @@ def _limit_classes(profiles: list[Entry[Profile]]) -> dict[str, Any]:
 
 def _list_kills(environment: Environment) -> list[tuple[str, str]]:
     """A kill of one environment and the same of all of them are one kill here."""
-    kills = engaged_kills(environment).only("kind", "profile__name", "tenant__name", "environment__name")
-    return sorted({(kill.kind, kill.target) for kill in kills})
+    return sorted({(kill.kind, kill.target) for kill in engaged_kills(environment)})

@@ -18,7 +18,7 @@ from django.utils import timezone
 from registry.audit import Action, Actor, append_events, record
 from registry.errors import TransitionRefused
 from registry.models import Environment, Snapshot
-from registry.selectors import freeze_in_force, head_snapshot
+from registry.selectors import freeze_in_force, head_snapshot, snapshots_of
 from registry.snapshots.compile import compile_content
 from registry.snapshots.raising import find_raise
 from registry.snapshots.read import read_snapshot
@@ -55,7 +55,7 @@ def publish_snapshot(
         return None
     content = compile_content(environment)
     said_before = Exists(environment.snapshots.filter(content_digest=content.digest))
-    head = environment.snapshots.defer("payload_zlib").annotate(said_before=said_before).order_by("-revision").first()
+    head = snapshots_of(environment).annotate(said_before=said_before).first()
     if head is not None and head.content_digest == content.digest and not force:
         return None
     issued_at = timezone.now().astimezone(UTC).replace(microsecond=0)

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from registry.errors import NotFound
 from registry.models import Environment, Snapshot
+from registry.selectors import head_snapshot
 from steerkit.snapshot import PAYLOAD_TYPE, parse_document, parse_snapshot
 from steerkit.snapshot import Snapshot as SnapshotDocument
 from steerkit.trust import write_envelope
@@ -32,7 +33,7 @@ def read_envelope(payload_zlib: bytes, signatures: Sequence[Mapping[str, str]]) 
 
 def read_head(environment: Environment) -> tuple[Snapshot, SnapshotDocument]:
     """What nodes are told now: the row without its payload, and what it says. Raises: NotFound SNAPSHOT_NOT_FOUND."""
-    head = environment.snapshots.defer("payload_zlib").order_by("-revision").first()
+    head = head_snapshot(environment)
     if head is None:
         raise NotFound("SNAPSHOT_NOT_FOUND", f"{environment} has no snapshot yet", environment.name)
     return head, read_snapshot(head)

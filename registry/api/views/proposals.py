@@ -13,19 +13,13 @@ from registry.api.references import find_proposal
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.api.views.jobs import VectorRefOut
-from registry.models import Proposal, Role
+from registry.models import PROPOSAL_STATES, Proposal, Role
 from registry.services.proposals import accept_proposal, decline_proposal
-
-STATES = {
-    "proposed": {"job__isnull": True, "declined_at__isnull": True},
-    "accepted": {"job__isnull": False},
-    "declined": {"declined_at__isnull": False},
-}
 
 
 class ProposalOut(serializers.Serializer):
     id = serializers.UUIDField()
-    state = serializers.ChoiceField(list(STATES))
+    state = serializers.ChoiceField(list(PROPOSAL_STATES))
     vector = VectorRefOut(help_text="what would be extracted again")
     base_model = BaseModelRefOut(help_text="from what")
     profile = serializers.CharField(source="profile.name", default=None, allow_null=True, help_text="that the job would end as a draft of")
@@ -55,9 +49,9 @@ class ProposalsView(Records):
         state = self.request.query_params.get("state")
         if state is None:
             return super().get_queryset()
-        if state not in STATES:
-            raise serializers.ValidationError({"state": [f"want one of {', '.join(STATES)}"]})
-        return super().get_queryset().filter(**STATES[state])
+        if state not in PROPOSAL_STATES:
+            raise serializers.ValidationError({"state": [f"want one of {', '.join(PROPOSAL_STATES)}"]})
+        return super().get_queryset().filter(PROPOSAL_STATES[state])
 
 
 class ProposalView(View):

@@ -103,7 +103,7 @@ class Flags(Registry):
 
 @admin.register(Declaration)
 class Declarations(Registry):
-    """What manifests declare. What was pruned, or is nobody's any more, is left out."""
+    """What manifests declare. What was pruned is left out."""
 
     list_display = ["name", "kind", "manager_column", "labels_column", "generation", "spec_column", "applied_by", "applied_moment"]
     list_filter = [one_of("kind", "kind", lambda: KINDS)]
