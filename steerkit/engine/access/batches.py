@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from heapq import heapreplace
 from typing import TypeVar
 
 import torch
@@ -14,6 +15,9 @@ from steerkit.errors import EngineError
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
 R = TypeVar("R")
+
+# The token budgets that are tried for even batches: so many, each this share of the one before.
+_BUDGETS, _BUDGET_STEP = 16, 0.95
 
 
 def batch_by_length(lengths: Sequence[int], max_tokens: int, max_rows: int | None = None) -> list[list[int]]:
@@ -30,6 +34,26 @@ def batch_by_length(lengths: Sequence[int], max_tokens: int, max_rows: int | Non
             longest = lengths[index]
         batches[-1].append(index)
     return batches
+
+
+def batch_for_lanes(make: Callable[[int], list[T]], cost: Callable[[T], float], max_tokens: int, loaded: LoadedModel) -> list[T]:
+    """The batches that `make` puts together under that token budget of at most `max_tokens` with which the lanes are done first.
+
+    With full batches all lanes but one may wait for the last of them; small ones pay more often for what every batch costs.
+    """
+    lanes = count_lanes(loaded)
+    if lanes == 1:
+        return make(max_tokens)
+    budgets = dict.fromkeys(max(1, round(max_tokens * _BUDGET_STEP**step)) for step in range(_BUDGETS))
+    return min((make(budget) for budget in budgets), key=lambda batches: _finish_lanes(map(cost, batches), lanes))
+
+
+def _finish_lanes(costs: Iterable[float], lanes: int) -> float:
+    """When the last of the lanes is done, if the first to be free takes the dearest batch that is left."""
+    busy = [0.0] * lanes
+    for cost in sorted(costs, reverse=True):
+        heapreplace(busy, busy[0] + cost)
+    return max(busy)
 
 
 def halve_on_oom(batch: Sequence[T], work: Callable[[Sequence[T]], R]) -> list[tuple[Sequence[T], R]]:
@@ -60,15 +84,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "can't allocate memory" in text)
 
 
+def count_lanes(loaded: LoadedModel) -> int:
+    """How many batches are worked on at a time: one per core of a CPU, else one."""
+    return torch.get_num_threads() if loaded.device.type == "cpu" else 1
+
+
 def in_lanes(work: Callable[[T], R], batches: Sequence[T], loaded: LoadedModel) -> Iterator[R]:
     """The results of the batches as they come, on a CPU one batch per core at a time.
 
     A core for each batch beats all cores on one: cores that share a batch wait for each other at every operation. A lone batch
-    of a small model is left to one core for the same reason. Batches do not depend on the number of lanes.
+    of a small model is left to one core for the same reason.
     """
-    threads = torch.get_num_threads()
+    threads = count_lanes(loaded)
     is_lone = len(batches) == 1 and not loaded.fits_one_core
-    if loaded.device.type != "cpu" or threads == 1 or not batches or is_lone:
+    if threads == 1 or not batches or is_lone:
         yield from map(work, batches)
         return
     lanes = min(threads, len(batches))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from steerkit.engine.access.batches import batch_by_length, halve_on_oom
+from steerkit.engine.access.batches import batch_by_length, batch_for_lanes, count_lanes, halve_on_oom
 from steerkit.engine.access.models import LoadedModel
 from steerkit.engine.reading.packing import PackedBatch, PackedBlock, batch_blocks, pack_prompts
 from steerkit.engine.reading.passes import Columns, Read, pass_cost, read_packed, read_plain, read_roots
@@ -19,6 +19,8 @@ from steerkit.engine.reading.selfcheck import check_packable
 
 # A core works from its cache, which larger batches overflow; small ones also pad less and spread better over cores.
 _CPU_BATCH_TOKENS = 1024
+# What every batch costs per layer, whatever is in it: half a millisecond, in which a core would have computed this many operations.
+_BATCH_OPERATIONS = 1e8
 # Packing has to save this much of the work, as counted, before it is worth its bookkeeping.
 _PACK_BELOW = 0.9
 
@@ -53,20 +55,27 @@ Work = Callable[[], list[tuple[Sequence[int], Tensor]]]
 
 def plan_window(loaded: LoadedModel, asked: Asked, stats: CaptureStats) -> list[Work]:
     """The batches of one window, packed if that saves enough and this model was shown to take it, else plain."""
-    stats.asked_tokens += sum(map(len, asked.rows))
-    budget = asked.max_batch_tokens
+    tokens = sum(map(len, asked.rows))
+    stats.asked_tokens += tokens
+    cost, budget = pass_cost(loaded), asked.max_batch_tokens
     if loaded.device.type == "cpu":
-        budget = min(budget, _CPU_BATCH_TOKENS, max(1, sum(map(len, asked.rows)) // torch.get_num_threads()))
-    plain = _batch_plain(loaded, asked.rows, budget)
-    cost = pass_cost(loaded)
+        # From two even shares on down, so that few rows are spread over many lanes.
+        budget = min(budget, _CPU_BATCH_TOKENS, -(-2 * tokens // max(2, count_lanes(loaded))))
+
+    def cost_plain(batch: Sequence[int]) -> float:
+        return cost.plain(len(batch), _longest(asked.rows, batch))
+
+    def batch_packed(budget: int) -> list[PackedBatch]:
+        return [batch for group in groups for batch in batch_blocks(group, budget)]
+
+    plain = batch_for_lanes(partial(_batch_plain, loaded, asked.rows), lambda batch: _BATCH_OPERATIONS + cost_plain(batch), budget, loaded)
     groups = pack_prompts(asked.rows, [columns[0] for columns in asked.columns], cost)
-    packed = [batch for group in groups for batch in batch_blocks(group, budget)]
+    packed = batch_for_lanes(batch_packed, lambda batch: _BATCH_OPERATIONS + batch.cost(cost), budget, loaded)
     roots = list(dict.fromkeys(batch.root for batch in packed if batch.root))
     rooted = batch_by_length([len(root) for root in roots], budget)
     root_passes = [(len(batch), len(roots[batch[0]])) for batch in rooted]
     packed_cost = sum(batch.cost(cost) for batch in packed) + sum(cost.plain(*shape) for shape in root_passes)
-    plain_cost = sum(cost.plain(len(batch), _longest(asked.rows, batch)) for batch in plain)
-    reason = _refuse_packing(loaded, packed_cost / plain_cost, _longest(asked.rows, range(len(asked.rows))))
+    reason = _refuse_packing(loaded, packed_cost / sum(map(cost_plain, plain)), _longest(asked.rows, range(len(asked.rows))))
     if not reason:
         stats.packed_windows += 1
         stats.computed_tokens += sum(batch.computed_tokens for batch in packed) + sum(rows * columns for rows, columns in root_passes)

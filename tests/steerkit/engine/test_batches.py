@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerkit.engine.access.batches import batch_by_length, halve_on_oom, in_lanes, is_out_of_memory
+from steerkit.engine.access.batches import batch_by_length, batch_for_lanes, halve_on_oom, in_lanes, is_out_of_memory
 from steerkit.engine.access.models import LoadedModel
 from steerkit.errors import EngineError
 
@@ -63,6 +63,41 @@ def test_batches_hold_every_row_once_and_stay_in_budget(lengths: list[int], budg
     for batch in batches:
         assert len(batch) <= rows
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=40), threads=st.integers(1, 4), overhead=st.floats(0, 100))
+def test_batches_for_lanes_are_never_done_later_than_full_ones(
+    llama: LoadedModel, lengths: list[int], threads: int, overhead: float
+) -> None:
+    def make(budget: int) -> list[list[int]]:
+        return batch_by_length(lengths, budget)
+
+    def cost(batch: list[int]) -> float:
+        return overhead + len(batch) * max(lengths[index] for index in batch)
+
+    def done(batches: list[list[int]]) -> float:
+        busy = [0.0] * threads
+        for batch in sorted(batches, key=cost, reverse=True):
+            busy[busy.index(min(busy))] += cost(batch)
+        return max(busy)
+
+    torch.set_num_threads(threads)
+    try:
+        batches = batch_for_lanes(make, cost, 120, llama)
+    finally:
+        torch.set_num_threads(1)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert done(batches) <= done(make(120)) + 1e-9
+
+
+def test_the_last_batch_does_not_keep_one_lane_busy_alone(llama: LoadedModel) -> None:
+    torch.set_num_threads(2)
+    try:
+        batches = batch_for_lanes(lambda budget: batch_by_length([10] * 24, budget), lambda batch: 10.0 * len(batch), 100, llama)
+        # Full batches would be 10, 10 and 4 rows, and the last would keep one lane busy alone.
+        assert [len(batch) for batch in batches] == [6, 6, 6, 6]
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_lanes_use_one_core_each_and_give_the_cores_back(llama: LoadedModel) -> None:
