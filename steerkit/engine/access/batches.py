@@ -40,18 +40,18 @@ def batch_for_lanes(make: Callable[[int], list[T]], cost: Callable[[T], float], 
     """The batches that `make` puts together under that token budget of at most `max_tokens` with which the lanes are done first.
 
     With full batches all lanes but one may wait for the last of them; small ones pay more often for what every batch costs.
+    Dearest first, so that the lanes end together.
     """
     lanes = count_lanes(loaded)
-    if lanes == 1:
-        return make(max_tokens)
-    budgets = dict.fromkeys(max(1, round(max_tokens * _BUDGET_STEP**step)) for step in range(_BUDGETS))
-    return min((make(budget) for budget in budgets), key=lambda batches: _finish_lanes(map(cost, batches), lanes))
+    budgets = dict.fromkeys(max(1, round(max_tokens * _BUDGET_STEP**step)) for step in range(_BUDGETS if lanes > 1 else 1))
+    tried = [sorted(make(budget), key=cost, reverse=True) for budget in budgets]
+    return min(tried, key=lambda batches: _finish_lanes(map(cost, batches), lanes))
 
 
 def _finish_lanes(costs: Iterable[float], lanes: int) -> float:
-    """When the last of the lanes is done, if the first to be free takes the dearest batch that is left."""
+    """When the last of the lanes is done, if the first to be free takes the next batch."""
     busy = [0.0] * lanes
-    for cost in sorted(costs, reverse=True):
+    for cost in costs:
         heapreplace(busy, busy[0] + cost)
     return max(busy)
 

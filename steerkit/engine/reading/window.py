@@ -84,7 +84,6 @@ def plan_window(loaded: LoadedModel, asked: Asked, stats: CaptureStats) -> list[
             for part, found in halve_on_oom([roots[index] for index in batch], lambda some: read_roots(loaded, some, asked.read)):
                 caches |= dict(zip(part, found, strict=True))
         window = check_packable(loaded).window
-        packed.sort(key=lambda batch: -batch.computed_tokens)
         return [partial(_read_blocks, loaded, asked, batch, window, caches.get(batch.root)) for batch in packed]
     stats.plain_windows += 1
     stats.reasons = tuple(dict.fromkeys([*stats.reasons, reason]))
