@@ -12,6 +12,7 @@ from starlette.routing import Route
 from steerkit.cli import main
 
 TOKEN = "sht_" + "p" * 43
+JOB = "0190a000-0000-7000-8000-000000000001"
 
 
 class Hub:
