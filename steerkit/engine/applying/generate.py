@@ -16,6 +16,7 @@ from steerkit.engine.access.batches import Progress, batch_by_length, halve_on_o
 from steerkit.engine.access.cache import new_cache
 from steerkit.engine.access.encoding import EncodedConversation, encode_prompts, pad_left, refuse_long
 from steerkit.engine.access.models import LoadedModel
+from steerkit.engine.access.sparing import run_mlps_at
 from steerkit.engine.applying.positions import PromptLayout
 from steerkit.engine.applying.steer import AppliedSteering, Component, steered
 from steerkit.errors import EngineError
@@ -183,14 +184,16 @@ class _Decoding:
 
     def _forward(self, token_ids: Tensor, position_ids: Tensor, mask: Tensor) -> Tensor:
         """Logits (rows, vocabulary) after the chunk's last column."""
-        output = self._loaded.model(
-            input_ids=token_ids,
-            attention_mask=mask if self._is_padded else None,
-            position_ids=position_ids,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        may_pad = self._is_padded and token_ids.shape[1] > 1
+        with run_mlps_at(self._loaded.blocks, mask.bool()) if may_pad else nullcontext():
+            output = self._loaded.model(
+                input_ids=token_ids,
+                attention_mask=mask if self._is_padded else None,
+                position_ids=position_ids,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         logits: Tensor = output.logits[:, -1]
         return logits
 

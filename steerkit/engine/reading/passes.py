@@ -5,20 +5,19 @@ A batch is either plain, padded rows under causal attention, or packed: blocks o
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from steerkit.engine.access.encoding import pad_right
 from steerkit.engine.access.models import LoadedModel
-from steerkit.engine.access.sites import REGISTERING, visit_site
+from steerkit.engine.access.sites import visit_site
+from steerkit.engine.access.sparing import run_mlps_at
 from steerkit.engine.reading.packing import PackedBlock, PassCost
 
 # How much slower attention is under a dense mask than its count of operations beside the big matrix products of a block.
@@ -116,6 +115,12 @@ class _Picks:
         owners = None if bool((counts == 1).all()) else torch.arange(len(wanted)).repeat_interleave(counts).to(device)
         return cls(rows.to(device), columns.to(device), owners, counts.to(device))
 
+    def among(self, token_ids: Tensor) -> Tensor:
+        """(rows, columns) booleans: which of the batch's tokens are read."""
+        wanted = torch.zeros_like(token_ids, dtype=torch.bool)
+        wanted[self.rows, self.columns] = True
+        return wanted
+
     def read(self, stream: Tensor) -> Tensor:
         picked = stream[self.rows, self.columns].float()
         if self.owners is None:
@@ -138,46 +143,12 @@ def _run(loaded: LoadedModel, inputs: dict[str, Any], picks: _Picks, read: Read)
 
     with ExitStack() as hooks:
         if read.site in ("resid_post", "mlp_out"):
-            for handle in _spare_mlp(loaded.blocks[read.layers[-1]], picks):
-                hooks.callback(handle.remove)
+            hooks.enter_context(run_mlps_at([loaded.blocks[read.layers[-1]]], picks.among(inputs["input_ids"])))
         for layer in read.layers:
             hooks.callback(visit_site(loaded, layer, read.site, reader(layer)).remove)
         with suppress(_DeepestLayerReached):
             loaded.decoder(**inputs)
     return torch.stack([reads[layer] for layer in read.layers], dim=1)
-
-
-def _spare_mlp(block: nn.Module, picks: _Picks) -> list[RemovableHandle]:
-    """Lets the MLP of the deepest block see only the columns that are read, and puts zeros at the others, which nobody reads.
-
-    An MLP works on every token alone, so the columns that are read keep their values. Blocks that keep their MLP elsewhere than
-    in `mlp` are left as they are.
-    """
-    mlp = getattr(block, "mlp", None)
-    if not isinstance(mlp, nn.Module):
-        return []
-    owner = threading.get_ident()
-    shapes: list[torch.Size] = []
-
-    def select(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if threading.get_ident() != owner:
-            return None
-        shapes.clear()
-        if not args or args[0].ndim != 3 or 2 * len(picks.rows) > args[0].shape[0] * args[0].shape[1]:
-            return None
-        shapes.append(args[0].shape)
-        return (args[0][picks.rows, picks.columns][None], *args[1:])
-
-    def put_back(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        if threading.get_ident() != owner or not shapes:
-            return None
-        some = output[0] if isinstance(output, tuple) else output
-        whole = some.new_zeros(shapes[0])
-        whole[picks.rows, picks.columns] = some.view(-1, some.shape[-1])
-        return (whole, *output[1:]) if isinstance(output, tuple) else whole
-
-    with REGISTERING:
-        return [mlp.register_forward_pre_hook(select), mlp.register_forward_hook(put_back)]
 
 
 class _RootLayer(DynamicLayer):  # type: ignore[no-untyped-call]
