@@ -112,6 +112,22 @@ def check_gates(gates: Sequence[Mapping[str, str]], metrics: Sequence[str] = MET
         parse_alpha(gate["threshold"])
 
 
+def passes(gate: Mapping[str, str], value: Decimal) -> bool:
+    """The one comparison behind every verdict."""
+    threshold = Decimal(gate["threshold"])
+    verdicts = {"min": value >= threshold, "max": value <= threshold, "above": value > threshold, "below": value < threshold}
+    return verdicts[KINDS[gate["kind"]].passes]
+
+
+def candidate_layers(n_layers: int, gates: str | Sequence[Mapping[str, str]] = "default") -> list[int]:
+    """The layers, ascending, that none of the gates refuses for its depth alone, so that searching the others would be in vain.
+
+    Raises: as `load_gates`.
+    """
+    depth = [gate for gate in load_gates(gates) if gate["metric"] == "layer_depth"]
+    return [layer for layer in range(n_layers) if all(passes(gate, Decimal(layer) / n_layers) for gate in depth)]
+
+
 def find_weaker_gates(gates: Sequence[Mapping[str, str]], demanded: Iterable[Mapping[str, str]]) -> list[Gate]:
     """The demanded gates that none of `gates` is at least as strict as. Verdicts beside a gate are not looked at."""
     return [dict(gate) for gate in demanded if not any(_is_as_strict(mine, gate) for mine in gates)]

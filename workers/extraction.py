@@ -1,4 +1,4 @@
-"""Extraction: directions for all layers, a search over layer and α on the select split, one vector, and why it is believed."""
+"""Extraction: directions for the wanted layers, a search over layer and α on the select split, one vector, and why it is believed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair],
 
 
 def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> list[bytes]:
-    """The vector file of every layer, from the pairs of the extract split."""
+    """The vector file of every layer of the recipe, from the pairs of the extract split."""
     from steerkit.engine.reading.directions import extract_directions
 
     found = extract_directions(

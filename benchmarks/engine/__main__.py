@@ -34,6 +34,7 @@ MODELS = {SMALL: reference_model, LARGE: large_model}
 NOTES = (
     "Sides alternate in one run, each in a process of its own that keeps its model loaded; one works while the others sleep.",
     "Everybody has all cores, float32, the same strings, the same layers (those below four fifths of the depth) and the last token.",
+    "At their defaults the peers read every layer, and we the candidate layers; what every layer takes us stands beside it.",
     "Our extraction is timed from texts to directions, as the peers' is; against the bare pass, from token ids, where that one starts.",
     "A peer's batch size and padding side are the fastest found on a part of the pairs; the slower peer is left at that.",
     "Replies of a fixed length: the end token is unset on all sides. In the search replies end as the model ends them.",

@@ -45,7 +45,7 @@ def measure_extraction(sides: Sides, model: BenchModel, texts: Texts, effort: Ef
 
 def _measure_data_set(sides: Sides, model: BenchModel, texts: Texts, name: str, pairs: list[Pair], effort: Effort) -> dict[str, Any]:
     print(f"extraction, {model.name}, {name}: {len(pairs)} pairs", flush=True)
-    layers, few = model.candidate_layers, pairs[: effort.search_pairs[model.name]]
+    layers, few = model.candidates, pairs[: effort.search_pairs[model.name]]
     refuse_different_tokens(sides, few)
     setups = {peer: best_setup(worker, few, layers, effort.search_tries[model.name]) for peer, worker in sides.peers.items()}
     rows_per_batch = best_bare_batch(sides.bare, few, layers[-1], effort.search_tries[model.name])
@@ -101,18 +101,19 @@ def _measure_data_set(sides: Sides, model: BenchModel, texts: Texts, name: str, 
         "relative_error": relative_errors(sides, pairs, layers, setups["steering-vectors"]),
     }
     if name in effort.defaults[model.name]:
-        document["defaults"] = _measure_defaults(sides, pairs, effort)
+        document["defaults"] = _measure_defaults(sides, model, pairs, effort)
     return document
 
 
-def _measure_defaults(sides: Sides, pairs: list[Pair], effort: Effort) -> dict[str, Any]:
-    """Everybody as they come: all layers, their own batch size and method."""
+def _measure_defaults(sides: Sides, model: BenchModel, pairs: list[Pair], effort: Effort) -> dict[str, Any]:
+    """Everybody as they come: their own layers, batch size and method. The peers read every layer, we the candidates; beside it
+    stands what every layer takes us."""
 
-    def ask(worker: Worker, arguments: dict[str, Any]) -> Callable[[], float]:
-        return lambda: float(worker.ask("extract", pairs=pairs, layers=None, **arguments)["seconds"])
+    def ask(worker: Worker, **arguments: Any) -> Callable[[], float]:
+        return lambda: float(worker.ask("extract", pairs=pairs, **arguments)["seconds"])
 
-    works = {"ours": ask(sides.ours, {})}
-    works |= {peer: ask(worker, {"batch_size": None, "side": "left"}) for peer, worker in sides.peers.items()}
+    works = {"ours": ask(sides.ours, layers=None), "ours, every layer": ask(sides.ours, layers=list(range(model.n_layers)))}
+    works |= {peer: ask(worker, layers=None, batch_size=None, side="left") for peer, worker in sides.peers.items()}
     times = alternate(works, repeats=effort.repeats, warmups=1)
     return {
         "sides": {side: summarize(seconds) for side, seconds in times.items()},

@@ -22,7 +22,7 @@ def measure_serving(sides: Sides, model: BenchModel, texts: Texts, effort: Effor
     """One document per batch size. All replies have the same length, because nothing ends them."""
     with tempfile.TemporaryDirectory() as folder:
         vectors = str(Path(folder) / "vectors.npz")
-        layer = model.candidate_layers[-1]
+        layer = model.candidates[-1]
         sides.ours.ask("extract", pairs=texts.system_contrast(8), layers=[layer], keep=vectors)
         steering = {"layer": layer, "alpha": ALPHA, "vectors": vectors}
         return [_measure_batch(sides, model, texts, rows, steering, effort) for rows in BATCHES]

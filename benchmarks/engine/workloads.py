@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import BENCH, copy_for_transformers_4
+from steerkit.gates import candidate_layers
 
 REFERENCE_MODEL, DATA = Path("demo/model"), Path("demo/data")
 SEED = 11
@@ -25,8 +26,6 @@ LARGE = {
     "max_position_embeddings": 1024,
     "tie_word_embeddings": False,
 }
-# The default gates leave out the last fifth of the layers, so no side gains anything from reading it.
-CANDIDATE_DEPTH = 0.8
 
 Pair = tuple[str, str]
 
@@ -41,8 +40,8 @@ class BenchModel:
     n_layers: int
 
     @property
-    def candidate_layers(self) -> list[int]:
-        return [layer for layer in range(self.n_layers) if layer / self.n_layers < CANDIDATE_DEPTH]
+    def candidates(self) -> list[int]:
+        return candidate_layers(self.n_layers)
 
 
 def reference_model() -> BenchModel:

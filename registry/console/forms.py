@@ -41,6 +41,7 @@ from registry.models import (
 from registry.scope import is_limited, visible_to
 from registry.selectors import evidence_of
 from registry.services.people import MAX_TOKEN_DAYS
+from registry.services.recipes import LAYER_NAMES
 from steerkit.canonical import parse_alpha
 from steerkit.errors import AlphaError
 
@@ -121,7 +122,7 @@ class ExtractionForm(SuitesForm):
     vector = _text(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
     base_model = _one(BaseModel.objects.all(), label="Base model")
     contrast_set = _one(ContrastSet.objects.all(), label="Contrast set")
-    layers = _text(label="Layers", initial="all", help_text="all, or numbers such as 4, 5, 6")
+    layers = _text(label="Layers", initial=LAYER_NAMES[0], help_text="candidates (all that may pass), all, or numbers such as 4, 5, 6")
     profile = _one(
         Profile.objects.all(),
         label="Draft a revision of",
@@ -141,8 +142,8 @@ class ExtractionForm(SuitesForm):
 
 
 def _parse_layers(text: str) -> Any:
-    if text.strip() == "all":
-        return "all"
+    if text.strip() in LAYER_NAMES:
+        return text.strip()
     # What is not a number goes through as it is, for the service to name it.
     return [int(part) if part.strip().isdecimal() else part.strip() for part in text.split(",")]
 

@@ -20,11 +20,11 @@ from registry.models import (
     Profile,
     ProfileRevision,
     RiskPolicy,
-    Site,
     SteeringVector,
     Tenant,
     TenantFlag,
 )
+from registry.services.recipes import name_layers
 
 # How many digits of a fingerprint stand in a reference to a base model.
 FINGERPRINT_DIGITS = 12
@@ -159,10 +159,9 @@ def render_recipe(job: Job) -> dict[str, Any]:
 
 
 def render_settings(recipe: dict[str, Any], base_model: BaseModel) -> dict[str, Any]:
-    """What a recipe says beside its inputs. Every layer is `all`."""
+    """What a recipe says beside its inputs; layers by name where they have one."""
     settings = {theirs: recipe[ours] for theirs, ours in RECIPE_FIELDS.items() if ours in recipe}
-    every = [0] if settings.get("site") == Site.EMBEDDING else list(range(base_model.n_layers))
-    return {**settings, "layers": "all"} if settings.get("layers") == every else settings
+    return {**settings, "layers": name_layers(recipe, base_model)} if "layers" in recipe else settings
 
 
 def refer_to_base_model(base_model: BaseModel) -> str:

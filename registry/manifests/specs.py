@@ -4,7 +4,7 @@ from registry.manifests.fields import choice, decimal, either, list_of, mapping,
 from registry.models import MAX_ARM_WEIGHT, MAX_ARMS, FlagField, Operator, Site, StalePolicy, SuiteKind, TokenScope, Unit
 from registry.models.profiles import LONGEST_SCHEDULE
 from registry.services.policies import LONGEST_PERIOD_DAYS, MOST_APPROVALS, MOST_PAIRS
-from registry.services.recipes import DEFAULT_ALPHAS, METHODS, READ_POSITIONS
+from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, METHODS, READ_POSITIONS
 from steerkit.conditions import CONDITION_KINDS, PROBE_READ_POSITIONS
 from steerkit.gates import gate_sets
 from steerkit.snapshotrecords import SCHEDULE_PARAMETERS
@@ -102,10 +102,10 @@ RECIPE = mapping(
         "site": choice("Where in a layer.", Site.values, default=Site.RESID_POST.value),
         "readPosition": choice("Which tokens are read.", READ_POSITIONS, default=READ_POSITIONS[0]),
         "layers": either(
-            "Which layers are searched.",
-            {"type": "string", "const": "all"},
+            "Which layers are searched; candidates are those that the gates do not refuse for their depth.",
+            choice("", LAYER_NAMES),
             list_of("", whole("A layer.", 0, 10_000), low=1, high=1000),
-            default="all",
+            default=LAYER_NAMES[0],
         ),
         "alphas": list_of(
             "Which coefficients are tried; 0 is the unsteered baseline.",

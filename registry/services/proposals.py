@@ -12,6 +12,7 @@ from registry.errors import NotFound, TransitionRefused
 from registry.models import BaseModel, JobState, Profile, Proposal, RevisionState, SteeringVector, User
 from registry.services.jobs import make_extraction, queue_job
 from registry.services.notifications import notify
+from registry.services.recipes import name_layers
 from registry.transitions import transition
 
 # A revision in one of these states is, or was until just now, somebody's reason to want the vector.
@@ -123,5 +124,5 @@ def _lock(proposal_id: UUID) -> Proposal:
 
 
 def _adapt(recipe: dict[str, Any], base_model: BaseModel) -> dict[str, Any]:
-    """A recipe that searched every layer searches every layer of the other model too, however many it has."""
-    return recipe | {"layers": "all"} if recipe["layers"] == list(range(base_model.n_layers)) else recipe
+    """A recipe that searched every layer, or all that may pass, does so in the other model too, however many layers it has."""
+    return recipe | {"layers": name_layers(recipe, base_model)}

@@ -7,12 +7,14 @@ from registry.models import BaseModel, Site, Unit
 from registry.models.fields import NAME, refuse_rounding
 from steerkit.canonical import format_decimal, parse_alpha, parse_layer
 from steerkit.errors import AlphaError
-from steerkit.gates import gate_sets
+from steerkit.gates import candidate_layers, gate_sets
 
 METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")
 READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")
 DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
 MAX_ALPHAS = 32
+# The layers that the recipe's own gates do not refuse for their depth, and every one.
+LAYER_NAMES = ("candidates", "all")
 
 _EXTRACTION_FIELDS = {
     "vector", "method", "site", "read_position", "layers", "alphas", "unit", "gates", "seed", "max_new_tokens", "dtype",
@@ -31,27 +33,47 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> di
     if not isinstance(recipe.get("vector"), str) or not NAME.fullmatch(recipe["vector"]):
         raise InvalidInput("RECIPE_VECTOR", "a recipe names the vector it makes, in letters, digits, '-' and '_'", "vector")
     site = _one_of(recipe, "site", (Site.RESID_POST.value, *(value for value in Site.values if value != Site.RESID_POST.value)))
-    layers = recipe.get("layers", "all")
-    if layers == "all":
-        # The embedding is one place, before layer 0.
-        layers = [0] if site == Site.EMBEDDING.value else list(range(base_model.n_layers))
-    if not isinstance(layers, list) or not layers:
-        raise InvalidInput("RECIPE_LAYERS", "layers is 'all' or a list of layers", "layers")
+    gates = _parse_gates(recipe.get("gates", "default"))
     return {
         "vector": recipe["vector"],
         "method": _one_of(recipe, "method", METHODS),
         "site": site,
         "read_position": _one_of(recipe, "read_position", READ_POSITIONS),
-        "layers": sorted({parse_layer(layer, base_model.n_layers) for layer in layers}),
+        "layers": _parse_layers(recipe.get("layers", "candidates"), site, gates, base_model),
         "alphas": _parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
         "unit": _one_of(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
-        "gates": _parse_gates(recipe.get("gates", "default")),
+        "gates": gates,
         "dtype": _one_of(recipe, "dtype", ("F32", "F16", "BF16")),
         "seed": _integer(recipe, "seed", 0, 0, 2**31 - 1),
         "max_new_tokens": _integer(recipe, "max_new_tokens", 64, 1, 1024),
         # How many layers of the screened ones are measured on the whole select split.
         "finalists": _integer(recipe, "finalists", 2, 1, base_model.n_layers),
     }
+
+
+def name_layers(recipe: dict[str, Any], base_model: BaseModel) -> Any:
+    """The layers of a recipe as its author would ask for them: by name, or as they are if they are a choice of their own.
+
+    Where the gates refuse no layer of this model, all are candidates.
+    """
+    named = _named_layers(recipe["site"], recipe["gates"], base_model)
+    return next((name for name, layers in named.items() if layers == recipe["layers"]), recipe["layers"])
+
+
+def _parse_layers(layers: Any, site: str, gates: Any, base_model: BaseModel) -> list[int]:
+    if layers in LAYER_NAMES:
+        layers = _named_layers(site, gates, base_model)[layers]
+    if not isinstance(layers, list) or not layers:
+        known = ", ".join(LAYER_NAMES)
+        raise InvalidInput("RECIPE_LAYERS", f"layers is {known} or a list, and the gates leave one at least; got {layers!r}", "layers")
+    return sorted({parse_layer(layer, base_model.n_layers) for layer in layers})
+
+
+def _named_layers(site: str, gates: Any, base_model: BaseModel) -> dict[str, list[int]]:
+    # The embedding is one place, before layer 0.
+    every = [0] if site == Site.EMBEDDING.value else list(range(base_model.n_layers))
+    allowed = candidate_layers(base_model.n_layers, gates)
+    return {"candidates": [layer for layer in every if layer in allowed], "all": every}
 
 
 def _parse_grid(alphas: Any) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerkit.gates import KINDS, OF_ONE_DIRECTION, composition_gates, find_weaker_gates, gate_sets, load_gates
+from steerkit.gates import KINDS, OF_ONE_DIRECTION, candidate_layers, composition_gates, find_weaker_gates, gate_sets, load_gates
 
 
 def gate(kind: str, threshold: str, metric: str = "facts") -> dict[str, str]:
@@ -24,6 +24,23 @@ def test_the_least_set_is_covered_by_the_others_and_covers_none_of_them():
     for name in ("default", "style_small_suite"):
         assert find_weaker_gates(load_gates(name), load_gates("selection")) == []
         assert find_weaker_gates(load_gates("selection"), load_gates(name))
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "gates", "layers"),
+    [
+        (1, "default", range(1)),
+        (5, "default", range(4)),
+        (8, "default", range(7)),
+        (10, "default", range(8)),
+        (16, "default", range(13)),
+        (10, [gate("max", "0.8", "layer_depth"), gate("above", "0.2", "layer_depth")], range(3, 9)),
+        (10, [gate("min", "0.9")], range(10)),
+        (10, [gate("below", "0", "layer_depth")], range(0)),
+    ],
+)
+def test_candidates_are_the_layers_that_no_gate_refuses_for_their_depth(n_layers, gates, layers):
+    assert candidate_layers(n_layers, gates) == list(layers)
 
 
 def test_a_composition_is_held_to_its_own_gates_and_to_all_that_are_not_about_one_direction():

@@ -9,7 +9,7 @@ from typing import Any
 from steerkit.canonical import format_decimal
 from steerkit.engine.measuring.stats import items_needed
 from steerkit.errors import EngineError
-from steerkit.gates import KINDS, check_gates, load_gates
+from steerkit.gates import KINDS, check_gates, load_gates, passes
 
 DEFAULT_GATES = load_gates("selection")
 # Points of the rubric's 1 to 5 that its scorer cannot tell apart.
@@ -74,10 +74,8 @@ def _judge_estimate(gate: Mapping[str, str], metrics: Mapping[str, Mapping[str, 
 
 
 def judge_value(gate: Mapping[str, str], value: Decimal) -> dict[str, str]:
-    """The gate with the number that it looked at and 'pass' or 'fail': the one comparison behind every verdict."""
-    threshold = Decimal(gate["threshold"])
-    passes = {"min": value >= threshold, "max": value <= threshold, "above": value > threshold, "below": value < threshold}
-    return {**gate, "value": format_decimal(value), "verdict": "pass" if passes[KINDS[gate["kind"]].passes] else "fail"}
+    """The gate with the number that it looked at and 'pass' or 'fail'."""
+    return {**gate, "value": format_decimal(value), "verdict": "pass" if passes(gate, value) else "fail"}
 
 
 def choose_cell(cells: Sequence[Mapping[str, Any]], gates: Sequence[Mapping[str, str]] = DEFAULT_GATES) -> dict[str, Any]:

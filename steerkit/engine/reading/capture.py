@@ -20,6 +20,7 @@ from steerkit.engine.reading.passes import Columns, Read, read_plain
 from steerkit.engine.reading.triggers import ReadPosition, Trigger, parse_read_position, read_columns
 from steerkit.engine.reading.window import Asked, CaptureStats, plan_window
 from steerkit.errors import EngineError
+from steerkit.gates import candidate_layers
 
 MAX_BATCH_TOKENS = 4096
 # What a window of pairs may hold of activations; windows bound memory, and prefixes are shared inside one.
@@ -65,14 +66,14 @@ def capture_spec(
     site: str = "resid_post",
     read_position: ReadPosition = "last_prompt_token",
 ) -> CaptureSpec:
-    """All layers that have the site unless told otherwise, each checked against the model.
+    """The layers that have the site and that the default gates allow, unless told otherwise; each checked against the model.
 
     Raises: LayerError LAYER_RANGE, EngineError SITE_UNKNOWN, SITE_LAYER, SITE_ABSENT, READ_POSITION_UNKNOWN, LAYERS_EMPTY.
     """
     check_site(site)
     position = parse_read_position(read_position)
-    everywhere = range(1 if site == "embedding" else loaded.n_layers)
-    wanted = everywhere if layers is None else sorted({parse_layer(layer, loaded.n_layers) for layer in layers})
+    candidates = [0] if site == "embedding" else candidate_layers(loaded.n_layers)
+    wanted = candidates if layers is None else sorted({parse_layer(layer, loaded.n_layers) for layer in layers})
     if not wanted:
         raise EngineError("LAYERS_EMPTY", "no layers to read; name at least one")
     for layer in wanted:

@@ -11,7 +11,7 @@ from steerkit.engine.applying.operators import STRENGTH_OPERATORS, check_operato
 from steerkit.engine.applying.positions import check_scope
 from steerkit.engine.measuring.gates import DEFAULT_GATES
 from steerkit.errors import EngineError
-from steerkit.gates import check_gates
+from steerkit.gates import candidate_layers, check_gates
 from steerkit.snapshotrecords import UNITS
 
 DEFAULT_ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6")
@@ -20,7 +20,7 @@ SCREENS = ("margins", "none")
 
 @dataclass(frozen=True)
 class SweepRecipe:
-    """`layers` None means all.
+    """`layers` None means those that the gates do not refuse for their depth.
 
     With the screen `margins`, every layer is first measured by teacher forcing, without generating: rounds of `screen_items`
     contrast items, then twice as many on the better half of the layers, until `finalists` are left. A layer is worth the shift of
@@ -91,5 +91,10 @@ class SweepRecipe:
         return [format_decimal(alpha) for alpha in alphas if alpha]
 
     def resolve_layers(self, n_layers: int) -> tuple[int, ...]:
-        wanted = range(n_layers) if self.layers is None else sorted({parse_layer(layer, n_layers) for layer in self.layers})
-        return tuple(wanted)
+        """Raises: LayerError LAYER_RANGE; EngineError LAYERS_EMPTY if the gates refuse every layer."""
+        if self.layers is not None:
+            return tuple(sorted({parse_layer(layer, n_layers) for layer in self.layers}))
+        candidates = candidate_layers(n_layers, self.gates)
+        if not candidates:
+            raise EngineError("LAYERS_EMPTY", f"the gates refuse every one of {n_layers} layers for its depth", "gates")
+        return tuple(candidates)

@@ -154,11 +154,21 @@ def test_a_recipe_that_does_not_fit_the_new_files_is_refused_and_the_proposal_st
     assert proposal.state == "proposed"
 
 
-def test_a_recipe_for_all_layers_is_for_all_layers_of_the_new_files(extract, production, base_model, model_root, ada, oscar):
-    extract(base_model)
+@pytest.mark.parametrize(
+    ("recipe", "adapted"),
+    [
+        ({}, [0, 1, 2, 3, 4]),
+        ({"gates": [{"metric": "facts", "kind": "min", "threshold": "0.9"}]}, [0, 1, 2, 3, 4, 5]),
+        ({"layers": [1, 3]}, [1, 3]),
+    ],
+)
+def test_a_recipe_for_all_that_its_gates_allow_is_so_for_the_new_files(
+    extract, production, base_model, model_root, ada, oscar, recipe, adapted
+):
+    extract(base_model, **recipe)
     write_model_folder(model_root / "harbor-deep", num_hidden_layers=6)
     register_base_model("harbor-support", source="harbor-deep", move=[production], actor=oscar)
-    assert accept_proposal(Proposal.objects.get().pk, actor=ada).job.recipe["layers"] == [0, 1, 2, 3, 4, 5]
+    assert accept_proposal(Proposal.objects.get().pk, actor=ada).job.recipe["layers"] == adapted
 
 
 def test_after_a_move_back_the_proposals_for_the_other_files_are_not_open_any_more(extract, production, base_model, new_files, oscar):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from registry.models import Job
+from registry.models import BaseModel, Job
 from registry.services.jobs import request_extraction, request_validation
+from registry.services.recipes import name_layers, parse_extraction_recipe
 from steerkit.errors import SteerError
 
 BAD_RECIPES = [
@@ -13,6 +14,8 @@ BAD_RECIPES = [
     ({"vector": "v" * 101}, "RECIPE_VECTOR"),
     ({"surprise": 1}, "RECIPE_UNKNOWN_FIELD"),
     ({"layers": []}, "RECIPE_LAYERS"),
+    ({"layers": "some"}, "RECIPE_LAYERS"),
+    ({"layers": {}}, "RECIPE_LAYERS"),
     ({"layers": [-1]}, "LAYER_RANGE"),
     ({"layers": [4]}, "LAYER_RANGE"),
     ({"layers": [True]}, "LAYER_RANGE"),
@@ -58,6 +61,38 @@ def test_defaults_are_written_down(base_model, contrast_set, suites, ada):
     assert job.recipe["layers"] == [0, 1, 2, 3]
     assert job.recipe["alphas"][0] == "0"
     assert job.recipe["gates"] == "default"
+
+
+DEPTH = {"metric": "layer_depth", "kind": "below", "threshold": "0.5"}
+FACTS = {"metric": "facts", "kind": "min", "threshold": "0.9"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "layers"),
+    [
+        ({}, range(8)),
+        ({"layers": "candidates"}, range(8)),
+        ({"layers": "all"}, range(10)),
+        ({"layers": [9, 2, 2]}, [2, 9]),
+        ({"gates": [DEPTH, FACTS]}, range(5)),
+        ({"gates": [DEPTH], "layers": "all"}, range(10)),
+        ({"gates": [FACTS]}, range(10)),
+        ({"site": "embedding"}, [0]),
+    ],
+)
+def test_layers_are_those_that_the_gates_of_the_recipe_may_pass(recipe, layers):
+    ten = BaseModel(n_layers=10)
+    parsed = parse_extraction_recipe({"vector": "empathy", **recipe}, ten)
+    assert parsed["layers"] == list(layers)
+    asked_again = parse_extraction_recipe(parsed | {"layers": name_layers(parsed, ten)}, ten)
+    assert asked_again == parsed
+
+
+def test_gates_that_leave_no_layer_to_search_are_refused():
+    recipe = {"vector": "empathy", "gates": [DEPTH | {"threshold": "0"}]}
+    with pytest.raises(SteerError, check=lambda error: error.code == "RECIPE_LAYERS"):
+        parse_extraction_recipe(recipe, BaseModel(n_layers=10))
+    assert parse_extraction_recipe(recipe | {"layers": [3]}, BaseModel(n_layers=10))["layers"] == [3]
 
 
 def test_a_job_needs_one_suite_of_each_kind(base_model, contrast_set, suites, ada):

@@ -102,12 +102,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def build_model(name: str) -> Any:
-    """A model of `NAMES`, in evaluation mode, the same at every call."""
+def build_model(name: str, **more: Any) -> Any:
+    """A model of `NAMES`, in evaluation mode, the same at every call; `more` goes into its config."""
     model_type, changes = _MODELS[name]
     torch.manual_seed(3)
     size = {"vocab_size": 263, "bos_token_id": 0, "eos_token_id": 6, "pad_token_id": 2}
-    config = AutoConfig.for_model(model_type, **size, **changes)
+    config = AutoConfig.for_model(model_type, **size, **(changes | more))
     model = AutoModelForCausalLM.from_config(config, attn_implementation=find_architecture(config).attention).eval()
     if name not in OLDEST:
         # Norms start as the identity and biases at zero: unless they are moved, a site on the wrong side of one goes unnoticed.
