@@ -45,7 +45,7 @@ def compare(model: Path, contrast: Path, count: int) -> int:
     loaded = load_model(model)
     contrast_set = parse_pairs(contrast.read_bytes())
     pairs = contrast_set.pairs[:count]
-    ours = extract_directions(loaded, pairs)
+    ours = extract_directions(loaded, pairs, layers=range(loaded.n_layers))
     sides = [[encode_prompt(loaded, side).token_ids for side in (pair.positive, pair.negative)] for pair in pairs]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -47,7 +47,7 @@ class Grid:
         torch.set_num_threads(threads)
         self._loaded = load_model(folder)
         parts = split_pairs(parse_pairs((DATA / "empathy.pairs.jsonl").read_bytes()).pairs[:pairs])
-        self._directions = extract_directions(self._loaded, parts["extract"])
+        self._directions = extract_directions(self._loaded, parts["extract"], layers=range(self._loaded.n_layers))
         self._screen_pairs = parts["select"][:SCREEN_PAIRS]
         suites = {kind: parse_suite((DATA / name).read_bytes(), kind) for kind, name in SUITES.items()}
         self._items = EvalItems.of(suites, "select").subset(*prompts)

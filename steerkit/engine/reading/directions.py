@@ -94,7 +94,9 @@ def extract_directions(
     on_progress: Progress | None = None,
     stats: CaptureStats | None = None,
 ) -> tuple[LayerDirection, ...]:
-    """The direction at every layer, from one pass over the pairs, which may be a stream. `on_progress(done, total)` counts pairs.
+    """The direction at each wanted layer, from one pass over the pairs, which may be a stream. `on_progress(done, total)` counts pairs.
+
+    `layers` None means the candidate layers, those that the default gates do not refuse for their depth.
 
     Raises: EngineError METHOD_UNKNOWN, NON_FINITE, ZERO_DIRECTION (the sides do not differ where they are read), SPOOL_FULL,
     TRIGGER_EMPTY, PROBE_NOT_CONVERGED; ContrastSetError CONTRAST_EMPTY, PAIRS_TOO_FEW; the codes of `capture_pairs` and
