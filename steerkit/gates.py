@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 
-from steerkit.canonical import parse_alpha, parse_strict
+from steerkit.canonical import format_measure, parse_alpha, parse_strict
 from steerkit.errors import EngineError
 
 Gate = dict[str, str]
@@ -125,7 +125,9 @@ def candidate_layers(n_layers: int, gates: str | Sequence[Mapping[str, str]] = "
     Raises: as `load_gates`.
     """
     depth = [gate for gate in load_gates(gates) if gate["metric"] == "layer_depth"]
-    return [layer for layer in range(n_layers) if all(passes(gate, Decimal(layer) / n_layers) for gate in depth)]
+    # Rounded as the search and the evidence write it, so that their verdict is this one.
+    depths = [Decimal(format_measure(layer / n_layers, significant_digits=6)) for layer in range(n_layers)]
+    return [layer for layer, value in enumerate(depths) if all(passes(gate, value) for gate in depth)]
 
 
 def find_weaker_gates(gates: Sequence[Mapping[str, str]], demanded: Iterable[Mapping[str, str]]) -> list[Gate]:

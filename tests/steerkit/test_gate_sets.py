@@ -37,6 +37,8 @@ def test_the_least_set_is_covered_by_the_others_and_covers_none_of_them():
         (10, [gate("max", "0.8", "layer_depth"), gate("above", "0.2", "layer_depth")], range(3, 9)),
         (10, [gate("min", "0.9")], range(10)),
         (10, [gate("below", "0", "layer_depth")], range(0)),
+        # A third is written 0.333333, and that is what a gate compares.
+        (24, [gate("max", "0.333333", "layer_depth")], range(9)),
     ],
 )
 def test_candidates_are_the_layers_that_no_gate_refuses_for_their_depth(n_layers, gates, layers):
