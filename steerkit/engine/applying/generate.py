@@ -184,6 +184,7 @@ class _Decoding:
 
     def _forward(self, token_ids: Tensor, position_ids: Tensor, mask: Tensor) -> Tensor:
         """Logits (rows, vocabulary) after the chunk's last column."""
+        # A chunk of several columns is the prompts', and its mask as wide as it is.
         may_pad = self._is_padded and token_ids.shape[1] > 1
         with run_mlps_at(self._loaded.blocks, mask.bool()) if may_pad else nullcontext():
             output = self._loaded.model(

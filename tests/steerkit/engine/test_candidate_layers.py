@@ -1,4 +1,4 @@
-"""Candidate layers: what is read and searched when nobody names layers, on a model that is deep enough to have others."""
+"""Candidate layers: what is read when nobody names layers, on a model that is deep enough to have others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from tiny_models import build_model, build_tokenizer, make_pairs
 from steerkit.engine.access.models import LoadedModel, load_model
 from steerkit.engine.reading.capture import capture_spec
 from steerkit.engine.reading.directions import extract_directions
-from steerkit.engine.searching.recipe import SweepRecipe
-from steerkit.errors import EngineError
-
-DEPTH = {"metric": "layer_depth", "kind": "below", "threshold": "0.5"}
-FACTS = {"metric": "facts", "kind": "min", "threshold": "0.9"}
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +30,3 @@ def test_an_extraction_reads_the_layers_that_the_default_gates_allow(six_layers:
     for one, same in zip(found, every, strict=False):
         assert torch.allclose(one.direction, same.direction, atol=1e-5)
     assert capture_spec(six_layers, site="embedding").layers == (0,)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "layers"),
-    [
-        (SweepRecipe(), range(5)),
-        (SweepRecipe(layers=(5, 1)), [1, 5]),
-        (SweepRecipe(gates=(DEPTH, FACTS)), range(3)),
-        (SweepRecipe(gates=(FACTS,)), range(6)),
-    ],
-)
-def test_a_search_goes_over_the_layers_that_its_own_gates_allow(recipe: SweepRecipe, layers: range) -> None:
-    assert recipe.resolve_layers(6) == tuple(layers)
-
-
-def test_gates_that_refuse_every_layer_leave_nothing_to_search() -> None:
-    with pytest.raises(EngineError) as refused:
-        SweepRecipe(gates=(DEPTH | {"threshold": "0"},)).resolve_layers(6)
-    assert (refused.value.code, refused.value.item) == ("LAYERS_EMPTY", "gates")
