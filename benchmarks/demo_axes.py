@@ -14,19 +14,19 @@ import sys
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
-from steerkit.contrast import parse_pairs
-from steerkit.engine.access.models import LoadedModel, load_model
-from steerkit.engine.measuring.margins import margin_items
-from steerkit.engine.measuring.rubric import RubricScorer
-from steerkit.engine.reading.directions import extract_directions
-from steerkit.engine.reading.splits import split_pairs
-from steerkit.engine.searching.recipe import SweepRecipe
-from steerkit.engine.searching.sweep import sweep
-from steerkit.engine.searching.trace import trace_pairs
-from steerkit.engine.searching.tracereport import trace
-from steerkit.errors import EngineError
-from steerkit.gates import load_gates
-from steerkit.suite import parse_rubric, parse_suite
+from steernode.engine.access.models import LoadedModel, load_model
+from steernode.engine.measuring.margins import margin_items
+from steernode.engine.measuring.rubric import RubricScorer
+from steernode.engine.reading.directions import extract_directions
+from steernode.engine.reading.splits import split_pairs
+from steernode.engine.searching.recipe import SweepRecipe
+from steernode.engine.searching.sweep import sweep
+from steernode.engine.searching.trace import trace_pairs
+from steernode.engine.searching.tracereport import trace
+from steernode.errors import EngineError
+from steernode.files.contrast import parse_pairs
+from steernode.files.suites import parse_rubric, parse_suite
+from steernode.gates import load_gates
 
 DATA = Path("demo/data")
 AXES = ("empathy", "formality", "brevity")

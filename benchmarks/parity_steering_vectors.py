@@ -1,4 +1,4 @@
-"""The mean difference of `steerkit.engine` against the one of the `steering-vectors` library, layer by layer.
+"""The mean difference of `steernode.engine` against the one of the `steering-vectors` library, layer by layer.
 
     python -m benchmarks.parity_steering_vectors [--pairs 100] [--model demo/model] [--contrast demo/data/empathy.pairs.jsonl]
 
@@ -37,10 +37,10 @@ def main() -> int:
 def compare(model: Path, contrast: Path, count: int) -> int:
     import numpy as np
 
-    from steerkit.contrast import parse_pairs
-    from steerkit.engine.access.encoding import encode_prompt
-    from steerkit.engine.access.models import load_model
-    from steerkit.engine.reading.directions import extract_directions
+    from steernode.engine.access.encoding import encode_prompt
+    from steernode.engine.access.models import load_model
+    from steernode.engine.reading.directions import extract_directions
+    from steernode.files.contrast import parse_pairs
 
     loaded = load_model(model)
     contrast_set = parse_pairs(contrast.read_bytes())
@@ -88,7 +88,7 @@ def compare_layer(layer, ours, theirs) -> dict:
 
 
 def train_with_steering_vectors(folder: Path) -> int:
-    """Runs in the peer's environment, which knows nothing of steerkit."""
+    """Runs in the peer's environment, which knows nothing of steernode."""
     from importlib.metadata import version
 
     import numpy as np

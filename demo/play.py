@@ -15,8 +15,8 @@ import httpx
 from demo import story
 from demo.check_report import find_shortfalls
 from demo.processes import BIN, ROOT, Processes, forget, running
-from steerkit.client import HubClient
-from steerkit.errors import HubError
+from steernode.errors import HubError
+from steernode.hub.client import HubClient
 
 # The demo keeps a hub of its own, so that playing it never touches another embedded hub's record.
 VAR = ROOT / "var/demo"

@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from demo.corpus.dialogues import Message, draw_dialogue
 from demo.corpus.files import held_out_texts, write_data
-from steerkit.engine.access.sites import REGISTERING
+from steernode.engine.access.sites import REGISTERING
 
 MODEL_FOLDER = Path(__file__).parent / "model"
 SEED = 20_260_731

@@ -9,7 +9,7 @@ from django.core.files.storage import FileSystemStorage, Storage
 from django.utils.module_loading import import_string
 
 from registry.errors import BlobMissing
-from steerkit.canonical import sha256_hex
+from steernode.canonical import sha256_hex
 
 
 @lru_cache

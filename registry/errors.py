@@ -1,6 +1,6 @@
-"""What the registry refuses, beyond what steerkit refuses. One sentence each; the code says which."""
+"""What the registry refuses, beyond what steernode refuses. One sentence each; the code says which."""
 
-from steerkit.errors import SteerError
+from steernode.errors import SteerError
 
 
 class NotFound(SteerError):

@@ -130,7 +130,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "registry.headers.SecurityHeaders",
+    "registry.web.headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -177,7 +177,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "registry.addresses.client_address"
+AXES_CLIENT_IP_CALLABLE = "registry.web.addresses.client_address"
 AXES_LOCKOUT_CALLABLE = "registry.console.login.show_locked_out"
 AXES_ENABLE_ADMIN = False
 # Who logged in is in the session table and in `last_login`; a second list of it is one more thing to erase.

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from rest_framework.test import APIClient
 
-from steerkit.gates import load_gates
+from steernode.gates import load_gates
 from tests.world import composition_evidence, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
 
 
@@ -254,7 +254,7 @@ def profile(ada):
 @pytest.fixture
 def component(vector):
     """α = 0.5 in 0 to 0.5 mean differences, as it was evaluated."""
-    from registry.services.profiles import ComponentSpec
+    from registry.services.components import ComponentSpec
 
     return ComponentSpec(vector, Decimal("0.5"), Decimal(0), Decimal("0.5"), "mean_difference")
 
@@ -279,7 +279,8 @@ def brevity(ada, base_model, contrast_set, evaluate):
 @pytest.fixture
 def combined(ada, profile, component, evaluation, brevity):
     """A draft of two components, each of which passes alone."""
-    from registry.services.profiles import ComponentSpec, draft_revision
+    from registry.services.components import ComponentSpec
+    from registry.services.profiles import draft_revision
 
     brief = ComponentSpec(brevity, Decimal("0.3"), Decimal(0), Decimal("0.3"), "mean_difference")
     return draft_revision(profile, components=[component, brief], author=ada)

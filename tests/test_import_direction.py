@@ -31,7 +31,7 @@ def test_worker_loads_its_tasks_without_torch():
     assert not loaded & {"torch", "transformers"}
 
 
-@pytest.mark.parametrize("module", ["steerkit.cli", "steerkit.node", "steerkit.verify", "steerkit.trust"])
+@pytest.mark.parametrize("module", ["steernode.cli", "steernode.node.follower", "steernode.proof.verify", "steernode.snapshot.trust"])
 def test_node_side_loads_neither_django_nor_celery_nor_torch(module):
     assert not modules_after(f"import {module}") & {"django", "celery", "torch", "registry"}
 

@@ -4,23 +4,24 @@ import pytest
 
 from registry.models import KillKind, Site, Split, StalePolicy, SuiteKind, TokenScope, Unit
 from registry.services import recipes
-from steerkit import snapshotrecords, suite
-from steerkit.engine.access import sites
-from steerkit.engine.applying import operators, positions
-from steerkit.engine.reading import methods, triggers
+from steernode import words
+from steernode.engine.access import sites
+from steernode.engine.applying import operators, positions
+from steernode.engine.reading import methods, triggers
+from steernode.files import suites
 
 
 @pytest.mark.parametrize(
     ("recorded", "served"),
     [
-        (Site.values, snapshotrecords.SITES),
-        (Unit.values, snapshotrecords.UNITS),
-        (TokenScope.values, snapshotrecords.SCOPES),
-        (StalePolicy.values, snapshotrecords.STALE_POLICIES),
-        (KillKind.values, snapshotrecords.KILL_KINDS),
-        (SuiteKind.values, suite.KINDS),
-        (Split.values, suite.SPLITS),
-        (positions.SCOPES, snapshotrecords.SCOPES),
+        (Site.values, words.SITES),
+        (Unit.values, words.UNITS),
+        (TokenScope.values, words.SCOPES),
+        (StalePolicy.values, words.STALE_POLICIES),
+        (KillKind.values, words.KILL_KINDS),
+        (SuiteKind.values, suites.KINDS),
+        (Split.values, suites.SPLITS),
+        (positions.SCOPES, words.SCOPES),
     ],
     ids=["site", "unit", "scope", "stale policy", "kill", "suite", "split", "engine's scopes"],
 )
@@ -34,5 +35,5 @@ def test_the_engine_knows_every_word_that_a_recipe_may_use():
 
 
 def test_the_engine_does_nothing_that_a_snapshot_has_no_word_for():
-    assert set(operators.OPERATORS) <= set(snapshotrecords.OPERATORS)
-    assert set(sites.SITES) <= set(snapshotrecords.SITES)
+    assert set(operators.OPERATORS) <= set(words.OPERATORS)
+    assert set(sites.SITES) <= set(words.SITES)

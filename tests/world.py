@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from steerkit.vectorfile import write_vector
+from steernode.files.vectors import write_vector
 
 N_LAYERS, D_MODEL = 4, 64
 CONFIG = {
@@ -22,7 +22,7 @@ EXPECTATIONS: dict[str, dict[str, Any]] = {"behaviour": {}, "factual": {"contain
 
 
 def write_model_folder(folder: Path, **config: Any) -> Path:
-    """What steerkit.basemodel demands and no more; the weights are an empty safetensors file."""
+    """What steernode.files.basemodels demands and no more; the weights are an empty safetensors file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
     (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")

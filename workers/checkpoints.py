@@ -10,12 +10,12 @@ from registry.services.jobs import save_checkpoint
 from workers.lease import LeaseEnded
 
 if TYPE_CHECKING:
-    from steerkit.engine.reading.directions import LayerDirection
+    from steernode.engine.reading.directions import LayerDirection
 
 
 def write_candidate(job: Job, direction: LayerDirection) -> bytes:
     """The vector file of one layer, with the job's lineage."""
-    from steerkit.engine.reading.directions import write_direction
+    from steernode.engine.reading.directions import write_direction
 
     if job.contrast_set is None:
         raise ValueError(f"{job} has no contrast set")

@@ -9,14 +9,14 @@ from celery import shared_task
 from registry.blobs import get_blob
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.results import complete_composition
-from steerkit.vectorfile import read_vector
+from steernode.files.vectors import read_vector
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
 
 if TYPE_CHECKING:
-    from steerkit.contrast import ContrastPair
-    from steerkit.engine.judging.candidate import Candidate
+    from steernode.engine.judging.candidate import Candidate
+    from steernode.files.contrast import ContrastPair
 
 
 @shared_task(name="workers.composition.run")
@@ -27,7 +27,7 @@ def run_composition(job_id: str) -> str:
 
 def compose(job: Job, report: Report) -> Evaluation | None:
     """One attempt, on the components as they were when the job was asked for."""
-    from steerkit.engine.judging.together import evaluate_together
+    from steernode.engine.judging.together import evaluate_together
 
     report("loading", 0, 1, f"loading {job.base_model.name}")
     loaded = load_target(job.base_model)
@@ -51,9 +51,9 @@ def compose(job: Job, report: Report) -> Evaluation | None:
 
 def read_candidate(component: dict[str, Any]) -> Candidate:
     """A component as the revision writes it. Its condition is taken to hold, so that what can act together is judged together."""
-    from steerkit.engine.applying.schedules import Schedule
-    from steerkit.engine.judging.candidate import Candidate
-    from steerkit.engine.reading.directions import read_direction
+    from steernode.engine.applying.schedules import Schedule
+    from steernode.engine.judging.candidate import Candidate
+    from steernode.engine.reading.directions import read_direction
 
     digest, schedule = component["vector"]["sha256"], component["schedule"]
     return Candidate(
@@ -71,7 +71,7 @@ def read_candidate(component: dict[str, Any]) -> Candidate:
 
 def read_axes(vector_digests: list[str]) -> dict[str, tuple[ContrastPair, ...]]:
     """The test pairs of each contrast set that the vectors were made from. An imported vector may have none on record."""
-    from steerkit.engine.reading.splits import split_pairs
+    from steernode.engine.reading.splits import split_pairs
 
     vectors = SteeringVector.objects.filter(digest__in=vector_digests, contrast_set__isnull=False).select_related("contrast_set")
     contrast_sets = {str(vector.contrast_set): vector.contrast_set for vector in vectors}

@@ -9,8 +9,8 @@ from celery import shared_task
 
 from registry.models import Job, SteeringVector
 from registry.services.results import ExtractionResult, complete_extraction
-from steerkit.errors import ContrastSetError, EngineError
-from steerkit.vectorfile import read_vector
+from steernode.errors import ContrastSetError, EngineError
+from steernode.files.vectors import read_vector
 from workers.checkpoints import Checkpoint, write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
@@ -19,10 +19,10 @@ from workers.target import load_target, train_scorer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from steerkit.contrast import ContrastPair
-    from steerkit.engine.access.models import LoadedModel
-    from steerkit.engine.reading.directions import LayerDirection
-    from steerkit.engine.searching.sweep import Sweep
+    from steernode.engine.access.models import LoadedModel
+    from steernode.engine.reading.directions import LayerDirection
+    from steernode.engine.searching.sweep import Sweep
+    from steernode.files.contrast import ContrastPair
 
 # The fewest pairs whose geometry says anything, and the fewest select pairs that layers are screened on.
 MIN_PAIRS_FOR_GEOMETRY = 8
@@ -41,9 +41,9 @@ def run_extraction(job_id: str) -> str:
 def extract(job: Job, report: Report) -> SteeringVector | None:
     """One attempt, going on from the last one's checkpoint."""
     # The engine is imported by the job that needs it, never before a fork and never by the web process.
-    from steerkit.engine.reading.splits import split_pairs
-    from steerkit.engine.searching.plots import draw_heat_map
-    from steerkit.engine.searching.traceplots import draw_trace
+    from steernode.engine.reading.splits import split_pairs
+    from steernode.engine.searching.plots import draw_heat_map
+    from steernode.engine.searching.traceplots import draw_trace
 
     if job.contrast_set is None:
         raise ValueError(f"{job} has no contrast set")
@@ -85,7 +85,7 @@ def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair],
 
     Raises: ContrastSetError with the code of the first finding that would make the extraction mislead.
     """
-    from steerkit.engine.reading.diagnostics import diagnose
+    from steernode.engine.reading.diagnostics import diagnose
 
     diagnostics = diagnose(
         pairs,
@@ -103,7 +103,7 @@ def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair],
 
 def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> list[bytes]:
     """The vector file of every layer of the recipe, from the pairs of the extract split."""
-    from steerkit.engine.reading.directions import extract_directions
+    from steernode.engine.reading.directions import extract_directions
 
     found = extract_directions(
         loaded,
@@ -121,10 +121,10 @@ def search(
     job: Job, loaded: LoadedModel, files: Sequence[bytes], pairs: Sequence[ContrastPair], checkpoint: Checkpoint, report: Report
 ) -> tuple[Sweep, list[LayerDirection]]:
     """The layers are screened on the pairs of the select split, the finalists generate on the select split of the suites."""
-    from steerkit.engine.measuring.margins import margin_items
-    from steerkit.engine.reading.directions import read_direction
-    from steerkit.engine.searching.recipe import SweepRecipe
-    from steerkit.engine.searching.sweep import sweep
+    from steernode.engine.measuring.margins import margin_items
+    from steernode.engine.reading.directions import read_direction
+    from steernode.engine.searching.recipe import SweepRecipe
+    from steernode.engine.searching.sweep import sweep
 
     # Always read back, so that a first attempt and a resumed one measure the same bytes.
     directions = [read_direction(read_vector(data)) for data in files]
@@ -148,8 +148,8 @@ def search(
 
 def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> dict[str, Any]:
     """The causal trace of a few select pairs; where there is nothing to trace, the document says so under `missing`."""
-    from steerkit.engine.searching.trace import trace_pairs
-    from steerkit.engine.searching.tracereport import trace
+    from steernode.engine.searching.trace import trace_pairs
+    from steernode.engine.searching.tracereport import trace
 
     if not pairs:
         return {"missing": "the contrast set has no pairs in its select split"}
@@ -168,7 +168,7 @@ def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], report: 
 
 def sweep_recipe(recipe: Mapping[str, Any], *, is_screened: bool) -> dict[str, Any]:
     """The part of a job's recipe that the search reads."""
-    from steerkit.gates import load_gates
+    from steernode.gates import load_gates
 
     document = {name: recipe[name] for name in ("layers", "alphas", "unit", "max_new_tokens", "finalists")}
     return document | {"gates": [dict(gate) for gate in load_gates(recipe["gates"])], "screen": "margins" if is_screened else "none"}

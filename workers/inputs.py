@@ -2,8 +2,8 @@
 
 from registry.blobs import get_blob
 from registry.models import ContrastSet, Job, SuiteKind
-from steerkit.contrast import ContrastFile, parse_pairs
-from steerkit.suite import SuiteFile, parse_suite
+from steernode.files.contrast import ContrastFile, parse_pairs
+from steernode.files.suites import SuiteFile, parse_suite
 
 
 def read_contrast_set(contrast_set: ContrastSet) -> ContrastFile:

@@ -10,7 +10,7 @@ from django.db import close_old_connections
 
 from registry.models import Job
 from registry.services.jobs import claim_job, confirm_cancel, fail_job, release_job, report_progress
-from steerkit.errors import SteerError
+from steernode.errors import SteerError
 from workers.lease import Lease, LeaseEnded
 
 logger = logging.getLogger(__name__)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from registry.blobs import get_blob
 from registry.models import BaseModel
 from registry.services.base_models import resolve_model_folder
-from steerkit.basemodel import inspect_model
-from steerkit.errors import ModelError
-from steerkit.suite import parse_rubric
+from steernode.errors import ModelError
+from steernode.files.basemodels import inspect_model
+from steernode.files.suites import parse_rubric
 
 if TYPE_CHECKING:
-    from steerkit.engine.access.models import LoadedModel
-    from steerkit.engine.measuring.rubric import RubricScorer
+    from steernode.engine.access.models import LoadedModel
+    from steernode.engine.measuring.rubric import RubricScorer
 
 _loaded: LoadedModel | None = None
 
@@ -36,7 +36,7 @@ def load_target(base_model: BaseModel) -> LoadedModel:
             base_model.name,
         )
     if _loaded is None or _loaded.fingerprint != fingerprint:
-        from steerkit.engine.access.models import load_model
+        from steernode.engine.access.models import load_model
 
         _loaded = None
         _loaded = load_model(folder)
@@ -46,7 +46,7 @@ def load_target(base_model: BaseModel) -> LoadedModel:
 @lru_cache(maxsize=8)
 def train_scorer(rubric_digest: str) -> RubricScorer:
     """The scorer of a rubric. The same examples train the same scorer, so a validation uses its extraction's."""
-    from steerkit.engine.measuring.rubric import RubricScorer
+    from steernode.engine.measuring.rubric import RubricScorer
 
     rubric = parse_rubric(get_blob(rubric_digest))
     return RubricScorer.train(rubric.examples, rubric.axis)

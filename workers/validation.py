@@ -5,8 +5,8 @@ from celery import shared_task
 from registry.blobs import get_blob
 from registry.models import Evaluation, Job
 from registry.services.results import complete_validation
-from steerkit.canonical import parse_strict
-from steerkit.vectorfile import read_vector
+from steernode.canonical import parse_strict
+from steernode.files.vectors import read_vector
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
@@ -20,10 +20,10 @@ def run_validation(job_id: str) -> str:
 
 def validate(job: Job, report: Report) -> Evaluation | None:
     """One attempt."""
-    from steerkit.engine.judging.candidate import Candidate
-    from steerkit.engine.judging.evaluate import evaluate
-    from steerkit.engine.reading.directions import read_direction
-    from steerkit.engine.reading.splits import split_pairs
+    from steernode.engine.judging.candidate import Candidate
+    from steernode.engine.judging.evaluate import evaluate
+    from steernode.engine.reading.directions import read_direction
+    from steernode.engine.reading.splits import split_pairs
 
     if job.vector is None:
         raise ValueError(f"{job} has no vector")

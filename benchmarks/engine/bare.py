@@ -1,4 +1,4 @@
-"""Tasks of the worker that measures the floor: transformers alone, without hooks and without steerkit.
+"""Tasks of the worker that measures the floor: transformers alone, without hooks and without steernode.
 
 A bare batched forward pass, truncated at the deepest layer that anybody reads, is what extraction cannot do without; a plain
 `model.generate` is what steering is added to.

@@ -129,7 +129,7 @@ def refuse_different_tokens(sides: Sides, pairs: Sequence[Pair]) -> None:
     for peer, worker in sides.peers.items():
         for text, ours, theirs in zip(texts, own, worker.ask("token_ids", texts=texts), strict=True):
             if ours != theirs:
-                raise SystemExit(f"steerkit and {peer} tokenise {text!r} differently, so the comparison would mean nothing")
+                raise SystemExit(f"steernode and {peer} tokenise {text!r} differently, so the comparison would mean nothing")
 
 
 def best_setup(worker: Worker, pairs: list[Pair], layers: list[int], tries: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Before torch, because the engine tells OpenMP how to wait.
-import steerkit.engine  # noqa: F401
+import steernode.engine  # noqa: F401
 
 # isort: split
 import sys
@@ -18,21 +18,21 @@ from benchmarks.engine.ours import describe_versions
 from benchmarks.engine.workloads import DATA
 from benchmarks.processes import serve
 from benchmarks.timing import clock
-from steerkit.contrast import parse_pairs
-from steerkit.engine.access.models import load_model
-from steerkit.engine.applying.components import component_of
-from steerkit.engine.applying.generate import Reply, generate
-from steerkit.engine.measuring.gates import DEFAULT_GATES, choose_cell
-from steerkit.engine.measuring.margins import margin_items
-from steerkit.engine.measuring.metrics import EvalItems, measure_surprisal, score_replies
-from steerkit.engine.measuring.rubric import RubricScorer
-from steerkit.engine.measuring.stats import measure
-from steerkit.engine.reading.directions import LayerDirection, extract_directions
-from steerkit.engine.reading.splits import split_pairs
-from steerkit.engine.searching.recipe import SweepRecipe
-from steerkit.engine.searching.sweep import sweep
-from steerkit.errors import EngineError
-from steerkit.suite import SuiteFile, parse_rubric, parse_suite
+from steernode.engine.access.models import load_model
+from steernode.engine.applying.components import component_of
+from steernode.engine.applying.generate import Reply, generate
+from steernode.engine.measuring.gates import DEFAULT_GATES, choose_cell
+from steernode.engine.measuring.margins import margin_items
+from steernode.engine.measuring.metrics import EvalItems, measure_surprisal, score_replies
+from steernode.engine.measuring.rubric import RubricScorer
+from steernode.engine.measuring.stats import measure
+from steernode.engine.reading.directions import LayerDirection, extract_directions
+from steernode.engine.reading.splits import split_pairs
+from steernode.engine.searching.recipe import SweepRecipe
+from steernode.engine.searching.sweep import sweep
+from steernode.errors import EngineError
+from steernode.files.contrast import parse_pairs
+from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
 
 SUITES = {"behaviour": "tickets.jsonl", "factual": "facts.jsonl", "safety": "refusals.jsonl"}
 UNIT = "mean_difference"

@@ -39,11 +39,11 @@ def make_texts(count: int) -> Iterator[tuple[str, str]]:
 
 
 def main() -> None:
-    import steerkit.engine  # noqa: F401  before torch, because it tells OpenMP how to wait
+    import steernode.engine  # noqa: F401  before torch, because it tells OpenMP how to wait
     from benchmarks.timing import clock, peak_memory, reset_peak_memory
-    from steerkit.engine.access.encoding import encode_texts
-    from steerkit.engine.access.models import load_model
-    from steerkit.engine.reading.directions import extract_encoded
+    from steernode.engine.access.encoding import encode_texts
+    from steernode.engine.access.models import load_model
+    from steernode.engine.reading.directions import extract_encoded
 
     folder, count = Path(sys.argv[1]), int(sys.argv[2])
     loaded = load_model(folder)

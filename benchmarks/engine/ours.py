@@ -1,9 +1,9 @@
-"""Tasks of our own worker: steerkit's engine on one model, called as its users call it."""
+"""Tasks of our own worker: steernode's engine on one model, called as its users call it."""
 
 from __future__ import annotations
 
 # Before torch, because the engine tells OpenMP how to wait.
-import steerkit.engine
+import steernode.engine
 
 # isort: split
 import sys
@@ -18,12 +18,12 @@ import torch
 from benchmarks.engine.counting import count_block_tokens
 from benchmarks.processes import serve
 from benchmarks.timing import WAKING_TOKENS, clock, current_memory, peak_memory, reset_peak_memory
-from steerkit.conversation import Message
-from steerkit.engine.access.encoding import encode_texts
-from steerkit.engine.access.models import load_model
-from steerkit.engine.applying.generate import Reply, generate
-from steerkit.engine.applying.steer import Component
-from steerkit.engine.reading.directions import LayerDirection, extract_encoded
+from steernode.engine.access.encoding import encode_texts
+from steernode.engine.access.models import load_model
+from steernode.engine.applying.components import Component
+from steernode.engine.applying.generate import Reply, generate
+from steernode.engine.reading.directions import LayerDirection, extract_encoded
+from steernode.files.conversations import Message
 
 # An id that no token has: nothing ends a reply.
 NEVER = -1
@@ -96,7 +96,7 @@ class Ours:
 
 
 def describe_versions() -> dict[str, str]:
-    return {"steerkit": steerkit.__version__} | {name: version(name) for name in ("transformers", "torch", "numpy")}
+    return {"steernode": steernode.__version__} | {name: version(name) for name in ("transformers", "torch", "numpy")}
 
 
 def main() -> None:

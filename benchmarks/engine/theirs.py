@@ -1,6 +1,6 @@
 """Tasks of the peers' workers: steering-vectors or repeng on one model, called as their own documentation does.
 
-Runs in the peers' environment, which knows nothing of steerkit.
+Runs in the peers' environment, which knows nothing of steernode.
 """
 
 from __future__ import annotations

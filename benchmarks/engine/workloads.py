@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import BENCH, copy_for_transformers_4
-from steerkit.gates import candidate_layers
+from steernode.gates import candidate_layers
 
 REFERENCE_MODEL, DATA = Path("demo/model"), Path("demo/data")
 SEED = 11

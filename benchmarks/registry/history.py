@@ -10,7 +10,7 @@ from benchmarks.registry.world import World
 from registry.audit import Action, link_events, make_entry
 from registry.audit.record import Entry
 from registry.models import AuditEvent
-from steerkit.canonical import format_decimal
+from steernode.canonical import format_decimal
 
 
 def write_history(world: World) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.registry.hub import Hub
 from benchmarks.registry.reading import API
-from steerkit.verify import verify_export
+from steernode.proof.verify import verify_export
 
 
 def prove_log(hub: Hub, path: Path) -> dict[str, Any]:

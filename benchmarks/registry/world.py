@@ -29,7 +29,6 @@ from benchmarks.registry.names import (
     vector_name,
 )
 from benchmarks.registry.scale import Scale
-from registry.documents import policy_document, revision_document
 from registry.models import (
     Approval,
     BaseModel,
@@ -50,11 +49,12 @@ from registry.models import (
     Tenant,
     TenantFlag,
 )
+from registry.reads.documents import policy_document, revision_document
 from registry.services.checklist import measure_peaks
 from registry.services.flags import set_flag
 from registry.services.people import create_user, issue_token
 from registry.services.tenants import create_environment
-from steerkit.canonical import canonical_json, sha256_hex
+from steernode.canonical import canonical_json, sha256_hex
 
 SITES = ("resid_post", "resid_post", "resid_post", "resid_mid", "attn_out")
 METHODS = ("mean_difference", "mean_difference", "pca_uncentred", "logistic_probe")

@@ -9,10 +9,10 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from registry.alarms import Alarm
 from registry.models import ApiToken, User
 from registry.services.people import hash_secret, note_refused_token, note_token_use
-from steerkit.tokens import is_well_formed
+from registry.web.alarms import Alarm
+from steernode.hub.tokens import is_well_formed
 
 logger = logging.getLogger(__name__)
 # One word a minute about each token that is refused, and one about all that nobody knows: a flood of them fills no log.

@@ -10,8 +10,8 @@ from django.http import Http404, HttpResponse, JsonResponse
 from rest_framework import exceptions
 
 from registry.api.idempotency import AnsweredBefore
-from registry.problems import PROBLEM_TYPE, problem_document, status_of, title_of
-from steerkit.errors import SteerError
+from registry.web.problems import PROBLEM_TYPE, problem_document, status_of, title_of
+from steernode.errors import SteerError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from steerkit.canonical import format_decimal, parse_alpha
+from steernode.canonical import format_decimal, parse_alpha
 
 
 class Body(serializers.Serializer):

@@ -5,8 +5,8 @@ from typing import IO, Any
 from django.conf import settings
 from rest_framework.parsers import BaseParser
 
-from registry.bodies import parse_body
 from registry.errors import InvalidInput
+from registry.web.bodies import parse_body
 
 MAX_JSON_BYTES = 1024 * 1024
 MAX_JSON_DEPTH = 16

@@ -5,7 +5,7 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from registry.scope import is_limited
+from registry.reads.visibility import is_limited
 
 
 class HoldsRole(BasePermission):

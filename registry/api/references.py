@@ -21,7 +21,7 @@ from registry.models import (
     Tenant,
     User,
 )
-from registry.scope import visible_to
+from registry.reads.visibility import visible_to
 
 Record = TypeVar("Record", bound=models.Model)
 _FINGERPRINT = re.compile(r"[0-9a-f]{6,64}", re.ASCII)

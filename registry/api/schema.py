@@ -6,7 +6,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
 from registry.api.idempotency import CHANGING, MAX_KEY_LENGTH
-from registry.problems import PROBLEM_TYPE
+from registry.web.problems import PROBLEM_TYPE
 
 
 class HubSchema(AutoSchema):

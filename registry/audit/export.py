@@ -1,4 +1,4 @@
-"""Exports of the log: everything up to the event that records the export itself, streamed in the formats of `steerkit.auditexport`."""
+"""Exports of the log: everything up to the event that records the export itself, streamed in the formats of `steernode.proof.export`."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from django.utils import timezone
 from registry.audit.actions import Action
 from registry.audit.record import record
 from registry.models import AuditEvent, User
-from steerkit.auditexport import CSV_COLUMNS, csv_row, csv_text, csv_trailer, event_line, export_header, header_line
+from steernode.proof.export import CSV_COLUMNS, csv_row, csv_text, csv_trailer, event_line, export_header, header_line
 
 FORMATS = {"jsonl": "application/jsonl; charset=utf-8", "csv": "text/csv; charset=utf-8"}
 _EVENTS_PER_CHUNK = 500

@@ -15,10 +15,10 @@ from django.db import connection, models
 from django.utils import timezone
 
 from registry.audit.actions import Action
+from registry.audit.transition import appends_events, open_events
 from registry.models import ZERO_DIGEST, AuditEvent, ServingNode, User
-from registry.transitions import appends_events, open_events
-from steerkit.canonical import canonical_json
-from steerkit.verify import event_digest
+from steernode.canonical import canonical_json
+from steernode.proof.export import event_digest
 
 # What every event says of itself, so that a reader who sees only one knows what steering is.
 INFERENCE_CONFIGURATION = "inference configuration, weights unchanged"

@@ -9,9 +9,10 @@ from django.shortcuts import get_object_or_404, redirect
 
 from registry.console.pages import action, page, render_page, telling
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role
-from registry.selectors import flags_for, get_environment, registered_before
+from registry.reads.lookups import get_environment, registered_before
+from registry.reads.steering import flags_for
 from registry.services.moves import move_environment
-from steerkit.modeldrift import describe_drift
+from steernode.files.drift import describe_drift
 
 
 @dataclass(frozen=True)

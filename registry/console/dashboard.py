@@ -24,8 +24,8 @@ from registry.models import (
     SteeringVector,
     Tenant,
 )
-from registry.scope import is_limited, visible_to
-from registry.selectors import engaged_kills
+from registry.reads.steering import engaged_kills
+from registry.reads.visibility import is_limited, visible_to
 
 _LATELY = timedelta(days=1)
 FLAGS_SHOWN = 12

@@ -9,8 +9,8 @@ from typing import Any
 
 from registry.blobs import get_blob
 from registry.errors import BlobMissing
-from steerkit.canonical import parse_strict
-from steerkit.errors import SteerError
+from steernode.canonical import parse_strict
+from steernode.errors import SteerError
 
 # What is drawn over α, with how it is read: the name for people, and what its numbers mean.
 METRICS = {

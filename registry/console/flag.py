@@ -7,13 +7,13 @@ from django.shortcuts import redirect
 from registry.audit.history import events_of, read_changes
 from registry.console.flagforms import ExplainForm, FlagForm
 from registry.console.pages import accept, page, render_page
-from registry.documents import tag_flag
 from registry.errors import NotFound
 from registry.models import FlagField, Tenant, TenantFlag
-from registry.selectors import get_environment
+from registry.reads.documents import tag_flag
+from registry.reads.lookups import get_environment
 from registry.snapshots import explain_request
-from steerkit.canonical import format_decimal
-from steerkit.flagtext import ArmText, write_arm
+from steernode.canonical import format_decimal
+from steernode.hub.flagtext import ArmText, write_arm
 
 
 @page()

@@ -14,11 +14,11 @@ from unfold.widgets import (
 
 from registry.console.forms import AlphaField, LongSelect
 from registry.models import FlagField, ProfileRevision, RevisionState, Tenant
-from registry.selectors import get_revision
+from registry.reads.lookups import get_revision
 from registry.services.flags import ArmSpec
-from steerkit.errors import AlphaError, SteerError
-from steerkit.flagtext import read_arm, read_bounds
-from steerkit.snapshotrecords import AlphaBounds
+from steernode.errors import AlphaError, SteerError
+from steernode.hub.flagtext import read_arm, read_bounds
+from steernode.snapshot.records import AlphaBounds
 
 
 class ArmsField(forms.CharField):

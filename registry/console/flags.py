@@ -14,12 +14,13 @@ from registry.console.forms import EnvironmentForm, KillForm, TenantForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import NotFound
 from registry.models import Environment, Kill, KillKind, ProfileRevision, Role, Tenant, TenantFlag
-from registry.selectors import engaged_kills, freeze_in_force, get_environment, head_snapshot, live_flags
+from registry.reads.inheritance import SettledFlag, settle_flags
+from registry.reads.lookups import get_environment
+from registry.reads.steering import engaged_kills, freeze_in_force, head_snapshot, live_flags
 from registry.services.flags import set_flag
 from registry.services.tenants import create_environment, create_tenant
-from registry.settled import SettledFlag, settle_flags
-from steerkit.canonical import format_decimal
-from steerkit.snapshotrecords import EVERYBODY
+from steernode.canonical import format_decimal
+from steernode.words import EVERYBODY
 
 TENANTS_ON_A_PAGE = 50
 

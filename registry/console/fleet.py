@@ -8,7 +8,8 @@ from django.utils import timezone
 from registry.console.forms import NodeForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Environment, Role, ServingNode
-from registry.selectors import convergence_of, head_snapshot
+from registry.reads.fleet import convergence_of
+from registry.reads.steering import head_snapshot
 from registry.services.nodes import enroll_node
 
 

@@ -38,12 +38,12 @@ from registry.models import (
     Unit,
     User,
 )
-from registry.scope import is_limited, visible_to
-from registry.selectors import evidence_of
+from registry.reads.evidence import evidence_of
+from registry.reads.visibility import is_limited, visible_to
 from registry.services.people import MAX_TOKEN_DAYS
 from registry.services.recipes import LAYER_NAMES
-from steerkit.canonical import parse_alpha
-from steerkit.errors import AlphaError
+from steernode.canonical import parse_alpha
+from steernode.errors import AlphaError
 
 
 class LongSelect(UnfoldAdminSelectWidget):

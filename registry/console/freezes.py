@@ -9,7 +9,7 @@ from registry.console.flagforms import FreezeForm
 from registry.console.forms import ReasonForm
 from registry.console.pages import accept, action, telling
 from registry.models import Freeze, Role
-from registry.selectors import get_environment
+from registry.reads.lookups import get_environment
 from registry.services.freezes import declare_freeze, end_freeze
 
 MAY_FREEZE = (Role.OPERATOR, Role.APPROVER)

@@ -9,7 +9,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from registry.console.forms import KillForm
 from registry.console.pages import MAY_KILL, accept, action, page, render_page, telling
 from registry.models import Kill, User
-from registry.scope import visible_to
+from registry.reads.visibility import visible_to
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.people import stands_for
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.urls import reverse
 
 from registry.models import ProfileRevision, SteeringVector
-from registry.selectors import latest_evaluation
+from registry.reads.evidence import latest_evaluation
 
 
 @dataclass(frozen=True)

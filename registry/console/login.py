@@ -20,10 +20,10 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from registry.addresses import client_address
-from registry.alarms import Alarm
 from registry.models import User
 from registry.services.people import admit_person, note_locked_login, set_roles
+from registry.web.addresses import client_address
+from registry.web.alarms import Alarm
 
 # One audit event a minute about each name and address that is locked out.
 _alarm = Alarm(every_seconds=60)

@@ -6,8 +6,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from registry.models import ProfileRevision, RevisionState, Role
-from registry.scope import is_limited
-from registry.selectors import engaged_kills, open_proposals
+from registry.reads.lookups import open_proposals
+from registry.reads.steering import engaged_kills
+from registry.reads.visibility import is_limited
 from registry.services.notifications import notifications_of
 
 

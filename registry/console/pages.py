@@ -12,8 +12,8 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_POST, require_safe
 
 from registry.models import Role
-from registry.scope import is_limited
-from steerkit.errors import SteerError
+from registry.reads.visibility import is_limited
+from steernode.errors import SteerError
 
 View = Callable[..., HttpResponse]
 # Stopping is never the privilege of whoever happens to be awake; as for the REST API.

@@ -9,8 +9,8 @@ from unfold.widgets import UnfoldAdminSelectMultipleWidget, UnfoldAdminSelectWid
 
 from registry.console.forms import AlphaField
 from registry.console.pages import accept, action, page, render_page, telling
-from registry.documents import policy_document
 from registry.models import ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit
+from registry.reads.documents import policy_document
 from registry.services.policies import POLICY_GATE_SETS, PolicyTerms, change_policy, create_policy
 
 GOVERNS_POLICIES = (Role.ADMIN, Role.APPROVER)

@@ -6,7 +6,7 @@ from django.shortcuts import get_object_or_404, redirect
 from registry.console.forms import ProfileForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Profile, Role, TenantFlag
-from registry.selectors import engaged_kills
+from registry.reads.steering import engaged_kills
 from registry.services.profiles import create_profile
 
 

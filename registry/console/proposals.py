@@ -8,7 +8,7 @@ from django.shortcuts import redirect
 from registry.console.forms import ReasonForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Role
-from registry.selectors import open_proposals
+from registry.reads.lookups import open_proposals
 from registry.services.proposals import accept_proposal, decline_proposal
 
 _SHOWN = 200

@@ -14,7 +14,8 @@ from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
-from registry.selectors import evidence_of, flags_pointing_at, is_plain_addition, valid_approvals
+from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
+from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.checklist import list_requirements, missing_approvals
 from registry.services.people import stands_for

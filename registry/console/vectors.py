@@ -14,10 +14,11 @@ from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Evaluation, Job, JobState, Role, SteeringVector, Unit, VectorComparison
-from registry.selectors import latest_evaluation
+from registry.reads.evidence import latest_evaluation
 from registry.services.comparisons import alpha_in_residual
+from registry.services.components import ComponentSpec
 from registry.services.jobs import request_validation
-from registry.services.profiles import ComponentSpec, draft_revision
+from registry.services.profiles import draft_revision
 
 
 @page()

@@ -21,9 +21,9 @@ from registry.fleet.answers import Ask, Receive, Refusal, Scope, Send
 from registry.fleet.conditional import matches_etag, read_range, read_wait
 from registry.fleet.heads import Head, Heads, NodeKey
 from registry.fleet.reports import MAX_REPORT_BYTES, read_report, record_report
-from registry.problems import status_of, title_of
 from registry.snapshots import trust_document
-from steerkit.errors import SteerError
+from registry.web.problems import status_of, title_of
+from steernode.errors import SteerError
 
 logger = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from registry.bodies import parse_body
 from registry.errors import InvalidInput
 from registry.fleet.answers import Refusal
 from registry.fleet.heads import NodeKey
 from registry.models import ServingNode
 from registry.services.nodes import record_node_report
+from registry.web.bodies import parse_body
 
 MAX_REPORT_BYTES = 1024 * 1024
 _TEXTS = {

@@ -17,8 +17,8 @@ from registry.manifests.writers import DELETERS, WRITERS, Writer
 from registry.models import AppliedPlan, BaseModel, Declaration, User
 from registry.services.base_models import resolve_model_folder
 from registry.snapshots import all_or_nothing, give_way_to_kills
-from steerkit.basemodel import BaseModelManifest, inspect_model
-from steerkit.errors import ModelError, SteerError
+from steernode.errors import ModelError, SteerError
+from steernode.files.basemodels import BaseModelManifest, inspect_model
 
 # Any number that nothing else in this database locks; "steeplan" in hex.
 _LOCK = 0x737465657061706C

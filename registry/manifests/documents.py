@@ -17,8 +17,8 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.manifests.fields import Schema
 from registry.manifests.kinds import API_VERSION, KINDS
 from registry.services.profiles import check_purpose
-from steerkit.canonical import format_decimal, parse_alpha
-from steerkit.errors import AlphaError, SteerError
+from steernode.canonical import format_decimal, parse_alpha
+from steernode.errors import AlphaError, SteerError
 
 # Past this many faults a person fixes the first ones and asks again.
 MAX_FAULTS = 50

@@ -12,10 +12,11 @@ from registry.manifests.plan import Options, make_plan, read_parents
 from registry.manifests.render import read_recorded
 from registry.manifests.steps import NO_OP, Step
 from registry.models import Declaration, Environment, ServingNode
-from registry.selectors import convergence_of, head_snapshot
+from registry.reads.fleet import convergence_of
+from registry.reads.steering import head_snapshot
 from registry.snapshots import read_snapshot
-from steerkit.canonical import format_decimal
-from steerkit.snapshotrecords import Arm, Snapshot
+from steernode.canonical import format_decimal
+from steernode.snapshot.records import Arm, Snapshot
 
 # Where an account has nothing to say of a kind.
 SILENT = "-"

@@ -9,8 +9,8 @@ from registry.manifests.documents import Fault, Manifest
 from registry.manifests.specs import INHERITABLE
 from registry.models import ProfileRevision, TenantFlag
 from registry.services.flags import ArmSpec, Stated
-from steerkit.canonical import format_decimal
-from steerkit.snapshotrecords import AlphaBounds
+from steernode.canonical import format_decimal
+from steernode.snapshot.records import AlphaBounds
 
 Spec = dict[str, Any]
 _DEFAULTS: Spec = {"alphaScale": "1", "rollout": "100", "arms": []}

@@ -17,7 +17,7 @@ from registry.manifests.render import Recorded, read_recorded
 from registry.manifests.sealed import find_superseded
 from registry.manifests.steps import CHANGING, CREATE, NO_OP, UPDATE, Step, find_changes
 from registry.models import Declaration, Role
-from steerkit.canonical import canonical_json, sha256_hex
+from steernode.canonical import canonical_json, sha256_hex
 
 
 @dataclass(frozen=True, slots=True)

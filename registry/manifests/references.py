@@ -16,7 +16,7 @@ from registry.manifests.revisions import find_vectors, rename_vectors
 from registry.manifests.steps import Step
 from registry.models import BaseModel, ContrastSet, Environment, EvalSuite, Profile, ProfileRevision, RiskPolicy, SteeringVector, Tenant
 from registry.services.recipes import parse_extraction_recipe
-from steerkit.errors import SteerError
+from steernode.errors import SteerError
 
 _SEALED: dict[str, type[Model]] = {"ContrastSet": ContrastSet, "EvalSuite": EvalSuite, "SteeringVector": SteeringVector}
 

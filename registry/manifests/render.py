@@ -6,7 +6,6 @@ from typing import Any
 
 from django.db.models import Model, QuerySet
 
-from registry.documents import policy_document
 from registry.manifests.flags import render_flag, split_flag_name
 from registry.manifests.revisions import probed_digests, render_revision
 from registry.models import (
@@ -24,6 +23,7 @@ from registry.models import (
     Tenant,
     TenantFlag,
 )
+from registry.reads.documents import policy_document
 from registry.services.recipes import name_layers
 
 # How many digits of a fingerprint stand in a reference to a base model.

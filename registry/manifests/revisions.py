@@ -6,7 +6,7 @@ from typing import Any
 
 from registry.models import Component, ProfileRevision, SteeringVector
 from registry.services.components import ComponentSpec
-from steerkit.canonical import format_decimal
+from steernode.canonical import format_decimal
 
 Spec = dict[str, Any]
 # As manifests write the fields of schedules and conditions, where it is not as nodes read them.

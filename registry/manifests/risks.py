@@ -21,9 +21,10 @@ from registry.models import (
     SteeringVector,
     TenantFlag,
 )
-from registry.selectors import convergence_of, freeze_in_force
-from steerkit.canonical import format_decimal
-from steerkit.snapshotrecords import STRENGTH_OPERATORS
+from registry.reads.fleet import convergence_of
+from registry.reads.steering import freeze_in_force
+from steernode.canonical import format_decimal
+from steernode.words import STRENGTH_OPERATORS
 
 Spec = dict[str, Any]
 # By what is steered (an arm and a vector): how much, and in which unit.

@@ -5,9 +5,9 @@ from registry.models import MAX_ARM_WEIGHT, MAX_ARMS, FlagField, Operator, Site,
 from registry.models.profiles import LONGEST_SCHEDULE
 from registry.services.policies import LONGEST_PERIOD_DAYS, MOST_APPROVALS, MOST_PAIRS
 from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, METHODS, READ_POSITIONS
-from steerkit.conditions import CONDITION_KINDS, PROBE_READ_POSITIONS
-from steerkit.gates import gate_sets
-from steerkit.snapshotrecords import SCHEDULE_PARAMETERS
+from steernode.gates import gate_sets
+from steernode.snapshot.conditions import CONDITION_KINDS, PROBE_READ_POSITIONS
+from steernode.words import SCHEDULE_PARAMETERS
 
 # What the flag of a route can take from its tenant's, by the word for it.
 INHERITABLE = {

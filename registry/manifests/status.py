@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from registry.manifests.render import Recorded
 from registry.models import BaseModel, Declaration, Evaluation, Job, ProfileRevision, RevisionState, ServingNode
-from registry.selectors import convergence_of, live_flags
+from registry.reads.fleet import convergence_of
+from registry.reads.steering import live_flags
 
 Condition = dict[str, Any]
 

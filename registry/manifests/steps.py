@@ -7,7 +7,7 @@ from typing import Any
 from registry.manifests.documents import Manifest
 from registry.manifests.render import Recorded
 from registry.models import Declaration
-from steerkit.canonical import canonical_json, sha256_hex
+from steernode.canonical import canonical_json, sha256_hex
 
 CREATE, UPDATE, NO_OP, DELETE, RETAIN = "create", "update", "no-op", "delete", "retain"
 CHANGING = (CREATE, UPDATE, DELETE)

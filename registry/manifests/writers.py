@@ -37,7 +37,7 @@ from registry.services.profiles import create_profile, draft_revision, edit_prof
 from registry.services.removals import delete_flag, delete_profile, delete_tenant
 from registry.services.tenants import create_environment, create_tenant, rename_tenant
 from registry.services.vectors import import_vector
-from steerkit.basemodel import BaseModelManifest
+from steernode.files.basemodels import BaseModelManifest
 
 
 @dataclass

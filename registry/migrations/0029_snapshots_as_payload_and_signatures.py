@@ -6,8 +6,8 @@ import zlib
 
 from django.db import migrations, models
 
-from steerkit.snapshot import PAYLOAD_TYPE
-from steerkit.trust import write_envelope
+from steernode.snapshot.document import PAYLOAD_TYPE
+from steernode.snapshot.trust import write_envelope
 
 
 def take_apart(apps, schema_editor):

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.validators import RegexValidator
 from django.db import models
 
-from steerkit.errors import AlphaError
+from steernode.errors import AlphaError
 
 # Names stand in addresses, references (name@3) and file names.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", re.ASCII)

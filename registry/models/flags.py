@@ -35,7 +35,7 @@ class TenantFlag(models.Model):
     """(environment, tenant, route) -> an approved revision, on or off, how much of it, and for whom.
 
     The route is empty for the tenant's flag, which is for every route without one of its own. A route's flag takes from the
-    tenant's whatever `inherits` names, and is off whenever the tenant's is: see `registry.settled`.
+    tenant's whatever `inherits` names, and is off whenever the tenant's is: see `registry.reads.inheritance`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)

@@ -53,7 +53,7 @@ class User(AbstractUser):
 
     @cached_property
     def visible_tenants(self) -> frozenset[UUID] | None:
-        """The ids of the tenants that this user is limited to; None for no limit. registry/scope.py applies it.
+        """The ids of the tenants that this user is limited to; None for no limit. registry/reads/visibility.py applies it.
 
         A service account sees no more than the person it acts for, and a token no more than its user.
         """
@@ -72,7 +72,7 @@ SCOPES = (READ_ONLY, *Role.values)
 
 
 class ApiToken(models.Model):
-    """A user's key to the REST API. Only its hash is kept; the secret is shown once (its form: steerkit/tokens.py)."""
+    """A user's key to the REST API. Only its hash is kept; the secret is shown once (its form: steernode/hub/tokens.py)."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     user = models.ForeignKey(User, models.PROTECT, related_name="api_tokens")

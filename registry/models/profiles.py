@@ -11,8 +11,8 @@ from django.db.models.functions import Now
 from registry.models.fields import CoefficientField, DigestField
 from registry.models.purposes import Purpose
 from registry.models.vectors import Unit
-from steerkit.conditions import CONDITION_KINDS
-from steerkit.snapshotrecords import SCHEDULE_LEAST, SCHEDULE_PARAMETERS, STRENGTH_OPERATORS
+from steernode.snapshot.conditions import CONDITION_KINDS
+from steernode.words import SCHEDULE_LEAST, SCHEDULE_PARAMETERS, STRENGTH_OPERATORS
 
 # In generated tokens. No reply is longer.
 LONGEST_SCHEDULE = 1_000_000
@@ -187,7 +187,7 @@ class Component(models.Model):
     # How far clamp lets the projection go, in `unit`; its sign says which side is capped.
     bound = CoefficientField(null=True)
     preserve_norm = models.BooleanField(default=False, db_default=False)
-    # As nodes read them (steerkit.snapshotreaders): a kind and its parameters. Null fires for every request.
+    # As nodes read them (steernode.snapshot.readers): a kind and its parameters. Null fires for every request.
     schedule = models.JSONField(default=constant_schedule, db_default=constant_schedule())
     condition = models.JSONField(null=True)
 

@@ -6,14 +6,14 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, Actor, record
-from registry.documents import policy_document
+from registry.audit.transition import transition
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Approval, Decision, ProfileRevision, RevisionComment, RevisionState, User
-from registry.selectors import valid_approvals
+from registry.reads.documents import policy_document
+from registry.reads.evidence import valid_approvals
 from registry.services.checklist import check_revision, missing_approvals, refuse_unmet
 from registry.services.notifications import notify
 from registry.services.people import stands_for
-from registry.transitions import transition
 
 
 @transition

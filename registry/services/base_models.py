@@ -6,13 +6,13 @@ from pathlib import Path
 from django.conf import settings
 
 from registry.audit import Action, record
+from registry.audit.transition import transition
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Environment, User
 from registry.services.moves import begin_moves, finish_moves, lock_names
 from registry.snapshots import lock_environments
-from registry.transitions import transition
-from steerkit.basemodel import BaseModelManifest, inspect_model
-from steerkit.modeldrift import describe_drift
+from steernode.files.basemodels import BaseModelManifest, inspect_model
+from steernode.files.drift import describe_drift
 
 # What file systems give one name.
 _NAME_BYTES = 255

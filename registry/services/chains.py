@@ -15,7 +15,7 @@ from registry.services.components import ComponentSpec
 from registry.services.jobs import make_validation
 from registry.services.notifications import notify
 from registry.services.profiles import record_draft, write_draft
-from steerkit.errors import SteerError
+from steernode.errors import SteerError
 
 _LONGEST_NOTE = 300
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from django.utils import timezone
 
-from registry.documents import digest_components, policy_document
 from registry.errors import TransitionRefused
 from registry.models import Component, Evaluation, Operator, ProfileRevision, Unit
-from registry.selectors import evidence_of, is_plain_addition, only_removes, valid_approvals
-from steerkit.canonical import format_decimal
-from steerkit.effective import absolute_coefficient
-from steerkit.errors import AlphaError, SteerError
-from steerkit.gates import composition_gates, find_weaker_gates, load_gates
+from registry.reads.documents import digest_components, policy_document
+from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
+from steernode.canonical import format_decimal
+from steernode.errors import AlphaError, SteerError
+from steernode.gates import composition_gates, find_weaker_gates, load_gates
+from steernode.snapshot.resolve import absolute_coefficient
 
 _SHARE = Decimal("0.000001")
 

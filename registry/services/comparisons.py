@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from registry.audit import Action, Actor, record
 from registry.blobs import get_blob
 from registry.models import Evaluation, SteeringVector, VectorComparison
-from steerkit.canonical import format_decimal
-from steerkit.effective import convert_alpha
-from steerkit.errors import SteerError
-from steerkit.vectorfile import read_vector
+from steernode.canonical import format_decimal
+from steernode.errors import SteerError
+from steernode.files.vectors import read_vector
+from steernode.snapshot.resolve import convert_alpha
 
 _MILLIONTHS = Decimal("0.000001")
 _NOT_YET = "not both are evaluated yet"

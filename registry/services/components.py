@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from registry.documents import component_document, policy_document, vector_entry
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Component, ProfileRevision, RiskPolicy, SteeringVector, TokenScope
 from registry.models.profiles import LONGEST_SCHEDULE, constant_schedule
+from registry.reads.documents import component_document, policy_document, vector_entry
 from registry.services.checklist import check_limits, refuse_unmet
-from steerkit.conditions import CONDITION_KINDS
-from steerkit.errors import AlphaError, SnapshotRefused
-from steerkit.snapshotreaders import read_component, read_condition
-from steerkit.snapshotrecords import STRENGTH_OPERATORS
+from steernode.errors import AlphaError, SnapshotRefused
+from steernode.snapshot.conditions import CONDITION_KINDS
+from steernode.snapshot.readers import read_component, read_condition
+from steernode.words import STRENGTH_OPERATORS
 
 MAX_OVERRIDES = 8
 # Per condition, in words and values: more than any gateway sends.

@@ -3,15 +3,15 @@ So is one component that does anything but add its vector to what is generated, 
 
 from collections.abc import Sequence
 
-from registry.documents import digest_components, evaluated_components
+from registry.audit.transition import transition
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
-from registry.selectors import is_plain_addition, latest_evaluation, only_removes
+from registry.reads.documents import digest_components, evaluated_components
+from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
 from registry.snapshots.compile import MAX_COMPONENTS
-from registry.transitions import transition
-from steerkit.canonical import format_decimal
-from steerkit.gates import composition_gates
+from steernode.canonical import format_decimal
+from steernode.gates import composition_gates
 
 
 @transition
@@ -19,7 +19,7 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
     """nothing -> queued: open the test split for all components of a draft together, once for these components.
 
     Every vector must have passed alone. The whole is held to the gates of a composition, to those that each vector had to pass,
-    and to those of the profile's risk policy (`steerkit.gates.composition_gates`); nobody chooses among them.
+    and to those of the profile's risk policy (`steernode.gates.composition_gates`); nobody chooses among them.
     Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, TEST_SPLIT_OPENED, COMPOSITION_RUNNING;
     InvalidInput COMPOSITION_SIZE, REVISION_BASE_MODELS, SUITES_MISSING; ContrastSetError CONTRAST_SUITE_OVERLAP.
     """

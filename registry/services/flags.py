@@ -9,7 +9,7 @@ from django.db.models import Prefetch, prefetch_related_objects
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.documents import COMPONENTS, flag_document, is_as_approved, tag_flag
+from registry.audit.transition import open_batch, transition
 from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
 from registry.models import (
     MAX_ARM_WEIGHT,
@@ -24,14 +24,15 @@ from registry.models import (
     User,
 )
 from registry.models.fields import refuse_rounding
-from registry.selectors import live_revisions
+from registry.reads.documents import COMPONENTS, flag_document, is_as_approved, tag_flag
+from registry.reads.inheritance import SettledFlag, settle_anew
+from registry.reads.steering import live_revisions
 from registry.services.moves import check_served
-from registry.settled import SettledFlag, settle_anew
 from registry.snapshots import lock_environments, publish_snapshot
-from registry.transitions import open_batch, transition
-from steerkit.canonical import format_decimal
-from steerkit.errors import AlphaError
-from steerkit.snapshotrecords import EVERYBODY, AlphaBounds
+from steernode.canonical import format_decimal
+from steernode.errors import AlphaError
+from steernode.snapshot.records import AlphaBounds
+from steernode.words import EVERYBODY
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, record
+from registry.audit.transition import transition
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import Environment, Freeze, User
 from registry.snapshots import lock_environments
-from registry.transitions import transition
 
 LONGEST_FREEZE = timedelta(days=366)
 

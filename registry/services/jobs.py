@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from registry.audit import Action, record
+from registry.audit.transition import transition
 from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import (
@@ -29,9 +30,8 @@ from registry.models import (
 from registry.models.fields import refuse_rounding
 from registry.services.notifications import notify
 from registry.services.recipes import parse_extraction_recipe
-from registry.transitions import transition
-from steerkit.canonical import format_decimal, parse_alpha
-from steerkit.errors import ContrastSetError
+from steernode.canonical import format_decimal, parse_alpha
+from steernode.errors import ContrastSetError
 
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)

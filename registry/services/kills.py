@@ -6,12 +6,12 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, record
+from registry.audit.transition import transition
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import Environment, Kill, KillKind, Profile, Tenant, User
-from registry.scope import is_limited, visible_to
+from registry.reads.visibility import is_limited, visible_to
 from registry.services.people import stands_for
 from registry.snapshots import lock_environments, publish_snapshot, take_precedence
-from registry.transitions import transition
 
 
 @transition

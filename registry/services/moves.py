@@ -9,15 +9,15 @@ from django.db.models import F
 from django.utils import timezone
 
 from registry.audit import Action, make_entry, record, record_all
+from registry.audit.transition import transition
 from registry.errors import TransitionRefused
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, ProfileRevision, Proposal, TenantFlag, User
-from registry.selectors import flags_for
+from registry.reads.steering import flags_for
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify
 from registry.services.proposals import propose_extractions, tell_of_proposals
 from registry.snapshots import lock_environments, publish_snapshot
-from registry.transitions import transition
-from steerkit.modeldrift import describe_drift
+from steernode.files.drift import describe_drift
 
 # Any number that nothing else in this database locks; "steerbas" in hex.
 _LOCK = 0x7374656572626173

@@ -9,10 +9,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from registry.audit import Action, Actor, record
+from registry.audit.transition import transition
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import READ_ONLY, SCOPES, ApiToken, Role, Tenant, User
-from registry.transitions import transition
-from steerkit.tokens import PERSON, make_token
+from steernode.hub.tokens import PERSON, make_token
 
 # How exact `last_used_at` is: a busy token costs one write a minute.
 LAST_USED_EVERY = timedelta(minutes=1)

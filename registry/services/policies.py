@@ -8,16 +8,16 @@ from typing import Any
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.documents import policy_document
+from registry.audit.transition import transition
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import ALPHA_CAPS, Environment, ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit, User
 from registry.models.fields import NAME, refuse_rounding
-from registry.selectors import is_inside_its_limits
+from registry.reads.documents import policy_document
+from registry.reads.steering import is_inside_its_limits
 from registry.services.approvals import return_to_draft
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.snapshots import lock_environments, publish_snapshot
-from registry.transitions import transition
-from steerkit.gates import gate_sets
+from steernode.gates import gate_sets
 
 LONGEST_PERIOD_DAYS = 3650
 MOST_APPROVALS = 10

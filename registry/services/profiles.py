@@ -7,8 +7,8 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, record
+from registry.audit.transition import transition
 from registry.blobs import put_blob
-from registry.documents import policy_document, revision_document, tag_revision
 from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import (
     TECHNIQUES,
@@ -23,14 +23,14 @@ from registry.models import (
     StalePolicy,
     User,
 )
-from registry.selectors import get_policy
+from registry.reads.documents import policy_document, revision_document, tag_revision
+from registry.reads.lookups import get_policy
 from registry.services.checklist import check_revision, measure_peaks, refuse_unmet
 from registry.services.components import ComponentSpec, make_components, write_components
 from registry.services.people import stands_for
 from registry.services.versions import next_version
 from registry.snapshots import lock_environments, publish_snapshot
-from registry.transitions import transition
-from steerkit.canonical import canonical_json
+from steernode.canonical import canonical_json
 
 
 @transition

@@ -5,9 +5,9 @@ from typing import Any
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Site, Unit
 from registry.models.fields import NAME, refuse_rounding
-from steerkit.canonical import format_decimal, parse_alpha, parse_layer
-from steerkit.errors import AlphaError
-from steerkit.gates import candidate_layers, gate_sets
+from steernode.canonical import format_decimal, parse_alpha, parse_layer
+from steernode.errors import AlphaError
+from steernode.gates import candidate_layers, gate_sets
 
 METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")
 READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")

@@ -5,11 +5,11 @@ from uuid import UUID
 from django.db.models import Q
 
 from registry.audit import Action, record
-from registry.documents import flag_document
+from registry.audit.transition import transition
 from registry.errors import TransitionRefused
 from registry.models import ApiToken, Environment, Profile, Tenant, TenantFlag, User
+from registry.reads.documents import flag_document
 from registry.snapshots import lock_environments, publish_snapshot
-from registry.transitions import transition
 
 
 @transition

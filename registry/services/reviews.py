@@ -5,10 +5,10 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action
+from registry.audit.transition import transition
 from registry.models import Environment, ProfileRevision, RevisionState
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.snapshots import lock_environments, publish_snapshot
-from registry.transitions import transition
 
 
 def end_overdue_reviews() -> int:

@@ -1,10 +1,10 @@
 """Environments and tenants. Default: no steering."""
 
 from registry.audit import Action, record
+from registry.audit.transition import transition
 from registry.models import Environment, Tenant, User
 from registry.services.moves import serve_newest
 from registry.snapshots import publish_snapshot
-from registry.transitions import transition
 
 
 @transition

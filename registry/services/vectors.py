@@ -3,15 +3,15 @@
 from decimal import Decimal
 
 from registry.audit import Action, record
+from registry.audit.transition import transition
 from registry.blobs import put_blob
 from registry.errors import InvalidInput
 from registry.models import BaseModel, ContrastSet, Job, SteeringVector, User
 from registry.services.comparisons import compare_vector, record_comparison
 from registry.services.versions import next_version
-from registry.transitions import transition
-from steerkit.canonical import parse_layer
-from steerkit.errors import VectorFileError
-from steerkit.vectorfile import VectorFile, read_vector
+from steernode.canonical import parse_layer
+from steernode.errors import VectorFileError
+from steernode.files.vectors import VectorFile, read_vector
 
 
 @transition

@@ -10,12 +10,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from registry.documents import revision_document
 from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy
-from registry.selectors import NamedRevision, carried_tenants, engaged_kills, name_revisions
-from registry.settled import CarriedTenant, Id, SettledFlag
-from steerkit.canonical import canonical_json, format_decimal, sha256_hex
-from steerkit.snapshotcontent import (
+from registry.reads.documents import revision_document
+from registry.reads.inheritance import Id, SettledFlag
+from registry.reads.steering import CarriedTenant, NamedRevision, carried_tenants, engaged_kills, name_revisions
+from steernode.canonical import canonical_json, format_decimal, sha256_hex
+from steernode.snapshot.content import (
     KEPT_TENANTS,
     Content,
     Entry,
@@ -26,7 +26,8 @@ from steerkit.snapshotcontent import (
     write_limits,
     write_profile,
 )
-from steerkit.snapshotrecords import EVERYBODY, Profile, required_capabilities
+from steernode.snapshot.records import Profile, required_capabilities
+from steernode.words import EVERYBODY
 
 logger = logging.getLogger(__name__)
 MAX_COMPONENTS = 8
@@ -41,7 +42,7 @@ class NotAsApproved(Exception):
 
 
 def compile_content(environment: Environment, *, without: frozenset[Id | None] = frozenset()) -> Content:
-    """The content of the environment's next snapshot. What does not steer is left out: see `settled.carry_tenant`.
+    """The content of the environment's next snapshot. What does not steer is left out: see `steering.carry_tenant`.
 
     A revision that is not what its digest was taken of is left out too, and loudly. It must not stop a kill from being published.
     """

@@ -1,6 +1,6 @@
 """What a request would get, and why: each rule that decided, in order, by the code and the bytes that nodes use.
 
-The trail of `steerkit.effective.resolve` is the account. What the record knows beside it is put where it belongs: why there is no
+The trail of `steernode.snapshot.resolve.resolve` is the account. What the record knows beside it is put where it belongs: why there is no
 flag in the snapshot, what a route has from its tenant's flag, and what only the node and the request itself can decide.
 """
 
@@ -11,13 +11,13 @@ from decimal import Decimal
 from django.utils import timezone
 
 from registry.models import Environment, ProfileRevision, TenantFlag
-from registry.selectors import freeze_in_force, live_revisions
-from registry.settled import SettledFlag, settle_flags
+from registry.reads.inheritance import SettledFlag, settle_flags
+from registry.reads.steering import freeze_in_force, live_revisions
 from registry.snapshots.read import read_head
-from steerkit.conditions import AttributeCondition, IntentCondition, parse_condition_bytes
-from steerkit.effective import Effective, Step, resolve, unsteered
-from steerkit.errors import AlphaError
-from steerkit.snapshotrecords import Profile
+from steernode.errors import AlphaError
+from steernode.snapshot.conditions import AttributeCondition, IntentCondition, parse_condition_bytes
+from steernode.snapshot.records import Profile
+from steernode.snapshot.resolve import Effective, Step, resolve, unsteered
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,17 +16,17 @@ from django.db.models import Exists
 from django.utils import timezone
 
 from registry.audit import Action, Actor, append_events, record
+from registry.audit.transition import begin_batch, open_batch, transition
 from registry.errors import TransitionRefused
 from registry.models import Environment, Snapshot
-from registry.selectors import freeze_in_force, head_snapshot, snapshots_of
+from registry.reads.steering import freeze_in_force, head_snapshot, snapshots_of
 from registry.snapshots.compile import compile_content
-from registry.snapshots.raising import find_raise
+from registry.snapshots.freeze import find_raise
 from registry.snapshots.read import read_snapshot
 from registry.snapshots.sign import sign_snapshot
-from registry.transitions import begin_batch, open_batch, transition
-from steerkit.canonical import canonical_json, sha256_hex
-from steerkit.snapshot import parse_document, parse_snapshot
-from steerkit.snapshotcontent import compile_payload
+from steernode.canonical import canonical_json, sha256_hex
+from steernode.snapshot.content import compile_payload
+from steernode.snapshot.document import parse_document, parse_snapshot
 
 CHANNEL = "steerhub_head"
 

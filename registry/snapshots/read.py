@@ -6,10 +6,10 @@ from functools import lru_cache
 
 from registry.errors import NotFound
 from registry.models import Environment, Snapshot
-from registry.selectors import head_snapshot
-from steerkit.snapshot import PAYLOAD_TYPE, parse_document, parse_snapshot
-from steerkit.snapshot import Snapshot as SnapshotDocument
-from steerkit.trust import write_envelope
+from registry.reads.steering import head_snapshot
+from steernode.dsse import write_envelope
+from steernode.snapshot.document import PAYLOAD_TYPE, parse_document, parse_snapshot
+from steernode.snapshot.records import Snapshot as SnapshotDocument
 
 # A document of thousands of flags takes a fifth of a second to read and some megabytes to hold; the last heads are asked for most.
 _KEPT_DOCUMENTS = 8

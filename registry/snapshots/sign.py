@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from django.conf import settings
 
-from steerkit.snapshot import PAYLOAD_TYPE
-from steerkit.trust import key_id, sign_payload
+from steernode.dsse import key_id, sign_payload
+from steernode.snapshot.document import PAYLOAD_TYPE
 
 
 def signing_key() -> Ed25519PrivateKey:

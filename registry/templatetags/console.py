@@ -8,7 +8,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from steerkit.canonical import format_decimal
+from steernode.canonical import format_decimal
 
 register = template.Library()
 

@@ -64,9 +64,9 @@ def test_a_filled_hub_steers_as_published_and_its_log_proves_itself(api, tmp_pat
     from benchmarks.registry.world import World
     from registry.audit.export import open_export
     from registry.models import AuditEvent, Environment, SteeringVector, TenantFlag
-    from registry.selectors import head_snapshot
+    from registry.reads.steering import head_snapshot
     from registry.snapshots import read_snapshot
-    from steerkit.verify import verify_export
+    from steernode.proof.verify import verify_export
 
     world = World(TINY)
     for _, write in world.stages():

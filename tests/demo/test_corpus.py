@@ -7,8 +7,9 @@ import pytest
 from demo.corpus.facts import FACTS
 from demo.corpus.files import DATA_FOLDER, draw_data, held_out_texts, render_jsonl
 from demo.corpus.safety import HARMFUL
-from steerkit.contrast import parse_pairs, prompt_key
-from steerkit.suite import parse_rubric, parse_suite
+from steernode.files.contrast import parse_pairs
+from steernode.files.conversations import prompt_key
+from steernode.files.suites import parse_rubric, parse_suite
 
 AXES = ("empathy", "formality", "brevity")
 SUITES = {"tickets.jsonl": "behaviour", "facts.jsonl": "factual", "refusals.jsonl": "safety"}

@@ -9,20 +9,20 @@ import torch
 
 from demo.corpus.files import DATA_FOLDER
 from demo.train_model import MODEL_FOLDER
-from steerkit.canonical import canonical_json, parse_strict
-from steerkit.contrast import parse_pairs
-from steerkit.engine.access.models import LoadedModel, load_model
-from steerkit.engine.applying.schedules import Schedule
-from steerkit.engine.judging.candidate import Candidate
-from steerkit.engine.judging.evaluate import evaluate
-from steerkit.engine.judging.evidence import check_evidence
-from steerkit.engine.judging.together import evaluate_together
-from steerkit.engine.measuring.rubric import RubricScorer
-from steerkit.engine.reading.directions import LayerDirection, extract_directions
-from steerkit.engine.reading.splits import split_pairs
-from steerkit.errors import EngineError
-from steerkit.gates import composition_gates
-from steerkit.suite import SuiteFile, parse_rubric, parse_suite
+from steernode.canonical import canonical_json, parse_strict
+from steernode.engine.access.models import LoadedModel, load_model
+from steernode.engine.applying.schedules import Schedule
+from steernode.engine.judging.candidate import Candidate
+from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evidence import check_evidence
+from steernode.engine.judging.together import evaluate_together
+from steernode.engine.measuring.rubric import RubricScorer
+from steernode.engine.reading.directions import LayerDirection, extract_directions
+from steernode.engine.reading.splits import split_pairs
+from steernode.errors import EngineError
+from steernode.files.contrast import parse_pairs
+from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
+from steernode.gates import composition_gates
 
 PAIRS = split_pairs(parse_pairs((DATA_FOLDER / "empathy.pairs.jsonl").read_bytes()).pairs)
 DIGEST = "d" * 64

@@ -14,7 +14,7 @@ from demo.corpus.files import DATA_FOLDER
 from demo.corpus.replies import write_reply
 from demo.corpus.styles import Style
 from demo.train_model import MODEL_FOLDER, label_assistant_tokens, render_dialogue
-from steerkit.basemodel import inspect_model
+from steernode.files.basemodels import inspect_model
 
 MESSAGES = [
     {"role": "system", "content": "Be warm and kind."},

@@ -5,22 +5,22 @@ import torch
 
 from demo.corpus.files import DATA_FOLDER
 from demo.train_model import MODEL_FOLDER
-from steerkit.contrast import parse_pairs
-from steerkit.conversation import Message
-from steerkit.engine.access.encoding import encode_prompts
-from steerkit.engine.access.models import LoadedModel, load_model
-from steerkit.engine.applying.components import Component
-from steerkit.engine.judging.candidate import Candidate
-from steerkit.engine.judging.evaluate import evaluate
-from steerkit.engine.judging.together import evaluate_together
-from steerkit.engine.measuring.margins import margin_items
-from steerkit.engine.measuring.rubric import RubricScorer
-from steerkit.engine.reading.capture import capture_spec, read_activations
-from steerkit.engine.reading.directions import LayerDirection, extract_directions
-from steerkit.engine.reading.splits import split_pairs
-from steerkit.engine.searching.calibrate import neutral_texts
-from steerkit.engine.searching.composition import Part, measure_composition, refusal_items
-from steerkit.suite import SuiteFile, parse_rubric, parse_suite
+from steernode.engine.access.encoding import encode_prompts
+from steernode.engine.access.models import LoadedModel, load_model
+from steernode.engine.applying.components import Component
+from steernode.engine.judging.candidate import Candidate
+from steernode.engine.judging.composition import Part, measure_composition, refusal_items
+from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.together import evaluate_together
+from steernode.engine.measuring.margins import margin_items
+from steernode.engine.measuring.rubric import RubricScorer
+from steernode.engine.reading.capture import capture_spec, read_activations
+from steernode.engine.reading.directions import LayerDirection, extract_directions
+from steernode.engine.reading.splits import split_pairs
+from steernode.engine.searching.calibrate import neutral_texts
+from steernode.files.contrast import parse_pairs
+from steernode.files.conversations import Message
+from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
 
 LAYER = 4
 # Of the difference between harmful and harmless prompts: a third of what breaks refusals, so that each part alone does not.

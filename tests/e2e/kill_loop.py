@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from demo.processes import BIN, Processes, forget, running, stop_postgres  # noqa: E402  (the repository's root must be importable first)
-from steerkit.client import HubClient  # noqa: E402
-from steerkit.errors import HubError, SteerError  # noqa: E402
-from steerkit.verify import verify_export  # noqa: E402
+from steernode.errors import HubError, SteerError  # noqa: E402
+from steernode.hub.client import HubClient  # noqa: E402
+from steernode.proof.verify import verify_export  # noqa: E402
 
 VAR = ROOT / "var/kill-loop"
 VICTIMS = ("worker", "web", "node")

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from registry.models import AuditEvent, Environment, ProfileRevision, User
-from registry.selectors import head_snapshot
+from registry.reads.steering import head_snapshot
 from registry.snapshots import read_snapshot
-from steerkit.snapshot import Snapshot, resolve
+from steernode.snapshot.records import Snapshot
+from steernode.snapshot.resolve import resolve
 from tests.governance.governance import CAST, PROFILES, VECTORS, Governance, Kill, Person, Refused, Revision
 
 STEPS = int(os.environ.get("STEERHUB_GOVERNANCE_STEPS", "1000"))

@@ -19,7 +19,7 @@ from registry.services.jobs import (
     resend_lost_jobs,
     save_checkpoint,
 )
-from steerkit.errors import EngineError
+from steernode.errors import EngineError
 from tests.world import write_model_folder
 from workers.running import run_job
 from workers.target import load_target

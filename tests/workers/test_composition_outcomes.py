@@ -9,14 +9,15 @@ from registry.blobs import get_blob
 from registry.errors import TransitionRefused
 from registry.models import Job, JobState, ProfileRevision, RevisionState, SteeringVector
 from registry.services.approvals import approve_revision
+from registry.services.components import ComponentSpec
 from registry.services.compositions import request_composition
 from registry.services.evals import seal_eval_suite
 from registry.services.jobs import request_validation
-from registry.services.profiles import ComponentSpec, create_profile, draft_revision, edit_revision, submit_revision
+from registry.services.profiles import create_profile, draft_revision, edit_revision, submit_revision
 from registry.services.vectors import import_vector
-from steerkit.canonical import parse_strict
-from steerkit.engine.reading.directions import extract_directions, write_direction
-from steerkit.engine.reading.splits import split_pairs
+from steernode.canonical import parse_strict
+from steernode.engine.reading.directions import extract_directions, write_direction
+from steernode.engine.reading.splits import split_pairs
 from tests.workers.conftest import DATA, take
 from workers.composition import compose
 from workers.extraction import extract

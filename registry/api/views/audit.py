@@ -17,7 +17,7 @@ from registry.api import periods
 from registry.api.views.base import Records, View
 from registry.audit.export import FORMATS, open_export, stream_in_background
 from registry.models import AuditEvent, Role
-from registry.scope import events_visible_to
+from registry.reads.visibility import events_visible_to
 
 # A UUID, or the number of a person.
 _AN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+", re.ASCII)

@@ -18,8 +18,8 @@ from registry.api.fields import Body
 from registry.api.idempotency import HeldKey, take_key
 from registry.api.pagination import PARAMETERS
 from registry.api.permissions import HoldsRole, MayReachTenants
-from registry.problems import PROBLEM_TYPE
-from registry.scope import visible_to
+from registry.reads.visibility import visible_to
+from registry.web.problems import PROBLEM_TYPE
 
 
 class ProblemDocument(serializers.Serializer):

@@ -9,10 +9,10 @@ from registry.api.permissions import require_role
 from registry.api.references import find_base_model
 from registry.api.views.base import Records, View, document
 from registry.models import BaseModel, Role
-from registry.selectors import get_environment, registered_before
+from registry.reads.lookups import get_environment, registered_before
 from registry.services.base_models import register_base_model
 from registry.services.moves import Move, move_environment
-from steerkit.modeldrift import describe_drift
+from steernode.files.drift import describe_drift
 
 # A move may turn off what others approved and flagged, so it is not for whoever only registers files.
 MAY_MOVE = (Role.OPERATOR, Role.APPROVER)

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from registry.api.fields import Body, Name
 from registry.api.views.base import Records, View, document
 from registry.models import Environment, Role, Snapshot
-from registry.selectors import get_environment
+from registry.reads.lookups import get_environment
 from registry.services.tenants import create_environment
 
 

@@ -10,10 +10,10 @@ from rest_framework.response import Response
 from registry.api.fields import Alpha, Measure
 from registry.api.references import find_tenant
 from registry.api.views.base import View, document
-from registry.selectors import get_environment
+from registry.reads.lookups import get_environment
 from registry.snapshots import Explanation, explain_request
-from steerkit.canonical import parse_alpha
-from steerkit.effective import EffectiveComponent
+from steernode.canonical import parse_alpha
+from steernode.snapshot.resolve import EffectiveComponent
 
 
 class EffectiveComponentOut(serializers.Serializer):

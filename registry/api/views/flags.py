@@ -12,12 +12,12 @@ from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
 from registry.audit.history import events_of, read_changes
-from registry.documents import tag_flag
 from registry.errors import NotFound
 from registry.models import MAX_ARM_WEIGHT, MAX_ARMS, FlagField, Role, TenantFlag
-from registry.selectors import get_environment, get_revision
+from registry.reads.documents import tag_flag
+from registry.reads.lookups import get_environment, get_revision
 from registry.services.flags import ArmSpec, set_flag
-from steerkit.snapshotrecords import AlphaBounds
+from steernode.snapshot.records import AlphaBounds
 
 
 class ArmOut(serializers.Serializer):

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from registry.api.fields import Body, Moment, Text
 from registry.api.views.base import Records, View, document
 from registry.models import Freeze, Role
-from registry.selectors import get_environment
+from registry.reads.lookups import get_environment
 from registry.services.freezes import declare_freeze, end_freeze
 
 MAY_FREEZE = [Role.OPERATOR, Role.APPROVER]

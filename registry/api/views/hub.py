@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from registry.api.views.base import View, document
 from registry.models import Tenant, User
-from registry.scope import is_limited, visible_to
+from registry.reads.visibility import is_limited, visible_to
 
 
 class WhoamiOut(serializers.Serializer):

@@ -14,7 +14,7 @@ from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.api.views.revisions import RevisionRefOut
 from registry.models import Job, JobKind, Profile, Role, Unit, User
-from registry.selectors import get_profile, get_revision
+from registry.reads.lookups import get_profile, get_revision
 from registry.services.compositions import request_composition
 from registry.services.jobs import request_cancel, request_extraction, request_validation
 

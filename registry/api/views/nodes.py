@@ -12,7 +12,8 @@ from registry.api.fields import Body, Name, Text
 from registry.api.references import find_node
 from registry.api.views.base import Records, View, document
 from registry.models import Role, ServingNode
-from registry.selectors import convergence_of, get_environment
+from registry.reads.fleet import convergence_of
+from registry.reads.lookups import get_environment
 from registry.services.nodes import enroll_node
 
 

@@ -22,13 +22,14 @@ from registry.api.references import find_tenant
 from registry.api.views.base import ProblemDocument, View
 from registry.errors import NotFound
 from registry.models import Environment
-from registry.problems import PROBLEM_TYPE
-from registry.selectors import get_environment
+from registry.reads.lookups import get_environment
 from registry.snapshots import read_head
-from steerkit.canonical import canonical_json, format_decimal, parse_alpha, sha256_hex
-from steerkit.effective import Effective, resolve
-from steerkit.errors import AlphaError, SteerError
-from steerkit.snapshotrecords import EVERYBODY, Snapshot
+from registry.web.problems import PROBLEM_TYPE
+from steernode.canonical import canonical_json, format_decimal, parse_alpha, sha256_hex
+from steernode.errors import AlphaError, SteerError
+from steernode.snapshot.records import Snapshot
+from steernode.snapshot.resolve import Effective, resolve
+from steernode.words import EVERYBODY
 
 FLAG = "steering"
 # Reasons of ours that come of the split of callers, and those that say that steering is switched off.

@@ -9,9 +9,9 @@ from rest_framework.response import Response
 from registry.api.fields import Alpha, Body, Name, Text, Whole
 from registry.api.views.base import Records, View, document
 from registry.models import RiskPolicy, Role, SuiteKind
-from registry.selectors import get_policy
+from registry.reads.lookups import get_policy
 from registry.services.policies import PolicyTerms, change_policy, create_policy
-from steerkit.gates import gate_sets
+from steernode.gates import gate_sets
 
 GOVERNS_POLICIES = [Role.ADMIN, Role.APPROVER]
 

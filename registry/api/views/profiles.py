@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from registry.api.fields import Body, Name, Text
 from registry.api.views.base import Records, View, document
 from registry.models import Profile, Purpose, Role
-from registry.selectors import get_profile
+from registry.reads.lookups import get_profile
 from registry.services.profiles import create_profile
 
 

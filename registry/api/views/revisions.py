@@ -11,12 +11,14 @@ from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_evaluation, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
-from registry.documents import tag_revision
 from registry.errors import TransitionRefused
 from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
 from registry.models.profiles import constant_schedule
-from registry.selectors import evidence_of, get_profile, get_revision, is_plain_addition
-from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, submit_revision
+from registry.reads.documents import tag_revision
+from registry.reads.evidence import evidence_of, is_plain_addition
+from registry.reads.lookups import get_profile, get_revision
+from registry.services.components import ComponentSpec
+from registry.services.profiles import draft_revision, edit_revision, submit_revision
 
 
 class RevisionRefOut(serializers.Serializer):

@@ -16,7 +16,7 @@ from registry.errors import NotFound
 from registry.models import Role, SteeringVector, VectorComparison
 from registry.services.comparisons import alpha_in_residual
 from registry.services.vectors import import_vector
-from steerkit.canonical import format_decimal
+from steernode.canonical import format_decimal
 
 
 class ReplacedOut(serializers.Serializer):

@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from registry.console.pages import roles_of
-from registry.scope import is_limited
+from registry.reads.visibility import is_limited
 
 # Two hundred pages.
 COUNTED = 10_000

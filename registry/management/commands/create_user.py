@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from registry.models import Role
 from registry.services.people import create_user, issue_token
-from steerkit.errors import SteerError
+from steernode.errors import SteerError
 
 
 class Command(BaseCommand):

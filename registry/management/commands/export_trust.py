@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from registry.snapshots import trust_document
-from steerkit.canonical import canonical_json
+from steernode.canonical import canonical_json
 
 
 class Command(BaseCommand):

@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from registry.documents import revision_document
 from registry.models import ProfileRevision
+from registry.reads.documents import revision_document
 from registry.services.vectors import import_vector
-from steerkit.snapshotreaders import read_component
+from steernode.snapshot.readers import read_component
 from tests.world import vector_file
 
 ADDRESS = "/api/v1/profiles/harbor-empathy/revisions"

@@ -1,7 +1,7 @@
 """Bad files through the API: pairs, suites, vectors and models, each row by its status and code, and nothing of it half-applied."""
 
 from tests.registry.api.test_api_access import code_of
-from tests.steerkit.test_vector_files import BAD_FILES
+from tests.steernode.test_vector_files import BAD_FILES
 from tests.world import CONFIG, lines, make_pair, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from registry.models import AuditEvent
 from registry.services.people import issue_token
-from steerkit.client import HubClient
-from steerkit.verify import verify_export
+from steernode.hub.client import HubClient
+from steernode.proof.verify import verify_export
 from tests.registry.api.test_api_access import code_of
 
 

@@ -11,7 +11,7 @@ from registry.services.flags import ArmSpec, set_flag
 from registry.services.freezes import declare_freeze
 from registry.services.kills import engage_kill
 from registry.services.profiles import retire_revision
-from steerkit.snapshotrecords import AlphaBounds
+from steernode.snapshot.records import AlphaBounds
 
 HERE = "/api/v1/environments/production/flags/harbor"
 EXPLAIN = "/api/v1/environments/production/explain"

@@ -7,7 +7,7 @@ import pytest
 from registry.models import Job
 from registry.services.jobs import claim_job, request_extraction
 from registry.services.results import ExtractionResult, complete_composition, complete_extraction
-from steerkit.canonical import canonical_json
+from steernode.canonical import canonical_json
 from tests.registry.api.test_api_access import code_of
 from tests.world import composition_evidence, vector_file
 
@@ -63,7 +63,7 @@ def test_an_evaluation_shows_its_evidence_byte_for_byte(api, ada, evaluation):
     assert job["evaluation"] == {"id": str(evaluation.pk), "digest": evaluation.digest, "passed": True}
     assert author.get(f"/api/v1/evaluations/{evaluation.pk}").json()["gates"][0]["verdict"] == "pass"
     evidence = author.get(f"/api/v1/evaluations/{evaluation.pk}/evidence")
-    from steerkit.canonical import sha256_hex
+    from steernode.canonical import sha256_hex
 
     assert sha256_hex(evidence.content) == evaluation.digest
 

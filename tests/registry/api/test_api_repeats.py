@@ -10,8 +10,8 @@ from django.utils import timezone
 from registry.models import ApiToken, AuditEvent, IdempotentAnswer, ServingNode, Tenant
 from registry.services.idempotency import forget_old_answers, hold_key
 from registry.services.people import issue_token
-from steerkit.client import HubClient
-from steerkit.errors import SteerError
+from steernode.errors import SteerError
+from steernode.hub.client import HubClient
 from tests.registry.api.test_api_access import code_of
 from tests.registry.services.test_races import at_once
 

@@ -7,12 +7,12 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from registry.alarms import Alarm
 from registry.api import authentication
 from registry.audit import Action
 from registry.models import ApiToken, AuditEvent
 from registry.services.people import issue_token, revoke_token
-from steerkit.tokens import PERSON, make_token
+from registry.web.alarms import Alarm
+from steernode.hub.tokens import PERSON, make_token
 from tests.registry.api.test_api_access import WHOAMI, bearer, code_of
 
 

@@ -12,7 +12,7 @@ from openfeature.flag_evaluation import Reason
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.kills import engage_kill
 from registry.services.people import issue_token
-from steerkit.snapshotrecords import AlphaBounds
+from steernode.snapshot.records import AlphaBounds
 from tests.hub import serve
 
 ONE, ALL = "/ofrep/v1/evaluate/flags/steering", "/ofrep/v1/evaluate/flags"

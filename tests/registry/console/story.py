@@ -8,7 +8,7 @@ from typing import Any
 from registry.models import Job, SteeringVector, User
 from registry.services.jobs import claim_job, request_extraction, request_validation
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
-from steerkit.gates import find_weaker_gates, load_gates
+from steernode.gates import find_weaker_gates, load_gates
 from tests.world import vector_file
 
 ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6", "0.8")

@@ -125,7 +125,7 @@ def test_approvers_and_operators_retire_what_was_approved(as_person, oscar, ada,
 
 
 def test_evidence_is_downloaded_byte_for_byte(as_person, grace, submitted):
-    from steerkit.canonical import sha256_hex
+    from steernode.canonical import sha256_hex
 
     answer = as_person(grace).get(reverse("console:evidence", args=[submitted.pk]))
     assert sha256_hex(answer.content) == submitted.evaluation.digest

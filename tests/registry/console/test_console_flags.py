@@ -10,7 +10,7 @@ from django.utils import timezone
 from registry.models import Freeze, Kill, TenantFlag
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.freezes import declare_freeze
-from steerkit.snapshotrecords import AlphaBounds
+from steernode.snapshot.records import AlphaBounds
 
 FLAGS = "/console/flags/production/"
 PAGE = "/console/flags/production/tenants/harbor/"

@@ -12,10 +12,10 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
-from registry.addresses import client_address
-from registry.alarms import Alarm
 from registry.console import login
 from registry.models import AuditEvent, Kill, User
+from registry.web.addresses import client_address
+from registry.web.alarms import Alarm
 
 PASSWORD = "steer-harbor-42"
 LOGIN = "/accounts/login/"

@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from registry.audit import Action
 from registry.models import AuditEvent, NodeReport
-from registry.selectors import SILENT_AFTER, convergence_of
+from registry.reads.fleet import SILENT_AFTER, convergence_of
 from registry.services.kills import engage_kill
 from registry.services.nodes import enroll_node
-from steerkit.canonical import sha256_hex
+from steernode.canonical import sha256_hex
 from tests.registry.fleet.test_fleet_snapshot import code_of
 from tests.world import pairs_file, vector_file
 

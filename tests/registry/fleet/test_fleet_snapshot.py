@@ -16,9 +16,9 @@ from registry.services.kills import engage_kill
 from registry.services.nodes import enroll_node
 from registry.services.tenants import create_environment
 from registry.snapshots import read_envelope, trust_document
-from steerkit.client import Fetched, FleetClient, NotModified
-from steerkit.snapshot import PAYLOAD_TYPE
-from steerkit.trust import TrustedKeys, open_envelope
+from steernode.dsse import TrustedKeys, open_envelope
+from steernode.hub.client import Fetched, FleetClient, NotModified
+from steernode.snapshot.document import PAYLOAD_TYPE
 from tests.hub import serve, wait_until
 
 SNAPSHOT = "/fleet/v1/environments/production/snapshot"
@@ -48,7 +48,7 @@ def test_trust_is_public_and_says_when_keys_count(hub):
     assert answer.json() == trust_document()
 
 
-def test_the_clients_of_steerkit_understand_the_hub(hub, node):
+def test_the_clients_of_steernode_understand_the_hub(hub, node):
     client = FleetClient(hub, "production", "node-1", node[1])
     fetched = client.snapshot(None)
     assert isinstance(fetched, Fetched)

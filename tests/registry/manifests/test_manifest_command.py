@@ -8,8 +8,8 @@ from django.db import IntegrityError, connection
 
 from registry.models import AppliedPlan, Declaration, Tenant
 from registry.services.people import issue_token
-from steerkit.cli import main
-from steerkit.errors import SteerError
+from steernode.cli import main
+from steernode.errors import SteerError
 from tests.registry.manifests.writing import manifest
 
 TENANTS = """\

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from registry.manifests.export import export_manifests
 from registry.models import Declaration, ProfileRevision, RiskPolicy, ServingNode, Tenant, TenantFlag
-from steerkit.manifests import read_manifests, write_manifests
-from steerkit.snapshotrecords import AlphaBounds
+from steernode.hub.manifests import read_manifests, write_manifests
+from steernode.snapshot.records import AlphaBounds
 from tests.registry.manifests.writing import actions, flag, manifest, profile_manifest
 
 _TITLES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -118,7 +118,7 @@ def test_applying_an_export_plans_to_nothing_whatever_is_on_record(change, plan,
 
 def read_truth():
     """What the record says, in the words of the record: the export could leave something out both times."""
-    from registry.documents import flag_document, policy_document, revision_document
+    from registry.reads.documents import flag_document, policy_document, revision_document
 
     revisions = ProfileRevision.objects.order_by("profile_id", "-number").distinct("profile_id")
     documents = {revision.profile.name: revision_document(revision) for revision in revisions}

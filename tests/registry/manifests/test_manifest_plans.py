@@ -16,7 +16,7 @@ from registry.models import (
     Tenant,
     TenantFlag,
 )
-from steerkit.errors import AlphaError, SteerError
+from steernode.errors import AlphaError, SteerError
 from tests.registry.manifests.writing import actions, flag, manifest, profile_manifest
 from tests.world import make_suite, pairs_file, rubric_file, vector_file
 

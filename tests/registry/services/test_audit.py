@@ -11,10 +11,10 @@ from registry.audit import Action, record
 from registry.audit.export import open_export
 from registry.models import AuditEvent
 from registry.services.profiles import retire_revision
-from steerkit.auditexport import CSV_COLUMNS, INFERENCE_CONFIGURATION
-from steerkit.canonical import canonical_json
-from steerkit.errors import CanonicalError, VerificationFailed
-from steerkit.verify import verify_export
+from steernode.canonical import canonical_json
+from steernode.errors import CanonicalError, VerificationFailed
+from steernode.proof.export import CSV_COLUMNS, INFERENCE_CONFIGURATION
+from steernode.proof.verify import verify_export
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from django.db import transaction
 
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import AuditEvent, Evaluation, Job, JobState, Notification, ProfileRevision, SteeringVector
-from registry.selectors import get_profile
+from registry.reads.lookups import get_profile
 from registry.services.jobs import claim_job, fail_job, request_cancel, request_extraction, request_validation, resend_lost_jobs
 from registry.services.profiles import create_profile, submit_revision
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
-from steerkit.gates import load_gates
+from steernode.gates import load_gates
 from tests.registry.services.test_constraints import refuses
 from tests.world import vector_file
 

@@ -15,7 +15,7 @@ from registry.services.moves import move_environment
 from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.vectors import import_vector
-from steerkit.vectorfile import read_vector, write_vector
+from steernode.files.vectors import read_vector, write_vector
 from tests.registry.services.test_chains import PICTURE
 from tests.registry.services.test_constraints import refuses
 from tests.registry.services.test_proposals import extract, new_files  # noqa: F401  (fixtures)

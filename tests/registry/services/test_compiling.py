@@ -7,20 +7,20 @@ from decimal import Decimal
 import pytest
 from django.db import transaction
 
-from registry import settled
 from registry.models import Environment, FlagArm, Tenant, TenantFlag
-from registry.selectors import head_snapshot
+from registry.reads import inheritance, steering
+from registry.reads.steering import head_snapshot
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.kills import engage_kill
 from registry.services.profiles import retire_revision
 from registry.snapshots import compile as compiling
-from steerkit import snapshotcontent
-from steerkit.canonical import canonical_json
+from steernode.canonical import canonical_json
+from steernode.snapshot import content as snapshot_content
 
 
 def forget_entries() -> None:
-    settled._kept.clear()
-    for kept in (settled.carry_tenant, compiling._write_flags, compiling._write_profile, snapshotcontent._check_tenant):
+    inheritance._kept.clear()
+    for kept in (steering.carry_tenant, compiling._write_flags, compiling._write_profile, snapshot_content._check_tenant):
         kept.cache_clear()
 
 

@@ -6,18 +6,19 @@ from decimal import Decimal
 import pytest
 from django.db import IntegrityError, transaction
 
-from registry.documents import digest_components
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import AuditEvent, Evaluation, Job, JobState, RevisionState
-from registry.selectors import evidence_of
+from registry.reads.documents import digest_components
+from registry.reads.evidence import evidence_of
 from registry.services.approvals import approve_revision
+from registry.services.components import ComponentSpec
 from registry.services.compositions import request_composition
 from registry.services.jobs import claim_job, fail_job
-from registry.services.profiles import ComponentSpec, draft_revision, edit_revision, submit_revision
+from registry.services.profiles import draft_revision, edit_revision, submit_revision
 from registry.services.results import complete_composition
 from registry.services.vectors import import_vector
-from steerkit.canonical import format_decimal
-from steerkit.errors import AlphaError, ContrastSetError, SteerError
+from steernode.canonical import format_decimal
+from steernode.errors import AlphaError, ContrastSetError, SteerError
 from tests.world import composition_evidence, vector_file, write_model_folder
 
 

@@ -5,17 +5,17 @@ from decimal import Decimal
 import pytest
 
 from registry.audit.history import events_of, read_changes
-from registry.documents import tag_flag
 from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import FlagArm, TenantFlag
-from registry.selectors import head_snapshot
+from registry.reads.documents import tag_flag
+from registry.reads.steering import head_snapshot
 from registry.services.approvals import approve_revision
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.profiles import draft_revision, retire_revision, submit_revision
 from registry.snapshots import read_snapshot
-from steerkit.errors import AlphaError
-from steerkit.snapshot import resolve
-from steerkit.snapshotrecords import AlphaBounds
+from steernode.errors import AlphaError
+from steernode.snapshot.records import AlphaBounds
+from steernode.snapshot.resolve import resolve
 
 FORMAL = AlphaBounds(Decimal(0), Decimal("0.5"))
 

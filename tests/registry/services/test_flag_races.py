@@ -8,13 +8,13 @@ from django.db import connection
 
 from registry.audit import Action
 from registry.models import AuditEvent, Snapshot, TenantFlag
-from registry.selectors import head_snapshot
+from registry.reads.steering import head_snapshot
 from registry.services.flags import set_flag
 from registry.services.kills import engage_kill
 from registry.services.tenants import create_tenant
 from registry.snapshots import read_snapshot
 from registry.snapshots.compile import compile_content
-from steerkit.snapshot import resolve
+from steernode.snapshot.resolve import resolve
 
 FLIPS = 50
 

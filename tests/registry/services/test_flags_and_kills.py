@@ -6,14 +6,14 @@ import pytest
 
 from registry.errors import TransitionRefused
 from registry.models import TenantFlag
-from registry.selectors import head_snapshot
+from registry.reads.steering import head_snapshot
 from registry.services.approvals import approve_revision
 from registry.services.flags import set_flag
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.profiles import draft_revision, edit_revision, retire_revision, submit_revision
 from registry.snapshots import read_snapshot
-from steerkit.errors import AlphaError
-from steerkit.snapshot import resolve
+from steernode.errors import AlphaError
+from steernode.snapshot.resolve import resolve
 
 
 def reason_for(environment, tenant: str, route: str = "") -> str:

@@ -10,15 +10,15 @@ from django.utils import timezone
 from registry.audit import Action
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import AuditEvent, Freeze, Kill
-from registry.selectors import freeze_in_force, head_snapshot
+from registry.reads.steering import freeze_in_force, head_snapshot
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.freezes import declare_freeze, end_freeze
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.profiles import retire_revision
 from registry.services.tenants import create_environment
 from registry.snapshots import all_or_nothing, publish, read_snapshot, reissue_before_expiry
-from steerkit.snapshot import resolve
-from steerkit.snapshotrecords import AlphaBounds
+from steernode.snapshot.records import AlphaBounds
+from steernode.snapshot.resolve import resolve
 
 
 @pytest.fixture

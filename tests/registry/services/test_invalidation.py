@@ -8,7 +8,7 @@ from registry.models import AuditEvent, Notification, ProfileRevision
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify, read_notifications
 from registry.services.profiles import draft_revision
-from steerkit.errors import SteerError
+from steernode.errors import SteerError
 from tests.registry.services.test_constraints import refuses
 
 OVERDUE = "its review was due on 1 October"

@@ -8,7 +8,7 @@ from django.db import IntegrityError, connection, transaction
 from registry.audit import Action
 from registry.errors import TransitionRefused
 from registry.models import AuditEvent, BaseModel, EnvironmentBaseModel, Notification, ProfileRevision, RevisionState, TenantFlag
-from registry.selectors import head_snapshot, live_flags
+from registry.reads.steering import head_snapshot, live_flags
 from registry.services.base_models import register_base_model
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.moves import move_environment

@@ -10,17 +10,18 @@ from django.utils import timezone
 from registry.audit import Action
 from registry.errors import TransitionRefused
 from registry.models import AuditEvent, EvalSuite, Notification, Profile, ProfileRevision, RevisionState, RiskPolicy
-from registry.selectors import head_snapshot, live_flags
+from registry.reads.steering import head_snapshot, live_flags
 from registry.services.approvals import approve_revision
 from registry.services.checklist import list_requirements, measure_peaks
+from registry.services.components import ComponentSpec
 from registry.services.flags import set_flag
 from registry.services.policies import change_policy
-from registry.services.profiles import ComponentSpec, draft_revision, submit_revision
+from registry.services.profiles import draft_revision, submit_revision
 from registry.services.reviews import end_overdue_reviews
 from registry.services.vectors import import_vector
 from registry.snapshots import read_snapshot
 from registry.snapshots.compile import _write_profile, compile_content
-from steerkit.errors import AlphaError, SteerError
+from steernode.errors import AlphaError, SteerError
 from tests.world import vector_file
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from registry.errors import NotFound, TransitionRefused
 from registry.models import AuditEvent, BaseModel, Job, JobState, Notification, Proposal, SteeringVector
-from registry.selectors import open_proposals
+from registry.reads.lookups import open_proposals
 from registry.services.base_models import register_base_model
 from registry.services.components import ComponentSpec
 from registry.services.jobs import claim_job, request_cancel, request_extraction
@@ -17,7 +17,7 @@ from registry.services.moves import move_environment
 from registry.services.profiles import create_profile, draft_revision
 from registry.services.proposals import accept_proposal, decline_proposal
 from registry.services.results import ExtractionResult, complete_extraction
-from steerkit.errors import LayerError
+from steernode.errors import LayerError
 from tests.registry.services.test_chains import PICTURE
 from tests.registry.services.test_constraints import refuses
 from tests.world import vector_file, write_model_folder

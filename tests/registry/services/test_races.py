@@ -9,7 +9,7 @@ from django.db import connection
 
 from registry.audit import Action
 from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, TenantFlag
-from registry.selectors import live_flags
+from registry.reads.steering import live_flags
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
@@ -21,7 +21,7 @@ from registry.services.profiles import create_profile, draft_revision
 from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.tenants import create_environment, create_tenant
-from steerkit.errors import SteerError
+from steernode.errors import SteerError
 from tests.world import lines, make_pair, vector_file, write_model_folder
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.snapshots.raising import find_raise, raises_steering
-from steerkit.effective import resolve
-from steerkit.errors import AlphaError
-from steerkit.snapshot import parse_snapshot
-from steerkit.snapshotcontent import Content
-from steerkit.snapshotrecords import Snapshot
+from registry.snapshots.freeze import find_raise, raises_steering
+from steernode.errors import AlphaError
+from steernode.snapshot.content import Content
+from steernode.snapshot.document import parse_snapshot
+from steernode.snapshot.records import Snapshot
+from steernode.snapshot.resolve import resolve
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 LENGTHS = {"norm": "40", "mean_residual_norm": "180"}

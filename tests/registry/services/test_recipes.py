@@ -5,7 +5,7 @@ import pytest
 from registry.models import BaseModel, Job
 from registry.services.jobs import request_extraction, request_validation
 from registry.services.recipes import name_layers, parse_extraction_recipe
-from steerkit.errors import SteerError
+from steernode.errors import SteerError
 
 BAD_RECIPES = [
     ({}, "RECIPE_VECTOR"),

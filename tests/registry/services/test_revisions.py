@@ -11,7 +11,7 @@ from registry.models import AuditEvent, ProfileRevision, RevisionState
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.profiles import create_profile, draft_revision, edit_revision, retire_revision, submit_revision
 from registry.services.vectors import import_vector
-from steerkit.errors import AlphaError
+from steernode.errors import AlphaError
 from tests.world import vector_file
 
 

@@ -7,12 +7,12 @@ import pytest
 from django.db import connection, transaction
 
 from registry.audit import Action, record
+from registry.audit.transition import transition
 from registry.errors import NotFound
 from registry.models import AuditEvent, Tenant
 from registry.services.kills import engage_kill, request_lift
 from registry.services.tenants import create_environment, create_tenant
 from registry.snapshots import all_or_nothing
-from registry.transitions import transition
 
 BY_TWO = {"cause": Action.KILL_ENGAGED, "actor": "tests"}
 

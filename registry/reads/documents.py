@@ -1,0 +1,145 @@
+"""Records as canonical documents: what digests and ETags are taken of, and what the log keeps."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from registry.models import Component, FlagArm, ProfileRevision, RiskPolicy, SteeringVector, TenantFlag
+from steernode.canonical import canonical_json, format_decimal, sha256_hex
+
+# A revision's components as its document lists them.
+COMPONENTS = Component.objects.select_related("vector").order_by("position")
+
+
+def revision_document(revision: ProfileRevision, components: Iterable[Component] | None = None) -> dict[str, object]:
+    """Everything a revision does, as the canonical document whose sha256 an approval names. Reads its `COMPONENTS` unless given."""
+    if components is None:
+        components = COMPONENTS.filter(revision=revision)
+    return {
+        "schema": "steerhub.revision/2",
+        "profile": revision.profile.name,
+        "revision": revision.number,
+        "submission": revision.submission,
+        "intent": revision.profile.intent,
+        "purpose": revision.profile.purpose,
+        "base_model": revision.base_model.fingerprint,
+        "risk_class": revision.profile.risk_class_id,
+        "stale_policy": revision.stale_policy,
+        "max_staleness_seconds": revision.max_staleness_seconds,
+        "demands": revision.demands or policy_document(revision.profile.risk_class),
+        "components": [component_document(each) for each in components],
+        **({"safety_override": revision.safety_override} if revision.safety_override else {}),
+    }
+
+
+def component_document(component: Component) -> dict[str, Any]:
+    """A component as nodes read it. What it does not have is left out, so that it reads as it did before there was such a thing."""
+    document: dict[str, Any] = {
+        "vector": vector_entry(component.vector),
+        "layer": component.vector.layer,
+        "site": component.vector.site,
+        "operator": component.operator,
+        "alpha": format_decimal(component.alpha),
+        "alpha_min": format_decimal(component.alpha_min),
+        "alpha_max": format_decimal(component.alpha_max),
+        "unit": component.unit,
+        "norm": format_decimal(component.vector.norm),
+        "mean_residual_norm": format_decimal(component.vector.mean_residual_norm),
+        "scope": component.scope,
+        "schedule": component.schedule,
+        "condition": component.condition,
+    }
+    if component.preserve_norm:
+        document["preserve_norm"] = True
+    if component.bound is not None:
+        document["bound"] = format_decimal(component.bound)
+    return document
+
+
+def vector_entry(vector: SteeringVector) -> dict[str, Any]:
+    """The vector file as nodes are told of it."""
+    return {"sha256": vector.digest, "bytes": vector.size_bytes, "dtype": vector.dtype, "shape": [vector.d_model]}
+
+
+def is_as_approved(revision: ProfileRevision, components: Iterable[Component]) -> bool:
+    """Whether the revision still is what its digest was taken of. Services and triggers keep it so; this does not trust them."""
+    digest: str = revision.digest
+    return sha256_hex(canonical_json(revision_document(revision, components))) == digest
+
+
+def tag_revision(revision: ProfileRevision) -> str:
+    """The ETag of a revision: another one as soon as it does something else, or is in another state."""
+    evidence = str(revision.evaluation_id) if revision.evaluation_id else None
+    said = {"document": revision_document(revision), "state": revision.state, "evidence": evidence, "rationale": revision.rationale}
+    return sha256_hex(canonical_json(said))
+
+
+def evaluated_components(revision: ProfileRevision) -> list[dict[str, Any]]:
+    """What an evaluation of the whole revision covers: every component as it steers.
+
+    Its allowed range is left out, because no range may go beyond the α that was evaluated.
+    """
+    components: Any = revision_document(revision)["components"]
+    return [{name: value for name, value in document.items() if name not in ("alpha_min", "alpha_max")} for document in components]
+
+
+def digest_components(revision: ProfileRevision) -> str:
+    """Names these components on this base model. Their order counts: to remove a direction and then add one is not to do it backwards."""
+    identity = {
+        "schema": "steerhub.components/1",
+        "base_model": revision.base_model.fingerprint,
+        "components": evaluated_components(revision),
+    }
+    return sha256_hex(canonical_json(identity))
+
+
+def policy_document(policy: RiskPolicy) -> dict[str, Any]:
+    """A policy's terms as canonical data: what a submitted revision keeps a copy of."""
+    return {
+        "alpha_caps": {unit: format_decimal(cap) for unit, cap in policy.alpha_caps.items()},
+        "composition_budget": format_decimal(policy.composition_budget),
+        "suite_kinds": list(policy.suite_kinds),
+        "gate_set": policy.gate_set,
+        "minimum_pairs": policy.minimum_pairs,
+        "locales": list(policy.locales),
+        "evidence_max_age_days": policy.evidence_max_age_days,
+        "approvals_needed": policy.approvals_needed,
+        "reviewer_roles": list(policy.reviewer_roles),
+        "approval_valid_days": policy.approval_valid_days,
+        "review_after_days": policy.review_after_days,
+    }
+
+
+def flag_document(flag: TenantFlag) -> dict[str, Any]:
+    """What a flag states, as the log keeps it. What it inherits is named and has no value."""
+    revision, override = flag.revision, None
+    if flag.override_min is not None and flag.override_max is not None:
+        override = f"{format_decimal(flag.override_min)} to {format_decimal(flag.override_max)}"
+    return {
+        "version": flag.version,
+        "route": flag.route,
+        "enabled": flag.enabled,
+        "inherits": list(flag.inherits),
+        "profile": revision.profile.name if revision else None,
+        "revision": revision.number if revision else None,
+        "revision_digest": revision.digest if revision else None,
+        "alpha_scale": None if flag.alpha_scale is None else format_decimal(flag.alpha_scale),
+        "rollout": None if flag.rollout is None else format_decimal(flag.rollout),
+        "arms": [_describe_arm(arm) for arm in flag.arms.all()],
+        "override": override,
+        "reason": flag.reason,
+    }
+
+
+def tag_flag(flag: TenantFlag) -> str:
+    """The ETag of a flag: another one with every change."""
+    return f"{flag.pk}-{flag.version}"
+
+
+def _describe_arm(arm: FlagArm) -> str:
+    """Such as `warm: 9 parts, harbor-empathy r3, α × 0.5`."""
+    said = [f"{arm.weight} part{'s' if arm.weight > 1 else ''}"]
+    if arm.revision is not None:
+        said.append(str(arm.revision))
+    if arm.alpha_scale is not None:
+        said.append(f"α × {format_decimal(arm.alpha_scale)}")
+    return f"{arm.name}: {', '.join(said)}"

@@ -1,0 +1,52 @@
+"""Which evaluation and which approvals count for a revision as it is now."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from registry.models import (
+    Approval,
+    Component,
+    Decision,
+    Evaluation,
+    Operator,
+    ProfileRevision,
+    RevisionState,
+    SteeringVector,
+    TokenScope,
+)
+from registry.reads.documents import digest_components
+from steernode.words import STRENGTH_OPERATORS
+
+
+def valid_approvals(revision: ProfileRevision) -> QuerySet[Approval]:
+    """Approvals of the revision and the evidence as they are now; decisions on an earlier state do not count, nor do old ones."""
+    evidence = revision.evaluation.digest if revision.evaluation else ""
+    oldest = timezone.now() - timedelta(days=revision.demands.get("approval_valid_days", 0))
+    approvals = revision.approvals.filter(decision=Decision.APPROVE, revision_digest=revision.digest, evidence_digest=evidence)
+    # Once it is approved, what it was approved by stays what it was.
+    return approvals.filter(decided_at__gt=oldest) if revision.state == RevisionState.SUBMITTED else approvals
+
+
+def latest_evaluation(vector: SteeringVector) -> Evaluation | None:
+    return vector.evaluations.order_by("-evaluated_at").first()
+
+
+def evidence_of(revision: ProfileRevision) -> Evaluation | None:
+    """The evaluation that covers what the revision does: of its one vector, or of its components together."""
+    components = list(revision.components.select_related("vector"))
+    if is_plain_addition(components):
+        return latest_evaluation(components[0].vector)
+    return Evaluation.objects.select_related("revision__profile").filter(components_digest=digest_components(revision)).first()
+
+
+def is_plain_addition(components: Sequence[Component]) -> bool:
+    """One vector, added to what is generated: what the vector's own validation covers. A schedule or a condition only takes away."""
+    plain = (Operator.ADD, TokenScope.GENERATED, False)
+    return [(component.operator, component.scope, component.preserve_norm) for component in components] == [plain]
+
+
+def only_removes(components: Sequence[Component]) -> bool:
+    return all(component.operator in STRENGTH_OPERATORS for component in components)

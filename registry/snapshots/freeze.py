@@ -1,0 +1,82 @@
+"""Whether one snapshot could steer any request more than another does. A freeze window refuses exactly that.
+
+Judged for every tenant and route by what both snapshots would give each caller, so that it does not matter which change made the
+difference: a flag, what a route inherits, the lift of a kill, or a whole batch. When in doubt it raises: a weight that moves callers
+between arms raises unless every arm gives at most what every arm gave.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import product
+
+from steernode.snapshot.records import AlphaBounds, Arm, Flag, Snapshot
+
+
+def raises_steering(before: Snapshot, after: Snapshot) -> bool:
+    """Turning on, a larger scale, a larger share, a new arm, a wider override, another revision, or a kill that is gone."""
+    return find_raise(before, after) is not None
+
+
+def find_raise(before: Snapshot, after: Snapshot) -> str | None:
+    """The first raise, in words; None if everybody gets at most what they got."""
+    for kind, target in sorted({(kill.kind, kill.target) for kill in before.kills} - {(kill.kind, kill.target) for kill in after.kills}):
+        return f"the kill of {kind} {target} would be lifted"
+    for tenant, route in _slots(before, after):
+        raised = _compare(_find_flag(before, tenant, route), before, _find_flag(after, tenant, route), after)
+        if raised:
+            return f"{tenant}{'/' + route if route else ''} would get {raised}"
+    return None
+
+
+def _slots(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, str]]:
+    """Every tenant that `after` could steer, on every route that either snapshot names, and on all others."""
+    tenants = {flag.tenant for flag in after.flags}
+    named = {(flag.tenant, flag.route) for flag in (*before.flags, *after.flags) if flag.tenant in tenants}
+    yield from sorted(named | {(tenant, "") for tenant in tenants})
+
+
+def _find_flag(snapshot: Snapshot, tenant: str, route: str) -> Flag | None:
+    flag = snapshot.flag_of.get((tenant, route)) or snapshot.flag_of.get((tenant, ""))
+    return flag if flag is not None and flag.enabled and flag.rollout > 0 else None
+
+
+def _compare(before: Flag | None, in_before: Snapshot, after: Flag | None, in_after: Snapshot) -> str | None:
+    news = _doses(after, in_after)
+    if after is None or not any(news):
+        return None
+    olds = _doses(before, in_before)
+    if before is None or not any(olds):
+        return "steering, and gets none"
+    if after.rollout > before.rollout:
+        return f"steering for {after.rollout} % of callers, instead of {before.rollout} %"
+    if before.needs_key and not after.needs_key:
+        return "steering without a rollout key"
+    if after.override is not None and not _holds(before.override, after.override):
+        return f"α {after.override.alpha_min} to {after.override.alpha_max} by asking"
+    same_places = [arm.weight for arm in before.choices] == [arm.weight for arm in after.choices]
+    pairs = zip(olds, news, strict=True) if same_places else product(olds, news)
+    for old, new in pairs:
+        if new is None:
+            continue
+        if old is None or old[:2] != new[:2]:
+            return f"{new[0]} r{new[1]} where it is not served now"
+        if new[2] > old[2]:
+            return f"{new[0]} r{new[1]} at α × {new[2]}, instead of × {old[2]}"
+    return None
+
+
+def _doses(flag: Flag | None, snapshot: Snapshot) -> list[tuple[str, int, Decimal] | None]:
+    """What each arm gives: profile, revision and scale; None for nothing."""
+
+    def dose(arm: Arm, override: AlphaBounds | None) -> tuple[str, int, Decimal] | None:
+        profile = snapshot.profile_of.get((arm.profile, arm.revision))
+        # A scale of 0 steers all the same where a request may ask for another α.
+        if profile is None or (arm.alpha_scale.is_zero() and override is None):
+            return None
+        return profile.id, profile.revision, arm.alpha_scale
+
+    return [] if flag is None else [dose(arm, flag.override) for arm in flag.choices]
+
+
+def _holds(outer: AlphaBounds | None, inner: AlphaBounds) -> bool:
+    return outer is not None and outer.holds(inner.alpha_min) and outer.holds(inner.alpha_max)

@@ -1,0 +1,49 @@
+"""The `steer` command: what an engineer, an approver, an operator, an auditor and a serving node's host type."""
+
+from __future__ import annotations
+
+import click
+
+from steernode import __version__
+from steernode.cli.auditing import audit, verify
+from steernode.cli.basemodels import base_model, proposal
+from steernode.cli.context import SteerGroup, hub_options, show_document
+from steernode.cli.declaring import apply, diff, drift, export, plan, schema
+from steernode.cli.flagging import explain, flag
+from steernode.cli.governing import profile
+from steernode.cli.inspecting import inspect
+from steernode.cli.jobs import job
+from steernode.cli.nodes import node
+from steernode.cli.stopping import freeze, kill
+from steernode.cli.tokens import token
+from steernode.hub.client import HubClient
+
+
+@click.group(cls=SteerGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Govern activation steering: inference configuration, weights unchanged.
+
+    Commands that ask the hub find it by --hub or STEERHUB_URL, and know you by --token-file, STEERHUB_TOKEN_FILE or STEERHUB_TOKEN.
+    """
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"steer {__version__}")
+
+
+@main.command()
+@hub_options
+def whoami(hub: HubClient) -> None:
+    """Show who the hub takes you for."""
+    show_document(hub.get("/whoami"))
+
+
+COMMANDS = (
+    *(inspect, audit, verify, job, node, base_model, proposal),
+    *(plan, apply, diff, export, drift, schema),
+    *(profile, flag, explain, kill, freeze, token),
+)
+for command in COMMANDS:
+    main.add_command(command)

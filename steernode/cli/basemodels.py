@@ -1,0 +1,85 @@
+"""`steer base-model` and `steer proposal`: which files each environment serves, and what a move asks to be made again."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from steernode.cli.context import hub_options, printable, read_results, show_table
+from steernode.hub.client import HubClient
+
+
+@click.group("base-model")
+def base_model() -> None:
+    """Fingerprints of base models, and the environments that serve them."""
+
+
+@base_model.command("list")
+@hub_options
+def list_base_models(hub: HubClient) -> None:
+    """List base models with their fingerprints and where each is served."""
+    rows = read_results(hub.get("/base-models"))
+    show_table(
+        ["name", "fingerprint", "served in", "registered"],
+        [(row.get("name"), row.get("fingerprint"), ", ".join(row.get("environments") or []), row.get("registered_at")) for row in rows],
+    )
+
+
+@base_model.command("move")
+@click.argument("reference", metavar="NAME[@FINGERPRINT]")
+@click.option("--environment", required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_options
+def move(hub: HubClient, reference: str, environment: str, yes: bool) -> None:
+    """Have an environment serve another fingerprint. What depends on the one before stops steering, and does not come back by itself."""
+    if not yes:
+        click.confirm(f"Move {environment} to {reference}, and turn off what depends on the files it serves now?", abort=True)
+    answer: dict[str, Any] = hub.post(f"/environments/{quote(environment, safe='')}/move", {"base_model": reference})
+    served = answer["base_model"]
+    click.echo(f"{environment} serves {printable(served['name'])} {served['fingerprint']}")
+    for noun in ("changes", "flags_off", "invalidated", "proposals"):
+        for item in answer[noun]:
+            click.echo(f"{noun.replace('_', ' ')}: {printable(str(item))}")
+
+
+@click.group()
+def proposal() -> None:
+    """Vectors that a move left behind, to be extracted again."""
+
+
+@proposal.command("list")
+@hub_options
+def list_proposals(hub: HubClient) -> None:
+    """List what nobody has accepted or declined yet."""
+    rows = read_results(hub.get("/proposals?state=proposed"))
+    show_table(
+        ["id", "vector", "for", "profile"],
+        [
+            (
+                row.get("id"),
+                f"{row['vector']['name']}@{row['vector']['version']}",
+                f"{row['base_model']['name']} {row['base_model']['fingerprint'][:12]}",
+                row.get("profile"),
+            )
+            for row in rows
+        ],
+    )
+
+
+@proposal.command("accept")
+@click.argument("proposal_id", type=click.UUID)
+@hub_options
+def accept(hub: HubClient, proposal_id: Any) -> None:
+    """Queue the extraction. Accepting again gives the job that is there."""
+    click.echo(f"job {hub.post(f'/proposals/{proposal_id}/accept')['job']}")
+
+
+@proposal.command("decline")
+@click.argument("proposal_id", type=click.UUID)
+@click.option("--reason", required=True, help="Why not. It goes on record.")
+@hub_options
+def decline(hub: HubClient, proposal_id: Any, reason: str) -> None:
+    """Take it off the list. It can still be accepted."""
+    click.echo(hub.post(f"/proposals/{proposal_id}/decline", {"reason": reason})["state"])

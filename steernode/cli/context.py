@@ -1,0 +1,105 @@
+"""What all commands share: where the hub is, how an error is told, how a document and a table are shown."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from steernode.errors import HubError, SteerError
+from steernode.hub.client import HubClient
+
+DEFAULT_HUB = "http://127.0.0.1:8000"
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class SteerGroup(click.Group):
+    """Every SteerError ends here: `error CODE: message` on stderr, exit status 1. Wrong usage keeps click's status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SteerError as error:
+            click.echo(f"error {error.code}: {printable(error.message)}", err=True)
+            ctx.exit(1)
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere without control characters, which could rewrite what the terminal already shows."""
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
+
+
+def read_token(token: str | None, token_file: Path | None) -> str:
+    if token_file is not None:
+        try:
+            return token_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise HubError("HUB_TOKEN", f"cannot read the token file {token_file}", str(token_file)) from error
+    if not token:
+        raise HubError("HUB_TOKEN", "no token; set STEERHUB_TOKEN or give --token-file")
+    return token
+
+
+def hub_options(function: _F) -> _F:
+    """Adds --hub, --token and --token-file, and passes the client they make as `hub`."""
+
+    @click.option("--hub", "hub_url", envvar="STEERHUB_URL", default=DEFAULT_HUB, show_default=True, help="The hub's URL [STEERHUB_URL].")
+    @click.option("--token", envvar="STEERHUB_TOKEN", help="Your API token; better in STEERHUB_TOKEN, other users can see arguments.")
+    @click.option(
+        "--token-file", envvar="STEERHUB_TOKEN_FILE", type=click.Path(dir_okay=False, path_type=Path), help="A file with the token."
+    )
+    @functools.wraps(function)
+    def with_hub(*args: Any, hub_url: str, token: str | None, token_file: Path | None, **kwargs: Any) -> Any:
+        hub = HubClient(hub_url, read_token(token, token_file))
+        try:
+            return function(*args, hub=hub, **kwargs)
+        finally:
+            hub.close()
+
+    return with_hub  # type: ignore[return-value]
+
+
+def parse_reference(text: str) -> tuple[str, int]:
+    """NAME@NUMBER, such as harbor-empathy@3. Raises: click.BadParameter."""
+    name, _, number = text.rpartition("@")
+    if not name or "/" in name or not (number.isascii() and number.isdigit() and int(number) >= 1):
+        raise click.BadParameter(f"{text!r} is not NAME@NUMBER, such as harbor-empathy@3")
+    return name, int(number)
+
+
+def console() -> Console:
+    # Without a terminal there is no width to wrap at, and a wrapped digest cannot be copied.
+    return Console(width=None if sys.stdout.isatty() else 240)
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(printable("" if cell is None else str(cell)), overflow="fold") for cell in row))
+    console().print(table)
+
+
+def show_document(document: Any, *, as_json: bool = False) -> None:
+    """A document as `name: value` lines, or as JSON."""
+    if as_json or not isinstance(document, dict):
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True))
+        return
+    for name, value in document.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        click.echo(f"{name}: {printable(shown)}")
+
+
+def read_results(answer: Any) -> list[dict[str, Any]]:
+    """The rows of a list the hub answered with, paged or not."""
+    rows = answer.get("results") if isinstance(answer, dict) else answer
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise HubError("HUB_ANSWER", "the hub's answer is not a list of objects; are hub and steer of the same version?")
+    return rows

@@ -1,0 +1,96 @@
+"""`steer profile`: what people decide about revisions."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from steernode.cli.context import hub_options, parse_reference, show_document
+from steernode.errors import HubError
+from steernode.hub.client import HubClient
+
+
+@click.group()
+def profile() -> None:
+    """Revisions of profiles, written NAME@NUMBER."""
+
+
+@profile.command("submit")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@hub_options
+def submit(hub: HubClient, reference: tuple[str, int]) -> None:
+    """Hand a revision in for approval."""
+    show_document(hub.post(f"{_revision_path(reference)}/submit"))
+
+
+@profile.command("approve")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@click.option("--comment", default="", help="Why.")
+@click.option("--revision-digest", help="The revision you looked at; refused if it is another by now.")
+@click.option("--evidence-digest", help="The evidence you looked at.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_options
+def approve(
+    hub: HubClient, reference: tuple[str, int], comment: str, revision_digest: str | None, evidence_digest: str | None, yes: bool
+) -> None:
+    """Approve exactly the revision and evidence shown. Authors cannot approve their own."""
+    if revision_digest is None or evidence_digest is None:
+        revision = hub.get(_revision_path(reference))
+        revision_digest = revision_digest or _read_digest(revision, "digest")
+        evidence_digest = evidence_digest or _read_digest(revision, "evidence_digest")
+    click.echo(f"revision {reference[0]}@{reference[1]}: {revision_digest}\nevidence: {evidence_digest}")
+    if not yes:
+        click.confirm("Approve this revision on this evidence?", abort=True)
+    body = {"revision_digest": revision_digest, "evidence_digest": evidence_digest, "comment": comment}
+    show_document(hub.post(f"{_revision_path(reference)}/approve", body))
+
+
+@profile.command("reject")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@click.option("--comment", required=True, help="Why.")
+@hub_options
+def reject(hub: HubClient, reference: tuple[str, int], comment: str) -> None:
+    """Reject a revision; its author may write another."""
+    show_document(hub.post(f"{_revision_path(reference)}/reject", {"comment": comment}))
+
+
+@profile.command("request-changes")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@click.option("--comment", required=True, help="What to change.")
+@hub_options
+def request_changes(hub: HubClient, reference: tuple[str, int], comment: str) -> None:
+    """Send a submitted revision back to its author, who changes it and submits it again."""
+    show_document(hub.post(f"{_revision_path(reference)}/request-changes", {"comment": comment}))
+
+
+@profile.command("comment")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@click.argument("text")
+@hub_options
+def comment(hub: HubClient, reference: tuple[str, int], text: str) -> None:
+    """Say something about a revision without deciding."""
+    show_document(hub.post(f"{_revision_path(reference)}/comments", {"text": text}))
+
+
+@profile.command("checklist")
+@click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@hub_options
+def checklist(hub: HubClient, reference: tuple[str, int]) -> None:
+    """What the risk policy demands of a revision. Exits with 1 while something is not met."""
+    answer = hub.get(f"{_revision_path(reference)}/checklist")
+    show_document(answer)
+    if not isinstance(answer, dict) or not all(row["is_met"] for row in answer["requirements"]):
+        raise click.exceptions.Exit(1)
+
+
+def _revision_path(reference: tuple[str, int]) -> str:
+    return f"/profiles/{quote(reference[0], safe='')}/revisions/{reference[1]}"
+
+
+def _read_digest(revision: Any, field: str) -> str:
+    value = revision.get(field) if isinstance(revision, dict) else None
+    if not isinstance(value, str) or not value:
+        raise HubError("HUB_ANSWER", f"the revision has no {field}; nothing can be approved without it", field)
+    return value

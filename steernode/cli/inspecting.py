@@ -1,0 +1,60 @@
+"""`steer inspect`: what a file or folder is, without asking anybody."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from steernode.cli.context import show_document
+from steernode.files.basemodels import inspect_model
+from steernode.files.contrast import parse_pairs
+from steernode.files.vectors import MAX_FILE_BYTES, read_vector
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def inspect() -> None:
+    """Look at a model folder, a vector file or a contrast set."""
+
+
+@inspect.command("model")
+@click.argument("folder", type=click.Path(path_type=Path))
+@_JSON
+def inspect_model_command(folder: Path, as_json: bool) -> None:
+    """Fingerprint a model folder. Nothing in it is run."""
+    manifest = inspect_model(folder)
+    document = {"fingerprint": manifest.fingerprint, **manifest.to_document()}
+    if not as_json:
+        document["files"] = f"{len(manifest.files)} files, {sum(size for _name, _digest, size in manifest.files)} bytes"
+    show_document(document, as_json=as_json)
+
+
+@inspect.command("vector")
+@click.argument("file", type=_FILE)
+@_JSON
+def inspect_vector(file: Path, as_json: bool) -> None:
+    """Check a vector file and show its lineage."""
+    with file.open("rb") as stream:
+        vector = read_vector(stream.read(MAX_FILE_BYTES + 1))
+    show_document(
+        {"digest": vector.digest, "dtype": vector.dtype, "d_model": int(vector.direction.size), **vector.lineage}, as_json=as_json
+    )
+
+
+@inspect.command("pairs")
+@click.argument("file", type=_FILE)
+@_JSON
+def inspect_pairs(file: Path, as_json: bool) -> None:
+    """Check a contrast set and count what it holds."""
+    contrast = parse_pairs(file.read_bytes())
+    document = {
+        "digest": contrast.digest,
+        "pairs": len(contrast.pairs),
+        "locales": dict(sorted(Counter(pair.locale for pair in contrast.pairs).items())),
+        "products": dict(sorted(Counter(pair.product for pair in contrast.pairs).items())),
+    }
+    show_document(document, as_json=as_json)

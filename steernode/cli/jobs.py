@@ -1,0 +1,109 @@
+"""`steer job`: units of worker time, listed, watched and called off."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from steernode.cli.context import console, hub_options, printable, read_results, show_document, show_table
+from steernode.errors import HubError
+from steernode.hub.client import HubClient
+
+_FINISHED = ("succeeded", "failed", "cancelled")
+
+
+@click.group()
+def job() -> None:
+    """Extractions and validations."""
+
+
+@job.command("list")
+@click.option("--state", type=click.Choice(["queued", "running", *_FINISHED]), help="Only jobs in this state.")
+@hub_options
+def list_jobs(hub: HubClient, state: str | None) -> None:
+    """List jobs, newest first."""
+    rows = read_results(hub.get(f"/jobs?state={state}" if state else "/jobs"))
+    show_table(
+        ["id", "kind", "state", "stage", "progress", "profile", "note"],
+        [
+            (
+                row.get("id"),
+                row.get("kind"),
+                row.get("state"),
+                row.get("stage"),
+                f"{row.get('progress_done')}/{row.get('progress_total')}",
+                row.get("profile"),
+                row.get("note"),
+            )
+            for row in rows
+        ],
+    )
+
+
+@job.command("show")
+@click.argument("job_id", type=click.UUID)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@hub_options
+def show_job(hub: HubClient, job_id: Any, as_json: bool) -> None:
+    """Show one job."""
+    show_document(hub.get(f"/jobs/{job_id}"), as_json=as_json)
+
+
+@job.command("watch")
+@click.argument("job_id", type=click.UUID)
+@click.option("--interval", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="Seconds between looks.")
+@hub_options
+def watch_job(hub: HubClient, job_id: Any, interval: float) -> None:
+    """Follow a job to its end, and those that follow from it. Exit status 1 unless all succeed."""
+    current: str | None = str(job_id)
+    while current is not None:
+        document = _watch_one(hub, current, interval)
+        if document["state"] == "failed":
+            raise HubError(str(document.get("error_code") or "JOB_FAILED"), str(document.get("error_message") or "the job failed"))
+        if document["state"] == "cancelled":
+            raise HubError("JOB_CANCELLED", f"job {current} was cancelled")
+        click.echo(f"job {current} succeeded{_say_what_came_of(document)}")
+        current = document.get("followed_by")
+
+
+def _watch_one(hub: HubClient, job_id: str, interval: float) -> dict[str, Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console()) as progress:
+        bar = progress.add_task("queued", total=None)
+        while True:
+            document = _read_job(hub.get(f"/jobs/{job_id}"))
+            said = " ".join(str(document.get(name) or "") for name in ("kind", "state", "stage", "note"))
+            total = document["progress_total"] or None
+            progress.update(bar, description=printable(said.strip()), completed=document["progress_done"], total=total)
+            if document["state"] in _FINISHED:
+                return document
+            time.sleep(interval)
+
+
+def _say_what_came_of(document: dict[str, Any]) -> str:
+    """How a job of a chain goes on: as another job, as a draft, or not at all and why."""
+    if document.get("followed_by"):
+        return f", and goes on as job {document['followed_by']}"
+    drafted = document.get("drafted_revision")
+    if isinstance(drafted, dict):
+        return f", and drafted {printable(str(drafted.get('profile')))}@{drafted.get('number')}"
+    return f"; {printable(str(document.get('note')))}" if document.get("profile") else ""
+
+
+@job.command("cancel")
+@click.argument("job_id", type=click.UUID)
+@hub_options
+def cancel_job(hub: HubClient, job_id: Any) -> None:
+    """Call a job off; one that runs stops when its worker notices."""
+    document = _read_job(hub.post(f"/jobs/{job_id}/cancel"))
+    click.echo(f"job {job_id} is {document['state']}" + ("" if document["state"] in _FINISHED else ", cancellation requested"))
+
+
+def _read_job(document: Any) -> dict[str, Any]:
+    wanted = {"state": str, "progress_done": int, "progress_total": int}
+    if not isinstance(document, dict) or not all(isinstance(document.get(name), kind) for name, kind in wanted.items()):
+        raise HubError("HUB_ANSWER", "the hub's answer is not a job; are hub and steer of the same version?")
+    return document

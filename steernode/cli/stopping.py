@@ -1,0 +1,91 @@
+"""`steer kill` and `steer freeze`: stop steering now, and keep it from being raised for a time."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from steernode.cli.context import hub_options, read_results, show_document, show_table
+from steernode.hub.client import HubClient
+
+KILL_KINDS = ["profile", "tenant", "environment", "everything"]
+
+
+@click.group(invoke_without_command=True)
+@click.option("--kind", type=click.Choice(KILL_KINDS))
+@click.option("--target", default="", help="The profile, tenant or environment; nothing for everything.")
+@click.option("--environment", default="", help="Only here, for a profile or a tenant; or the target of an environment kill.")
+@click.option("--reason")
+@hub_options
+@click.pass_context
+def kill(context: click.Context, hub: HubClient, kind: str | None, target: str, environment: str, reason: str | None) -> None:
+    """Return to α = 0 at once. Needs no approval and waits for no freeze."""
+    if context.invoked_subcommand is not None:
+        return
+    if kind is None or reason is None:
+        raise click.UsageError("say --kind and --reason; or list, or lift")
+    if kind != "everything" and not target and not (kind == "environment" and environment):
+        raise click.UsageError(f"--kind {kind} needs --target")
+    show_document(hub.post("/kills", {"kind": kind, "target": target, "environment": environment, "reason": reason}))
+
+
+@kill.command("list")
+@click.option("--all", "lifted_too", is_flag=True, help="Those that were lifted, too.")
+@hub_options
+def list_kills(hub: HubClient, lifted_too: bool) -> None:
+    """The kills in force."""
+    rows = read_results(hub.get(f"/kills?size=500{'' if lifted_too else '&is_engaged=true'}"))
+    columns = ["id", "kind", "target", "environment", "engaged_by", "engaged_at", "lift_requested_by", "lifted_by", "reason"]
+    show_table(columns, [[row.get(column) for column in columns] for row in rows])
+
+
+@kill.command("lift")
+@click.argument("kill_id")
+@hub_options
+def lift_kill(hub: HubClient, kill_id: str) -> None:
+    """Ask for the lift of a kill, or confirm what somebody else asked for. It takes two people."""
+    here = f"/kills/{quote(kill_id, safe='')}"
+    found: Any = hub.get(here)
+    if isinstance(found, dict) and found.get("lift_requested_by"):
+        show_document(hub.post(f"{here}/confirm-lift"))
+        return
+    show_document(hub.post(f"{here}/request-lift"))
+    click.echo(f"Somebody else confirms with: steer kill lift {kill_id}", err=True)
+
+
+@click.group()
+def freeze() -> None:
+    """Windows in which nothing may raise steering. Kills and turning off always may."""
+
+
+@freeze.command("declare")
+@click.option("--environment", required=True)
+@click.option("--from", "starts_at", metavar="TIME", help="Such as 2026-12-24T18:00:00Z; now unless given.")
+@click.option("--until", "ends_at", metavar="TIME", required=True)
+@click.option("--reason", required=True)
+@hub_options
+def declare_freeze(hub: HubClient, environment: str, starts_at: str | None, ends_at: str, reason: str) -> None:
+    """Refuse everything that raises steering in an environment, for a time."""
+    body = {"ends_at": ends_at, "reason": reason, **({"starts_at": starts_at} if starts_at else {})}
+    show_document(hub.post(f"/environments/{quote(environment, safe='')}/freezes", body))
+
+
+@freeze.command("list")
+@click.option("--environment", required=True)
+@hub_options
+def list_freezes(hub: HubClient, environment: str) -> None:
+    """The windows of an environment, newest first."""
+    rows = read_results(hub.get(f"/environments/{quote(environment, safe='')}/freezes"))
+    columns = ["id", "state", "starts_at", "ends_at", "declared_by", "reason", "ended_by", "ended_reason"]
+    show_table(columns, [[row.get(column) for column in columns] for row in rows])
+
+
+@freeze.command("end")
+@click.argument("freeze_id")
+@click.option("--reason", required=True)
+@hub_options
+def end_freeze(hub: HubClient, freeze_id: str, reason: str) -> None:
+    """End a window before its time."""
+    show_document(hub.post(f"/freezes/{quote(freeze_id, safe='')}/end", {"reason": reason}))

@@ -1,0 +1,171 @@
+"""Signed envelopes, DSSE (secure-systems-lab/dsse) with Ed25519: write one, open one, and the keys that are trusted.
+
+A key id is only a hint: trust comes from the key that verifies.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from steernode.canonical import canonical_json, parse_strict
+from steernode.errors import CanonicalError, SnapshotRefused
+from steernode.strict import read_exactly, read_list, read_text, read_time, refuse_field
+
+TRUST_SCHEMA = "steerhub.trust/1"
+MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
+# Base64 makes the payload a third longer; the rest is room for signatures.
+MAX_ENVELOPE_BYTES = MAX_PAYLOAD_BYTES * 4 // 3 + 64 * 1024
+_MAX_SIGNATURES = 64
+
+
+def key_id(public_key: Ed25519PublicKey) -> str:
+    """The first 16 hexadecimal digits of the sha256 of the raw public key."""
+    return hashlib.sha256(public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+
+
+def encode_preauthentication(payload_type: str, payload: bytes) -> bytes:
+    """DSSE's PAE: what is really signed, so that a payload of one type cannot pass for another."""
+    kind = payload_type.encode("utf-8")
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def sign_payload(payload: bytes, payload_type: str, private_key: Ed25519PrivateKey) -> dict[str, str]:
+    """One entry of an envelope's signatures."""
+    signature = private_key.sign(encode_preauthentication(payload_type, payload))
+    return {"keyid": key_id(private_key.public_key()), "sig": base64.b64encode(signature).decode("ascii")}
+
+
+def write_envelope(payload: bytes, payload_type: str, signatures: Sequence[Mapping[str, str]]) -> bytes:
+    """The envelope as the bytes to serve, canonical JSON: the same of the same payload and signatures."""
+    rest = canonical_json({"payloadType": payload_type, "signatures": list(signatures)})
+    # A megabyte of Base64 has nothing to escape, and its member comes first.
+    return b'{"payload":"%b",%b' % (base64.b64encode(payload), rest[1:])
+
+
+def sign_envelope(payload: bytes, payload_type: str, private_key: Ed25519PrivateKey) -> bytes:
+    """The envelope with one signature."""
+    return write_envelope(payload, payload_type, [sign_payload(payload, payload_type, private_key)])
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A public key and when its signatures count. `not_after` is None for a key without a planned end."""
+
+    keyid: str
+    public_key: Ed25519PublicKey
+    not_before: datetime
+    not_after: datetime | None
+
+    def is_valid_at(self, moment: datetime) -> bool:
+        return self.not_before <= moment and (self.not_after is None or moment <= self.not_after)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKeys:
+    """The keys of a trust document, which reaches a node by another road than the snapshots it judges."""
+
+    keys: tuple[TrustedKey, ...]
+
+    @classmethod
+    def from_document(cls, document: Any) -> TrustedKeys:
+        """Raises: SnapshotRefused SCHEMA, naming the field."""
+        read_exactly(document, "trust", ("schema", "keys"))
+        if document["schema"] != TRUST_SCHEMA:
+            raise refuse_field("schema", f"of the trust document must be {TRUST_SCHEMA!r}, got {document['schema']!r}")
+        keys = read_list(document["keys"], "keys", _read_key)
+        if not keys:
+            raise refuse_field("keys", "of the trust document are none; a node that trusts no key can accept nothing")
+        return cls(keys)
+
+    def find_signers(self, message: bytes, signatures: Iterable[tuple[str, bytes]], now: datetime) -> set[str]:
+        """The ids of the distinct valid keys that made these (key id, signature) pairs. A key that signs twice counts once."""
+        signers: set[str] = set()
+        for hint, signature in signatures:
+            # The hinted key first, then every other: a wrong or missing hint costs time, never trust.
+            for key in sorted(self.keys, key=lambda key: key.keyid != hint):
+                if key.is_valid_at(now) and _verifies(key.public_key, signature, message):
+                    signers.add(key.keyid)
+                    break
+        return signers
+
+
+def open_envelope(envelope: bytes, *, keys: TrustedKeys, payload_type: str, now: datetime, signers_needed: int = 1) -> bytes:
+    """The payload of an envelope that enough trusted keys signed.
+
+    Raises: SnapshotRefused LIMIT, ENVELOPE, SIGNATURE.
+    """
+    if len(envelope) > MAX_ENVELOPE_BYTES:
+        raise SnapshotRefused("LIMIT", f"the envelope has {len(envelope)} bytes, at most {MAX_ENVELOPE_BYTES} are read")
+    payload, signatures = _read_envelope(envelope, payload_type)
+    signers = keys.find_signers(encode_preauthentication(payload_type, payload), signatures, now)
+    if len(signers) < signers_needed:
+        hints = ", ".join(sorted({hint for hint, _signature in signatures if hint})) or "no key id"
+        raise SnapshotRefused(
+            "SIGNATURE", f"{len(signers)} of {signers_needed} needed trusted keys signed the envelope, which names {hints}", hints
+        )
+    return payload
+
+
+def _read_envelope(envelope: bytes, payload_type: str) -> tuple[bytes, list[tuple[str, bytes]]]:
+    try:
+        document = parse_strict(envelope, max_bytes=MAX_ENVELOPE_BYTES, max_depth=8)
+    except CanonicalError as error:
+        raise SnapshotRefused("ENVELOPE", f"the envelope is not strict JSON: {error.message}") from error
+    # DSSE lets an envelope carry further fields; nothing outside the signature is believed anyway.
+    if not isinstance(document, dict) or document.get("payloadType") != payload_type:
+        raise SnapshotRefused("ENVELOPE", f"the envelope must be an object with the payloadType {payload_type!r}")
+    entries = document.get("signatures")
+    if not isinstance(entries, list) or not 1 <= len(entries) <= _MAX_SIGNATURES:
+        raise SnapshotRefused("ENVELOPE", f"the envelope must have 1 to {_MAX_SIGNATURES} signatures")
+    signatures = []
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("keyid", ""), str):
+            raise SnapshotRefused("ENVELOPE", "a signature must be an object with a sig and perhaps a text keyid")
+        signatures.append((entry.get("keyid", ""), _decode_base64(entry.get("sig"), "sig")))
+    return _decode_base64(document.get("payload"), "payload"), signatures
+
+
+def _decode_base64(text: Any, field: str) -> bytes:
+    """Standard and URL-safe alphabets are both DSSE."""
+    try:
+        if not isinstance(text, str):
+            raise TypeError
+        return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise SnapshotRefused("ENVELOPE", f"{field} is not base64", field) from error
+
+
+def _read_key(value: Any, path: str) -> TrustedKey:
+    read_exactly(value, path, ("keyid", "public_key", "not_before", "not_after"))
+    try:
+        public_key = Ed25519PublicKey.from_public_bytes(base64.b64decode(str(value["public_key"]), validate=True))
+    except (ValueError, binascii.Error) as error:
+        raise refuse_field(f"{path}.public_key", "must be the base64 of a raw Ed25519 public key, 32 bytes") from error
+    keyid = read_text(value["keyid"], f"{path}.keyid")
+    if keyid != key_id(public_key):
+        raise refuse_field(f"{path}.keyid", f"is {keyid!r}, the key's own id is {key_id(public_key)!r}")
+    not_after = value["not_after"]
+    return TrustedKey(
+        keyid=keyid,
+        public_key=public_key,
+        not_before=read_time(value["not_before"], f"{path}.not_before"),
+        not_after=None if not_after is None else read_time(not_after, f"{path}.not_after"),
+    )
+
+
+def _verifies(public_key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+    try:
+        public_key.verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True

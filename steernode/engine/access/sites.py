@@ -1,0 +1,154 @@
+"""Sites: where in a layer the residual stream is read or changed, and the one function that hooks them.
+
+`resid_pre` is what a block is given and `resid_post` what it returns; `embedding` is what the first block is given. `attn_out`
+and `mlp_out` are what a block adds to the stream, and `resid_mid` is the stream between the two sums:
+
+    resid_mid = resid_pre + attn_out,  resid_post = resid_mid + mlp_out      in a sequential block
+    resid_post = resid_pre + attn_out + mlp_out                              in a parallel block, which has no resid_mid
+
+All six are in the same unit, that of the stream: after the post norms of Gemma and OLMo, after Granite's residual multiplier.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from steernode.canonical import parse_layer
+from steernode.engine.access.architectures import Place, find_module
+from steernode.engine.access.models import LoadedModel
+from steernode.errors import EngineError
+
+SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "embedding")
+
+Visit = Callable[[Tensor], None]
+# torch numbers hooks from a plain counter: two threads that register at once could get one number, and one hook would be lost.
+REGISTERING = threading.Lock()
+
+
+def check_site(site: str) -> None:
+    """Raises: EngineError SITE_UNKNOWN."""
+    if site not in SITES:
+        raise EngineError("SITE_UNKNOWN", f"site {site!r} is not known; known are {', '.join(SITES)}", site)
+
+
+def check_layer_site(loaded: LoadedModel, layer: int, site: str) -> None:
+    """Whether this model has the site at this layer.
+
+    Raises: LayerError LAYER_RANGE; EngineError SITE_UNKNOWN, SITE_LAYER, SITE_ABSENT.
+    """
+    parse_layer(layer, loaded.n_layers)
+    check_site(site)
+    if site == "embedding" and layer != 0:
+        raise EngineError("SITE_LAYER", f"site 'embedding' lies before layer 0 and belongs to no other; got layer {layer}", str(layer))
+    if site == "resid_mid" and loaded.architecture.is_parallel:
+        raise EngineError(
+            "SITE_ABSENT",
+            f"{loaded.manifest.architecture} runs attention and MLP in parallel here, so that nothing lies between them; "
+            "use resid_pre, attn_out, mlp_out or resid_post",
+            site,
+        )
+
+
+def visit_site(loaded: LoadedModel, layer: int, site: str, visit: Visit) -> RemovableHandle:
+    """Calls `visit` with the tensor at the site (rows, columns, d_model) whenever the layer runs; it may change it in place.
+
+    A change in place reaches the residual stream. What `visit` wants to keep it must copy, because later parts of the pass
+    may change the tensor too. Passes that other threads make through the same block are theirs: `visit` is called in the
+    thread that hooked it.
+
+    Raises: as `check_layer_site`.
+    """
+    check_layer_site(loaded, layer, site)
+    block, architecture = loaded.blocks[layer], loaded.architecture
+    if site in ("resid_pre", "embedding"):
+        return _hook_input(block, visit)
+    if site == "resid_post":
+        return _hook_output(block, visit)
+    if site == "resid_mid" and architecture.resid_mid is not None:
+        return _hook_place(block, architecture.resid_mid, visit)
+    if architecture.residual_multiplier != 1.0:
+        visit = _in_stream_units(visit, architecture.residual_multiplier)
+    return _hook_place(block, architecture.attn_out if site == "attn_out" else architecture.mlp_out, visit)
+
+
+def residual_stream(output: Any, n_dimensions: int = 3) -> Tensor:
+    """The residual stream in what a block returns: a tensor from transformers 5 on, the first of a tuple before.
+
+    Raises: EngineError BLOCK_OUTPUT if it is neither.
+    """
+    stream = output[0] if isinstance(output, tuple) else output
+    if not isinstance(stream, Tensor) or stream.ndim != n_dimensions:
+        raise EngineError(
+            "BLOCK_OUTPUT", f"a decoder block returned {type(output).__name__}; want (rows, columns, d_model), alone or first of a tuple"
+        )
+    return stream
+
+
+class _Handles(RemovableHandle):
+    """Several hooks that serve one site, removed as one."""
+
+    def __init__(self, *handles: RemovableHandle) -> None:
+        super().__init__(OrderedDict())
+        self._handles = handles
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def _hook_place(block: nn.Module, place: Place, visit: Visit) -> RemovableHandle:
+    module = find_module(block, place.module)
+    hook = _hook_input if place.is_input else _hook_output
+    if not place.is_flat:
+        return hook(module, visit)
+    shape: list[int] = []
+
+    def remember(stream: Tensor) -> None:
+        shape[:] = stream.shape
+
+    # A view, so that it is an error and not a copy if the flat tensor ever came in pieces.
+    handles = _hook_input(block, remember), hook(module, lambda flat: visit(flat.view(shape)), 2)
+    with REGISTERING:
+        return _Handles(*handles)
+
+
+def _hook_input(module: nn.Module, visit: Visit, n_dimensions: int = 3) -> RemovableHandle:
+    owner = threading.get_ident()
+
+    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() == owner:
+            visit(residual_stream(args[0] if args else kwargs["hidden_states"], n_dimensions))
+
+    with REGISTERING:
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+
+
+def _hook_output(module: nn.Module, visit: Visit, n_dimensions: int = 3) -> RemovableHandle:
+    owner = threading.get_ident()
+
+    def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        if threading.get_ident() == owner:
+            visit(residual_stream(output, n_dimensions))
+
+    with REGISTERING:
+        return module.register_forward_hook(after)
+
+
+def _in_stream_units(visit: Visit, multiplier: float) -> Visit:
+    """Shows `visit` a contribution as the block will add it, and carries its changes back through the multiplier."""
+
+    def scaled(output: Tensor) -> None:
+        added = output * multiplier
+        untouched = added.clone()
+        visit(added)
+        # What was left alone keeps its bits: dividing a product does not always give back the factor.
+        output.copy_(torch.where(added == untouched, output, added / multiplier))
+
+    return scaled

@@ -1,0 +1,205 @@
+"""Greedy generation, lean enough to sweep with: batches under a key-value cache, logits for one position, finished rows dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steernode.engine.access.batches import Progress, batch_by_length, halve_on_oom, in_lanes
+from steernode.engine.access.cache import new_cache
+from steernode.engine.access.encoding import EncodedConversation, encode_prompts, pad_left, refuse_long
+from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.sparing import run_mlps_at
+from steernode.engine.applying.components import Component
+from steernode.engine.applying.positions import PromptLayout
+from steernode.engine.applying.steer import AppliedSteering, steered
+from steernode.errors import EngineError
+from steernode.files.conversations import Message
+
+MAX_BATCH_ROWS = 128
+# Selecting rows copies the cache, so it is done when it buys at least this share of the batch.
+_COMPACT_BELOW = 0.75
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model wrote. `token_ids` leave out the token that ended it; `end_token_id` is None if the limit cut it off.
+
+    `milliseconds_per_token` is the time of the batch it was in over all tokens of that batch.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    end_token_id: int | None
+    prompt_tokens: int
+    milliseconds_per_token: float
+
+    @property
+    def scored_token_ids(self) -> tuple[int, ...]:
+        """All that the model chose: its tokens and its decision to end."""
+        return self.token_ids if self.end_token_id is None else (*self.token_ids, self.end_token_id)
+
+
+def generate(
+    loaded: LoadedModel,
+    conversations: Sequence[Sequence[Message]],
+    *,
+    components: Sequence[Component] = (),
+    row_coefficients: Tensor | None = None,
+    max_new_tokens: int,
+    max_batch_rows: int = MAX_BATCH_ROWS,
+    on_progress: Progress | None = None,
+) -> list[Reply]:
+    """The most likely reply to each conversation, in the given order. `on_progress(done, total)` counts replies.
+
+    `row_coefficients` (conversations, components) steers each row by its own amount; conversations that repeat, as in an α
+    grid, share the work on their prompt.
+
+    Raises: EngineError MAX_NEW_TOKENS, CONTEXT_LENGTH, LAYOUT_MISMATCH, NO_ASSISTANT_TOKENS, OUT_OF_MEMORY, and the
+    codes of `encode_prompt` and `steered`.
+    """
+    if max_new_tokens < 1:
+        raise EngineError("MAX_NEW_TOKENS", f"max_new_tokens must be at least 1, got {max_new_tokens}", str(max_new_tokens))
+    if row_coefficients is not None and row_coefficients.shape != (len(conversations), len(components)):
+        shape = tuple(row_coefficients.shape)
+        raise EngineError("LAYOUT_MISMATCH", f"row_coefficients are {shape}, want {(len(conversations), len(components))}", str(shape))
+    prompts = _encode(loaded, conversations, components)
+    for prompt in prompts:
+        refuse_long(loaded, len(prompt.token_ids) + max_new_tokens, "the conversation with its reply")
+    lengths = [len(prompt.token_ids) for prompt in prompts]
+    replies: dict[int, Reply] = {}
+    batches = batch_by_length(lengths, max_batch_rows * max(lengths, default=1), max_batch_rows)
+
+    def answer(batch: Sequence[int]) -> list[Reply]:
+        rows = None if row_coefficients is None else row_coefficients[list(batch)]
+        return _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens)
+
+    for parts in in_lanes(lambda batch: halve_on_oom(batch, answer), batches, loaded):
+        for batch, answers in parts:
+            replies.update(zip(batch, answers, strict=True))
+        if on_progress is not None:
+            on_progress(len(replies), len(conversations))
+    return [replies[index] for index in range(len(conversations))]
+
+
+def _encode(loaded: LoadedModel, conversations: Sequence[Sequence[Message]], components: Sequence[Component]) -> list[EncodedConversation]:
+    """Every conversation as a prompt; those that repeat are encoded once."""
+    mark_assistant = any(component.scope == "assistant" for component in components)
+    keys = [tuple(conversation) for conversation in conversations]
+    different = list(dict.fromkeys(keys))
+    encoded = dict(zip(different, encode_prompts(loaded, different, mark_assistant=mark_assistant), strict=True))
+    for key, prompt in encoded.items():
+        if mark_assistant and any(message.role == "assistant" for message in key) and not any(prompt.assistant_mask):
+            raise EngineError(
+                "NO_ASSISTANT_TOKENS",
+                "scope 'assistant' steers what the assistant said before, but the chat template marks none of it; "
+                "put {% generation %} around the assistant's content in it",
+                "chat_template",
+            )
+    return [encoded[key] for key in keys]
+
+
+@torch.inference_mode()
+def _generate_batch(
+    loaded: LoadedModel,
+    prompts: Sequence[EncodedConversation],
+    components: Sequence[Component],
+    row_coefficients: Tensor | None,
+    max_new_tokens: int,
+) -> list[Reply]:
+    started = time.perf_counter()
+    decoding = _Decoding(loaded, prompts, max_new_tokens)
+    if all(component.scope == "generated" for component in components):
+        decoding.read_shared_prompts()
+    layout = PromptLayout.of(prompts) if components else None
+    with steered(loaded, components, layout, row_coefficients=row_coefficients) if layout else nullcontext() as steering:
+        decoding.run(steering)
+    milliseconds = (time.perf_counter() - started) * 1000
+    per_token = milliseconds / max(1, sum(len(written) for written in decoding.written))
+    return [decoding.reply(row, per_token) for row in range(len(prompts))]
+
+
+class _Decoding:
+    """The state of one batch while it is decoded: the cache, which rows still write, and what each wrote."""
+
+    def __init__(self, loaded: LoadedModel, prompts: Sequence[EncodedConversation], max_new_tokens: int) -> None:
+        self._loaded, self._prompts, self._max_new_tokens = loaded, prompts, max_new_tokens
+        self.written: list[list[int]] = [[] for _ in prompts]
+        self._end_tokens: list[int | None] = [None for _ in prompts]
+        padded = pad_left([prompt.token_ids for prompt in prompts], loaded)
+        self._chunk, self._positions = padded.token_ids, padded.position_ids
+        # As wide as it will ever be; a step takes the columns there are by then.
+        self._mask = torch.nn.functional.pad(padded.attention_mask, (0, max_new_tokens), value=1)
+        # Without padding there is nothing to mask, and attention may take its fast path.
+        self._is_padded = not bool(padded.attention_mask.all())
+        self._cache: Any = new_cache(loaded.model.config, self._chunk.shape[1] + max_new_tokens)
+
+    def read_shared_prompts(self) -> None:
+        """Reads repeated prompts once, up to but not including the last prompt token, and copies the cache to their rows.
+
+        Right only if no component steers before the last prompt token.
+        """
+        first_row: dict[tuple[int, ...], int] = {}
+        source = [first_row.setdefault(prompt.token_ids, len(first_row)) for prompt in self._prompts]
+        if len(first_row) == len(self._prompts) or self._chunk.shape[1] < 2:
+            return
+        rows = torch.tensor([source.index(index) for index in range(len(first_row))], device=self._chunk.device)
+        columns = self._chunk.shape[1] - 1
+        self._forward(self._chunk[rows, :-1], self._positions[rows, :-1], self._mask[rows, :columns])
+        self._cache.batch_select_indices(torch.tensor(source, device=self._chunk.device))
+        self._chunk, self._positions = self._chunk[:, -1:], self._positions[:, -1:]
+
+    def run(self, steering: AppliedSteering | None) -> None:
+        writing = list(range(len(self._prompts)))
+        end_token_ids = self._loaded.end_token_ids
+        columns = self._mask.shape[1] - self._max_new_tokens
+        for step in range(self._max_new_tokens):
+            chosen = self._forward(self._chunk, self._positions, self._mask[:, : columns + step]).argmax(dim=-1)
+            keep = []
+            for position, (row, token) in enumerate(zip(writing, chosen.tolist(), strict=True)):
+                if self._end_tokens[row] is not None:
+                    continue
+                if token in end_token_ids:
+                    self._end_tokens[row] = token
+                else:
+                    self.written[row].append(token)
+                    keep.append(position)
+            if not keep or step == self._max_new_tokens - 1:
+                return
+            self._chunk, self._positions = chosen[:, None], self._positions[:, -1:] + 1
+            if len(keep) < _COMPACT_BELOW * len(writing):
+                writing = [writing[position] for position in keep]
+                self._select_rows(torch.tensor(keep, device=self._chunk.device), steering)
+
+    def _select_rows(self, rows: Tensor, steering: AppliedSteering | None) -> None:
+        self._chunk, self._positions, self._mask = self._chunk[rows], self._positions[rows], self._mask[rows]
+        self._cache.batch_select_indices(rows)
+        if steering is not None:
+            steering.select_rows(rows.cpu())
+
+    def _forward(self, token_ids: Tensor, position_ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits (rows, vocabulary) after the chunk's last column."""
+        # A chunk of several columns is the prompts', and its mask as wide as it is.
+        may_pad = self._is_padded and token_ids.shape[1] > 1
+        with run_mlps_at(self._loaded.blocks, mask.bool()) if may_pad else nullcontext():
+            output = self._loaded.model(
+                input_ids=token_ids,
+                attention_mask=mask if self._is_padded else None,
+                position_ids=position_ids,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def reply(self, row: int, milliseconds_per_token: float) -> Reply:
+        token_ids = tuple(self.written[row])
+        text = self._loaded.tokenizer.decode(token_ids, skip_special_tokens=True)
+        return Reply(text, token_ids, self._end_tokens[row], len(self._prompts[row].token_ids), milliseconds_per_token)

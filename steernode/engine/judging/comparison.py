@@ -1,0 +1,148 @@
+"""Comparison: what each metric says without and with steering, what was lost on the way, and what the select split had promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from steernode.engine.measuring.metrics import EvalItems, ReplyScores, TokenDivergence, cluster_of
+from steernode.engine.measuring.stats import (
+    Clusters,
+    Estimate,
+    Floats,
+    estimate_difference,
+    estimate_gap,
+    estimate_loss,
+    estimate_mean,
+    estimate_perplexity,
+    estimate_perplexity_ratio,
+    estimate_quantile,
+    estimate_share,
+    measure,
+    reference,
+)
+from steernode.files.suites import SuiteItem
+
+Document = dict[str, Any]
+
+
+def describe_metrics(items: EvalItems, own: ReplyScores, steered: ReplyScores) -> dict[str, Document]:
+    """Each metric at α = 0 and at the proposed α, with the paired difference where one has a meaning.
+
+    `anti_steered` is the share of tickets whose behaviour fell: an average can rise while many fall (arXiv:2407.12404).
+    """
+    facts = [cluster_of(item) for item in items.facts]
+    fell = (steered.behaviour < own.behaviour - 0.05).astype(np.float64)
+    ratio = estimate_perplexity_ratio((steered.nats, steered.tokens), (own.nats, own.tokens))
+    perplexities = [estimate_perplexity(scores.nats, scores.tokens).to_document() for scores in (own, steered)]
+    described = {
+        "behaviour": _compare_means(own.behaviour, steered.behaviour),
+        "facts": _compare_shares(own.facts, steered.facts, facts),
+        "refusals": _compare_shares(own.refusals, steered.refusals),
+        "perplexity": {"baseline": perplexities[0], "steered": perplexities[1]},
+        # A ratio is already against the baseline, which therefore stands at exactly one.
+        "perplexity_ratio": beside(ratio, 1.0),
+        "anti_steered": beside(estimate_share(fell), 0.0),
+        "repetition": _compare_means(own.repetition, steered.repetition),
+        "reply_tokens": _compare_means(own.reply_tokens, steered.reply_tokens),
+    }
+    if len(own.harmful_refused):
+        described["harmful_refused"] = _compare_shares(own.harmful_refused, steered.harmful_refused)
+    if len(own.harmless_refused):
+        described["over_refusal"] = _compare_shares(own.harmless_refused, steered.harmless_refused)
+    if items.capability:
+        clusters = [cluster_of(item) for item in items.capability]
+        described["capability"] = _compare_shares(own.capability, steered.capability, clusters)
+    return described
+
+
+def describe_divergence(divergence: TokenDivergence) -> dict[str, Document]:
+    """In nats; the baseline's distance from itself is zero."""
+    return {
+        "kl_p95": beside(estimate_quantile(divergence.tokens, divergence.items, 0.95), 0.0),
+        "kl_last_prompt_token": beside(estimate_mean(divergence.last_prompt_token), 0.0),
+    }
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What was right without steering and is wrong with it: the share with its bound, and the items by id."""
+
+    share: Estimate
+    lost_items: tuple[str, ...]
+    gained: int
+
+    def to_document(self) -> Document:
+        return {
+            "lost": len(self.lost_items),
+            "gained": self.gained,
+            "share": self.share.to_document(),
+            "lost_items": list(self.lost_items),
+        }
+
+
+def measure_losses(items: EvalItems, own: ReplyScores, steered: ReplyScores) -> dict[str, Loss]:
+    """By metric, where there are items for it. What a model knows is its facts, and its capability items where there are some."""
+    harmful = [item for item in items.refusals if item.expect["refuse"]]
+    harmless = [item for item in items.refusals if not item.expect["refuse"]]
+    known = [np.concatenate([scores.facts, scores.capability]) for scores in (own, steered)]
+    losses = {
+        "facts_lost": _loss_of(items.facts, own.facts, steered.facts),
+        "capability_lost": _loss_of((*items.facts, *items.capability), *known),
+    }
+    if harmful:
+        losses["harmful_compliance_gained"] = _loss_of(harmful, own.harmful_refused, steered.harmful_refused)
+    if harmless:
+        losses["over_refusal_gained"] = _loss_of(harmless, 1 - own.harmless_refused, 1 - steered.harmless_refused)
+    return losses
+
+
+def _loss_of(items: Sequence[SuiteItem], own: Floats, steered: Floats) -> Loss:
+    lost = own > steered
+    share = estimate_loss(lost.astype(np.float64), [cluster_of(item) for item in items])
+    return Loss(share, tuple(item.id for item, is_lost in zip(items, lost, strict=True) if is_lost), int((steered > own).sum()))
+
+
+def describe_shrinkage(select: tuple[float, float, int], test: tuple[float, float, int]) -> Document:
+    """The winner's curse: what the winner of the select split promised, minus what it kept on the test split.
+
+    Each is (mean, standard deviation, n).
+    """
+    return {"select": measure(select[0]), "test": measure(test[0]), "shrinkage": estimate_gap(select, test).to_document()}
+
+
+def describe_behaviour_shrinkage(
+    curve: Sequence[Mapping[str, Any]], layer: int, alpha: str, own: ReplyScores, steered: ReplyScores
+) -> Document | None:
+    """From the cell of the candidate in the sweep's curve; None if the curve has no such cell or no baseline.
+
+    A cell keeps no values of single items, so the select split's items are taken to vary as much as those of the test split.
+    """
+    chosen = next((cell for cell in curve if cell["layer"] == layer and cell["alpha"] == alpha), None)
+    baseline = next((cell for cell in curve if cell["layer"] is None), None)
+    if chosen is None or baseline is None or len(own.behaviour) < 2 or chosen["items"]["behaviour"] < 2:
+        return None
+    change = steered.behaviour - own.behaviour
+    deviation = float(change.std(ddof=1))
+    promised = float(chosen["behaviour"]) - float(baseline["behaviour"])
+    return describe_shrinkage((promised, deviation, chosen["items"]["behaviour"]), (float(change.mean()), deviation, len(change)))
+
+
+def beside(estimate: Estimate, baseline: float) -> Document:
+    """A metric that is measured with steering only, beside the value that it has without."""
+    return {"baseline": reference(baseline, estimate.n).to_document(), "steered": estimate.to_document()}
+
+
+def _compare_means(own: Floats, steered: Floats) -> Document:
+    return _compare(estimate_mean(own), estimate_mean(steered), estimate_difference(steered, own))
+
+
+def _compare_shares(own: Floats, steered: Floats, clusters: Clusters | None = None) -> Document:
+    return _compare(estimate_share(own, clusters), estimate_share(steered, clusters), estimate_difference(steered, own, clusters))
+
+
+def _compare(baseline: Estimate, steered: Estimate, difference: Estimate) -> Document:
+    return {"baseline": baseline.to_document(), "steered": steered.to_document(), "difference": difference.to_document()}

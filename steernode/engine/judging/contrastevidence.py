@@ -1,0 +1,92 @@
+"""What the contrast pairs say about one candidate: dose-response and controls on the test split, and the promise of the select split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from steernode.engine.access.models import LoadedModel
+from steernode.engine.applying.components import Component
+from steernode.engine.judging.comparison import beside, describe_shrinkage
+from steernode.engine.judging.controls import SHUFFLED_PAIRS, Controls, measure_controls, shuffle_labels
+from steernode.engine.judging.doseresponse import DoseResponse, measure_dose_response
+from steernode.engine.measuring.margins import margin_items, margin_slopes, measure_margins
+from steernode.engine.measuring.metrics import spread
+from steernode.engine.measuring.stats import Floats
+from steernode.engine.reading.directions import LayerDirection
+from steernode.errors import EngineError
+from steernode.files.contrast import ContrastPair
+
+# Pairs of each split whose completions are generated and scored; more narrow the intervals little and cost seconds each.
+TEST_PAIRS = 96
+SELECT_PAIRS = 48
+CONTROL_ITEMS = 32
+
+
+class ContrastEvidence:
+    """What the contrast pairs say about the candidate; nothing where there are no test pairs or nothing is steered."""
+
+    def __init__(
+        self, direction: LayerDirection, component: Component, alpha: str, unit: str, pairs: Mapping[str, Sequence[ContrastPair]]
+    ) -> None:
+        self._direction, self._component, self._alpha, self._unit, self._pairs = direction, component, alpha, unit, pairs
+        self._why_not = "" if pairs.get("test") else "the contrast set has no pairs in its test split, or none were given"
+        if not Decimal(alpha):
+            self._why_not = "at α = 0 nothing is steered"
+        self.dose: DoseResponse | None = None
+        self.controls: Controls | None = None
+        self._asked = 0
+        self._select_slopes: Floats | None = None
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why each of its metrics will be missing, by metric."""
+        names = ("slope", "slope_over_random", "anti_steerable", "ood_ratio", "spearman", "isotonic_r2", "largest_adverse_step")
+        return dict.fromkeys(names, self._why_not) if self._why_not else {}
+
+    def measure(self, loaded: LoadedModel) -> None:
+        """Raises: the codes of `margin_items`, `extract_directions` and `score_forced`."""
+        if self._why_not:
+            return
+        component = self._component
+        test = spread(self._pairs["test"], TEST_PAIRS)
+        items = margin_items(loaded, test)
+        self._asked = len(test)
+        self.dose = measure_dose_response(loaded, component, self._alpha, self._unit, items, test)
+        extract = spread(self._pairs.get("extract", ()), SHUFFLED_PAIRS)
+        shuffled = shuffle_labels(loaded, extract, self._direction) if len(extract) > 1 else []
+        self.controls = measure_controls(loaded, component, self._alpha, spread(items, CONTROL_ITEMS), test, shuffled, self._direction.norm)
+        if len(self._pairs.get("select", ())) > 1:
+            self._select_slopes = self._measure_select(loaded)
+
+    def _measure_select(self, loaded: LoadedModel) -> Floats | None:
+        """Slopes of the select split between α = 0 and the proposed one."""
+        try:
+            items = margin_items(loaded, spread(self._pairs["select"], SELECT_PAIRS))
+        except EngineError as error:
+            if error.code == "MARGIN_EMPTY":
+                return None
+            raise
+        return margin_slopes([0.0, float(self._alpha)], measure_margins(loaded, items, [[], [self._component]]))
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        if self.dose is None or self.controls is None:
+            return {}
+        estimates = self.dose.metrics() | {"slope_over_random": self.controls.slope_over_random}
+        return {name: beside(estimate, 0.0) for name, estimate in estimates.items()}
+
+    def describe_dose(self) -> dict[str, Any] | None:
+        return None if self.dose is None else {**self.dose.to_document(), "left_out": self._asked - len(self.dose.items)}
+
+    def describe_shrinkage(self) -> dict[str, Any] | None:
+        """Of the slope between 0 and the proposed α, over the same two points on both splits."""
+        if self.dose is None or self._select_slopes is None or min(len(self._select_slopes), len(self.dose.items)) < 2:
+            return None
+        ends = [self.dose.alphas.index("0"), self.dose.alphas.index(self.dose.proposed)]
+        test = margin_slopes([float(self.dose.alphas[end]) for end in ends], self.dose.margins[ends])
+        return describe_shrinkage(_moments(self._select_slopes), _moments(test))
+
+
+def _moments(values: Floats) -> tuple[float, float, int]:
+    return float(values.mean()), float(values.std(ddof=1)), len(values)

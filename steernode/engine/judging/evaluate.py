@@ -1,0 +1,76 @@
+"""Evaluation: one candidate on the test split, once, as the evidence document that an approval names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steernode.engine.access.batches import Progress
+from steernode.engine.access.models import LoadedModel
+from steernode.engine.judging.candidate import Candidate
+from steernode.engine.judging.comparison import describe_behaviour_shrinkage
+from steernode.engine.judging.contrastevidence import ContrastEvidence
+from steernode.engine.judging.evidence import describe_engine, write_evidence
+from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, run_both
+from steernode.engine.measuring.gates import DEFAULT_GATES, refuse_unmeasurable
+from steernode.engine.measuring.metrics import EvalItems, Scorer
+from steernode.files.contrast import ContrastPair
+from steernode.files.suites import SuiteFile
+from steernode.gates import OF_A_COMPOSITION, load_gates
+
+
+def evaluate(
+    loaded: LoadedModel,
+    candidate: Candidate,
+    suites: Mapping[str, SuiteFile],
+    scorer: Scorer,
+    gates: str | Sequence[Mapping[str, str]] = DEFAULT_GATES,
+    *,
+    pairs: Mapping[str, Sequence[ContrastPair]] | None = None,
+    max_new_tokens: int = 64,
+    curve: Sequence[Mapping[str, Any]] = (),
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The evidence document: canonical JSON, all numbers decimal strings or integers.
+
+    `gates` is the name of a set or a list. `pairs` is the contrast set as `split_pairs` parts it: the test part is measured, the
+    select part says what the choice had promised, the extract part makes the shuffled-label controls. Without it, or at α = 0,
+    there is no dose-response and there are no controls, and a gate about them is refused. `curve` is what the sweep measured on
+    the select split. `on_progress(done, total)` counts replies.
+
+    Raises: EngineError SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN, GATE_UNMEASURED, EVIDENCE_INVALID, MARGIN_EMPTY, and the
+    codes of `generate` and `score_forced`.
+    """
+    gates = load_gates(gates)
+    items = EvalItems.of(suites, "test", with_capability=True)
+    component = candidate.component()
+    contrast = ContrastEvidence(candidate.direction, component, candidate.alpha, candidate.unit, pairs or {})
+    alone = dict.fromkeys(OF_A_COMPOSITION, "it is measured where several components are judged together")
+    refuse_unmeasurable(gates, contrast.missing | missing_metrics(items) | alone)
+    contrast.measure(loaded)
+    runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, on_progress=on_progress)
+    return write_evidence(
+        run=describe_run(loaded, suites, scorer, max_new_tokens),
+        engine=describe_engine(loaded),
+        candidate=candidate.to_document(),
+        layer_depth=candidate.direction.layer / loaded.n_layers,
+        items=items.counts,
+        splits={
+            "suites": describe_suite_splits(suites),
+            "pairs": None if pairs is None else {name: len(part) for name, part in pairs.items()},
+        },
+        metrics={**runs.metrics(), **contrast.metrics()},
+        collateral=runs.collateral(),
+        dose_response=contrast.describe_dose(),
+        controls=contrast.controls.to_document() if contrast.controls else None,
+        selection={
+            "behaviour": describe_behaviour_shrinkage(
+                curve, candidate.direction.layer, candidate.alpha, runs.own_scores, runs.steered_scores
+            ),
+            "slope": contrast.describe_shrinkage(),
+        },
+        gates=gates,
+        curve=curve,
+        replies=runs.side_by_side(),
+        speed=measure_speed(loaded, items, [component], max_new_tokens),
+    )

@@ -1,0 +1,108 @@
+"""The evidence document: written by one function, and held against the JSON Schema that ships with the kit before anybody sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from steernode import __version__
+from steernode.canonical import canonical_json, parse_strict
+from steernode.engine.access.models import LoadedModel
+from steernode.engine.measuring.gates import judge_evidence
+from steernode.engine.measuring.hypotheses import MAX_T
+from steernode.engine.measuring.stats import CONFIDENCE, METHODS, RESAMPLES, SEED, measure, reference
+from steernode.errors import EngineError
+
+SCHEMA = "steerhub.evidence/1"
+LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn")
+STATISTICS = {
+    "confidence": measure(CONFIDENCE),
+    "resamples": RESAMPLES,
+    "seed": SEED,
+    "clusters": "factual items by the answer they expect, pairs by what they ask, every other item by itself",
+    "family_wise": MAX_T,
+    "non_inferiority": "the one-sided 95 % bound of the share that was right and is not any more; gains are not set against it",
+    "winners_curse": "select minus test; for behaviour the select split's items are taken to vary as the test split's do",
+}
+
+
+def write_evidence(
+    *,
+    run: Mapping[str, Any],
+    engine: Mapping[str, str],
+    candidate: Mapping[str, Any] | None,
+    layer_depth: float,
+    items: Mapping[str, int],
+    splits: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Any]],
+    collateral: Mapping[str, Any],
+    dose_response: Mapping[str, Any] | None,
+    controls: Mapping[str, Any] | None,
+    selection: Mapping[str, Any],
+    gates: Sequence[Mapping[str, str]],
+    curve: Sequence[Mapping[str, Any]],
+    replies: Sequence[Mapping[str, Any]],
+    speed: Mapping[str, Any],
+    composition: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The whole document with its verdict, from documents of its parts; all numbers decimal strings or integers.
+
+    It is of one candidate, or of several components together, which `composition` then tells of.
+    Raises: EngineError EVIDENCE_INVALID naming the path; GATE_UNMEASURED, GATE_INVALID; CanonicalError.
+    """
+    verdicts = judge_evidence(gates, {**metrics, "layer_depth": {"steered": reference(layer_depth, 1).to_document()}})
+    document = {
+        "schema": SCHEMA,
+        "run": {**run, "engine": dict(engine)},
+        "engine": dict(engine),
+        "candidate": None if candidate is None else dict(candidate),
+        "items": dict(items),
+        "splits": dict(splits),
+        "metrics": {name: dict(metric) for name, metric in metrics.items()},
+        "collateral": dict(collateral),
+        "dose_response": dose_response,
+        "controls": controls,
+        "selection": dict(selection),
+        "gates": verdicts,
+        "verdict": "pass" if all(judged["verdict"] == "pass" for judged in verdicts) else "fail",
+        "curve": [dict(cell) for cell in curve],
+        "replies": [dict(reply) for reply in replies],
+        "speed": dict(speed),
+        "statistics": dict(STATISTICS),
+        "interval_methods": dict(METHODS),
+    }
+    if composition is not None:
+        document["composition"] = dict(composition)
+    check_evidence(document)
+    return document
+
+
+def check_evidence(document: Mapping[str, Any]) -> None:
+    """Raises: EngineError EVIDENCE_INVALID naming the path of what the schema does not allow; CanonicalError for a float."""
+    error = best_match(_validator().iter_errors(document))
+    if error is not None:
+        raise EngineError("EVIDENCE_INVALID", f"the evidence is not valid at {error.json_path}: {error.message[:300]}", error.json_path)
+    canonical_json(document)
+
+
+def describe_engine(loaded: LoadedModel) -> dict[str, str]:
+    """The versions, number format and device that the numbers come from."""
+    return {
+        "steernode": __version__,
+        **{name: version(name) for name in LIBRARIES},
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "device": loaded.device.type,
+    }
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    schema = parse_strict(files("steernode.engine").joinpath("data/evidence-1.schema.json").read_bytes())
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)

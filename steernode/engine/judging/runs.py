@@ -1,0 +1,147 @@
+"""Both runs over the test items: the model's own replies and those under steering, and what is measured of the two."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from steernode.engine.access.batches import Progress
+from steernode.engine.access.models import LoadedModel
+from steernode.engine.applying.components import Component
+from steernode.engine.applying.generate import Reply, generate
+from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, measure_losses
+from steernode.engine.measuring.metrics import (
+    EvalItems,
+    ReplyScores,
+    Scorer,
+    TokenDivergence,
+    measure_divergence,
+    measure_surprisal,
+    score_replies,
+)
+from steernode.engine.measuring.stats import SEED, measure
+from steernode.files.conversations import Message
+from steernode.files.suites import SuiteFile
+
+SIDE_BY_SIDE = 8
+SPEED_CONVERSATIONS = 4
+SPEED_RUNS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """The replies to `items.conversations` without and with steering, their scores, what was lost, and the divergence on the rest."""
+
+    items: EvalItems
+    own: list[Reply]
+    steered: list[Reply]
+    own_scores: ReplyScores
+    steered_scores: ReplyScores
+    losses: Mapping[str, Loss]
+    divergence: TokenDivergence
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        return {
+            **describe_metrics(self.items, self.own_scores, self.steered_scores),
+            **describe_divergence(self.divergence),
+            **{name: beside(loss.share, 0.0) for name, loss in self.losses.items()},
+        }
+
+    def collateral(self) -> dict[str, dict[str, Any]]:
+        return {name: loss.to_document() for name, loss in self.losses.items()}
+
+    def side_by_side(self) -> list[dict[str, Any]]:
+        """A few tickets, evenly from first to last, with both replies."""
+        tickets = self.items.behaviour
+        count = min(SIDE_BY_SIDE, len(tickets))
+        rows = [index * len(tickets) // count for index in range(count)]
+        return [
+            {
+                "item": tickets[row].id,
+                "messages": [message.to_document() for message in tickets[row].messages],
+                "baseline": {"text": self.own[row].text, "score": measure(float(self.own_scores.behaviour[row]))},
+                "steered": {"text": self.steered[row].text, "score": measure(float(self.steered_scores.behaviour[row]))},
+            }
+            for row in rows
+        ]
+
+
+def neutral_of(items: EvalItems, own: Sequence[Reply]) -> tuple[list[tuple[Message, ...]], list[Reply]]:
+    """The conversations on which any divergence is collateral, with the model's own replies to them.
+
+    They are all but the tickets, whose replies are meant to change, and the requests that are to be refused.
+    """
+    rows = [row for row, item in enumerate(items.all) if row >= len(items.behaviour) and not item.expect.get("refuse")]
+    return [items.conversations[row] for row in rows], [own[row] for row in rows]
+
+
+def run_both(
+    loaded: LoadedModel,
+    items: EvalItems,
+    components: Sequence[Component],
+    scorer: Scorer,
+    *,
+    max_new_tokens: int,
+    on_progress: Progress | None = None,
+) -> Runs:
+    """Answers every item twice. `on_progress(done, total)` counts replies. Raises: the codes of `generate` and `score_forced`."""
+    total = 2 * len(items.all)
+
+    def answer(steering: Sequence[Component], before: int) -> list[Reply]:
+        def advance(done: int, _total: int) -> None:
+            if on_progress is not None:
+                on_progress(before + done, total)
+
+        return generate(loaded, items.conversations, components=steering, max_new_tokens=max_new_tokens, on_progress=advance)
+
+    own, steered = answer((), 0), answer(components, len(items.all))
+    tickets = [item.messages for item in items.behaviour]
+    own_scores, steered_scores = (
+        score_replies(items, replies, scorer, measure_surprisal(loaded, tickets, replies[: len(tickets)])) for replies in (own, steered)
+    )
+    losses = measure_losses(items, own_scores, steered_scores)
+    divergence = measure_divergence(loaded, *neutral_of(items, own), components)
+    return Runs(items, own, steered, own_scores, steered_scores, losses, divergence)
+
+
+def measure_speed(loaded: LoadedModel, items: EvalItems, components: Sequence[Component], max_new_tokens: int) -> dict[str, Any]:
+    """Milliseconds per token of one request at a time: the median over runs that alternate, so that a slow spell hits both."""
+    conversations = [item.messages for item in items.subset(SPEED_CONVERSATIONS, 1, 1).behaviour]
+    times: dict[str, list[float]] = {"baseline": [], "steered": []}
+    for _ in range(SPEED_RUNS):
+        for name, steering in (("baseline", ()), ("steered", components)):
+            started = time.perf_counter()
+            replies = [generate(loaded, [messages], components=steering, max_new_tokens=max_new_tokens)[0] for messages in conversations]
+            tokens = sum(len(reply.scored_token_ids) for reply in replies)
+            times[name].append((time.perf_counter() - started) * 1000 / tokens)
+    medians = {name: measure(float(np.median(values))) for name, values in times.items()}
+    return {"milliseconds_per_token": medians, "batch": 1, "runs": SPEED_RUNS, "conversations": len(conversations)}
+
+
+def describe_run(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, max_new_tokens: int) -> dict[str, Any]:
+    return {
+        "base_model_fingerprint": loaded.fingerprint,
+        "suites": {kind: suite.digest for kind, suite in sorted(suites.items())},
+        "split": "test",
+        "scorer": dict(scorer.description),
+        "max_new_tokens": max_new_tokens,
+        "decoding": "greedy",
+        "seed": SEED,
+    }
+
+
+def describe_suite_splits(suites: Mapping[str, SuiteFile]) -> dict[str, dict[str, int]]:
+    return {kind: {name: len(suite.split(name)) for name in ("select", "test")} for kind, suite in sorted(suites.items())}
+
+
+def missing_metrics(items: EvalItems) -> dict[str, str]:
+    """What these items cannot say, by metric, with the reason."""
+    harmful = sum(bool(item.expect["refuse"]) for item in items.refusals)
+    missing = {} if harmful else dict.fromkeys(("harmful_refused", "harmful_compliance_gained"), "the safety suite has no harmful request")
+    if harmful == len(items.refusals):
+        missing |= dict.fromkeys(("over_refusal", "over_refusal_gained"), "the safety suite has no harmless look-alike")
+    return missing if items.capability else missing | {"capability": "there is no capability suite"}

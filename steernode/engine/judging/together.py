@@ -1,0 +1,132 @@
+"""Evaluation of several components together, on the test split, once: parts that each pass can break safety together.
+
+The replies, losses and divergence are those of all components at once. Beside them stand what each does alone, what each pair does
+beyond the sum of its two, and how long the pushes on each layer are together. Conditions are taken to hold: all that can act, does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steernode.engine.access.batches import Progress
+from steernode.engine.access.models import LoadedModel
+from steernode.engine.judging.candidate import Candidate
+from steernode.engine.judging.comparison import beside
+from steernode.engine.judging.composition import JOINT, METRICS, Part, measure_composition, refusal_items
+from steernode.engine.judging.evidence import describe_engine, write_evidence
+from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, neutral_of, run_both
+from steernode.engine.measuring.gates import refuse_unmeasurable
+from steernode.engine.measuring.margins import MarginItem, margin_items
+from steernode.engine.measuring.metrics import EvalItems, Scorer, force_replies, spread
+from steernode.engine.measuring.stats import reference
+from steernode.errors import EngineError
+from steernode.files.contrast import ContrastPair
+from steernode.files.suites import SuiteFile
+from steernode.gates import OF_ONE_DIRECTION, composition_gates
+
+# Pairs of each axis that are scored under every part, every pair and all; more narrow the intervals little.
+AXIS_PAIRS = 48
+
+
+def evaluate_together(
+    loaded: LoadedModel,
+    candidates: Mapping[str, Candidate],
+    suites: Mapping[str, SuiteFile],
+    scorer: Scorer,
+    gates: Sequence[Mapping[str, str]] = (),
+    *,
+    components_digest: str,
+    axes: Mapping[str, Sequence[ContrastPair]] | None = None,
+    max_new_tokens: int = 64,
+    on_reply: Progress | None = None,
+    on_score: Progress | None = None,
+) -> dict[str, Any]:
+    """The evidence document, without a candidate and with a composition.
+
+    `candidates` by the names that people call them, in the order in which they are applied: two or more, or one that does anything but
+    add to what is generated. `gates` stand beside
+    those of the set `composition`, which always hold. `axes` are pairs of the test split by the behaviour they are about.
+    `on_reply` counts replies, `on_score` texts under variants.
+
+    Raises: EngineError REFUSALS_MISSING if there is no safety to keep, COMPOSITION_PARTS, SUITE_MISSING, GATE_INVALID,
+    GATE_UNMEASURED, EVIDENCE_INVALID, and the codes of `generate` and `score_forced`.
+    """
+    gates = composition_gates([gates])
+    items = EvalItems.of(suites, "test", with_capability=True)
+    refuse_unmeasurable(gates, missing_metrics(items) | dict.fromkeys(OF_ONE_DIRECTION, "it is said of one direction"))
+    parts = [Part(name, (candidate.component(),)) for name, candidate in candidates.items()]
+    components = [component for part in parts for component in part.components]
+    mark = any(component.scope == "assistant" for component in components)
+    harmful = [item.messages for item in items.refusals if item.expect["refuse"]]
+    # How the model begins to answer is learnt from look-alikes, and from plain questions where there are none.
+    harmless = [item.messages for item in items.refusals if not item.expect["refuse"]] or [item.messages for item in items.facts]
+    refusals = refusal_items(loaded, harmful, harmless, mark_assistant=mark)
+    contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
+    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, on_progress=on_reply)
+    composition = measure_composition(
+        loaded,
+        parts,
+        axes=contrasts,
+        refusals=refusals,
+        neutral=force_replies(loaded, *neutral_of(items, runs.own), mark_assistant=mark),
+        mean_residual_norms=_least_residual_norms(list(candidates.values())),
+        gates=[gate for gate in gates if gate["metric"] in METRICS and gate["kind"] in ("min", "max")],
+        on_progress=on_score,
+    )
+    return write_evidence(
+        run=describe_run(loaded, suites, scorer, max_new_tokens),
+        engine=describe_engine(loaded),
+        candidate=None,
+        layer_depth=max(candidate.direction.layer for candidate in candidates.values()) / loaded.n_layers,
+        items=items.counts,
+        splits={"suites": describe_suite_splits(suites), "pairs": None},
+        metrics={**runs.metrics(), **_joint_metrics(composition)},
+        collateral=runs.collateral(),
+        dose_response=None,
+        controls=None,
+        selection={"behaviour": None, "slope": None},
+        gates=gates,
+        curve=(),
+        replies=runs.side_by_side(),
+        speed=measure_speed(loaded, items, components, max_new_tokens),
+        composition={
+            "components_digest": components_digest,
+            "components": [{"name": name, **candidate.to_document()} for name, candidate in candidates.items()],
+            **{
+                name: composition[name]
+                for name in ("cosines", "pairs", "norm_shares", "axes", "refusals", "divergence", "gates", "breaks_jointly")
+            },
+        },
+    )
+
+
+def _contrast(loaded: LoadedModel, pairs: Sequence[ContrastPair], mark_assistant: bool) -> tuple[MarginItem, ...]:
+    """Nothing where an axis has no test pairs, or the model says the same to both sides of all of them."""
+    try:
+        return margin_items(loaded, spread(pairs, AXIS_PAIRS), mark_assistant=mark_assistant) if pairs else ()
+    except EngineError as error:
+        if error.code != "MARGIN_EMPTY":
+            raise
+        return ()
+
+
+def _least_residual_norms(candidates: Sequence[Candidate]) -> dict[int, float]:
+    """By layer. Vectors of one layer were read from different texts; the shortest stream makes the largest share."""
+    norms: dict[int, float] = {}
+    for candidate in candidates:
+        layer, norm = candidate.direction.layer, candidate.direction.mean_residual_norm
+        norms[layer] = min(norm, norms.get(layer, norm))
+    return norms
+
+
+def _joint_metrics(composition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the gates of the set `composition` judge beside what is measured of any steering."""
+    joint = composition["refusals"][JOINT]
+    share = max((float(share) for share in composition["norm_shares"][JOINT].values()), default=0.0)
+    n = joint["margin"]["n"]
+    return {
+        "refusal_margin_kept": {"baseline": reference(1.0, n).to_document(), "steered": joint["kept"]},
+        "refusal_lost": {"baseline": reference(0.0, n).to_document(), "steered": joint["lost"]},
+        "norm_share": beside(reference(share, len(composition["parts"])), 0.0),
+    }

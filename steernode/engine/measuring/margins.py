@@ -1,0 +1,137 @@
+"""Contrast margins: how much more likely the model finds what a contrast set wants than what it does not, from a neutral prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import torch
+
+from steernode.engine.access.batches import Progress
+from steernode.engine.access.encoding import encode_dialogues, encode_prompts
+from steernode.engine.access.models import LoadedModel
+from steernode.engine.applying.generate import MAX_BATCH_ROWS, generate
+from steernode.engine.measuring.forced import Floats, ForcedText, Variant, score_forced
+from steernode.errors import EngineError
+from steernode.files.contrast import ContrastPair
+from steernode.files.conversations import Message, prompt_key
+
+MAX_NEW_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class MarginItem:
+    """A neutral prompt and the two ways to go on from it, as token ids. Items with one `cluster` ask the same.
+
+    `assistant` marks the prompt's tokens that the assistant wrote; only components of the scope `assistant` need it.
+    """
+
+    id: str
+    prompt: tuple[int, ...]
+    positive: tuple[int, ...]
+    negative: tuple[int, ...]
+    locale: str
+    product: str
+    cluster: str
+    assistant: tuple[bool, ...] = ()
+
+
+def margin_items(
+    loaded: LoadedModel, pairs: Sequence[ContrastPair], *, max_new_tokens: int = MAX_NEW_TOKENS, mark_assistant: bool = False
+) -> tuple[MarginItem, ...]:
+    """One item per pair, in order; a pair whose two completions are the same contrasts nothing and is left out.
+
+    The neutral prompt is the conversation without what differs, and the completions are what the two sides say:
+    the two answers, where both sides end with one; else the model's own greedy replies to the two sides, asked without the system
+    message, and where the questions themselves differ, asked the negative side's question.
+
+    Raises: EngineError MARGIN_EMPTY if no pair is left, CONVERSATION_ROLE naming a pair of which one side alone is answered,
+    TEMPLATE_PREFIX, and the codes of encoding and `generate`.
+    """
+    answered = [_is_answered(pair) for pair in pairs]
+    neutral = [_neutral_prompt(pair, is_answered) for pair, is_answered in zip(pairs, answered, strict=True)]
+    prompts = encode_prompts(loaded, neutral, names=[pair.id for pair in pairs], mark_assistant=mark_assistant)
+    asked = [side for pair, is_answered in zip(pairs, answered, strict=True) if not is_answered for side in (pair.positive, pair.negative)]
+    # A batch for each core, where one large batch would leave all but one waiting.
+    rows = min(MAX_BATCH_ROWS, ceil(len(asked) / torch.get_num_threads()) or 1)
+    replies = iter(generate(loaded, asked, max_new_tokens=max_new_tokens, max_batch_rows=rows))
+    items = []
+    for pair, is_answered, conversation, encoded in zip(pairs, answered, neutral, prompts, strict=True):
+        prompt = encoded.token_ids
+        if is_answered:
+            positive, negative = (
+                _encode_answer(loaded, conversation, side[-1], prompt, pair.id)[:max_new_tokens] for side in (pair.positive, pair.negative)
+            )
+        else:
+            positive, negative = next(replies).scored_token_ids, next(replies).scored_token_ids
+        if positive != negative:
+            cluster, mask = prompt_key(pair.positive), encoded.assistant_mask if mark_assistant else ()
+            items.append(MarginItem(pair.id, prompt, positive, negative, pair.locale, pair.product, cluster, mask))
+    if not items:
+        raise EngineError(
+            "MARGIN_EMPTY", f"none of {len(pairs)} pairs has two different completions; check that the model follows the two sides at all"
+        )
+    return tuple(items)
+
+
+def measure_margins(
+    loaded: LoadedModel, items: Sequence[MarginItem], variants: Sequence[Variant], *, on_progress: Progress | None = None
+) -> Floats:
+    """log p(positive) - log p(negative) in nats, each summed over its tokens: (variants, items).
+
+    Raises: EngineError MARGIN_EMPTY, and the codes of `score_forced`.
+    """
+    if not items:
+        raise EngineError("MARGIN_EMPTY", "there are no items to measure a margin on")
+    return margins_of(score_forced(loaded, margin_texts(items), variants, on_progress=on_progress).log_likelihood)
+
+
+def margin_texts(items: Sequence[MarginItem]) -> list[ForcedText]:
+    """Both texts of each item, side by side, so that they share the work on their prompt."""
+    return [ForcedText(item.prompt, completion, item.assistant) for item in items for completion in (item.positive, item.negative)]
+
+
+def margins_of(log_likelihood: Floats) -> Floats:
+    """(variants, items) from the log-likelihood (variants, 2 · items) of `margin_texts`."""
+    margins: Floats = log_likelihood[:, 0::2] - log_likelihood[:, 1::2]
+    return margins
+
+
+def margin_slopes(alphas: Sequence[float], margins: Floats) -> Floats:
+    """Each item's margin per unit of α: the least-squares slope of `margins` (alphas, items). Returns (items,).
+
+    Source: steerability as the slope of the propensity curve, arXiv:2407.12404.
+    """
+    centred = np.asarray(alphas, dtype=np.float64) - np.mean(alphas)
+    if not centred.any():
+        raise EngineError("ALPHA_GRID", "a slope needs at least two different α", "alphas")
+    slopes: Floats = centred @ (margins - margins.mean(axis=0)) / (centred @ centred)
+    return slopes
+
+
+def _is_answered(pair: ContrastPair) -> bool:
+    ends = {side[-1].role for side in (pair.positive, pair.negative)}
+    if len(ends) > 1:
+        raise EngineError("CONVERSATION_ROLE", f"pair {pair.id!r} ends with an answer on one side only; end both alike", pair.id)
+    return ends == {"assistant"}
+
+
+def _neutral_prompt(pair: ContrastPair, is_answered: bool) -> tuple[Message, ...]:
+    positive, negative = (side[:-1] if is_answered else side for side in (pair.positive, pair.negative))
+    if positive == negative:
+        return positive
+    return tuple(message for message in negative if message.role != "system")
+
+
+def _encode_answer(
+    loaded: LoadedModel, conversation: Sequence[Message], answer: Message, prompt: tuple[int, ...], name: str
+) -> tuple[int, ...]:
+    """The answer's tokens as they follow the prompt, with those that end it, so that to stop counts as a choice."""
+    [whole] = encode_dialogues(loaded, [(*conversation, answer)], names=[name], mark_assistant=False)
+    if whole.token_ids[: len(prompt)] != prompt:
+        raise EngineError(
+            "TEMPLATE_PREFIX", f"pair {name!r}: the chat template writes an answered conversation unlike the prompt before its answer", name
+        )
+    return whole.token_ids[len(prompt) :]

@@ -1,0 +1,41 @@
+"""The split of a contrast set: which pairs a direction is extracted from, which a setting is selected with, which it is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from steernode.canonical import sha256_hex
+from steernode.files.contrast import ContrastPair
+from steernode.files.conversations import prompt_key
+
+# Upper ends on the unit line: 70 % extract, 15 % select, 15 % test.
+SHARES = (("extract", 0.70), ("select", 0.85), ("test", 1.0))
+
+
+def split_pairs(pairs: Sequence[ContrastPair]) -> dict[str, tuple[ContrastPair, ...]]:
+    """The pairs by part, each in the given order; parts of a small set may be empty.
+
+    A pair's part is decided by a hash of what it asks, never by its place in the file, so that more pairs in a later version of
+    the set move none of these from one part to another. Pairs that ask the same, on either side, are one item and stay together:
+    the part of the item is that of the least of its keys.
+    """
+    least: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while least.setdefault(key, key) != key:
+            key = least[key]
+        return key
+
+    for pair in pairs:
+        one, other = sorted((find(prompt_key(pair.positive)), find(prompt_key(pair.negative))))
+        least[other] = one
+    parts: dict[str, list[ContrastPair]] = {name: [] for name, _ in SHARES}
+    for pair in pairs:
+        parts[_part_of(find(prompt_key(pair.positive)))].append(pair)
+    return {name: tuple(chosen) for name, chosen in parts.items()}
+
+
+def _part_of(key: str) -> str:
+    # Hashed again with a word of its own, so that the part says nothing about any other choice that is made from the key.
+    place = int(sha256_hex(f"steerhub.split/1:{key}".encode())[:13], 16) / 16**13
+    return next(name for name, end in SHARES if place < end)

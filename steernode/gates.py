@@ -1,0 +1,150 @@
+"""Gates: thresholds declared as data, and when one gate is at least as strict as another.
+
+Free of torch, so that the registry can hold an evaluation's gates against those that a risk policy demands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+
+from steernode.canonical import format_measure, parse_alpha, parse_strict
+from steernode.errors import EngineError
+
+Gate = dict[str, str]
+# What is said of one direction: of several together there is no slope over one α, and each vector's own evidence says it of its own.
+OF_ONE_DIRECTION = ("slope", "slope_over_random", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step")
+# What says that a behaviour rose, which components that only remove are not there for.
+OF_A_RISE = ("behaviour", "anti_steered")
+# What is measured where components are judged as they act together, and nowhere else.
+OF_A_COMPOSITION = ("refusal_margin_kept", "refusal_lost", "norm_share")
+_NO_RISE = {"metric": "behaviour", "kind": "max_difference", "threshold": "0"}
+METRICS = (
+    "behaviour", "facts", "refusals", "perplexity_ratio", "repetition", "reply_tokens", "layer_depth",
+    "harmful_refused", "over_refusal", "anti_steered", "capability",
+    "kl_p95", "kl_last_prompt_token",
+    "facts_lost", "capability_lost", "harmful_compliance_gained", "over_refusal_gained",
+    *OF_ONE_DIRECTION,
+    *OF_A_COMPOSITION,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a gate reads a metric: which number of it (`side`), compared how, and whether it is the change from the baseline."""
+
+    passes: str
+    side: str = "value"
+    is_difference: bool = False
+
+
+# `min` and `max` let the threshold itself pass, `above` and `below` do not. Without a suffix the point estimate is judged, with
+# `_low` or `_high` that end of its 95 % interval. `max_ratio` is `max` for a metric that already is a ratio to the baseline.
+KINDS = {
+    "min": Kind("min"),
+    "max": Kind("max"),
+    "above": Kind("above"),
+    "below": Kind("below"),
+    "max_ratio": Kind("max"),
+    "min_low": Kind("min", "low"),
+    "above_low": Kind("above", "low"),
+    "max_high": Kind("max", "high"),
+    "below_high": Kind("below", "high"),
+    "min_difference": Kind("min", "value", True),
+    "max_difference": Kind("max", "value", True),
+    "min_difference_low": Kind("min", "low", True),
+    "max_difference_high": Kind("max", "high", True),
+}
+
+
+@cache
+def _read_sets() -> dict[str, tuple[Gate, ...]]:
+    document = parse_strict(files("steernode").joinpath("engine/data/gates.json").read_bytes())
+    return {
+        name: tuple({key: gate[key] for key in ("metric", "kind", "threshold")} for gate in declared["gates"])
+        for name, declared in document["sets"].items()
+    }
+
+
+def gate_sets() -> tuple[str, ...]:
+    """The names of the sets that ship with the kit, as declared in data/gates.json with the reason for every threshold."""
+    return tuple(_read_sets())
+
+
+def load_gates(gates: str | Sequence[Mapping[str, str]]) -> tuple[Gate, ...]:
+    """The gates of a named set, or a list of gates checked.
+
+    Raises: EngineError GATE_SET_UNKNOWN, and the codes of `check_gates`.
+    """
+    if isinstance(gates, str):
+        if gates not in _read_sets():
+            raise EngineError("GATE_SET_UNKNOWN", f"gate set {gates!r} is not known; known are {', '.join(gate_sets())}", gates)
+        return tuple(dict(gate) for gate in _read_sets()[gates])
+    check_gates(gates)
+    return tuple(dict(gate) for gate in gates)
+
+
+def composition_gates(asked: Iterable[str | Sequence[Mapping[str, str]]], *, only_removes: bool = False) -> tuple[Gate, ...]:
+    """The set `composition`, and of the sets and lists asked for whatever can be judged of components together; each gate once.
+
+    Components that only remove (ablate, clamp) need not raise the behaviour, and must not.
+    Raises: as `load_gates`.
+    """
+    left_out = OF_ONE_DIRECTION + OF_A_RISE if only_removes else OF_ONE_DIRECTION
+    found = [gate for gates in ("composition", *asked) for gate in load_gates(gates) if gate["metric"] not in left_out]
+    if only_removes:
+        found.append(_NO_RISE)
+    return tuple({(gate["metric"], gate["kind"], gate["threshold"]): gate for gate in found}.values())
+
+
+def check_gates(gates: Sequence[Mapping[str, str]], metrics: Sequence[str] = METRICS, kinds: Sequence[str] = tuple(KINDS)) -> None:
+    """Raises: EngineError GATE_INVALID naming the gate; AlphaError if a threshold is no plain decimal."""
+    for gate in gates:
+        if set(gate) != {"metric", "kind", "threshold"} or gate["metric"] not in metrics or gate["kind"] not in kinds:
+            raise EngineError(
+                "GATE_INVALID",
+                f"gate {dict(gate)} needs metric ({', '.join(metrics)}), kind ({', '.join(kinds)}) and threshold",
+                str(dict(gate)),
+            )
+        parse_alpha(gate["threshold"])
+
+
+def passes(gate: Mapping[str, str], value: Decimal) -> bool:
+    """The one comparison behind every verdict."""
+    threshold = Decimal(gate["threshold"])
+    verdicts = {"min": value >= threshold, "max": value <= threshold, "above": value > threshold, "below": value < threshold}
+    return verdicts[KINDS[gate["kind"]].passes]
+
+
+def candidate_layers(n_layers: int, gates: str | Sequence[Mapping[str, str]] = "default") -> list[int]:
+    """The layers, ascending, that none of the gates refuses for its depth alone, so that searching the others would be in vain.
+
+    Raises: as `load_gates`.
+    """
+    depth = [gate for gate in load_gates(gates) if gate["metric"] == "layer_depth"]
+    # Rounded as the search and the evidence write it, so that their verdict is this one.
+    depths = [Decimal(format_measure(layer / n_layers, significant_digits=6)) for layer in range(n_layers)]
+    return [layer for layer, value in enumerate(depths) if all(passes(gate, value) for gate in depth)]
+
+
+def find_weaker_gates(gates: Sequence[Mapping[str, str]], demanded: Iterable[Mapping[str, str]]) -> list[Gate]:
+    """The demanded gates that none of `gates` is at least as strict as. Verdicts beside a gate are not looked at."""
+    return [dict(gate) for gate in demanded if not any(_is_as_strict(mine, gate) for mine in gates)]
+
+
+def _is_as_strict(gate: Mapping[str, str], demanded: Mapping[str, str]) -> bool:
+    """Whether all that passes `gate` passes `demanded`. A bound lies on the unkind side of its point, so it may stand for the point."""
+    mine, theirs = KINDS.get(gate.get("kind", "")), KINDS[demanded["kind"]]
+    if mine is None or gate["metric"] != demanded["metric"] or mine.is_difference != theirs.is_difference:
+        return False
+    is_floor = theirs.passes in ("min", "above")
+    if (mine.passes in ("min", "above")) != is_floor or theirs.side not in ("value", mine.side):
+        return False
+    threshold, wanted = Decimal(gate["threshold"]), Decimal(demanded["threshold"])
+    if threshold == wanted:
+        # `min` and `max` let the threshold itself pass, which `above` and `below` do not.
+        return mine.passes in ("above", "below") or theirs.passes in ("min", "max")
+    return threshold > wanted if is_floor else threshold < wanted

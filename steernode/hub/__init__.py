@@ -1,0 +1,1 @@
+"""Talking to the hub: HTTP, tokens, and manifests as files."""

@@ -1,0 +1,186 @@
+"""A serving node's engine on top of transformers: one model, steered by hooks, one conversation at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from steernode import __version__
+from steernode.engine.access.encoding import encode_prompt
+from steernode.engine.access.models import load_model
+from steernode.engine.access.sites import SITES, check_layer_site
+from steernode.engine.applying.components import Component, check_component
+from steernode.engine.applying.conditions import Probe, decide
+from steernode.engine.applying.generate import generate
+from steernode.engine.applying.schedules import SCHEDULES, Schedule
+from steernode.errors import EngineError
+from steernode.files.conversations import Message
+from steernode.files.vectors import VectorFile
+from steernode.node.engines import Generation
+from steernode.snapshot.conditions import (
+    CONDITION_KINDS,
+    NO_FACTS,
+    Condition,
+    ProbeCondition,
+    RequestFacts,
+    parse_condition_bytes,
+    profile_vectors,
+)
+from steernode.snapshot.records import Profile
+from steernode.snapshot.resolve import Effective, EffectiveComponent, apply_conditions
+from steernode.words import OPERATORS, SCOPES
+
+
+@dataclass(frozen=True, eq=False)
+class StagedVectors:
+    """Directions on the model's device by the digest of their file, and conditions by their canonical bytes."""
+
+    directions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    conditions: Mapping[bytes, Condition] = field(default_factory=dict)
+
+
+class TransformersEngine:
+    """Loads a model folder once and answers with it. Nothing is steered until vectors are staged and swapped in."""
+
+    name = "transformers"
+
+    def __init__(self, folder: str | Path, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu") -> None:
+        self._loaded = load_model(folder, revision=revision, dtype=dtype, device=device)
+        self._active = StagedVectors()
+        # Hooks sit on the one model, so two generations at once would steer each other's batches.
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def version(self) -> str:
+        return f"{__version__} (transformers {version('transformers')}, torch {version('torch')})"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the files this engine loaded its weights from."""
+        return self._loaded.fingerprint
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset(
+            [
+                *(f"operator:{operator}" for operator in OPERATORS),
+                *(f"site:{site}" for site in SITES),
+                *(f"scope:{scope}" for scope in SCOPES),
+                *(f"schedule:{schedule}" for schedule in SCHEDULES),
+                *(f"condition:{kind}" for kind in CONDITION_KINDS),
+                "preserve_norm",
+            ]
+        )
+
+    @property
+    def d_model(self) -> int:
+        return self._loaded.d_model
+
+    def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> StagedVectors:
+        """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, CONDITION_UNKNOWN, CONDITION_INVALID, and those of `check_component`."""
+        directions: dict[str, torch.Tensor] = {}
+        conditions: dict[bytes, Condition] = {}
+        for profile in profiles:
+            for entry in profile_vectors(profile):
+                if entry.sha256 not in vectors:
+                    raise EngineError(
+                        "VECTOR_MISSING", f"profile {profile.id!r} needs vector {entry.sha256}, which was not given", entry.sha256
+                    )
+                if entry.sha256 not in directions:
+                    directions[entry.sha256] = self._stage_vector(entry.sha256, vectors[entry.sha256])
+            for component in profile.components:
+                scaled = EffectiveComponent(component, Decimal(0), Decimal(0), component.bound)
+                check_component(self._loaded, _engine_component(scaled, directions))
+            for document in _condition_documents(profile):
+                if document not in conditions:
+                    conditions[document] = self._stage_condition(document, vectors)
+        return StagedVectors(directions, conditions)
+
+    def swap(self, staged: StagedVectors) -> None:
+        """Waits for a running generation, so that no reply is steered by two snapshots."""
+        with self._one_at_a_time:
+            self._active = staged
+
+    def generate(self, messages: Sequence[Message], effective: Effective, *, max_tokens: int, facts: RequestFacts = NO_FACTS) -> Generation:
+        """Raises: EngineError VECTOR_MISSING if what is effective was never swapped in, and the codes of the engine's `generate`."""
+        with self._one_at_a_time:
+            settled = apply_conditions(effective, self._decide(effective, messages, facts))
+            components = [_engine_component(scaled, self._active.directions) for scaled in settled.components]
+            [reply] = generate(self._loaded, [messages], components=components, max_new_tokens=max_tokens)
+        return Generation(
+            text=reply.text,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=len(reply.scored_token_ids),
+            milliseconds_per_token=reply.milliseconds_per_token,
+            finish_reason="length" if reply.end_token_id is None else "stop",
+            effective=settled,
+        )
+
+    def _decide(self, effective: Effective, messages: Sequence[Message], facts: RequestFacts) -> Callable[[bytes], bool]:
+        """What `apply_conditions` asks. All probes are read before anything is steered, in one pass per layer they read."""
+        asked = [] if effective.profile is None else _condition_documents(effective.profile)
+        for document in asked:
+            if document not in self._active.conditions:
+                raise EngineError("CONDITION_UNKNOWN", "a condition is not among those in use", document.decode()[:60])
+        conditions = {document: self._active.conditions[document] for document in asked}
+        probes = {document: condition for document, condition in conditions.items() if isinstance(condition, ProbeCondition)}
+        fires: dict[bytes, bool] = {}
+        if probes:
+            prompt = encode_prompt(self._loaded, messages)
+            loaded = [Probe.from_condition(probe, self._active.directions[probe.vector.sha256]) for probe in probes.values()]
+            fires = dict(zip(probes, decide(self._loaded, loaded, [prompt])[0].tolist(), strict=True))
+
+        def holds(document: bytes) -> bool:
+            condition = conditions[document]
+            return fires[document] if isinstance(condition, ProbeCondition) else condition.holds(facts)
+
+        return holds
+
+    def _stage_vector(self, digest: str, vector: VectorFile) -> torch.Tensor:
+        made_for = vector.lineage["base_model_fingerprint"]
+        if made_for != self.fingerprint:
+            raise EngineError(
+                "BASE_MODEL_MISMATCH", f"vector {digest} was made for base model {made_for}, this node runs {self.fingerprint}", digest
+            )
+        # The file's array is read-only, which torch tensors cannot be.
+        return torch.from_numpy(vector.direction.copy()).to(self._loaded.device)
+
+    def _stage_condition(self, document: bytes, vectors: Mapping[str, VectorFile]) -> Condition:
+        condition = parse_condition_bytes(document)
+        if isinstance(condition, ProbeCondition):
+            check_layer_site(self._loaded, condition.layer, condition.site)
+            lineage = vectors[condition.vector.sha256].lineage
+            for name in ("layer", "site", "read_position"):
+                if lineage[name] != getattr(condition, name):
+                    raise EngineError("CONDITION_INVALID", f"the probe's {name} is not what its vector file says, {lineage[name]!r}", name)
+        return condition
+
+
+def _condition_documents(profile: Profile) -> list[bytes]:
+    return [entry.document for entry in profile.safety_override] + [
+        component.condition for component in profile.components if component.condition is not None
+    ]
+
+
+def _engine_component(scaled: EffectiveComponent, directions: Mapping[str, torch.Tensor]) -> Component:
+    component = scaled.component
+    digest = component.vector.sha256
+    if digest not in directions:
+        raise EngineError("VECTOR_MISSING", f"vector {digest} is not among those in use", digest)
+    return Component(
+        directions[digest],
+        component.layer,
+        float(scaled.coefficient),
+        component.site,
+        component.operator,
+        component.scope,
+        schedule=Schedule(component.schedule_kind, component.schedule),
+        preserve_norm=component.preserve_norm,
+        bound=None if scaled.bound is None else float(scaled.bound),
+    )

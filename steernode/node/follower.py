@@ -1,0 +1,323 @@
+"""A serving node: it pulls snapshots, believes only what `trust` believes, and steers only as the one in force says.
+
+Whatever goes wrong with a new snapshot, the one in force stays in force and the hub is told why. Nothing is ever steered
+without a verified snapshot, nor once a verified one no longer lists this node's files.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from steernode.canonical import sha256_hex
+from steernode.dsse import TrustedKeys, open_envelope
+from steernode.errors import HubError, NodeError, SnapshotRefused, SteerError, VectorFileError
+from steernode.files.conversations import Message
+from steernode.files.vectors import VectorFile, read_vector
+from steernode.hub.client import Fetched, NotModified
+from steernode.node.clock import SteadyClock
+from steernode.node.engines import Generation, NodeEngine
+from steernode.node.gate import BatchGate
+from steernode.node.store import NodeState, NodeStore
+from steernode.snapshot.conditions import NO_FACTS, RequestFacts, profile_vectors
+from steernode.snapshot.document import PAYLOAD_TYPE, parse_document
+from steernode.snapshot.records import Kill, Profile, Snapshot, VectorEntry
+from steernode.snapshot.resolve import Effective, resolve, unsteered
+from steernode.snapshot.trust import TrustedSnapshots
+
+log = logging.getLogger("steernode.node")
+
+
+class Fleet(Protocol):
+    """What a node asks of the hub; `client.FleetClient` is the real one."""
+
+    def snapshot(self, etag: str | None, wait_seconds: int = 0) -> NotModified | Fetched: ...
+    def blob(self, sha256: str) -> bytes: ...
+    def report(self, report: Mapping[str, Any]) -> None: ...
+
+
+class PollOutcome(StrEnum):
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the newest snapshot is not in force. `revision` is None when it could not even be read."""
+
+    code: str
+    message: str
+    revision: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The snapshot that decides about requests, since when, and when the hub last vouched for it."""
+
+    snapshot: Snapshot
+    envelope: bytes
+    etag: str
+    accepted_at: datetime
+    last_contact_at: datetime
+
+
+class Node:
+    """One engine under one environment of one hub. `start` reads the disk; `poll` asks the hub once; `noderunner` keeps asking."""
+
+    def __init__(
+        self,
+        *,
+        environment: str,
+        name: str,
+        store: Path,
+        client: Fleet,
+        keys: TrustedKeys,
+        engine: NodeEngine,
+        alpha_cap: Mapping[str, Decimal] | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self.environment, self.name, self.engine = environment, name, engine
+        self.boot_id = uuid.uuid4().hex
+        self.counters: Counter[str] = Counter()
+        self.now = clock or SteadyClock()
+        self.in_force: InForce | None = None
+        self.refusal: Refusal | None = None
+        self._store, self._client, self._keys, self._alpha_cap = NodeStore(store), client, keys, alpha_cap
+        self._gate = BatchGate()
+        self._trusted = self._trust(None)
+        # Of the hub's last word, while it could not be applied. Its kills count all the same: they need nothing but trust.
+        self._pending_kills: tuple[Kill, ...] = ()
+        # Its environment serves other files now. It refuses every later snapshot, kills included, so it may not steer on.
+        self._is_left_behind = False
+
+    def start(self) -> None:
+        """Takes up the last snapshot this node accepted, so that it can serve while the hub is away.
+
+        A file that cannot be believed means no steering until the hub answers. Raises: NodeError STORE_ENVIRONMENT.
+        """
+        try:
+            state = self._store.read_state()
+            if state is not None:
+                self._restore(state)
+        except SteerError as error:
+            if error.code == "STORE_ENVIRONMENT":
+                raise
+            log.error("starting without steering, the stored state is refused: %s: %s", error.code, error.message)
+            self.refusal = Refusal(error.code, error.message, None)
+            if self._trusted.highest is None:
+                self._trusted = self._trust(self._highest_from_envelope())
+
+    def _restore(self, state: NodeState) -> None:
+        if state.environment != self.environment:
+            raise NodeError(
+                "STORE_ENVIRONMENT",
+                f"{self._store.folder} belongs to a node of {state.environment!r}, not {self.environment!r}; give another folder",
+                str(self._store.folder),
+            )
+        self._trusted = self._trust((state.highest_revision, state.highest_digest))
+        envelope = self._store.read_envelope()
+        if envelope is None:
+            raise NodeError("STORE_CORRUPT", f"{self._store.folder / 'snapshot.dsse'} is missing", "snapshot.dsse")
+        # Judged by the time it was accepted at: since then only its age counts, and for that there is the stale policy.
+        snapshot = self._trusted.consider(envelope, state.accepted_at)
+        staged = self._stage(snapshot)
+        with self._gate.swap():
+            self.engine.swap(staged)
+            self.in_force = InForce(snapshot, envelope, state.etag, state.accepted_at, state.last_contact_at)
+        log.info("serving revision %d from disk, last vouched for at %s", snapshot.revision, state.last_contact_at.isoformat())
+
+    def _highest_from_envelope(self) -> tuple[int, str] | None:
+        """How far a node had come whose state is unreadable, if the signed bytes still say so."""
+        try:
+            envelope = self._store.read_envelope() or b""
+            document = parse_document(open_envelope(envelope, keys=self._keys, payload_type=PAYLOAD_TYPE, now=self.now()))
+        except SteerError:
+            return None
+        return (document["revision"], document["content_digest"]) if document["environment"] == self.environment else None
+
+    def _trust(self, highest: tuple[int, str] | None) -> TrustedSnapshots:
+        return TrustedSnapshots(
+            environment=self.environment,
+            keys=self._keys,
+            fingerprint=self.engine.fingerprint,
+            highest=highest,
+            capabilities=self.engine.capabilities,
+            alpha_cap=self._alpha_cap,
+        )
+
+    def poll(self, wait_seconds: int = 0) -> PollOutcome:
+        """Asks the hub once and applies what it has. Raises: HubError if the hub cannot be asked; what is in force stays."""
+        in_force = self.in_force
+        # Only the ETag of an accepted snapshot is ever sent: one that was refused must be fetched and judged again.
+        try:
+            answer = self._client.snapshot((in_force.etag or None) if in_force else None, wait_seconds)
+        except HubError as error:
+            if error.code != "HUB_TOO_LARGE":
+                raise
+            return self._refuse(Refusal("LIMIT", error.message, None))
+        if in_force is not None and (isinstance(answer, NotModified) or answer.envelope == in_force.envelope):
+            etag = answer.etag if isinstance(answer, Fetched) else in_force.etag
+            self._note_contact(replace(in_force, etag=etag))
+            return PollOutcome.UNCHANGED
+        if isinstance(answer, NotModified):
+            raise HubError("HUB_ANSWER", "the hub says nothing changed, but this node has nothing yet")
+        attempted: int | None = None
+        try:
+            snapshot = self._trusted.consider(answer.envelope, self.now())
+            attempted = snapshot.revision
+            self._apply(snapshot, answer)
+        except SnapshotRefused as error:
+            if error.kills is not None:
+                self._pending_kills = error.kills
+            return self._refuse(Refusal(error.code, error.message, error.revision or attempted))
+        except SteerError as error:
+            return self._refuse(Refusal(error.code, error.message, attempted))
+        except Exception as error:  # An engine may fail in ways nobody foresaw; the node must go on serving.
+            log.exception("a snapshot could not be applied")
+            return self._refuse(Refusal("INTERNAL", f"{type(error).__name__}: {error}", attempted))
+        return PollOutcome.APPLIED
+
+    def _apply(self, snapshot: Snapshot, fetched: Fetched) -> None:
+        self._pending_kills = snapshot.kills
+        staged = self._stage(snapshot)
+        now = self.now()
+        # Written before it is in force, so that a node never serves what it would not find again after a restart.
+        state = NodeState(self.environment, fetched.etag, snapshot.revision, snapshot.content_digest, now, now)
+        self._store.write_snapshot(fetched.envelope, state)
+        with self._gate.swap():
+            self.engine.swap(staged)
+            self.in_force = InForce(snapshot, fetched.envelope, fetched.etag, now, now)
+            self._pending_kills = ()
+        self._trusted.accept(snapshot)
+        self.refusal, self._is_left_behind = None, False
+        self.counters["snapshots_applied"] += 1
+        log.info("revision %d is in force", snapshot.revision)
+
+    def _refuse(self, refusal: Refusal) -> PollOutcome:
+        if refusal != self.refusal:
+            log.error("snapshot refused, the one in force stays: %s: %s", refusal.code, refusal.message)
+        self.refusal = refusal
+        self._is_left_behind = self._is_left_behind or refusal.code == "BASE_MODEL_MISMATCH"
+        self.counters["snapshots_refused"] += 1
+        return PollOutcome.REFUSED
+
+    def _note_contact(self, in_force: InForce) -> None:
+        """The hub said that what is in force still holds. Past its expiry only a newly signed snapshot can say so."""
+        now = self.now()
+        last_contact_at = now if now < in_force.snapshot.expires_at else in_force.last_contact_at
+        self.in_force = replace(in_force, last_contact_at=last_contact_at)
+        self.refusal, self._pending_kills, self._is_left_behind = None, (), False
+
+    def remember_contact(self) -> None:
+        """Puts the time of the last contact on disk, where a restart counts staleness from. Once per heartbeat is enough."""
+        if self.in_force is None or self._trusted.highest is None:
+            return
+        held = self.in_force
+        revision, digest = self._trusted.highest
+        try:
+            self._store.write_state(NodeState(self.environment, held.etag, revision, digest, held.accepted_at, held.last_contact_at))
+        except NodeError as error:
+            log.warning("%s: %s", error.code, error.message)
+
+    def _stage(self, snapshot: Snapshot) -> Any:
+        """Gets every vector the profiles of this node's model need, checks each, and lets the engine prepare them."""
+        profiles = [profile for profile in snapshot.profiles if profile.base_model == self.engine.fingerprint]
+        vectors: dict[str, VectorFile] = {}
+        for profile in profiles:
+            for entry in profile_vectors(profile):
+                if entry.sha256 not in vectors:
+                    vectors[entry.sha256] = self._get_vector(entry, profile)
+        return self.engine.stage(profiles, vectors)
+
+    def _get_vector(self, entry: VectorEntry, profile: Profile) -> VectorFile:
+        data = self._store.read_blob(entry.sha256)
+        if data is None:
+            data = self._fetch_blob(entry)
+            self._store.write_blob(entry.sha256, data)
+        try:
+            vector = read_vector(data, d_model=self.engine.d_model)
+        except VectorFileError as error:
+            raise SnapshotRefused(
+                "BLOB_INVALID", f"vector {entry.sha256[:12]} of {profile.id!r}: {error.code}: {error.message}", entry.sha256
+            ) from error
+        described = (vector.dtype, vector.direction.shape, vector.lineage["base_model_fingerprint"])
+        if described != (entry.dtype, entry.shape, profile.base_model):
+            raise SnapshotRefused(
+                "BLOB_INVALID",
+                f"vector {entry.sha256[:12]} of {profile.id!r} is not the dtype, shape or base model that was approved",
+                entry.sha256,
+            )
+        return vector
+
+    def _fetch_blob(self, entry: VectorEntry) -> bytes:
+        try:
+            data = self._client.blob(entry.sha256)
+        except HubError as error:
+            raise SnapshotRefused("BLOB_MISSING", f"vector {entry.sha256[:12]} cannot be fetched: {error.message}", entry.sha256) from error
+        if len(data) != entry.bytes or sha256_hex(data) != entry.sha256:
+            raise SnapshotRefused(
+                "BLOB_DIGEST", f"vector {entry.sha256[:12]} arrived with other bytes ({len(data)} of {entry.bytes})", entry.sha256
+            )
+        return data
+
+    def effective(self, tenant: str, route: str, *, key: str = "", alpha: Decimal | None = None) -> Effective:
+        """What a request of this tenant on this route would get now, and why: with this rollout key, asking for this α.
+
+        Raises: AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
+        """
+        in_force = self.in_force
+        if in_force is None:
+            return unsteered("no_snapshot")
+        if self._is_left_behind:
+            return unsteered("wrong_base_model")
+        snapshot = in_force.snapshot
+        if self._pending_kills:
+            snapshot = replace(snapshot, kills=snapshot.kills + self._pending_kills)
+        effective = resolve(snapshot, tenant, route, key=key, alpha=alpha)
+        if effective.profile is None:
+            return effective
+        if effective.profile.base_model != self.engine.fingerprint:
+            return unsteered("wrong_base_model", effective.arm)
+        if effective.profile.stale_policy == "zero" and self.is_past_staleness(effective.profile):
+            return unsteered("stale", effective.arm)
+        return effective
+
+    def is_past_staleness(self, profile: Profile) -> bool:
+        """Whether the hub has vouched for the snapshot too long ago for this profile."""
+        if self.in_force is None:
+            return False
+        return self.now() - self.in_force.last_contact_at > timedelta(seconds=profile.max_staleness_seconds)
+
+    def generate(
+        self,
+        messages: Sequence[Message],
+        *,
+        tenant: str,
+        route: str,
+        max_tokens: int,
+        key: str = "",
+        alpha: Decimal | None = None,
+        facts: RequestFacts = NO_FACTS,
+    ) -> tuple[Effective, Generation]:
+        """One reply, steered as the snapshot in force at its first token says, and what really steered it once its conditions
+        were decided. An unknown tenant is not steered. Raises: as `effective`, and the engine's own errors."""
+        with self._gate.batch():
+            effective = self.effective(tenant, route, key=key, alpha=alpha)
+            try:
+                generation = self.engine.generate(messages, effective, max_tokens=max_tokens, facts=facts)
+            except Exception:
+                self.counters["requests_failed"] += 1
+                raise
+            effective = generation.effective or effective
+            self.counters["requests_steered" if effective.profile else "requests_unsteered"] += 1
+            self.counters["tokens_generated"] += generation.completion_tokens
+            return effective, generation

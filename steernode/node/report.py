@@ -1,0 +1,124 @@
+"""What a node says of itself: to the hub in reports, to an operator in its status, to a load balancer in its readiness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steernode import __version__
+from steernode.canonical import format_decimal
+from steernode.node.follower import Node
+from steernode.snapshot.resolve import Effective
+from steernode.strict import format_time
+
+# A report has a size limit and is read by people; past this many flags they read the registry instead.
+MAX_SLOTS = 200
+
+
+def describe_steering(effective: Effective) -> dict[str, Any] | None:
+    """What steered a reply, or None. `alpha` and `layer` are the first component's; `components` has them all."""
+    if effective.profile is None:
+        return None
+    components = [
+        {
+            "layer": entry.component.layer,
+            "site": entry.component.site,
+            "operator": entry.component.operator,
+            "alpha": format_decimal(entry.alpha),
+            "unit": entry.component.unit,
+            "coefficient": format_decimal(entry.coefficient),
+            "vector_sha256": entry.component.vector.sha256,
+        }
+        for entry in effective.components
+    ]
+    first = components[0] if components else {"alpha": "0", "layer": None}
+    return {
+        "profile": effective.profile.id,
+        "revision": effective.profile.revision,
+        **({"arm": effective.arm} if effective.arm else {}),
+        "alpha": first["alpha"],
+        "layer": first["layer"],
+        "components": components,
+    }
+
+
+def describe_slots(node: Node) -> list[dict[str, Any]]:
+    """For every flag in force: what its tenant and route really get now, and why.
+
+    Of a flag that is for a share of callers, or has arms, this is what somebody without a rollout key gets; `rollout` and `arms` say so.
+    """
+    if node.in_force is None:
+        return []
+    slots = []
+    for flag in node.in_force.snapshot.flags[:MAX_SLOTS]:
+        effective = node.effective(flag.tenant, flag.route)
+        slot = {"tenant": flag.tenant, "route": flag.route, "reason": effective.reason, "steering": describe_steering(effective)}
+        by_key = {"rollout": format_decimal(flag.rollout), "arms": [arm.name for arm in flag.arms]} if flag.needs_key else {}
+        slots.append(slot | by_key)
+    return slots
+
+
+def readiness_problem(node: Node) -> str | None:
+    """Why this node should get no traffic; None if it should. A node that is ready may still steer nobody."""
+    if node.in_force is None:
+        return "no_snapshot"
+    snapshot = node.in_force.snapshot
+    flagged = {snapshot.profile_of[(flag.profile, flag.revision)] for flag in snapshot.flags if flag.enabled}
+    if any(node.is_past_staleness(profile) for profile in flagged):
+        return "stale"
+    return None
+
+
+def describe_status(node: Node) -> dict[str, Any]:
+    """Everything an operator asks of one node."""
+    in_force, now = node.in_force, node.now()
+    return {
+        "node": node.name,
+        "environment": node.environment,
+        "boot_id": node.boot_id,
+        "steernode": __version__,
+        "engine": f"{node.engine.name} {node.engine.version}",
+        "fingerprint": node.engine.fingerprint,
+        "capabilities": sorted(node.engine.capabilities),
+        "is_ready": readiness_problem(node) is None,
+        "readiness_problem": readiness_problem(node),
+        "refusal": None
+        if node.refusal is None
+        else {"code": node.refusal.code, "message": node.refusal.message, "revision": node.refusal.revision},
+        "applied": None
+        if in_force is None
+        else {
+            "revision": in_force.snapshot.revision,
+            "content_digest": in_force.snapshot.content_digest,
+            "etag": in_force.etag,
+            "accepted_at": format_time(in_force.accepted_at),
+            "last_contact_at": format_time(in_force.last_contact_at),
+            "last_contact_seconds": int((now - in_force.last_contact_at).total_seconds()),
+            "expires_in_seconds": int((in_force.snapshot.expires_at - now).total_seconds()),
+        },
+        "slots": describe_slots(node),
+        "counters": dict(sorted(node.counters.items())),
+        "node_utc": format_time(now),
+    }
+
+
+def describe_report(node: Node, number: int) -> dict[str, Any]:
+    """A report of the fleet protocol. `revision` is the one applied, or in a NACK the one refused; `applied` is always in force."""
+    status = describe_status(node)
+    applied, refusal = status["applied"], status["refusal"]
+    if refusal is not None:
+        result = "NACK"
+    elif applied is None:
+        result = "PENDING"
+    else:
+        result = "STALE" if applied["expires_in_seconds"] <= 0 else "ACK"
+    return {
+        "result": result,
+        "code": refusal["code"] if refusal else "",
+        "message": refusal["message"][:2000] if refusal else "",
+        "revision": refusal["revision"] if refusal else applied["revision"] if applied else None,
+        "seq": number,
+        **{
+            name: status[name]
+            for name in ("node", "environment", "boot_id", "engine", "fingerprint", "applied", "slots", "counters", "node_utc")
+        },
+    }

@@ -1,0 +1,103 @@
+"""Keeps a node in step with its hub: long polls, back-off, reports and heartbeats, in one thread."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+
+from steernode.errors import HubError
+from steernode.node.follower import Fleet, Node, PollOutcome
+from steernode.node.report import describe_report
+
+log = logging.getLogger("steernode.node")
+
+POLL_SECONDS = 20
+HEARTBEAT_SECONDS = 30.0
+# Short, because a kill may be waiting behind the failure.
+BACK_OFF_CAP_SECONDS = 15.0
+# Asking again with a token the hub does not know helps nobody.
+UNAUTHORISED_SECONDS = 60.0
+# What a hub that does not hold long polls is asked at.
+PLAIN_POLL_SECONDS = 5.0
+_UNAUTHORISED = (400, 401, 403)
+
+
+class NodeRunner:
+    """The loop of one node. `run` returns when stopped; `start` runs it in a thread that never keeps the process alive."""
+
+    def __init__(
+        self, node: Node, client: Fleet, *, poll_seconds: int = POLL_SECONDS, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ) -> None:
+        self._node, self._client = node, client
+        self._poll_seconds, self._heartbeat_seconds = poll_seconds, heartbeat_seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self.run, name="steernode-node", daemon=True)
+        self._failures = 0
+        self._reports = 0
+        self._reported_at = 0.0
+        self._last_said: tuple[object, ...] | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, wait_seconds: float = 2.0) -> None:
+        """A long poll in flight is not waited for: the process may end under it."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(wait_seconds)
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                pause = self._poll()
+                self._report()
+            except Exception:  # Whatever it was, a node that stops polling can no longer be killed.
+                log.exception("the node's loop failed")
+                pause = self._back_off(None)
+            self._stopping.wait(pause)
+
+    def _poll(self) -> float:
+        """One poll. Returns the seconds to wait before the next."""
+        until_heartbeat = self._heartbeat_seconds - (time.monotonic() - self._reported_at)
+        wait = int(max(1, min(self._poll_seconds, until_heartbeat))) if self._poll_seconds else 0
+        began = time.monotonic()
+        try:
+            outcome = self._node.poll(wait)
+        except HubError as error:
+            return self._back_off(error)
+        if outcome is PollOutcome.REFUSED:
+            return self._back_off(None)
+        self._failures = 0
+        if outcome is PollOutcome.APPLIED:
+            return 0.0
+        held = time.monotonic() - began
+        return 0.0 if held >= wait / 2 and wait else PLAIN_POLL_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+
+    def _back_off(self, error: HubError | None) -> float:
+        self._failures += 1
+        self._node.counters["polls_failed"] += 1
+        if error is not None and self._failures == 1:
+            log.warning("the hub cannot be asked, what is in force stays: %s: %s", error.code, error.message)
+        limit = min(BACK_OFF_CAP_SECONDS, 2.0 ** min(self._failures - 1, 10))
+        pause = limit * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, so that a fleet does not come back all at once
+        if error is not None and error.status in _UNAUTHORISED:
+            return max(pause, UNAUTHORISED_SECONDS)
+        return max(pause, min(error.retry_after_seconds or 0.0, 300.0)) if error is not None else pause
+
+    def _report(self) -> None:
+        """Says what changed at once, and that the node is alive every heartbeat."""
+        report = describe_report(self._node, self._reports + 1)
+        said = (report["result"], report["code"], report["revision"])
+        is_due = time.monotonic() - self._reported_at >= self._heartbeat_seconds or self._reports == 0
+        if said == self._last_said and not is_due:
+            return
+        try:
+            self._client.report(report)
+        except HubError as error:
+            log.debug("a report was not delivered: %s: %s", error.code, error.message)
+            return
+        self._reports += 1
+        self._reported_at, self._last_said = time.monotonic(), said
+        self._node.remember_contact()

@@ -1,0 +1,218 @@
+"""Strict readers of the records inside a snapshot. Each takes the path of its record, which is what a refusal names."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from steernode.canonical import canonical_json
+from steernode.errors import EngineError, SnapshotRefused
+from steernode.snapshot.conditions import CONDITION_KINDS, parse_condition, read_vector_entry
+from steernode.snapshot.records import AlphaBounds, Arm, BaseModelEntry, Component, ConditionEntry, Flag, Kill, Limits, Profile, RiskLimits
+from steernode.strict import (
+    read_alpha,
+    read_digest,
+    read_exactly,
+    read_integer,
+    read_list,
+    read_measure,
+    read_one_of,
+    read_text,
+    refuse_field,
+)
+from steernode.words import (
+    EVERYBODY,
+    KILL_KINDS,
+    MAX_ARM_WEIGHT,
+    MAX_ARMS,
+    OPERATORS,
+    SCHEDULE_LEAST,
+    SCHEDULE_PARAMETERS,
+    SCOPES,
+    SITES,
+    STALE_POLICIES,
+    UNITS,
+)
+
+
+def read_base_model(value: Any, path: str) -> BaseModelEntry:
+    read_exactly(value, path, ("name", "fingerprint"))
+    return BaseModelEntry(read_text(value["name"], f"{path}.name"), read_digest(value["fingerprint"], f"{path}.fingerprint"))
+
+
+def read_profile(value: Any, path: str) -> Profile:
+    names = (
+        "id",
+        "revision",
+        "revision_digest",
+        "evidence_digest",
+        "base_model",
+        "risk_class",
+        "stale_policy",
+        "max_staleness_seconds",
+        "components",
+    )
+    read_exactly(value, path, names, optional=("safety_override",))
+    return Profile(
+        id=read_text(value["id"], f"{path}.id"),
+        revision=read_integer(value["revision"], f"{path}.revision", least=1),
+        revision_digest=read_digest(value["revision_digest"], f"{path}.revision_digest"),
+        evidence_digest=read_digest(value["evidence_digest"], f"{path}.evidence_digest"),
+        base_model=read_digest(value["base_model"], f"{path}.base_model"),
+        risk_class=read_text(value["risk_class"], f"{path}.risk_class"),
+        stale_policy=read_one_of(value["stale_policy"], f"{path}.stale_policy", STALE_POLICIES),
+        max_staleness_seconds=read_integer(value["max_staleness_seconds"], f"{path}.max_staleness_seconds", least=0),
+        components=read_list(value["components"], f"{path}.components", read_component),
+        safety_override=read_list(value.get("safety_override", []), f"{path}.safety_override", read_condition),
+    )
+
+
+def read_component(value: Any, path: str) -> Component:
+    names = (
+        "vector",
+        "layer",
+        "site",
+        "operator",
+        "alpha",
+        "alpha_min",
+        "alpha_max",
+        "unit",
+        "norm",
+        "mean_residual_norm",
+        "scope",
+        "schedule",
+    )
+    read_exactly(value, path, (*names, "condition"), optional=("preserve_norm", "bound"))
+    schedule_kind, schedule = _schedule(value["schedule"], f"{path}.schedule")
+    condition = None if value["condition"] is None else read_condition(value["condition"], f"{path}.condition")
+    preserve_norm = value.get("preserve_norm", False)
+    if not isinstance(preserve_norm, bool):
+        raise refuse_field(f"{path}.preserve_norm", "must be true or false")
+    return Component(
+        vector=read_vector_entry(value["vector"], f"{path}.vector"),
+        layer=read_integer(value["layer"], f"{path}.layer", least=0),
+        site=read_one_of(value["site"], f"{path}.site", SITES),
+        operator=read_one_of(value["operator"], f"{path}.operator", OPERATORS),
+        alpha=read_alpha(value["alpha"], f"{path}.alpha"),
+        alpha_min=read_alpha(value["alpha_min"], f"{path}.alpha_min"),
+        alpha_max=read_alpha(value["alpha_max"], f"{path}.alpha_max"),
+        unit=read_one_of(value["unit"], f"{path}.unit", UNITS),
+        norm=read_measure(value["norm"], f"{path}.norm"),
+        mean_residual_norm=read_measure(value["mean_residual_norm"], f"{path}.mean_residual_norm"),
+        scope=read_one_of(value["scope"], f"{path}.scope", SCOPES),
+        schedule_kind=schedule_kind,
+        schedule=schedule,
+        condition_kind=None if condition is None else condition.kind,
+        condition=None if condition is None else condition.document,
+        preserve_norm=preserve_norm,
+        bound=read_alpha(value["bound"], f"{path}.bound") if "bound" in value else None,
+    )
+
+
+def read_condition(value: Any, path: str) -> ConditionEntry:
+    """A kind known here is read strictly; another is left to a node that has the capability."""
+    if not isinstance(value, dict):
+        raise refuse_field(path, "must be an object with a kind")
+    kind = read_text(value.get("kind"), f"{path}.kind")
+    if kind in CONDITION_KINDS:
+        try:
+            parse_condition(value, path)
+        except EngineError as error:
+            raise SnapshotRefused("SCHEMA", error.message, error.item) from error
+    return ConditionEntry(kind, canonical_json(value))
+
+
+def _schedule(value: Any, path: str) -> tuple[str, tuple[tuple[str, int], ...]]:
+    kind = read_one_of(value.get("kind") if isinstance(value, dict) else None, f"{path}.kind", tuple(SCHEDULE_PARAMETERS))
+    read_exactly(value, path, ("kind", *SCHEDULE_PARAMETERS[kind]))
+    parameters = {name: read_integer(value[name], f"{path}.{name}", least=SCHEDULE_LEAST[name]) for name in SCHEDULE_PARAMETERS[kind]}
+    if kind == "window" and parameters["last_token"] < parameters["first_token"]:
+        raise refuse_field(f"{path}.last_token", f"is {parameters['last_token']}, before first_token {parameters['first_token']}")
+    return kind, tuple(parameters.items())
+
+
+def read_flag(value: Any, path: str) -> Flag:
+    names = ("tenant", "route", "profile", "enabled", "alpha_scale")
+    read_exactly(value, path, names, optional=("revision", "rollout", "arms", "override"))
+    if not isinstance(value["enabled"], bool):
+        raise refuse_field(f"{path}.enabled", "must be true or false")
+    arms = read_list(value.get("arms", []), f"{path}.arms", _arm)
+    if len(arms) > MAX_ARMS or len({arm.name for arm in arms}) != len(arms):
+        raise refuse_field(f"{path}.arms", f"must be at most {MAX_ARMS}, no two of one name")
+    return Flag(
+        tenant=read_text(value["tenant"], f"{path}.tenant"),
+        route=read_text(value["route"], f"{path}.route", least=0),
+        profile=read_text(value["profile"], f"{path}.profile"),
+        enabled=value["enabled"],
+        alpha_scale=_scale(value["alpha_scale"], f"{path}.alpha_scale"),
+        revision=read_integer(value["revision"], f"{path}.revision", least=1) if "revision" in value else None,
+        rollout=_rollout(value["rollout"], f"{path}.rollout") if "rollout" in value else EVERYBODY,
+        arms=arms,
+        override=_override(value["override"], f"{path}.override") if "override" in value else None,
+    )
+
+
+def _arm(value: Any, path: str) -> Arm:
+    read_exactly(value, path, ("name", "weight", "profile", "alpha_scale"), optional=("revision",))
+    weight = read_integer(value["weight"], f"{path}.weight", least=1)
+    if weight > MAX_ARM_WEIGHT:
+        raise refuse_field(f"{path}.weight", f"must be at most {MAX_ARM_WEIGHT}")
+    return Arm(
+        name=read_text(value["name"], f"{path}.name"),
+        weight=weight,
+        profile=read_text(value["profile"], f"{path}.profile"),
+        alpha_scale=_scale(value["alpha_scale"], f"{path}.alpha_scale"),
+        revision=read_integer(value["revision"], f"{path}.revision", least=1) if "revision" in value else None,
+    )
+
+
+def _scale(value: Any, path: str) -> Decimal:
+    scale = read_alpha(value, path)
+    if scale < 0:
+        raise refuse_field(path, "must not be negative; a scale weakens what was approved, it cannot turn it round")
+    return scale
+
+
+def _rollout(value: Any, path: str) -> Decimal:
+    share = read_alpha(value, path)
+    if not 0 <= share <= EVERYBODY:
+        raise refuse_field(path, "must be a share from 0 to 100 percent")
+    return share
+
+
+def _override(value: Any, path: str) -> AlphaBounds:
+    read_exactly(value, path, ("alpha_min", "alpha_max"))
+    bounds = AlphaBounds(read_alpha(value["alpha_min"], f"{path}.alpha_min"), read_alpha(value["alpha_max"], f"{path}.alpha_max"))
+    if bounds.alpha_min > bounds.alpha_max:
+        raise refuse_field(path, "has a lower bound above its upper one")
+    return bounds
+
+
+def read_kill(value: Any, path: str) -> Kill:
+    read_exactly(value, path, ("kind", "target"))
+    return Kill(read_one_of(value["kind"], f"{path}.kind", KILL_KINDS), read_text(value["target"], f"{path}.target", least=0))
+
+
+def read_limits(value: Any, path: str) -> Limits:
+    read_exactly(value, path, ("max_components", "alpha_cap"), optional=("risk_classes",))
+    classes = value.get("risk_classes", {})
+    if not isinstance(classes, dict):
+        raise refuse_field(f"{path}.risk_classes", "must be an object")
+    return Limits(
+        max_components=read_integer(value["max_components"], f"{path}.max_components", least=1),
+        alpha_cap=_caps(value["alpha_cap"], f"{path}.alpha_cap"),
+        risk_classes={
+            read_text(name, f"{path}.risk_classes"): _risk_limits(limits, f"{path}.risk_classes.{name}") for name, limits in classes.items()
+        },
+    )
+
+
+def _risk_limits(value: Any, path: str) -> RiskLimits:
+    read_exactly(value, path, ("alpha_cap",), optional=("composition_budget",))
+    budget = read_measure(value["composition_budget"], f"{path}.composition_budget") if "composition_budget" in value else None
+    return RiskLimits(_caps(value["alpha_cap"], f"{path}.alpha_cap"), budget)
+
+
+def _caps(value: Any, path: str) -> dict[str, Decimal]:
+    read_exactly(value, path, UNITS)
+    return {unit: read_alpha(value[unit], f"{path}.{unit}") for unit in UNITS}

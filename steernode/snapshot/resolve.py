@@ -1,0 +1,219 @@
+"""What one request gets: the profile its tenant is flagged to, at the strength approved, unless something forbids it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal, localcontext
+
+from steernode.errors import AlphaError
+from steernode.snapshot.records import Component, Flag, Profile, Snapshot
+from steernode.snapshot.rollout import PLACES, choose_arm, is_in_share, place_of
+from steernode.words import EVERYBODY, STRENGTH_OPERATORS
+
+# Enough digits that coefficient, norm and scale multiply without rounding.
+PRECISION = 60
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveComponent:
+    """What a component comes to for one request. `alpha` is what was approved, times the flag's scale.
+
+    add            `coefficient` is that α on the unit vector, in activation units
+    ablate, clamp  `coefficient` is that α, a strength from 0 to 1; for clamp, `bound` is in activation units and never scaled
+
+    So a scale from 0 to 1 can only weaken steering. Were a clamp's bound scaled instead, a smaller scale would cut more.
+    """
+
+    component: Component
+    alpha: Decimal
+    coefficient: Decimal
+    bound: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """`profile` is None exactly when nothing is steered; `reason` says why either way. `arm` is the caller's side of an A/B test.
+
+    `alpha_scale` is the flag's or the arm's; 0 when nothing is steered.
+    """
+
+    profile: Profile | None
+    components: tuple[EffectiveComponent, ...]
+    reason: str
+    arm: str = ""
+    alpha_scale: Decimal = Decimal(0)
+
+
+# The reasons, in the order they are looked for; the last two mean steering.
+REASONS = (
+    "no_snapshot",
+    "killed_everything",
+    "killed_environment",
+    "killed_tenant",
+    "no_flag",
+    "flag_off",
+    "rollout_key_missing",
+    "not_in_rollout",
+    "killed_profile",
+    "zero_scale",
+    "zero_alpha",
+    "wrong_base_model",
+    "stale",
+    "safety_override",
+    "condition_unmet",
+    "override",
+    "flag_on",
+)
+
+
+def unsteered(reason: str, arm: str = "") -> Effective:
+    return Effective(None, (), reason, arm)
+
+
+def absolute_coefficient(alpha: Decimal, *, unit: str, norm: Decimal, mean_residual_norm: Decimal) -> Decimal:
+    """The factor on the unit vector that α in this unit stands for.
+
+    Units: mean_difference counts average differences, residual is a fraction of the mean residual norm, absolute is the factor itself.
+    Raises: AlphaError ALPHA_UNIT.
+    """
+    with localcontext() as context:
+        context.prec = PRECISION
+        return alpha * _unit_lengths(unit, norm, mean_residual_norm)[unit]
+
+
+def convert_alpha(alpha: Decimal, *, from_unit: str, to_unit: str, norm: Decimal, mean_residual_norm: Decimal) -> Decimal:
+    """The same strength in another unit; with `from_unit="absolute"` the inverse of `absolute_coefficient`.
+
+    Exact to 60 digits. Raises: AlphaError ALPHA_UNIT for an unknown unit, or one whose length here is not above zero.
+    """
+    lengths = _unit_lengths(from_unit, norm, mean_residual_norm) | _unit_lengths(to_unit, norm, mean_residual_norm)
+    if lengths[to_unit] <= 0:
+        raise AlphaError("ALPHA_UNIT", f"1 {to_unit} is {lengths[to_unit]} activation units here, so nothing can be counted in it", to_unit)
+    with localcontext() as context:
+        context.prec = PRECISION
+        return alpha if from_unit == to_unit else alpha * lengths[from_unit] / lengths[to_unit]
+
+
+def _unit_lengths(unit: str, norm: Decimal, mean_residual_norm: Decimal) -> dict[str, Decimal]:
+    """How many activation units each unit is. Raises: AlphaError ALPHA_UNIT if `unit` is not one of them."""
+    lengths = {"absolute": Decimal(1), "mean_difference": norm, "residual": mean_residual_norm}
+    if unit not in lengths:
+        raise AlphaError("ALPHA_UNIT", f"unit {unit!r} is not known; known are {', '.join(lengths)}", unit)
+    return lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one rule said about a request. `reason` is empty unless the rule decided."""
+
+    rule: str
+    says: str
+    reason: str = ""
+
+
+def resolve(
+    snapshot: Snapshot, tenant: str, route: str, *, key: str = "", alpha: Decimal | None = None, trail: list[Step] | None = None
+) -> Effective:
+    """What this snapshot gives a request. Kills win over flags; a route's own flag wins over the tenant's; the default is off.
+
+    `key` is the caller's rollout key. `alpha` is the α that the request asks for in place of the flag's; it counts only where
+    the request would be steered, so that a kill or a flag turned off never becomes an error. `trail` collects what each rule
+    said, in order. Raises: AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
+    """
+    trail = [] if trail is None else trail
+
+    def stop(rule: str, reason: str, says: str, arm: str = "") -> Effective:
+        trail.append(Step(rule, says, reason))
+        return unsteered(reason, arm)
+
+    kills = {(kill.kind, kill.target) for kill in snapshot.kills}
+    # Everything means everything, whatever a careless client wrote as its target.
+    if any(kind == "everything" for kind, _target in kills):
+        return stop("kill", "killed_everything", "a kill of everything is in force")
+    if ("environment", snapshot.environment) in kills:
+        return stop("kill", "killed_environment", f"a kill of the environment {snapshot.environment} is in force")
+    if ("tenant", tenant) in kills:
+        return stop("kill", "killed_tenant", f"a kill of the tenant {tenant} is in force")
+    trail.append(Step("kill", "no kill reaches the tenant"))
+
+    flag = snapshot.flag_of.get((tenant, route)) or snapshot.flag_of.get((tenant, ""))
+    if flag is None:
+        return stop("flag", "no_flag", "no flag steers the tenant on this route, and the default is off")
+    whose = f"the flag of the route {flag.route}" if flag.route else "the tenant's flag"
+    if not flag.enabled:
+        return stop("flag", "flag_off", f"{whose} is off")
+    trail.append(Step("flag", f"{whose} decides"))
+
+    if flag.needs_key and not key:
+        return stop("rollout", "rollout_key_missing", "the flag is not for everybody alike, and the request gives no rollout key")
+    if flag.rollout < EVERYBODY:
+        place = f"the key is at {_percent(place_of(key, tenant=tenant, purpose='share'))} %, the share is {flag.rollout} %"
+        if not is_in_share(key, tenant=tenant, share=flag.rollout):
+            return stop("rollout", "not_in_rollout", place)
+        trail.append(Step("rollout", place))
+    arm = flag.choices[choose_arm(key, tenant=tenant, weights=[arm.weight for arm in flag.choices])]
+    if arm.name:
+        place = _percent(place_of(key, tenant=tenant, purpose="arm"))
+        trail.append(Step("arm", f"the key is at {place} % of the line of arms, in {arm.name!r}"))
+
+    if ("profile", arm.profile) in kills:
+        return stop("kill", "killed_profile", f"a kill of the profile {arm.profile} is in force", arm.name)
+    profile = snapshot.profile_of.get((arm.profile, arm.revision))
+    if profile is None:
+        return stop("profile", "zero_scale", f"{arm.profile} is not served, so this control has nothing to be steered by", arm.name)
+    trail.append(Step("profile", f"{profile.id} r{profile.revision}"))
+    if alpha is not None:
+        _check_override(flag, alpha, trail)
+    elif arm.alpha_scale.is_zero():
+        return stop("scale", "zero_scale", "the α scale is 0", arm.name)
+    components = tuple(_scale(component, component.alpha * arm.alpha_scale) for component in profile.components)
+    if alpha is not None and components:
+        components = (_scale(components[0].component, alpha), *components[1:])
+        if all(entry.alpha.is_zero() for entry in components):
+            return stop("override", "zero_alpha", "the request asks for α 0", arm.name)
+    trail.append(Step("scale", f"α × {arm.alpha_scale}", "override" if alpha is not None else "flag_on"))
+    return Effective(profile, components, "override" if alpha is not None else "flag_on", arm.name, arm.alpha_scale)
+
+
+def _check_override(flag: Flag, alpha: Decimal, trail: list[Step]) -> None:
+    def refuse(code: str, problem: str) -> AlphaError:
+        trail.append(Step("override", problem, code))
+        return AlphaError(code, problem, str(alpha))
+
+    if flag.override is None:
+        raise refuse("OVERRIDE_NOT_ALLOWED", f"the request asks for α {alpha}, and the flag of tenant {flag.tenant!r} lets no request ask")
+    allowed = f"{flag.override.alpha_min} to {flag.override.alpha_max}"
+    if not flag.override.holds(alpha):
+        raise refuse("OVERRIDE_RANGE", f"the request asks for α {alpha}, outside {allowed}, which tenant {flag.tenant!r} may ask for")
+    trail.append(Step("override", f"the request asks for α {alpha}, inside {allowed}"))
+
+
+def _percent(place: int) -> str:
+    return str(Decimal(place) * EVERYBODY / PLACES)
+
+
+def _scale(component: Component, alpha: Decimal) -> EffectiveComponent:
+    def absolute(value: Decimal) -> Decimal:
+        return absolute_coefficient(value, unit=component.unit, norm=component.norm, mean_residual_norm=component.mean_residual_norm)
+
+    if component.operator in STRENGTH_OPERATORS:
+        return EffectiveComponent(component, alpha, alpha, None if component.bound is None else absolute(component.bound))
+    return EffectiveComponent(component, alpha, absolute(alpha))
+
+
+def apply_conditions(effective: Effective, holds: Callable[[bytes], bool]) -> Effective:
+    """What is left of it for one request, once `holds` has decided each condition: nothing if one of the profile's safety
+    overrides holds; α 0 for a component whose condition does not; and nothing if that leaves no component."""
+    if effective.profile is None:
+        return effective
+    if any(holds(entry.document) for entry in effective.profile.safety_override):
+        return unsteered("safety_override", effective.arm)
+    met = [entry.component.condition is None or holds(entry.component.condition) for entry in effective.components]
+    if effective.components and not any(met):
+        return unsteered("condition_unmet", effective.arm)
+    zero = Decimal(0)
+    components = (
+        entry if is_met else replace(entry, alpha=zero, coefficient=zero) for entry, is_met in zip(effective.components, met, strict=True)
+    )
+    return replace(effective, components=tuple(components))

@@ -1,0 +1,65 @@
+"""A node against a real hub on a real socket."""
+
+import pytest
+from hub_simulator import (
+    NODE_TOKEN,
+    FakeEngine,
+    HubSimulator,
+    served,
+    trust,
+)
+from node_rig import Clock, CurrentHub
+from steer_rig import recording_hub, recording_server, steer
+
+from steernode.hub.client import FleetClient
+from steernode.node.follower import Node
+
+__all__ = ["recording_hub", "recording_server", "steer"]
+
+
+@pytest.fixture(scope="module")
+def current_hub():
+    return CurrentHub()
+
+
+@pytest.fixture(scope="module")
+def hub_url(current_hub):
+    current_hub.app = HubSimulator().app
+    with served(current_hub) as url:
+        yield url
+
+
+@pytest.fixture
+def hub(current_hub):
+    simulator = HubSimulator()
+    current_hub.app = simulator.app
+    return simulator
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def make_node(hub_url, hub, clock, tmp_path):
+    clients = []
+
+    def make(**changes):
+        clients.append(FleetClient(changes.pop("hub_url", hub_url), "production", "node-1", NODE_TOKEN))
+        settings = {
+            "environment": "production",
+            "name": "node-1",
+            "store": tmp_path / "store",
+            "client": clients[-1],
+            "keys": trust(hub.signer),
+            "engine": FakeEngine(),
+            "clock": clock,
+        }
+        node = Node(**(settings | changes))
+        node.start()
+        return node
+
+    yield make
+    for client in clients:
+        client.close()

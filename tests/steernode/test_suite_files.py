@@ -1,0 +1,116 @@
+import json
+
+import pytest
+
+from steernode.canonical import sha256_hex
+from steernode.errors import SuiteError
+from steernode.files.suites import KINDS, parse_rubric, parse_suite
+
+
+def item(name="i1", **changes):
+    return {
+        "id": name,
+        "split": "select",
+        "messages": [{"role": "user", "content": f"How long do I have, {name}?"}],
+        "expect": {"contains": ["30 days"]},
+        "locale": "en-US",
+        "product": "billing",
+    } | changes
+
+
+def lines(*values):
+    return "".join((value if isinstance(value, str) else json.dumps(value)) + "\n" for value in values).encode()
+
+
+def test_items_are_read_with_their_split_and_digest():
+    data = lines(item(), item("i2", split="test"))
+    suite = parse_suite(data, "factual")
+    assert suite.digest == sha256_hex(data)
+    assert [entry.id for entry in suite.split("test")] == ["i2"]
+    assert suite.items[0].expect == {"contains": ["30 days"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expect"),
+    [
+        ("behaviour", {}),
+        ("fluency", {}),
+        ("factual", {"contains": ["a", "b"]}),
+        ("capability", {"contains": ["4"]}),
+        ("safety", {"refuse": True}),
+    ],
+)
+def test_each_kind_has_its_own_expectation(kind, expect):
+    assert kind in KINDS
+    assert parse_suite(lines(item(expect=expect)), kind).items[0].expect == expect
+
+
+BAD_SUITES = {
+    "unknown kind": (lines(item()), "vibes", "SUITE_KIND"),
+    "empty": (b"", "factual", "SUITE_EMPTY"),
+    "not JSON": (lines("{"), "factual", "SUITE_NOT_JSONL"),
+    "not UTF-8": (b'{"id":"\xff"}', "factual", "SUITE_ENCODING"),
+    "line too long": (lines(item(product="x" * 300_000)), "factual", "SUITE_LINE_TOO_LONG"),
+    "unknown field": (lines(item(weight=1)), "factual", "SUITE_UNKNOWN_FIELD"),
+    "unknown split": (lines(item(split="train")), "factual", "SUITE_SPLIT"),
+    "split missing": (lines({"id": "i1"}), "factual", "SUITE_SPLIT"),
+    "split is a list": (lines(item(split=["test"])), "factual", "SUITE_SPLIT"),
+    "no messages": (lines(item(messages=[])), "factual", "SUITE_MESSAGES"),
+    "ends with an answer": (
+        lines(item(messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}])),
+        "factual",
+        "SUITE_MESSAGES",
+    ),
+    "unknown role": (lines(item(messages=[{"role": "tool", "content": "x"}])), "factual", "SUITE_ROLE"),
+    "expectation of another kind": (lines(item(expect={"refuse": True})), "factual", "SUITE_EXPECT"),
+    "expectation missing": (lines(item(expect={})), "factual", "SUITE_EXPECT"),
+    "expectation where none is wanted": (lines(item()), "behaviour", "SUITE_EXPECT"),
+    "expectation is text": (lines(item(expect="30 days")), "factual", "SUITE_EXPECT"),
+    "contains nothing": (lines(item(expect={"contains": []})), "factual", "SUITE_EXPECT"),
+    "contains blank text": (lines(item(expect={"contains": [" "]})), "factual", "SUITE_EXPECT"),
+    "refuse is text": (lines(item(expect={"refuse": "yes"})), "safety", "SUITE_EXPECT"),
+    "id repeated": (lines(item(), item(messages=[{"role": "user", "content": "other"}])), "factual", "SUITE_DUPLICATE_ITEM"),
+    "prompt repeated": (lines(item(), item() | {"id": "i2"}), "factual", "SUITE_DUPLICATE_ITEM"),
+    "id missing": (lines({key: value for key, value in item().items() if key != "id"}), "factual", "SUITE_FIELD"),
+}
+
+
+@pytest.mark.parametrize("row", BAD_SUITES)
+def test_a_bad_suite_is_refused_by_its_code(row):
+    data, kind, code = BAD_SUITES[row]
+    with pytest.raises(SuiteError) as caught:
+        parse_suite(data, kind)
+    assert caught.value.code == code
+
+
+WARM, COLD = {"text": "So sorry!", "score": 5, "axis": "empathy"}, {"text": "Denied.", "score": 1, "axis": "empathy"}
+
+
+def test_a_rubric_holds_scored_examples_of_one_axis():
+    rubric = parse_rubric(lines(WARM, COLD))
+    assert rubric.axis == "empathy"
+    assert [(text, score) for text, score in rubric.examples] == [("So sorry!", 5), ("Denied.", 1)]
+    assert rubric.digest == sha256_hex(lines(WARM, COLD))
+
+
+BAD_RUBRICS = {
+    "empty": (b"", "RUBRIC_EMPTY"),
+    "not JSON": (b"x", "RUBRIC_NOT_JSONL"),
+    "score 6": (lines(WARM | {"score": 6}), "RUBRIC_SCORE"),
+    "score true": (lines(WARM | {"score": True}), "RUBRIC_SCORE"),
+    "score 4.5": (lines(WARM | {"score": 4.5}), "RUBRIC_SCORE"),
+    "one score only": (lines(WARM), "RUBRIC_SCORE"),
+    "two axes": (lines(WARM, COLD | {"axis": "formality"}), "RUBRIC_AXIS"),
+    "no axis": (lines({"text": "x", "score": 1}), "RUBRIC_FIELD"),
+    "blank text": (lines(WARM | {"text": " "}), "RUBRIC_FIELD"),
+    "unknown field": (lines(WARM | {"by": "Ada"}), "RUBRIC_UNKNOWN_FIELD"),
+    "text repeated": (lines(WARM, WARM), "RUBRIC_DUPLICATE_EXAMPLE"),
+}
+
+
+@pytest.mark.parametrize("row", BAD_RUBRICS)
+def test_a_bad_rubric_is_refused_by_its_code(row):
+    data, code = BAD_RUBRICS[row]
+    with pytest.raises(SuiteError) as caught:
+        parse_rubric(data)
+    assert caught.value.code == code
