@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tests.registry.console import story
+from tests.support import story
+from tests.support.browser import PASSWORD
 
 CHROMIUM = Path("/usr/bin/chromium")
-PASSWORD = "steer-harbor-42"
 
 
 @pytest.hookimpl(wrapper=True)

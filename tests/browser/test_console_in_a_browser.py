@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from registry.models import Approval, Kill, ProfileRevision, TenantFlag
 from registry.services.jobs import fail_job, report_progress
-from tests.registry.console import story
+from tests.support import story
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

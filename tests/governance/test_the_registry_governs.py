@@ -21,7 +21,7 @@ from registry.reads.steering import head_snapshot
 from registry.snapshots import read_snapshot
 from steernode.snapshot.records import Snapshot
 from steernode.snapshot.resolve import resolve
-from tests.governance.governance import CAST, PROFILES, VECTORS, Governance, Kill, Person, Refused, Revision
+from tests.support.governance import CAST, PROFILES, VECTORS, Governance, Kill, Person, Refused, Revision
 
 STEPS = int(os.environ.get("STEERHUB_GOVERNANCE_STEPS", "1000"))
 STEPS_PER_RUN = 50
@@ -272,7 +272,7 @@ def world(api, person, ada, base_model, contrast_set, evaluate, production, harb
     """The cast, three vectors with their evaluations, two profiles, an environment and two tenants."""
     from registry.services.profiles import create_profile
     from registry.services.vectors import import_vector
-    from tests.world import vector_file
+    from tests.support.files import vector_file
 
     people_by_name = {}
     for name, member in CAST.items():

@@ -1,18 +1,13 @@
 """A node against a real hub on a real socket."""
 
 import pytest
-from hub_simulator import (
-    NODE_TOKEN,
-    FakeEngine,
-    HubSimulator,
-    served,
-    trust,
-)
-from node_rig import Clock, CurrentHub
-from steer_rig import recording_hub, recording_server, steer
 
 from steernode.hub.client import FleetClient
 from steernode.node.follower import Node
+from tests.support.hub_simulator import NODE_TOKEN, FakeEngine, HubSimulator, trust
+from tests.support.node_rig import Clock, CurrentHub
+from tests.support.serving import served
+from tests.support.steer_rig import recording_hub, recording_server, steer
 
 __all__ = ["recording_hub", "recording_server", "steer"]
 

@@ -1,8 +1,5 @@
 """A job that a worker finishes in seconds: the demo's recipe in small, on the reference model."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from registry.models import Job
@@ -10,18 +7,7 @@ from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
 from registry.services.evals import seal_eval_suite
 from registry.services.jobs import request_extraction
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-DATA = ROOT / "demo/data"
-
-
-def take(name: str, count: int) -> bytes:
-    """The first rows of each split of a data file."""
-    rows = (DATA / name).read_bytes().splitlines(keepends=True)
-    of_split: dict[str, list[bytes]] = {}
-    for row in rows:
-        of_split.setdefault(json.loads(row).get("split", ""), []).append(row)
-    return b"".join(row for rows in of_split.values() for row in rows[:count])
+from tests.support.demo_data import DATA, ROOT, take
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from registry.services.jobs import (
     save_checkpoint,
 )
 from steernode.errors import EngineError
-from tests.world import write_model_folder
+from tests.support.files import write_model_folder
 from workers.running import run_job
 from workers.target import load_target
 

@@ -18,7 +18,7 @@ from registry.services.vectors import import_vector
 from steernode.canonical import parse_strict
 from steernode.engine.reading.directions import extract_directions, write_direction
 from steernode.engine.reading.splits import split_pairs
-from tests.workers.conftest import DATA, take
+from tests.support.demo_data import DATA, take
 from workers.composition import compose
 from workers.extraction import extract
 from workers.inputs import read_contrast_set

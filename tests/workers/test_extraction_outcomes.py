@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from registry.blobs import get_blob
 from registry.models import Job, JobState, SteeringVector
 from steernode.canonical import parse_strict
-from tests.workers.conftest import ROOT, take
+from tests.support.demo_data import ROOT, take
 from workers.extraction import extract
 from workers.running import run_job
 

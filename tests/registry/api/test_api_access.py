@@ -9,22 +9,7 @@ from django.utils import timezone
 
 from registry.models import ApiToken, Environment, Role, User
 from registry.services.people import issue_token, revoke_token
-
-WHOAMI = "/api/v1/whoami"
-
-
-def code_of(answer) -> tuple[int, str]:
-    assert answer["Content-Type"] == "application/problem+json"
-    body = answer.json()
-    assert body["status"] == answer.status_code
-    assert body["type"] == f"urn:steerhub:error:{body['code']}"
-    assert body["title"]
-    assert body["detail"]
-    return answer.status_code, body["code"]
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
+from tests.support.api import ANY_ID, WHOAMI, bearer, code_of
 
 
 def test_a_token_says_who_its_bearer_is(api, ada):
@@ -71,7 +56,6 @@ def test_a_session_of_the_console_works_and_needs_a_csrf_token_to_change_anythin
     assert code_of(answer) == (403, "PERMISSION_DENIED")
 
 
-ANY_ID = "00000000-0000-0000-0000-000000000000"
 REVISION = "/api/v1/profiles/p/revisions/1"
 CHANGES = [
     ("post", "/api/v1/users", {Role.ADMIN}),

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 from registry.models import Role
 from registry.services.people import issue_token
-from tests.registry.api.test_api_tenant_limits import NAMES
+from tests.support.paths import NAMES
 
 pytestmark = [
     pytest.mark.fuzz,

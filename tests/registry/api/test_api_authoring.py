@@ -9,7 +9,7 @@ from registry.models import ProfileRevision
 from registry.reads.documents import revision_document
 from registry.services.vectors import import_vector
 from steernode.snapshot.readers import read_component
-from tests.world import vector_file
+from tests.support.files import vector_file
 
 ADDRESS = "/api/v1/profiles/harbor-empathy/revisions"
 PLAIN = {"vector": "empathy@1", "alpha": "0.5", "alpha_min": "0", "alpha_max": "0.5", "unit": "mean_difference"}
@@ -119,7 +119,7 @@ def test_a_safety_override_is_read_as_strictly(api, ada, profile, vector):
 
 def test_a_probe_of_another_base_model_is_refused(api, ada, profile, vector, model_root, contrast_set):
     from registry.services.base_models import register_base_model
-    from tests.world import write_model_folder
+    from tests.support.files import write_model_folder
 
     write_model_folder(model_root / "other", vocab_size=256)
     other = register_base_model("other", source="other", actor=ada)

@@ -1,8 +1,8 @@
 """Bad files through the API: pairs, suites, vectors and models, each row by its status and code, and nothing of it half-applied."""
 
-from tests.registry.api.test_api_access import code_of
-from tests.steernode.test_vector_files import BAD_FILES
-from tests.world import CONFIG, lines, make_pair, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
+from tests.support.api import code_of
+from tests.support.bad_vectors import BAD_FILES
+from tests.support.files import CONFIG, lines, make_pair, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
 
 
 def same_side(number: int) -> dict:

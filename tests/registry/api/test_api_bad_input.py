@@ -5,8 +5,8 @@ import json
 from registry.models import (
     ContrastSet,
 )
-from tests.registry.api.test_api_access import code_of
-from tests.world import lines, pairs_file
+from tests.support.api import code_of
+from tests.support.files import lines, pairs_file
 
 
 def test_prompts_in_both_contrast_set_and_suite(api, ada, base_model, contrast_set, suites, unchanged):

@@ -4,8 +4,8 @@ import pytest
 
 from registry.models import BaseModel
 from registry.services.tenants import create_environment
-from tests.registry.api.test_api_access import code_of
-from tests.world import write_model_folder
+from tests.support.api import code_of
+from tests.support.files import write_model_folder
 
 
 @pytest.fixture

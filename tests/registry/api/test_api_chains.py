@@ -4,8 +4,8 @@ import pytest
 from django.test import Client
 
 from registry.models import Job
-from tests.registry.api.test_api_access import code_of
-from tests.registry.services.test_chains import extract, validate
+from tests.support.api import code_of
+from tests.support.working import extract, validate
 
 BODY = {
     "kind": "extraction",

@@ -10,7 +10,7 @@ from registry.models import AuditEvent
 from registry.services.people import issue_token
 from steernode.hub.client import HubClient
 from steernode.proof.verify import verify_export
-from tests.registry.api.test_api_access import code_of
+from tests.support.api import code_of
 
 
 def read_stream(answer) -> bytes:

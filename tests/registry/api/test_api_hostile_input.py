@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from registry.models import AuditEvent, Tenant
 from registry.services.kills import engage_kill
-from tests.registry.api.test_api_access import code_of
+from tests.support.api import code_of
 
 EVENTS = "/api/v1/audit/events"
 

@@ -8,8 +8,8 @@ from registry.models import Job
 from registry.services.jobs import claim_job, request_extraction
 from registry.services.results import ExtractionResult, complete_composition, complete_extraction
 from steernode.canonical import canonical_json
-from tests.registry.api.test_api_access import code_of
-from tests.world import composition_evidence, vector_file
+from tests.support.api import code_of
+from tests.support.files import composition_evidence, vector_file
 
 SWEEP = {"schema": "steerhub.sweep/1", "cells": [{"layer": 2, "alpha": "0.5", "behaviour": "4.2"}]}
 PICTURE = b"\x89PNG\r\n\x1a\n"

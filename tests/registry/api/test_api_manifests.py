@@ -8,9 +8,9 @@ import pytest
 from django.utils import timezone
 
 from registry.models import Tenant
-from tests.registry.api.test_api_access import code_of
-from tests.registry.manifests.writing import flag, manifest, profile_manifest
-from tests.world import pairs_file
+from tests.support.api import code_of
+from tests.support.declaring import flag, manifest, profile_manifest
+from tests.support.files import pairs_file
 
 PLAN, APPLY = "/api/v1/manifests/plan", "/api/v1/manifests/apply"
 

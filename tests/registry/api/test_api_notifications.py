@@ -5,7 +5,7 @@ from django.db import transaction
 from django.test import Client
 
 from registry.services.notifications import notify
-from tests.registry.api.test_api_access import code_of
+from tests.support.api import code_of
 
 
 @pytest.fixture

@@ -5,18 +5,17 @@ from django.test import Client
 
 from registry.models import Job, Proposal
 from registry.services.moves import move_environment
-from tests.registry.api.test_api_access import ANY_ID, code_of
-from tests.registry.services.test_proposals import extract, new_files  # noqa: F401  (fixtures)
+from tests.support.api import ANY_ID, code_of
 
 
 @pytest.fixture
-def proposal(extract, base_model, production, new_files, oscar) -> Proposal:  # noqa: F811
+def proposal(extract, base_model, production, new_files, oscar) -> Proposal:
     extract(base_model)
     (proposal,) = move_environment(production, base_model=new_files, actor=oscar).proposals
     return proposal
 
 
-def test_a_proposal_is_listed_read_and_accepted_once(api, ada, iris, proposal, new_files):  # noqa: F811
+def test_a_proposal_is_listed_read_and_accepted_once(api, ada, iris, proposal, new_files):
     (row,) = api(iris).get("/api/v1/proposals?state=proposed&base_model=harbor-support").json()["results"]
     assert (row["id"], row["state"], row["job"]) == (str(proposal.pk), "proposed", None)
     assert (row["vector"]["name"], row["base_model"]["fingerprint"]) == ("empathy", new_files.fingerprint)

@@ -12,8 +12,8 @@ from registry.services.idempotency import forget_old_answers, hold_key
 from registry.services.people import issue_token
 from steernode.errors import SteerError
 from steernode.hub.client import HubClient
-from tests.registry.api.test_api_access import code_of
-from tests.registry.services.test_races import at_once
+from tests.support.api import code_of
+from tests.support.racing import at_once
 
 TENANTS, REVISION = "/api/v1/tenants", "/api/v1/profiles/harbor-empathy/revisions/1"
 

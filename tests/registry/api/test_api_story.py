@@ -1,6 +1,6 @@
 """The whole of Harbor Support over the REST API, each step by the person whose role it is."""
 
-from tests.world import make_suite, pairs_file, rubric_file, vector_file
+from tests.support.files import make_suite, pairs_file, rubric_file, vector_file
 
 
 def test_a_profile_goes_from_files_to_a_steered_tenant_and_back(api, ada, grace, oscar, evaluate):

@@ -11,10 +11,10 @@ from registry.models import AuditEvent, Kill, Role
 from registry.services.flags import set_flag
 from registry.services.kills import engage_kill
 from registry.services.people import change_access, issue_token
-from tests.registry.api.test_api_access import code_of
+from tests.support.api import code_of
+from tests.support.paths import FOREIGN, NAMES, NOTHING
 
 # As long as harbor's, so that bodies can be compared.
-FOREIGN, NOTHING = "atlas", "ghost"
 ANY_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -50,19 +50,6 @@ def limited(request, api, person, harbor):
     client = api()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_token(user, name='t', actor='tests', tenant=tenant)[1]}")
     return client
-
-
-NAMES = {
-    "users/": "everything",
-    "base-models/": "harbor-support",
-    "contrast-sets/": "empathy",
-    "eval-suites/": "facts",
-    "vectors/": "empathy",
-    "profiles/": "harbor-empathy",
-    "tenants/": FOREIGN,
-    "nodes/": "node-1",
-    "risk-policies/": "low",
-}
 
 
 def paths_of(world: dict[str, str]) -> list[tuple[str, type]]:

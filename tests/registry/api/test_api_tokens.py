@@ -13,7 +13,7 @@ from registry.models import ApiToken, AuditEvent
 from registry.services.people import issue_token, revoke_token
 from registry.web.alarms import Alarm
 from steernode.hub.tokens import PERSON, make_token
-from tests.registry.api.test_api_access import WHOAMI, bearer, code_of
+from tests.support.api import WHOAMI, bearer, code_of
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from registry.services.flags import ArmSpec, set_flag
 from registry.services.kills import engage_kill
 from registry.services.people import issue_token
 from steernode.snapshot.records import AlphaBounds
-from tests.hub import serve
+from tests.support.hub import serve_hub
 
 ONE, ALL = "/ofrep/v1/evaluate/flags/steering", "/ofrep/v1/evaluate/flags"
 OFF = {"profile": None, "revision": None, "alpha_scale": "0", "components": []}
@@ -166,7 +166,7 @@ def test_in_bulk_a_flag_that_cannot_be_evaluated_says_so_in_its_place(api, iris,
 
 @pytest.fixture
 def hub(transactional_db):
-    with serve() as url:
+    with serve_hub() as url:
         yield url
 
 

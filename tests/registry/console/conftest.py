@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from tests.registry.console import story
+from tests.support import story
 
 
 @pytest.fixture

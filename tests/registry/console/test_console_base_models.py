@@ -3,7 +3,7 @@
 import pytest
 
 from registry.services.base_models import register_base_model
-from tests.world import write_model_folder
+from tests.support.files import write_model_folder
 
 
 @pytest.fixture

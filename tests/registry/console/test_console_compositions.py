@@ -7,8 +7,8 @@ from registry.services.compositions import request_composition
 from registry.services.jobs import claim_job
 from registry.services.profiles import submit_revision
 from registry.services.results import complete_composition
-from tests.registry.console.story import make_estimate
-from tests.world import composition_evidence
+from tests.support.files import composition_evidence
+from tests.support.story import make_estimate
 
 
 def verdict(*failed: str) -> list[dict[str, str]]:

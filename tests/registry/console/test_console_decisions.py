@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from registry.models import Approval, ProfileRevision, RevisionState
 from registry.services.profiles import create_profile, draft_revision, submit_revision
-from tests.registry.console import story
+from tests.support import story
 
 ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 

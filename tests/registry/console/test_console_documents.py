@@ -7,7 +7,7 @@ import pytest
 from registry.blobs import put_blob
 from registry.console.charts import draw_panels, read_tested
 from registry.console.documents import read_curve, read_document, read_estimate, read_gates, read_metrics, read_replies
-from tests.registry.console import story
+from tests.support import story
 
 
 @pytest.mark.parametrize("data", [b"", b"[1]", b"not json", b"\xff", b'{"a": NaN}', b'{"a": 1, "a": 2}'])

@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from registry.models import ContrastSet, EvalSuite, Job, JobState, Profile, ProfileRevision
 from registry.services.jobs import fail_job, report_progress
-from tests.world import make_suite, pairs_file, rubric_file
+from tests.support.files import make_suite, pairs_file, rubric_file
 
 
 def suite_fields(suites) -> dict:

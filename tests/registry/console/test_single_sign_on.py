@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from registry.models import AuditEvent, User
-from tests.registry.console.openid_provider import CLIENT_ID, CLIENT_SECRET, STRANGERS_KEY, OpenIDProvider
+from tests.support.openid_provider import CLIENT_ID, CLIENT_SECRET, STRANGERS_KEY, OpenIDProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,8 +15,8 @@ from registry.reads.fleet import SILENT_AFTER, convergence_of
 from registry.services.kills import engage_kill
 from registry.services.nodes import enroll_node
 from steernode.canonical import sha256_hex
-from tests.registry.fleet.test_fleet_snapshot import code_of
-from tests.world import pairs_file, vector_file
+from tests.support.api import code_of
+from tests.support.files import pairs_file, vector_file
 
 EVENTS = "/fleet/v1/environments/production/events"
 REPORT = "/fleet/v1/nodes/node-1/report"

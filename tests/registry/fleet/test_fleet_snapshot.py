@@ -19,7 +19,8 @@ from registry.snapshots import read_envelope, trust_document
 from steernode.dsse import TrustedKeys, open_envelope
 from steernode.hub.client import Fetched, FleetClient, NotModified
 from steernode.snapshot.document import PAYLOAD_TYPE
-from tests.hub import serve, wait_until
+from tests.support.hub import serve_hub
+from tests.support.serving import wait_until
 
 SNAPSHOT = "/fleet/v1/environments/production/snapshot"
 
@@ -216,7 +217,7 @@ def test_a_snapshot_past_half_its_life_is_issued_again(hub, settings, oscar):
 
 @pytest.mark.django_db(transaction=True)
 def test_past_the_cap_waiting_is_503_and_plain_polls_go_on(node, production):
-    with serve(max_held=1) as url, httpx.Client(base_url=url, headers={"Authorization": f"Bearer {node[1]}"}) as client:
+    with serve_hub(max_held=1) as url, httpx.Client(base_url=url, headers={"Authorization": f"Bearer {node[1]}"}) as client:
         etag = client.get(SNAPSHOT).headers["etag"]
         waiting = {"If-None-Match": etag, "Prefer": "wait=1"}
         held = threading.Thread(target=lambda: httpx.get(f"{url}{SNAPSHOT}", headers={**client.headers, **waiting}, timeout=10))
@@ -233,7 +234,7 @@ def test_past_the_cap_waiting_is_503_and_plain_polls_go_on(node, production):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_node_that_hangs_up_gives_its_place_back(node, production):
-    with serve(max_held=1) as url, httpx.Client(base_url=url, headers={"Authorization": f"Bearer {node[1]}"}) as client:
+    with serve_hub(max_held=1) as url, httpx.Client(base_url=url, headers={"Authorization": f"Bearer {node[1]}"}) as client:
         etag = client.get(SNAPSHOT).headers["etag"]
         with pytest.raises(httpx.ReadTimeout):
             httpx.get(f"{url}{SNAPSHOT}", headers={**client.headers, "If-None-Match": etag, "Prefer": "wait=30"}, timeout=0.3)

@@ -10,7 +10,7 @@ from registry.errors import TransitionRefused
 from registry.models import AppliedPlan, Environment, Kill, Tenant
 from registry.services.kills import engage_kill
 from registry.services.tenants import create_environment
-from tests.registry.manifests.writing import manifest
+from tests.support.declaring import manifest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TENANTS = [manifest("Tenant", name) for name in ("harbor", "atlas")]

@@ -10,7 +10,7 @@ from registry.models import AppliedPlan, Declaration, Tenant
 from registry.services.people import issue_token
 from steernode.cli import main
 from steernode.errors import SteerError
-from tests.registry.manifests.writing import manifest
+from tests.support.declaring import manifest
 
 TENANTS = """\
 apiVersion: steerhub/v1

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from registry.manifests.drift import find_drift
 from registry.models import ServingNode, Tenant
-from tests.registry.manifests.writing import flag, manifest
+from tests.support.declaring import flag, manifest
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from registry.manifests.export import export_manifests
 from registry.models import Declaration, ProfileRevision, RiskPolicy, ServingNode, Tenant, TenantFlag
 from steernode.hub.manifests import read_manifests, write_manifests
 from steernode.snapshot.records import AlphaBounds
-from tests.registry.manifests.writing import actions, flag, manifest, profile_manifest
+from tests.support.declaring import actions, flag, manifest, profile_manifest
 
 _TITLES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 _TENANTS = st.sampled_from(["a", "b", "yes", "null"])

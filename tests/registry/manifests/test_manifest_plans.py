@@ -17,8 +17,8 @@ from registry.models import (
     TenantFlag,
 )
 from steernode.errors import AlphaError, SteerError
-from tests.registry.manifests.writing import actions, flag, manifest, profile_manifest
-from tests.world import make_suite, pairs_file, rubric_file, vector_file
+from tests.support.declaring import actions, flag, manifest, profile_manifest
+from tests.support.files import make_suite, pairs_file, rubric_file, vector_file
 
 
 def refusal(call, *arguments, **options):

@@ -5,7 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from registry.manifests.risks import Risks
-from tests.registry.manifests.writing import flag, manifest, profile_manifest
+from tests.support.declaring import flag, manifest, profile_manifest
 
 
 def declare(count):

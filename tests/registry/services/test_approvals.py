@@ -124,7 +124,7 @@ def test_an_approval_that_waits_too_long_expires_and_the_author_submits_again(de
 
 
 def refuses(rule: str):
-    from tests.registry.services.test_constraints import refuses as refuses_by_name
+    from tests.support.refusals import refuses as refuses_by_name
 
     return refuses_by_name(rule)
 

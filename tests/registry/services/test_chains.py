@@ -7,16 +7,14 @@ import pytest
 from django.db import transaction
 
 from registry.errors import InvalidInput, NotFound, TransitionRefused
-from registry.models import AuditEvent, Evaluation, Job, JobState, Notification, ProfileRevision, SteeringVector
+from registry.models import AuditEvent, Evaluation, Job, JobState, Notification, ProfileRevision
 from registry.reads.lookups import get_profile
 from registry.services.jobs import claim_job, fail_job, request_cancel, request_extraction, request_validation, resend_lost_jobs
 from registry.services.profiles import create_profile, submit_revision
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
-from steernode.gates import load_gates
-from tests.registry.services.test_constraints import refuses
-from tests.world import vector_file
-
-PICTURE = b"\x89PNG\r\n\x1a\n"
+from tests.support.files import vector_file
+from tests.support.refusals import refuses
+from tests.support.working import PICTURE, extract, make_evidence, validate
 
 
 @pytest.fixture
@@ -32,23 +30,6 @@ def request_chain(base_model, contrast_set, suites, ada, profile) -> Callable[..
         )
 
     return request
-
-
-def extract(job: Job, *, seed: int = 7, alpha: str = "0.5") -> SteeringVector | None:
-    """What a worker does with the job."""
-    data = vector_file(job.base_model.fingerprint, job.contrast_set.digest, seed=seed)
-    return complete_extraction(claim_job(job.pk, worker="w"), ExtractionResult(data, {}, PICTURE, Decimal(alpha), "mean_difference"))
-
-
-def make_evidence(vector: SteeringVector, *, passed: bool = True) -> dict[str, object]:
-    verdict = "pass" if passed else "fail"
-    gates = [{**gate, "value": gate["threshold"], "verdict": "pass"} for gate in load_gates("selection")]
-    gates.append({"metric": "facts", "kind": "min", "threshold": "0.9", "value": "0.94" if passed else "0.71", "verdict": verdict})
-    return {"schema": "steerhub.evidence/1", "vector": vector.digest, "metrics": {}, "gates": gates, "verdict": verdict}
-
-
-def validate(job: Job, *, passed: bool = True) -> Evaluation | None:
-    return complete_validation(claim_job(job.pk, worker="w"), make_evidence(job.vector, passed=passed))
 
 
 def test_extraction_is_followed_by_a_validation_with_the_same_suites_at_the_proposed_coefficient(request_chain, suites, profile, ada):

@@ -16,10 +16,9 @@ from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.vectors import import_vector
 from steernode.files.vectors import read_vector, write_vector
-from tests.registry.services.test_chains import PICTURE
-from tests.registry.services.test_constraints import refuses
-from tests.registry.services.test_proposals import extract, new_files  # noqa: F401  (fixtures)
-from tests.world import make_direction, vector_file
+from tests.support.files import make_direction, vector_file
+from tests.support.refusals import refuses
+from tests.support.working import PICTURE
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ def test_a_lost_file_leaves_a_comparison_that_says_so(bring, settings):
     assert "cannot be read: BLOB_MISSING" in bring(seed=8).comparison.cosine_missing
 
 
-def test_a_re_extraction_is_compared_with_the_vector_of_its_proposal(extract, production, base_model, new_files, ada, oscar):  # noqa: F811
+def test_a_re_extraction_is_compared_with_the_vector_of_its_proposal(extract, production, base_model, new_files, ada, oscar):
     first = extract(base_model, seed=1)
     move_environment(production, base_model=new_files, actor=oscar)
     job = accept_proposal(Proposal.objects.get().pk, actor=ada).job

@@ -19,7 +19,7 @@ from registry.services.results import complete_composition
 from registry.services.vectors import import_vector
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, ContrastSetError, SteerError
-from tests.world import composition_evidence, vector_file, write_model_folder
+from tests.support.files import composition_evidence, vector_file, write_model_folder
 
 
 def specs_of(revision) -> list[ComponentSpec]:

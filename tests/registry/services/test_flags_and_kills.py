@@ -1,31 +1,17 @@
 """Default is no steering: off needs one person, on needs two, and a kill needs nobody's leave."""
 
-from decimal import Decimal
-
 import pytest
 
 from registry.errors import TransitionRefused
 from registry.models import TenantFlag
 from registry.reads.steering import head_snapshot
 from registry.services.approvals import approve_revision
-from registry.services.flags import set_flag
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.profiles import draft_revision, edit_revision, retire_revision, submit_revision
 from registry.snapshots import read_snapshot
 from steernode.errors import AlphaError
 from steernode.snapshot.resolve import resolve
-
-
-def reason_for(environment, tenant: str, route: str = "") -> str:
-    head = head_snapshot(environment)
-    assert head is not None
-    return resolve(read_snapshot(head), tenant, route).reason
-
-
-def put(environment, tenant, revision, actor, *, enabled: bool = True, scale: str = "1", route: str = "") -> TenantFlag:
-    return set_flag(
-        environment, tenant, revision=revision, enabled=enabled, alpha_scale=Decimal(scale), reason="test", actor=actor, route=route
-    )
+from tests.support.steering import put, reason_for
 
 
 def test_a_tenant_without_a_flag_is_not_steered(production, harbor, approved):

@@ -9,7 +9,7 @@ from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify, read_notifications
 from registry.services.profiles import draft_revision
 from steernode.errors import SteerError
-from tests.registry.services.test_constraints import refuses
+from tests.support.refusals import refuses
 
 OVERDUE = "its review was due on 1 October"
 

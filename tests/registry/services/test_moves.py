@@ -14,9 +14,9 @@ from registry.services.flags import ArmSpec, set_flag
 from registry.services.moves import move_environment
 from registry.services.tenants import create_environment
 from registry.snapshots import read_snapshot
-from tests.registry.services.test_constraints import refuses
-from tests.registry.services.test_flags_and_kills import put, reason_for
-from tests.world import write_model_folder
+from tests.support.files import write_model_folder
+from tests.support.refusals import refuses
+from tests.support.steering import put, reason_for
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from registry.services.vectors import import_vector
 from registry.snapshots import read_snapshot
 from registry.snapshots.compile import _write_profile, compile_content
 from steernode.errors import AlphaError, SteerError
-from tests.world import vector_file
+from tests.support.files import vector_file
 
 
 def digests(revision: ProfileRevision) -> dict[str, str]:

@@ -8,39 +8,17 @@ from django.db import transaction
 from django.utils import timezone
 
 from registry.errors import NotFound, TransitionRefused
-from registry.models import AuditEvent, BaseModel, Job, JobState, Notification, Proposal, SteeringVector
+from registry.models import AuditEvent, Job, JobState, Notification, Proposal, SteeringVector
 from registry.reads.lookups import open_proposals
 from registry.services.base_models import register_base_model
 from registry.services.components import ComponentSpec
-from registry.services.jobs import claim_job, request_cancel, request_extraction
+from registry.services.jobs import request_cancel
 from registry.services.moves import move_environment
 from registry.services.profiles import create_profile, draft_revision
 from registry.services.proposals import accept_proposal, decline_proposal
-from registry.services.results import ExtractionResult, complete_extraction
 from steernode.errors import LayerError
-from tests.registry.services.test_chains import PICTURE
-from tests.registry.services.test_constraints import refuses
-from tests.world import vector_file, write_model_folder
-
-
-@pytest.fixture
-def new_files(model_root, base_model, ada) -> BaseModel:
-    write_model_folder(model_root / "harbor-2", vocab_size=129)
-    return register_base_model("harbor-support", source="harbor-2", actor=ada)
-
-
-@pytest.fixture
-def extract(contrast_set, suites, ada):
-    """A vector left by a finished extraction: extract(base_model, "empathy", seed=1)."""
-
-    def run(base_model: BaseModel, name: str = "empathy", *, seed: int = 1, **recipe: object) -> SteeringVector:
-        job = request_extraction(
-            base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": name, **recipe}, actor=ada
-        )
-        data = vector_file(base_model.fingerprint, contrast_set.digest, seed=seed)
-        return complete_extraction(claim_job(job.pk, worker="w"), ExtractionResult(data, {}, PICTURE, Decimal("0.5"), "mean_difference"))
-
-    return run
+from tests.support.files import write_model_folder
+from tests.support.refusals import refuses
 
 
 def proposed() -> list[str]:

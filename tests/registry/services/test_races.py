@@ -1,11 +1,8 @@
 """What happens when two people, or two workers, do the same thing at once. Real transactions, real threads."""
 
-import threading
-from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from django.db import connection
 
 from registry.audit import Action
 from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, TenantFlag
@@ -22,31 +19,10 @@ from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.tenants import create_environment, create_tenant
 from steernode.errors import SteerError
-from tests.world import lines, make_pair, vector_file, write_model_folder
+from tests.support.files import lines, make_pair, vector_file, write_model_folder
+from tests.support.racing import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def at_once(*works: Callable[[], object]) -> list[object]:
-    """Run them in threads that start together; what each returned or raised."""
-    barrier = threading.Barrier(len(works))
-    results: list[object] = [None] * len(works)
-
-    def run(position: int, work: Callable[[], object]) -> None:
-        barrier.wait()
-        try:
-            results[position] = work()
-        except Exception as error:
-            results[position] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(position, work)) for position, work in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    return results
 
 
 def test_two_reviewers_at_once_approve_once(submitted, grace, mary):

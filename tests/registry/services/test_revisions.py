@@ -12,7 +12,7 @@ from registry.services.approvals import approve_revision, reject_revision
 from registry.services.profiles import create_profile, draft_revision, edit_revision, retire_revision, submit_revision
 from registry.services.vectors import import_vector
 from steernode.errors import AlphaError
-from tests.world import vector_file
+from tests.support.files import vector_file
 
 
 def digests(revision: ProfileRevision) -> dict[str, str]:

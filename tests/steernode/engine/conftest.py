@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import NAMES, OLDEST, save_model
 
 from steernode.engine.access.models import LoadedModel, load_model
+from tests.support.tiny_models import NAMES, OLDEST, save_model
 
 
 @pytest.fixture(scope="session", autouse=True)

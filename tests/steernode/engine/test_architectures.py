@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import NAMES, ask, build_model
 from torch import nn
 
 from steernode.engine.access import architectures
@@ -24,6 +23,7 @@ from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.steer import steered
 from steernode.errors import ModelError
 from steernode.files.basemodels import KNOWN_ARCHITECTURES, inspect_model
+from tests.support.tiny_models import NAMES, ask, build_model
 
 PROMPTS = (ask("the bill is late"), ask("refund"))
 

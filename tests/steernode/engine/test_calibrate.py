@@ -7,7 +7,6 @@ from decimal import Decimal
 
 import pytest
 import torch
-from tiny_models import ask
 
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.access.models import LoadedModel
@@ -16,6 +15,7 @@ from steernode.engine.measuring.forced import ForcedText, percentile_kl, score_f
 from steernode.engine.reading.directions import LayerDirection
 from steernode.engine.searching.calibrate import MAX_EVALUATIONS, TOLERANCE, _search, calibrate_alpha, neutral_texts
 from steernode.errors import SteerError
+from tests.support.tiny_models import ask
 
 
 def direction_of(loaded: LoadedModel, layer: int = 1, norm: float = 4.0, residual: float = 10.0) -> LayerDirection:

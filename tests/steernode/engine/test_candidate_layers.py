@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import build_model, build_tokenizer, make_pairs
 
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.reading.capture import capture_spec
 from steernode.engine.reading.directions import extract_directions
+from tests.support.tiny_models import build_model, build_tokenizer, make_pairs
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import ask, build_model, build_tokenizer
 
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.access.models import LoadedModel, load_model
@@ -17,6 +16,7 @@ from steernode.engine.judging.composition import COMPOSITION_GATES, Part, measur
 from steernode.engine.measuring.forced import ForcedText, percentile_kl, score_forced
 from steernode.engine.measuring.margins import MarginItem, measure_margins
 from steernode.errors import EngineError, SteerError
+from tests.support.tiny_models import ask, build_model, build_tokenizer
 
 REFUSE, COMPLY = 101, 102
 STRENGTH = 6.0

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
-from tiny_models import WORDS, ask, count_hooks
 
 from steernode.canonical import canonical_json, sha256_hex
 from steernode.engine.access.encoding import encode_prompt
@@ -23,6 +22,7 @@ from steernode.engine.applying.roc import calibrate
 from steernode.errors import EngineError, LayerError
 from steernode.files.vectors import read_vector
 from steernode.snapshot.conditions import ProbeCondition, parse_condition
+from tests.support.tiny_models import WORDS, ask, count_hooks
 
 ABOUT = [ask(f"refund {first} {second}") for first, second in product(WORDS[:5], WORDS[5:9])]
 OTHER = [ask(f"{first} {second} the card") for first, second in product(WORDS[:5], WORDS[5:9])]

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from planted_models import Planted, plant, write_pairs
 
 from steernode.canonical import canonical_json
 from steernode.engine.applying.components import Component
@@ -15,6 +14,7 @@ from steernode.engine.judging.controls import Controls, measure_controls, random
 from steernode.engine.measuring.margins import MarginItem, margin_items, measure_margins
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
+from tests.support.planted_models import Planted, plant, write_pairs
 
 PAIRS = write_pairs(16)
 

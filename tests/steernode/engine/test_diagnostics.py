@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import WORDS, ask, count_hooks, make_pair, make_pairs
 
 from steernode.canonical import canonical_json
 from steernode.engine.access.models import LoadedModel
@@ -21,6 +20,7 @@ from steernode.engine.reading.separation import d_prime, mean_pairwise_cosine, m
 from steernode.errors import ContrastSetError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message
+from tests.support.tiny_models import WORDS, ask, count_hooks, make_pair, make_pairs
 
 MANY = [f"{one}{two}" for one in WORDS for two in WORDS]
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import ask, count_hooks, make_answered_pair, make_pair, make_pairs
 
 from steernode.engine.access.encoding import encode_dialogue, encode_prompt
 from steernode.engine.access.models import LoadedModel
@@ -20,6 +19,7 @@ from steernode.errors import ContrastSetError, EngineError, LayerError, SteerErr
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message
 from steernode.files.vectors import read_vector
+from tests.support.tiny_models import ask, count_hooks, make_answered_pair, make_pair, make_pairs
 
 
 def stream_alone(loaded: LoadedModel, token_ids: tuple[int, ...], layer: int) -> torch.Tensor:

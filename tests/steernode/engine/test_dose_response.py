@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
-from tiny_models import make_answered_pair, make_pairs
 
 from steernode.canonical import canonical_json
 from steernode.engine.access.models import LoadedModel
@@ -27,6 +26,7 @@ from steernode.engine.judging.doseresponse import (
 )
 from steernode.engine.measuring.margins import MarginItem, margin_items, measure_margins
 from steernode.errors import EngineError
+from tests.support.tiny_models import make_answered_pair, make_pairs
 
 ALPHAS = ("-1", "-0.5", "0", "0.5", "1")
 

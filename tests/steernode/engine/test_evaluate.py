@@ -7,8 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from planted_models import COLD_SYSTEM, CountWarmTokens, Planted, plant, write_pairs, write_suites
-from tiny_models import ask
 
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.applying.generate import Reply
@@ -21,6 +19,8 @@ from steernode.engine.reading.directions import LayerDirection, extract_directio
 from steernode.engine.reading.splits import split_pairs
 from steernode.errors import CanonicalError, EngineError
 from steernode.files.suites import SuiteFile, SuiteItem
+from tests.support.planted_models import COLD_SYSTEM, CountWarmTokens, Planted, plant, write_pairs, write_suites
+from tests.support.tiny_models import ask
 
 PAIRS = split_pairs(write_pairs())
 SUITES = write_suites()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_models import CONTEXT, count_hooks
 
 from steernode.engine.access.encoding import EncodedConversation
 from steernode.engine.access.models import LoadedModel
@@ -16,6 +15,7 @@ from steernode.engine.applying.steer import steered
 from steernode.engine.measuring.forced import ForcedScores, ForcedText, Variant, _Shared, score_forced
 from steernode.engine.measuring.resume import read_prompts, record_blocks, resume_after
 from steernode.errors import EngineError
+from tests.support.tiny_models import CONTEXT, count_hooks
 
 
 def tokens(seed: int, count: int) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import TEMPLATE, ask, count_hooks
 from torch import Tensor
 
 from steernode.engine.access.encoding import encode_prompt
@@ -19,6 +18,7 @@ from steernode.engine.applying.schedules import make_schedule
 from steernode.engine.applying.steer import steered
 from steernode.errors import SteerError
 from steernode.files.conversations import Message
+from tests.support.tiny_models import TEMPLATE, ask, count_hooks
 
 PROMPTS = (ask("the bill is late"), ask("refund"), ask("sorry we help you now"))
 

@@ -7,7 +7,6 @@ import random
 import numpy as np
 import pytest
 import torch
-from tiny_models import ask, make_answered_pair, make_pair, make_pairs
 
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
@@ -18,6 +17,7 @@ from steernode.engine.reading.splits import split_pairs
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message, prompt_key
+from tests.support.tiny_models import ask, make_answered_pair, make_pair, make_pairs
 
 
 def pair_of(name: str, positive: tuple, negative: tuple) -> ContrastPair:

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
-from tiny_models import make_pairs
 
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.reading import methods as methods_module
@@ -16,6 +15,7 @@ from steernode.engine.reading.directions import extract_directions, extract_meth
 from steernode.engine.reading.methods import METHODS, check_method, find_direction, logistic_probe, pca_uncentred, whitened_difference
 from steernode.errors import ContrastSetError, EngineError, SteerError
 from steernode.files.vectors import read_vector
+from tests.support.tiny_models import make_pairs
 
 D_MODEL = 24
 

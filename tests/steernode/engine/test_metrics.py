@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import ask
 
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
@@ -19,6 +18,7 @@ from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.measuring.stats import estimate_mean, estimate_perplexity, estimate_perplexity_ratio, estimate_share
 from steernode.errors import EngineError, SuiteError
 from steernode.files.suites import RubricExample, SuiteFile, parse_suite
+from tests.support.tiny_models import ask
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
 
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.controls import random_unit_directions, shuffle_labels
@@ -18,6 +17,7 @@ from steernode.engine.reading.splits import split_pairs
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.sweep import Sweep, sweep
 from steernode.errors import EngineError
+from tests.support.planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
 
 SEEDS = range(10)
 # The two styles share no word, so that the warm one is no fluent text of the cold model and perplexity is no gate here.

@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import ask
 from torch import Tensor
 from transformers import DynamicCache, StaticCache
 
@@ -28,6 +27,7 @@ from steernode.engine.applying.steer import steered
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.words import SCOPES
+from tests.support.tiny_models import ask
 
 LAYER = 1
 REPLY = 6

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import WORDS, ask, make_answered_pair, make_pair, make_pairs
 
 from steernode.engine.access.encoding import EncodedConversation, encode_dialogues, encode_prompt, encode_prompts, encode_texts
 from steernode.engine.access.models import LoadedModel
@@ -28,6 +27,7 @@ from steernode.engine.reading.window import CaptureStats
 from steernode.errors import ContrastSetError, EngineError, SteerError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message
+from tests.support.tiny_models import WORDS, ask, make_answered_pair, make_pair, make_pairs
 
 
 def tokens_of(loaded: LoadedModel, encoded: EncodedConversation, columns: tuple[int, ...]) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import ask, count_hooks
 from torch import Tensor, nn
 
 from steernode.engine.access.encoding import encode_prompt
@@ -20,6 +19,7 @@ from steernode.engine.applying.components import Component
 from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.steer import steered
 from steernode.errors import EngineError, LayerError
+from tests.support.tiny_models import ask, count_hooks
 
 LAYER = 1
 # Longer than the sliding window of the models that have one.

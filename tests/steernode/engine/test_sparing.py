@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from tiny_models import ask, count_hooks
 from torch import Tensor, nn
 
 from steernode.engine.access.models import LoadedModel
@@ -14,6 +13,7 @@ from steernode.engine.access.sites import visit_site
 from steernode.engine.access.sparing import run_mlps_at
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import generate
+from tests.support.tiny_models import ask, count_hooks
 
 TOKEN_IDS = torch.arange(3, 43).reshape(2, 20)
 # What a causal model writes at these depends on nothing else.

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import ask, build_model, count_hooks
 from torch import Tensor
 
 from steernode.engine.access.encoding import encode_prompt, pad_left
@@ -19,6 +18,7 @@ from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.schedules import Schedule, make_schedule
 from steernode.engine.applying.steer import steered
 from steernode.errors import EngineError, LayerError
+from tests.support.tiny_models import ask, build_model, count_hooks
 
 PROMPTS = (ask("the bill is late"), ask("refund"), ask("sorry we help you now"))
 

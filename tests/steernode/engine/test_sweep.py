@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import make_answered_pair, make_pairs
 
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.engine.access.models import LoadedModel, load_model
@@ -28,6 +27,7 @@ from steernode.engine.searching.screen import bought_shift, measure_screen, plan
 from steernode.engine.searching.sweep import Sweep, dose_response, measure_grid, refine_alphas, sweep
 from steernode.errors import EngineError
 from steernode.files.suites import RubricExample, SuiteFile, parse_suite
+from tests.support.tiny_models import make_answered_pair, make_pairs
 
 # Random weights write noise, so the gates of these tests let everything through and the mechanics are what is looked at.
 OPEN_GATES = ({"metric": "repetition", "kind": "max", "threshold": "1"},)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import CONTEXT, ask, count_hooks, make_answered_pair, make_pair
 
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.access.models import LoadedModel
@@ -18,6 +17,7 @@ from steernode.engine.searching.traceplots import draw_trace
 from steernode.engine.searching.tracereport import describe_trace, trace
 from steernode.errors import EngineError, LayerError
 from steernode.files.contrast import ContrastPair
+from tests.support.tiny_models import CONTEXT, ask, count_hooks, make_answered_pair, make_pair
 
 
 def tokens(seed: int, count: int) -> tuple[int, ...]:

@@ -1,0 +1,151 @@
+"""What the `steer` command decides: approvals, flags, kills, freezes, moves and proposals, as it asks the hub for them."""
+
+from tests.support.steer_rig import JOB, error_of
+
+REVISION = {"number": 3, "digest": "aa" * 32, "evidence_digest": "bb" * 32, "state": "submitted"}
+
+
+def test_an_approval_names_the_digests_that_were_shown(steer, recording_hub):
+    path = "/profiles/harbor-empathy/revisions/3"
+    recording_hub.answers |= {path: [REVISION], f"{path}/approve": [REVISION], f"{path}/submit": [REVISION], f"{path}/reject": [REVISION]}
+    declined = steer("profile", "approve", "harbor-empathy@3", input="n\n")
+    assert declined.exit_code == 1
+    assert "aa" * 32 in declined.output
+    assert recording_hub.bodies() == []
+    assert steer("profile", "approve", "harbor-empathy@3", "--comment", "fine", input="y\n").exit_code == 0
+    assert steer("profile", "submit", "harbor-empathy@3").exit_code == 0
+    assert steer("profile", "reject", "harbor-empathy@3", "--comment", "cold").exit_code == 0
+    approval = {"revision_digest": "aa" * 32, "evidence_digest": "bb" * 32, "comment": "fine"}
+    assert recording_hub.bodies() == [approval, {}, {"comment": "cold"}]
+
+
+def test_a_reviewer_asks_for_changes_or_only_says_something(steer, recording_hub):
+    path = "/profiles/harbor-empathy/revisions/3"
+    recording_hub.answers |= {f"{path}/request-changes": [REVISION], f"{path}/comments": [REVISION]}
+    assert steer("profile", "request-changes", "harbor-empathy@3", "--comment", "say why").exit_code == 0
+    assert steer("profile", "comment", "harbor-empathy@3", "hm").exit_code == 0
+    assert steer("profile", "request-changes", "harbor-empathy@3").exit_code != 0
+    assert recording_hub.bodies() == [{"comment": "say why"}, {"text": "hm"}]
+
+
+def test_a_checklist_fails_while_something_is_not_met(steer, recording_hub):
+    met, unmet = {"demand": "pairs", "is_met": True}, {"demand": "locales", "is_met": False, "code": "LOCALE_UNCOVERED"}
+    path = "/profiles/p/revisions/1/checklist"
+    for rows, code in (([met], 0), ([met, unmet], 1)):
+        recording_hub.answers[path] = [{"requirements": rows, "waits_for": []}]
+        answer = steer("profile", "checklist", "p@1")
+        assert answer.exit_code == code
+        assert "pairs" in answer.output
+
+
+def test_nothing_is_approved_without_evidence(steer, recording_hub):
+    recording_hub.answers["/profiles/p/revisions/1"] = [REVISION | {"evidence_digest": ""}]
+    assert error_of(steer("profile", "approve", "p@1", "--yes")) == "HUB_ANSWER"
+
+
+def test_a_flag_is_set_with_its_scale_as_written(steer, recording_hub):
+    recording_hub.answers["/environments/production/flags/harbor"] = [{"enabled": True}]
+    where = ["flag", "set", "--environment", "production", "--tenant", "harbor", "--reason", "launch"]
+    assert steer(*where, "--on", "--profile", "harbor-empathy@3", "--alpha-scale", "0.50").exit_code == 0
+    assert steer(*where, "--off").exit_code == 0
+    assert error_of(steer(*where, "--off", "--alpha-scale", "0,5")) == "ALPHA_FORMAT"
+    on = {"route": "", "enabled": True, "alpha_scale": "0.5", "reason": "launch", "profile": "harbor-empathy", "revision": 3}
+    # Turning off mentions nothing else, so nothing else changes.
+    assert recording_hub.bodies() == [on, {"route": "", "enabled": False, "reason": "launch"}]
+
+
+def test_a_flag_is_set_with_its_rollout_arms_and_override(steer, recording_hub):
+    recording_hub.answers["/environments/production/flags/harbor"] = [{"enabled": True}]
+    where = ["flag", "set", "--environment", "production", "--tenant", "harbor", "--route", "chat", "--reason", "trial", "--on"]
+    arms = ["--arm", "now=9", "--arm", "next=1,harbor-empathy@4,x0.50", "--arm", "control=1,x0"]
+    assert steer(*where, "--rollout", "12.5", *arms, "--override", "-0.1:0.60").exit_code == 0
+    assert steer(*where, "--no-arms", "--override", "none", "--inherit", "rollout").exit_code == 0
+    trial, over = recording_hub.bodies()
+    assert trial["rollout"] == "12.5"
+    assert trial["arms"] == [
+        {"name": "now", "weight": 9},
+        {"name": "next", "weight": 1, "profile": "harbor-empathy", "revision": 4, "alpha_scale": "0.5"},
+        {"name": "control", "weight": 1, "alpha_scale": "0"},
+    ]
+    assert trial["override"] == {"alpha_min": "-0.1", "alpha_max": "0.6"}
+    assert (over["arms"], over["override"], over["inherit"]) == ([], None, ["rollout"])
+
+
+def test_the_history_of_a_flag_is_a_table(steer, recording_hub):
+    change = {"version": 2, "at": "2026-11-22", "actor": "oscar", "reason": "wider", "changes": ["rollout: 10 → 25"]}
+    recording_hub.answers["/environments/production/flags/harbor/history"] = [{"results": [change]}]
+    shown = steer("flag", "history", "--environment", "production", "--tenant", "harbor").output
+    assert "rollout: 10 → 25" in shown
+    assert "oscar" in shown
+
+
+def test_an_explanation_lists_the_rules_and_what_they_come_to(steer, recording_hub):
+    rules = [{"rule": "kill", "says": "no kill", "reason": ""}, {"rule": "rollout", "says": "at 57 %", "reason": "not_in_rollout"}]
+    recording_hub.answers["/environments/production/explain"] = [{"reason": "not_in_rollout", "profile": None, "rules": rules}]
+    shown = steer("explain", "--environment", "production", "--tenant", "harbor", "--key", "user-1").output
+    assert [line.split()[0] for line in shown.splitlines()] == ["rule", "kill", "rollout", "reason:"]
+
+
+def test_a_kill_is_sent(steer, recording_hub):
+    recording_hub.answers["/kills"] = [{"id": "k"}]
+    assert steer("kill", "--kind", "everything", "--reason", "incident").exit_code == 0
+    assert steer("kill", "--kind", "environment", "--environment", "production", "--reason", "incident").exit_code == 0
+    assert [body["kind"] for body in recording_hub.bodies()] == ["everything", "environment"]
+
+
+def test_kills_are_listed_and_lifted_by_two_people_with_one_command(steer, recording_hub):
+    recording_hub.answers["/kills"] = [{"results": [{"id": "k1", "kind": "tenant", "target": "harbor", "reason": "complaint"}]}]
+    assert "complaint" in steer("kill", "list").output
+    recording_hub.answers["/kills/k1"] = [{"lift_requested_by": None}, {"lift_requested_by": "oscar"}]
+    for step in ("request-lift", "confirm-lift"):
+        recording_hub.answers[f"/kills/k1/{step}"] = [{"id": "k1"}]
+        assert steer("kill", "lift", "k1").exit_code == 0
+    assert [path for method, path, _ in recording_hub.sent if method == "POST"] == ["/kills/k1/request-lift", "/kills/k1/confirm-lift"]
+
+
+def test_a_freeze_is_declared_listed_and_ended(steer, recording_hub):
+    recording_hub.answers["/environments/production/freezes"] = [{"id": "f1"}, {"results": [{"id": "f1", "state": "in force"}]}]
+    recording_hub.answers["/freezes/f1/end"] = [{"id": "f1"}]
+    until = "2026-12-27T00:00:00Z"
+    assert steer("freeze", "declare", "--environment", "production", "--until", until, "--reason", "holiday").exit_code == 0
+    assert "in force" in steer("freeze", "list", "--environment", "production").output
+    assert steer("freeze", "end", "f1", "--reason", "all quiet").exit_code == 0
+    assert recording_hub.bodies() == [{"ends_at": until, "reason": "holiday"}, {"reason": "all quiet"}]
+
+
+def test_an_environment_is_moved_and_told_what_that_turned_off(steer, recording_hub):
+    answer = {
+        "base_model": {"name": "harbor-support", "fingerprint": "ab" * 32},
+        "changes": ["tokenizer: tokenizer.json changed"],
+        "flags_off": ["harbor"],
+        "invalidated": ["harbor-empathy@1"],
+        "proposals": ["empathy@1"],
+    }
+    recording_hub.answers["/environments/production/move"] = [answer]
+    result = steer("base-model", "move", "harbor-support", "--environment", "production", "--yes")
+    assert result.output.splitlines() == [
+        f"production serves harbor-support {'ab' * 32}",
+        "changes: tokenizer: tokenizer.json changed",
+        "flags off: harbor",
+        "invalidated: harbor-empathy@1",
+        "proposals: empathy@1",
+    ]
+
+
+def test_nothing_moves_unless_somebody_says_yes(steer, recording_hub):
+    result = steer("base-model", "move", "harbor-support", "--environment", "production")
+    assert result.exit_code == 1
+    assert recording_hub.sent == []
+
+
+def test_a_proposal_is_listed_and_accepted(steer, recording_hub):
+    row = {"id": JOB, "vector": {"name": "empathy", "version": 1}, "base_model": {"name": "harbor-support", "fingerprint": "ab" * 32}}
+    recording_hub.answers |= {"/proposals": [{"results": [row]}], f"/proposals/{JOB}/accept": [{"job": JOB}]}
+    assert "empathy@1" in steer("proposal", "list").output
+    assert steer("proposal", "accept", JOB).output == f"job {JOB}\n"
+
+
+def test_a_proposal_is_declined_for_a_reason(steer, recording_hub):
+    recording_hub.answers[f"/proposals/{JOB}/decline"] = [{"state": "declined"}]
+    assert steer("proposal", "decline", JOB).exit_code == 2
+    assert steer("proposal", "decline", JOB, "--reason", "no hours").output == "declined\n"

@@ -1,0 +1,20 @@
+"""What the tests of the API ask of every answer."""
+
+WHOAMI = "/api/v1/whoami"
+
+
+def code_of(answer) -> tuple[int, str]:
+    assert answer["Content-Type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["type"] == f"urn:steerhub:error:{body['code']}"
+    assert body["title"]
+    assert body["detail"]
+    return answer.status_code, body["code"]
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
+
+
+ANY_ID = "00000000-0000-0000-0000-000000000000"

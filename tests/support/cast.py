@@ -1,0 +1,353 @@
+"""The fixed cast and the sealed world that tests of the registry share.
+
+ada writes, grace approves, mary approves too, oscar operates, iris audits, root administers. The world is Harbor Support
+in small: a model folder of a few bytes, four contrast pairs, three suites, one vector, its evaluation, and a profile.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from importlib import import_module
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from rest_framework.test import APIClient
+
+from steernode.gates import load_gates
+from tests.support.files import composition_evidence, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
+
+
+@pytest.fixture(scope="session")
+def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """STEERHUB_MODEL_ROOT of every test, with the folder `harbor` in it."""
+    root = tmp_path_factory.mktemp("models")
+    write_model_folder(root / "harbor")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(settings, tmp_path: Path, model_root: Path) -> None:
+    """Nothing a test stores or sends reaches the checkout's var folder."""
+    settings.STEERHUB_BLOB_URL = (tmp_path / "blobs").as_uri()
+    settings.STEERHUB_MODEL_ROOT = model_root
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _static_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """WhiteNoise warns when the folder that collectstatic makes is not there."""
+    from django.conf import settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "STATIC_ROOT", tmp_path_factory.mktemp("static"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The pool cleans a connection in another thread before it has it back. One that is under way when the pool is closed would
+    stay open, and a database is not dropped while somebody is connected."""
+    yield
+    from django.db import connection
+
+    connection.close()
+    pool = connection.pool
+    until = time.monotonic() + 10
+    while (stats := pool.get_stats())["pool_available"] < stats["pool_size"] and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _memory_broker() -> Iterator[None]:
+    from steerhub.celery import app
+
+    before = app.conf.broker_url, app.conf.broker_transport_options
+    app.conf.broker_url, app.conf.broker_transport_options = "memory://", {}
+    yield
+    app.conf.broker_url, app.conf.broker_transport_options = before
+
+
+# -- The cast -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def person(db) -> Callable:
+    """Make somebody: person("ada", "author")."""
+    from django.contrib.auth.models import Group
+
+    from registry.models import RiskPolicy, Role
+    from registry.services.people import create_user
+
+    # A transactional test truncates the groups and the risk policies that migrations made.
+    for role in Role.values:
+        Group.objects.get_or_create(name=role)
+    first = import_module("registry.migrations.0006_risk_policies")
+    for name, terms in first.POLICIES.items():
+        RiskPolicy.objects.get_or_create(name=name, defaults={**first.COMMON, **terms})
+    return lambda name, *roles, acts_for=None: create_user(name, roles=list(roles), actor="tests", acts_for=acts_for)
+
+
+@pytest.fixture
+def ada(person):
+    """The author."""
+    return person("ada", "author")
+
+
+@pytest.fixture
+def grace(person):
+    """An approver."""
+    return person("grace", "approver")
+
+
+@pytest.fixture
+def mary(person):
+    """The other approver."""
+    return person("mary", "approver")
+
+
+@pytest.fixture
+def oscar(person):
+    """The operator."""
+    return person("oscar", "operator")
+
+
+@pytest.fixture
+def iris(person):
+    """The auditor."""
+    return person("iris", "auditor")
+
+
+@pytest.fixture
+def root(person):
+    """The administrator of people, who may decide nothing else."""
+    return person("root", "admin")
+
+
+class Api(APIClient):
+    """A client that sends JSON, and each change under a new Idempotency-Key, as `steer` does."""
+
+    default_format = "json"
+
+    def generic(self, method: str, path: str, *args, **options):
+        if method in ("POST", "PUT", "DELETE") and "Idempotency-Key" not in (options.get("headers") or {}):
+            options.setdefault("HTTP_IDEMPOTENCY_KEY", str(uuid4()))
+        return super().generic(method, path, *args, **options)
+
+    def upload(self, data: bytes) -> str:
+        """Store bytes as a blob and give their digest."""
+        answer = self.post("/api/v1/blobs", data=data, content_type="application/octet-stream")
+        assert answer.status_code == 201, answer.content
+        return answer.json()["digest"]
+
+
+@pytest.fixture
+def api(db) -> Callable[..., Api]:
+    """A client with its own API token: api(ada). api() is nobody."""
+    from registry.services.people import issue_token
+
+    secrets: dict[int, str] = {}
+
+    def client(user=None) -> Api:
+        client = Api()
+        if user is not None:
+            if user.pk not in secrets:
+                secrets[user.pk] = issue_token(user, name="tests", actor="tests")[1]
+            client.credentials(HTTP_AUTHORIZATION=f"Bearer {secrets[user.pk]}")
+        return client
+
+    return client
+
+
+# -- The sealed world -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def base_model(ada):
+    """Four layers, d_model 64."""
+    from registry.services.base_models import register_base_model
+
+    return register_base_model("harbor-support", source="harbor", actor=ada)
+
+
+@pytest.fixture
+def contrast_set(ada):
+    from registry.services.contrast import seal_contrast_set
+
+    return seal_contrast_set("empathy", axis="empathy", data=pairs_file(), author=ada)
+
+
+@pytest.fixture
+def suites(ada) -> list:
+    """One of each kind that a job needs."""
+    from registry.services.evals import seal_eval_suite
+
+    return [
+        seal_eval_suite("tickets", kind="behaviour", data=make_suite("behaviour"), rubric=rubric_file(), author=ada),
+        seal_eval_suite("facts", kind="factual", data=make_suite("factual"), author=ada),
+        seal_eval_suite("refusals", kind="safety", data=make_suite("safety"), author=ada),
+    ]
+
+
+@pytest.fixture
+def vector(ada, base_model, contrast_set):
+    """An imported vector at layer 2."""
+    from registry.services.vectors import import_vector
+
+    return import_vector("empathy", data=vector_file(base_model.fingerprint, contrast_set.digest), author=ada)
+
+
+@pytest.fixture
+def evaluate(ada, suites) -> Callable:
+    """Open a vector's test split with this outcome: evaluate(vector, passed=False)."""
+    from registry.services.jobs import claim_job, request_validation
+    from registry.services.results import complete_validation
+
+    def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True):
+        job = request_validation(vector=vector, suites=suites, actor=ada, alpha=Decimal(alpha), unit=unit)
+        verdict = "pass" if passed else "fail"
+        evidence = {
+            "schema": "steerhub.evidence/1",
+            "vector": vector.digest,
+            "alpha": alpha,
+            "unit": unit,
+            "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}, "factual": {"baseline": "0.95", "steered": "0.94"}},
+            "gates": [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")],
+            "verdict": verdict,
+        }
+        return complete_validation(claim_job(job.pk, worker="worker-1"), evidence)
+
+    return run
+
+
+@pytest.fixture
+def evaluation(vector, evaluate):
+    """The vector at α = 0.5 mean differences passes its gates."""
+    return evaluate(vector)
+
+
+@pytest.fixture
+def policy_terms(db) -> Callable:
+    """Terms of a policy, as loose as the registry's own `low` but for what is given: policy_terms(minimum_pairs=500)."""
+    from registry.services.policies import PolicyTerms
+
+    caps = {"absolute": Decimal(1000), "mean_difference": Decimal(2), "residual": Decimal(1)}
+    low = {
+        "composition_budget": Decimal(1), "suite_kinds": ["behaviour", "factual", "safety"], "gate_set": "selection", "minimum_pairs": 2,
+        "locales": [], "evidence_max_age_days": 365, "approvals_needed": 1, "reviewer_roles": ["approver"], "approval_valid_days": 30,
+        "review_after_days": 365,
+    }  # fmt: skip
+
+    def make(*, alpha_caps: dict | None = None, **changes) -> PolicyTerms:
+        return PolicyTerms(**{**low, "alpha_caps": {**caps, **(alpha_caps or {})}, **changes})
+
+    return make
+
+
+@pytest.fixture
+def profile(ada):
+    from registry.services.profiles import create_profile
+
+    return create_profile("harbor-empathy", intent="Warm billing replies.", purpose="tone", axis="empathy", risk_class="low", owner=ada)
+
+
+@pytest.fixture
+def component(vector):
+    """α = 0.5 in 0 to 0.5 mean differences, as it was evaluated."""
+    from registry.services.components import ComponentSpec
+
+    return ComponentSpec(vector, Decimal("0.5"), Decimal(0), Decimal("0.5"), "mean_difference")
+
+
+@pytest.fixture
+def draft(ada, profile, component):
+    from registry.services.profiles import draft_revision
+
+    return draft_revision(profile, components=[component], author=ada, rationale="The search proposes it.")
+
+
+@pytest.fixture
+def brevity(ada, base_model, contrast_set, evaluate):
+    """A second vector at layer 2 that passes its gates alone."""
+    from registry.services.vectors import import_vector
+
+    vector = import_vector("brevity", data=vector_file(base_model.fingerprint, contrast_set.digest, seed=8), author=ada)
+    evaluate(vector, alpha="0.3")
+    return vector
+
+
+@pytest.fixture
+def combined(ada, profile, component, evaluation, brevity):
+    """A draft of two components, each of which passes alone."""
+    from registry.services.components import ComponentSpec
+    from registry.services.profiles import draft_revision
+
+    brief = ComponentSpec(brevity, Decimal("0.3"), Decimal(0), Decimal("0.3"), "mean_difference")
+    return draft_revision(profile, components=[component, brief], author=ada)
+
+
+@pytest.fixture
+def compose(ada, suites) -> Callable:
+    """Judge a draft's components together with this outcome: compose(revision, passed=False)."""
+    from registry.services.compositions import request_composition
+    from registry.services.jobs import claim_job
+    from registry.services.results import complete_composition
+
+    def run(revision, *, passed: bool = True):
+        job = request_composition(revision=revision, suites=suites, actor=ada)
+        return complete_composition(claim_job(job.pk, worker="worker-1"), composition_evidence(job, passed=passed))
+
+    return run
+
+
+@pytest.fixture
+def submitted(ada, draft, evaluation):
+    from registry.services.profiles import submit_revision
+
+    return submit_revision(draft.pk, evaluation=evaluation, actor=ada)
+
+
+@pytest.fixture
+def approved(submitted, grace):
+    from registry.services.approvals import approve_revision
+
+    digests = {"revision_digest": submitted.digest, "evidence_digest": submitted.evaluation.digest}
+    return approve_revision(submitted.pk, reviewer=grace, comment="Read the replies; they are warm and right.", **digests)
+
+
+@pytest.fixture
+def production(oscar):
+    """The environment `production`, at revision 1, steering nobody."""
+    from registry.services.tenants import create_environment
+
+    return create_environment("production", actor=oscar)
+
+
+@pytest.fixture
+def harbor(oscar):
+    from registry.services.tenants import create_tenant
+
+    return create_tenant("harbor", title="Harbor Support", actor=oscar)
+
+
+@pytest.fixture
+def atlas(oscar):
+    from registry.services.tenants import create_tenant
+
+    return create_tenant("atlas", actor=oscar)
+
+
+@pytest.fixture
+def flag_on(production, harbor, approved, oscar):
+    """harbor is steered by the approved revision in production."""
+    from registry.services.flags import set_flag
+
+    return set_flag(production, harbor, revision=approved, enabled=True, alpha_scale=Decimal(1), reason="go", actor=oscar)
+
+
+@pytest.fixture
+def node(production, oscar):
+    """(the node `node-1` of production, its token)."""
+    from registry.services.nodes import enroll_node
+
+    return enroll_node("node-1", environment=production, actor=oscar)

@@ -1,0 +1,233 @@
+"""A hub made of a dictionary: it signs snapshots, serves them over a real socket, and can be made to misbehave."""
+
+import copy
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from steernode.canonical import canonical_json, sha256_hex
+from steernode.dsse import TrustedKeys, key_id, sign_envelope
+from steernode.files.vectors import write_vector
+from steernode.node.engines import Generation
+from steernode.snapshot.conditions import NO_FACTS, parse_condition_bytes, profile_vectors
+from steernode.snapshot.document import CONTENT_FIELDS, PAYLOAD_TYPE, digest_content
+from steernode.snapshot.resolve import apply_conditions
+from steernode.strict import format_time
+
+FINGERPRINT = "f0" * 32
+NOW = datetime.now(UTC).replace(microsecond=0)
+D_MODEL = 16
+CAPABILITIES = frozenset({"operator:add", "site:resid_post", "scope:generated", "schedule:constant"})
+CONDITIONS = frozenset({"condition:intent", "condition:attribute"})
+NODE_TOKEN = "shn_" + "n" * 43
+
+
+def make_vector(seed=1, fingerprint=FINGERPRINT):
+    values = np.random.default_rng(seed).normal(size=D_MODEL)
+    lineage = {
+        "schema": "steerhub.vector/1",
+        "base_model_fingerprint": fingerprint,
+        "layer": 6,
+        "site": "resid_post",
+        "method": "mean_difference",
+        "read_position": "last_prompt_token",
+        "contrast_set_digest": "cd" * 32,
+        "norm": "41.2",
+        "mean_residual_norm": "180.1",
+        "engine_version": "0.1.0",
+        "seed": seed,
+        "pairs": 800,
+    }
+    return write_vector(values / np.linalg.norm(values), lineage)
+
+
+VECTOR = make_vector()
+
+
+def make_component(vector=VECTOR, **changes):
+    return {
+        "vector": {"sha256": sha256_hex(vector), "bytes": len(vector), "dtype": "F32", "shape": [D_MODEL]},
+        "layer": 6,
+        "site": "resid_post",
+        "operator": "add",
+        "alpha": "0.5",
+        "alpha_min": "0",
+        "alpha_max": "0.6",
+        "unit": "mean_difference",
+        "norm": "41.2",
+        "mean_residual_norm": "180.1",
+        "scope": "generated",
+        "schedule": {"kind": "constant"},
+        "condition": None,
+    } | changes
+
+
+def make_profile(**changes):
+    return {
+        "id": "harbor-empathy",
+        "revision": 3,
+        "revision_digest": "aa" * 32,
+        "evidence_digest": "bb" * 32,
+        "base_model": FINGERPRINT,
+        "risk_class": "low",
+        "stale_policy": "zero",
+        "max_staleness_seconds": 900,
+        "components": [make_component()],
+    } | changes
+
+
+def make_flag(**changes):
+    return {"tenant": "harbor", "route": "", "profile": "harbor-empathy", "enabled": True, "alpha_scale": "1"} | changes
+
+
+def make_content(**changes):
+    return {
+        "base_models": [{"name": "harbor-model", "fingerprint": FINGERPRINT}],
+        "profiles": [make_profile()],
+        "flags": [make_flag()],
+        "kills": [],
+        "limits": {"max_components": 8, "alpha_cap": {"absolute": "1000", "mean_difference": "2", "residual": "1"}},
+        "capabilities": sorted(CAPABILITIES),
+    } | changes
+
+
+def make_document(revision=1, *, content=None, **changes):
+    """A whole payload document. Unlike the real compile step it will write any nonsense."""
+    content = copy.deepcopy(content or make_content())
+    return {
+        **{name: content[name] for name in CONTENT_FIELDS},
+        "schema": "steerhub.snapshot/1",
+        "environment": "production",
+        "revision": revision,
+        "content_digest": digest_content(content),
+        "rollback_of": None,
+        "issued_at": format_time(NOW - timedelta(minutes=1)),
+        "expires_at": format_time(NOW + timedelta(hours=1)),
+    } | changes
+
+
+class Signer:
+    def __init__(self):
+        self.private_key = Ed25519PrivateKey.generate()
+        self.keyid = key_id(self.private_key.public_key())
+
+    def sign(self, document, payload_type=PAYLOAD_TYPE):
+        payload = document if isinstance(document, bytes) else canonical_json(document)
+        return sign_envelope(payload, payload_type, self.private_key)
+
+    def key_document(self, **changes):
+        import base64
+
+        raw = self.private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return {
+            "keyid": self.keyid,
+            "public_key": base64.b64encode(raw).decode(),
+            "not_before": "2026-01-01T00:00:00Z",
+            "not_after": "2036-01-01T00:00:00Z",
+        } | changes
+
+
+def trust(*signers, **changes):
+    return TrustedKeys.from_document({"schema": "steerhub.trust/1", "keys": [signer.key_document(**changes) for signer in signers]})
+
+
+class FakeEngine:
+    """Answers with what it would have been steered by. Real where a node looks: staging checks its vectors, swapping is whole."""
+
+    name, version, fingerprint, capabilities, d_model = "echo", "1", FINGERPRINT, CAPABILITIES | CONDITIONS, D_MODEL
+
+    def __init__(self):
+        self.staged_in_use = None
+        self.stage_error = None
+
+    def stage(self, profiles, vectors):
+        if self.stage_error is not None:
+            raise self.stage_error
+        needed = {entry.sha256 for profile in profiles for entry in profile_vectors(profile)}
+        return {digest: vectors[digest] for digest in needed}
+
+    def swap(self, staged):
+        self.staged_in_use = staged
+
+    def generate(self, messages, effective, *, max_tokens, facts=NO_FACTS):
+        effective = apply_conditions(effective, lambda document: parse_condition_bytes(document).holds(facts))
+        for entry in effective.components:
+            assert entry.component.vector.sha256 in self.staged_in_use
+        warmth = sum(float(entry.coefficient) for entry in effective.components)
+        text = f"warmth {warmth:.2f} for {messages[-1].content}"
+        return Generation(text, len(messages), min(3, max_tokens), 1.5, "stop" if max_tokens >= 3 else "length", effective)
+
+
+class HubSimulator:
+    """The fleet protocol over a dictionary. `fail_with` makes every answer that status; `cut_blobs` sends half of each vector."""
+
+    def __init__(self):
+        self.signer = Signer()
+        self.envelope, self.etag = None, '"r0"'
+        self.blobs = {sha256_hex(VECTOR): VECTOR}
+        self.reports, self.requests = [], []
+        self.fail_with, self.cut_blobs = None, False
+        self._changed = threading.Event()
+
+    def publish(self, revision=1, *, signer=None, **changes):
+        self.publish_bytes((signer or self.signer).sign(make_document(revision, **changes)))
+
+    def publish_bytes(self, envelope):
+        self.envelope, self.etag = envelope, f'"{sha256_hex(envelope)[:16]}"'
+        self._changed.set()
+
+    @property
+    def app(self):
+        return Starlette(
+            routes=[
+                Route("/fleet/v1/environments/{environment}/snapshot", self._snapshot),
+                Route("/fleet/v1/blobs/sha256/{digest}", self._blob),
+                Route("/fleet/v1/nodes/{name}/report", self._report, methods=["POST"]),
+                Route("/fleet/v1/trust", self._trust),
+            ]
+        )
+
+    def _snapshot(self, request):
+        self.requests.append({"etag": request.headers.get("if-none-match"), "prefer": request.headers.get("prefer")})
+        if self.fail_with or self.envelope is None:
+            return self._failure(request)
+        if request.headers.get("authorization") != f"Bearer {NODE_TOKEN}":
+            return JSONResponse({"code": "NOT_AUTHENTICATED", "detail": "no node has this token"}, status_code=401)
+        if request.headers.get("if-none-match") == self.etag:
+            wait = float((request.headers.get("prefer") or "wait=0").removeprefix("wait="))
+            self._changed.clear()
+            self._changed.wait(wait)
+            if request.headers.get("if-none-match") == self.etag:
+                return Response(status_code=304, headers={"ETag": self.etag})
+        return Response(self.envelope, headers={"ETag": self.etag}, media_type="application/vnd.dsse+json")
+
+    def _blob(self, request):
+        data = self.blobs.get(request.path_params["digest"])
+        if data is None:
+            return JSONResponse({"code": "NOT_FOUND", "detail": "no such blob"}, status_code=404)
+        return Response(data[: len(data) // 2] if self.cut_blobs else data, media_type="application/octet-stream")
+
+    async def _report(self, request):
+        if self.fail_with:
+            return self._failure(request)
+        self.reports.append(await request.json())
+        return Response(status_code=204)
+
+    def _trust(self, request):
+        return JSONResponse({"schema": "steerhub.trust/1", "keys": [self.signer.key_document()]})
+
+    def _failure(self, request):
+        return JSONResponse({"code": "UNAVAILABLE", "detail": "try later"}, status_code=self.fail_with or 503, headers={"Retry-After": "1"})
+
+
+def read_payload(envelope):
+    import base64
+
+    return json.loads(base64.b64decode(json.loads(envelope)["payload"]))

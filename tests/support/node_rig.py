@@ -1,0 +1,44 @@
+"""What the tests of a serving node share: a clock they move, one socket for many hubs, and short questions to a node."""
+
+import json
+from datetime import timedelta
+
+from steernode.node.follower import PollOutcome
+from tests.support.hub_simulator import NOW, Signer
+
+
+class Clock:
+    def __init__(self):
+        self.moment = NOW
+
+    def __call__(self):
+        return self.moment
+
+    def advance(self, **duration):
+        self.moment += timedelta(**duration)
+
+
+class CurrentHub:
+    """One socket for the whole module; behind it the hub of the test that runs."""
+
+    app = None
+
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+
+
+def is_steered(node, tenant="harbor", route=""):
+    return node.effective(tenant, route).profile is not None
+
+
+def refused(node):
+    assert node.poll() is PollOutcome.REFUSED
+    return node.refusal.code
+
+
+def state_of(tmp_path):
+    return json.loads((tmp_path / "store/state.json").read_bytes())
+
+
+def bad_signature(hub):
+    hub.publish(2, signer=Signer())
