@@ -1,6 +1,7 @@
 # make demo   play the Harbor story on a real model, from nothing to a verified audit export
 # make test   run every test
 # make fuzz   ask the API everything its OpenAPI document allows, as every role and as nobody (two minutes)
+# make test-package   install the built wheel with each extra in a fresh venv, and run the node package's tests without Django
 # make run    open the console, with a worker and a serving node, on the demo's data
 # make governance   10,000 random requests by everybody, held against an in-memory oracle of the registry (make test does 1,000)
 # make lint   style, types, the direction of imports, missing migrations
@@ -10,7 +11,7 @@ PYTHON3 ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test governance fuzz run lint format stop clean
+.PHONY: demo test test-package governance fuzz run lint format stop clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m demo.play
@@ -20,6 +21,9 @@ run: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-package: $(VENV)/.dev
+	$(BIN)/python -m pytest -s -m package tests/package
 
 governance: $(VENV)/.dev
 	STEERHUB_GOVERNANCE_STEPS=10000 $(BIN)/python -m pytest tests/governance

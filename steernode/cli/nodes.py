@@ -40,7 +40,7 @@ def node() -> None:
 def serve_node(
     hub_url: str, environment: str, name: str, token_file: Path, trust_file: Path, model_folder: Path, store: Path, port: int
 ) -> None:
-    """Serve chat completions, steered as the hub's signed snapshots say. Needs the engine: pip install 'steernode[engine,serve]'."""
+    """Serve chat completions, steered as the hub's signed snapshots say. Needs: pip install 'steernode[serve]'."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The client logs every request it makes; a node polls for ever.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -51,7 +51,7 @@ def serve_node(
         from steernode.integrations.transformers import TransformersEngine
         from steernode.node.serve import serve
     except ImportError as error:
-        raise NodeError("NODE_EXTRAS", f"{error.name} is not installed; pip install 'steernode[engine,serve]'", error.name) from error
+        raise NodeError("NODE_EXTRAS", f"{error.name} is not installed; pip install 'steernode[serve]'", error.name) from error
     serving = Node(environment=environment, name=name, store=store, client=client, keys=keys, engine=TransformersEngine(model_folder))
     serving.start()
     serve(serving, NodeRunner(serving, client), model_name=model_folder.name, port=port)

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-import scipy.linalg
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -62,6 +61,8 @@ def pca_uncentred(positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def _top_eigenvector(gram: Floats) -> Floats:
+    import scipy.linalg
+
     last = len(gram) - 1
     vectors: Floats = scipy.linalg.eigh(gram, subset_by_index=(last, last))[1]
     return vectors[:, 0]
