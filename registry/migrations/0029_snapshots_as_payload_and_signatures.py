@@ -7,7 +7,7 @@ import zlib
 from django.db import migrations, models
 
 from steernode.snapshot.document import PAYLOAD_TYPE
-from steernode.snapshot.trust import write_envelope
+from steernode.dsse import write_envelope
 
 
 def take_apart(apps, schema_editor):
