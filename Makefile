@@ -4,7 +4,7 @@
 # make test-package   install the built wheel with each extra in a fresh venv, and run the node package's tests without Django
 # make run    open the console, with a worker and a serving node, on the demo's data
 # make governance   10,000 random requests by everybody, held against an in-memory oracle of the registry (make test does 1,000)
-# make lint   style, types, the direction of imports, missing migrations
+# make lint   style, types, the direction of imports
 # make bench-NAME   run benchmarks/NAME.py; make stop ends embedded PostgreSQL; make clean forgets everything under var/
 
 PYTHON3 ?= python3

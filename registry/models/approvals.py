@@ -21,7 +21,7 @@ class Approval(models.Model):
     """One reviewer's decision on one submitted revision. Never edited, never deleted.
 
     Triggers refuse a decision on anything but the submitted state, and roles that the reviewer does not hold. Composite foreign
-    keys keep the copies below true: whose revision it is, and for which person each account stands.
+    keys keep the copies below true: whose revision it is, and which person each account is of. Both are in registry/guards/approval.sql.
     """
 
     revision = models.ForeignKey("registry.ProfileRevision", models.PROTECT, related_name="approvals")
@@ -53,7 +53,7 @@ class Approval(models.Model):
 
 
 class RevisionComment(models.Model):
-    """What somebody says about a revision without deciding. Never edited, never deleted."""
+    """What somebody says about a revision without deciding. Never edited, never deleted: registry/guards/comment.sql."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     revision = models.ForeignKey("registry.ProfileRevision", models.PROTECT, related_name="comments")

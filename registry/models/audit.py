@@ -6,7 +6,7 @@ from registry.models.fields import DigestField
 
 
 class AuditEvent(models.Model):
-    """One link of the log. A trigger refuses UPDATE and DELETE (migration 0002)."""
+    """One link of the log. Never edited, never deleted: registry/guards/audit_event.sql."""
 
     # Assigned under a lock by audit.record(), without gaps.
     seq = models.BigIntegerField(primary_key=True)

@@ -31,6 +31,8 @@ class BaseModel(models.Model):
         ordering = ["name", "-registered_at"]
         constraints = [
             models.UniqueConstraint(fields=["name", "fingerprint"], name="base_model_once_per_fingerprint"),
+            # What an environment copies of it is held to this by a foreign key.
+            models.UniqueConstraint(fields=["id", "name"], name="base_model_id_and_name"),
             models.CheckConstraint(condition=Q(n_layers__gt=0, d_model__gt=0, context_length__gt=0), name="base_model_has_a_size"),
         ]
 
@@ -39,11 +41,14 @@ class BaseModel(models.Model):
 
 
 class EnvironmentBaseModel(models.Model):
-    """Which fingerprint of a name an environment serves now. The audit log has what it served before."""
+    """Which fingerprint of a name an environment serves now. The audit log has what it served before.
+
+    A foreign key over two columns holds the name to the base model's own: registry/guards/environment_base_model.sql.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     environment = models.ForeignKey("registry.Environment", models.PROTECT, related_name="served")
-    # The base model's own name: a foreign key over both columns holds them together, so that the database can keep one of a name.
+    # The base model's own name, so that the database can keep one fingerprint of it.
     name = models.SlugField(max_length=100)
     base_model = models.ForeignKey(BaseModel, models.PROTECT, related_name="served_in")
     moved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")

@@ -22,6 +22,12 @@ class DigestField(models.CharField):
         options.setdefault("validators", [RegexValidator(r"\A[0-9a-f]{64}\Z", "want 64 lower-case hex digits")])
         super().__init__(**options)
 
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        """A migration keeps the column alone, as Django's own type: it must not change with this class."""
+        name, _, args, options = super().deconstruct()
+        del options["validators"]
+        return name, "django.db.models.CharField", args, options
+
 
 class CoefficientField(models.DecimalField):
     """A coefficient α, or a bound of one: exact decimals, never floats, and refused rather than rounded."""
@@ -30,6 +36,11 @@ class CoefficientField(models.DecimalField):
         options.setdefault("max_digits", 12)
         options.setdefault("decimal_places", ALPHA_DECIMALS)
         super().__init__(**options)
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        """As a DigestField's."""
+        name, _, args, options = super().deconstruct()
+        return name, "django.db.models.DecimalField", args, options
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         return super().get_db_prep_save(refuse_rounding(value) if isinstance(value, Decimal) else value, connection)

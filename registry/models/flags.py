@@ -36,6 +36,7 @@ class TenantFlag(models.Model):
 
     The route is empty for the tenant's flag, which is for every route without one of its own. A route's flag takes from the
     tenant's whatever `inherits` names, and is off whenever the tenant's is: see `registry.reads.inheritance`.
+    Its stamp is drawn by registry/guards/flag.sql.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
@@ -56,7 +57,7 @@ class TenantFlag(models.Model):
     changed_at = models.DateTimeField(db_default=Now())
     # Counts the changes, so that an edit of an older state can be told.
     version = models.PositiveIntegerField(default=1, db_default=1)
-    # Drawn anew by a trigger with every write of the row or of its arms, whoever writes.
+    # Drawn anew with every write of the row or of its arms, whoever writes.
     stamp = models.BigIntegerField(default=0, db_default=0, editable=False)
 
     class Meta:
@@ -91,7 +92,10 @@ class TenantFlag(models.Model):
 
 
 class FlagArm(models.Model):
-    """One side of an A/B test: `weight` parts of the callers. What an arm leaves open, it has from its flag."""
+    """One side of an A/B test: `weight` parts of the callers. What an arm leaves open, it has from its flag.
+
+    Writing one draws a new stamp for its flag: registry/guards/flag.sql.
+    """
 
     flag = models.ForeignKey(TenantFlag, models.CASCADE, related_name="arms")
     position = models.PositiveSmallIntegerField()

@@ -19,7 +19,7 @@ class Kill(models.Model):
     """One person's immediate return to α = 0. It may only reduce steering; lifting it takes two people.
 
     A kill of a profile or a tenant reaches every environment, unless it names one. Triggers see to it that what is killed never
-    changes, and that the two who lift are two people and not one with a service account.
+    changes, and that the two who lift are two people and not one with a service account (registry/guards/kill.sql).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce, Now
 
 
 class Role(models.TextChoices):
-    """Roles are Django groups of the same name, made by the second migration.
+    """Roles are Django groups of the same name, made by the third migration.
 
     A serving node is no user: what its token may do is fixed (pull its environment, report as itself), see registry/fleet.
     """

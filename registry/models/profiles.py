@@ -1,6 +1,7 @@
 """Profiles: a named intent, its numbered revisions, and the components each is made of."""
 
 from decimal import Decimal
+from functools import partial
 from uuid import uuid4
 
 from django.conf import settings
@@ -33,8 +34,8 @@ class TokenScope(models.TextChoices):
     ALL = "all"
 
 
-def constant_schedule() -> dict[str, str]:
-    return {"kind": "constant"}
+# Not a function of this module: a migration can name `dict`, and must not name what may move.
+constant_schedule = partial(dict, kind="constant")
 
 
 class StalePolicy(models.TextChoices):
@@ -80,7 +81,10 @@ class Profile(models.Model):
 
 
 class ProfileRevision(models.Model):
-    """One numbered revision. Its digest covers everything it does and is fixed from submission on."""
+    """One numbered revision. Its digest covers everything it does and is fixed from submission on.
+
+    Its states and what fixes them are guarded by registry/guards/revision.sql.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     profile = models.ForeignKey(Profile, models.PROTECT, related_name="revisions")
@@ -173,7 +177,10 @@ def has_a_known_schedule() -> Q:
 
 
 class Component(models.Model):
-    """vector × operator × α (and its allowed range) × scope × schedule × condition."""
+    """vector × operator × α (and its allowed range) × scope × schedule × condition.
+
+    Changed only in a draft: registry/guards/component.sql.
+    """
 
     revision = models.ForeignKey(ProfileRevision, models.PROTECT, related_name="components")
     position = models.PositiveSmallIntegerField()

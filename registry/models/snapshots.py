@@ -9,7 +9,7 @@ from registry.models.fields import DigestField
 
 
 class Snapshot(models.Model):
-    """One revision of one environment, exactly as it was signed and served."""
+    """One revision of one environment, exactly as it was signed and served. Never changed: registry/guards/snapshot.sql."""
 
     environment = models.ForeignKey("registry.Environment", models.PROTECT, related_name="snapshots")
     revision = models.PositiveBigIntegerField()

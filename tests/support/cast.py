@@ -7,7 +7,6 @@ in small: a model folder of a few bytes, four contrast pairs, three suites, one 
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,12 +44,20 @@ def _static_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """The pool cleans a connection in another thread before it has it back. One that is under way when the pool is closed would
-    stay open, and a database is not dropped while somebody is connected."""
-    yield
+def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[dict]:
+    """Gives the rows of a new registry, by model, as the migrations made them.
+
+    The pool cleans a connection in another thread before it has it back. One that is under way when the pool is closed would
+    stay open, and a database is not dropped while somebody is connected.
+    """
+    from django.contrib.auth.models import Group
     from django.db import connection
 
+    from registry.models import RiskPolicy
+
+    with django_db_blocker.unblock():
+        first_rows = {model: list(model.objects.all()) for model in (Group, RiskPolicy)}
+    yield first_rows
     connection.close()
     pool = connection.pool
     until = time.monotonic() + 10
@@ -72,19 +79,13 @@ def _memory_broker() -> Iterator[None]:
 
 
 @pytest.fixture
-def person(db) -> Callable:
+def person(db, django_db_setup) -> Callable:
     """Make somebody: person("ada", "author")."""
-    from django.contrib.auth.models import Group
-
-    from registry.models import RiskPolicy, Role
     from registry.services.people import create_user
 
-    # A transactional test truncates the groups and the risk policies that migrations made.
-    for role in Role.values:
-        Group.objects.get_or_create(name=role)
-    first = import_module("registry.migrations.0006_risk_policies")
-    for name, terms in first.POLICIES.items():
-        RiskPolicy.objects.get_or_create(name=name, defaults={**first.COMMON, **terms})
+    # A transactional test truncates them.
+    for model, rows in django_db_setup.items():
+        model.objects.bulk_create(rows, ignore_conflicts=True)
     return lambda name, *roles, acts_for=None: create_user(name, roles=list(roles), actor="tests", acts_for=acts_for)
 
 

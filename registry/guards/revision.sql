@@ -1,19 +1,7 @@
-"""Triggers guard what a revision goes through, past the services too.
-
-A revision begins as a draft and moves along the arrows of its states. What it does changes only while it is a draft. It is
-approved by enough persons, in every role that was demanded, by decisions on this very state that have not expired; it is
-rejected by a decision that says so. A decision is of a submitted state as it is, in roles that the reviewer holds.
-"""
-
-from django.db import migrations
-
-GUARDS = """
-CREATE FUNCTION registry_break_rule(rule text, sentence text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION '%: %', rule, sentence USING ERRCODE = 'check_violation', CONSTRAINT = rule;
-END $$;
-
-CREATE FUNCTION registry_guard_revision() RETURNS trigger LANGUAGE plpgsql AS $$
+-- A revision begins as a draft and moves along the arrows of its states. What it does changes only while it is a draft. It is
+-- approved by enough persons, in every role that was demanded, by decisions on this very state that have not expired; it is
+-- rejected by a decision that says so. The services check all of this first, and say it better.
+CREATE OR REPLACE FUNCTION registry_guard_revision() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     evidence text;
     persons integer;
@@ -34,6 +22,7 @@ BEGIN
     IF (NEW.id, NEW.profile_id, NEW.number, NEW.author_id) IS DISTINCT FROM (OLD.id, OLD.profile_id, OLD.number, OLD.author_id) THEN
         PERFORM registry_break_rule('revision_keeps_its_name_and_author', 'neither ever changes');
     END IF;
+    -- Everything that its digest covers, or that its approval relies on. Components have a guard of their own.
     IF OLD.state <> 'draft' AND NEW.state <> 'draft' AND (
         NEW.digest, NEW.evaluation_id, NEW.base_model_id, NEW.demands, NEW.submission, NEW.safety_override, NEW.stale_policy,
         NEW.max_staleness_seconds, NEW.rationale, NEW.submitted_at,
@@ -50,6 +39,7 @@ BEGIN
             IS DISTINCT FROM (OLD.decided_at, OLD.review_due_at, OLD.invalidated_reason) THEN
         PERFORM registry_break_rule('revision_keeps_its_dates_and_reason', 'they are set when its state changes');
     END IF;
+    -- A decision counts for the state that it names: a digest of the revision and one of its evidence.
     IF OLD.state = 'submitted' AND NEW.state IN ('approved', 'rejected') THEN
         SELECT digest INTO evidence FROM registry_evaluation WHERE id = NEW.evaluation_id;
         IF (NEW.state = 'rejected') <> EXISTS (
@@ -60,6 +50,7 @@ BEGIN
         END IF;
     END IF;
     IF OLD.state = 'submitted' AND NEW.state = 'approved' THEN
+        -- Persons, not accounts: a service account is the person that it acts for.
         SELECT count(DISTINCT given.reviewer_person), coalesce(array_agg(DISTINCT held.role::text), '{}')
             INTO persons, roles
             FROM registry_approval AS given LEFT JOIN LATERAL unnest(given.roles) AS held (role) ON true
@@ -77,56 +68,6 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER revision_is_guarded BEFORE INSERT OR UPDATE ON registry_profilerevision
+CREATE OR REPLACE TRIGGER revision_is_guarded BEFORE INSERT OR UPDATE ON registry_profilerevision
     FOR EACH ROW EXECUTE FUNCTION registry_guard_revision();
 ALTER TABLE registry_profilerevision ENABLE ALWAYS TRIGGER revision_is_guarded;
-
-CREATE FUNCTION registry_guard_component() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF EXISTS (
-        SELECT FROM registry_profilerevision WHERE state <> 'draft' AND id IN (
-            CASE WHEN TG_OP <> 'INSERT' THEN OLD.revision_id END, CASE WHEN TG_OP <> 'DELETE' THEN NEW.revision_id END
-        )
-    ) THEN
-        PERFORM registry_break_rule('component_changes_only_in_a_draft', 'the revision is sealed');
-    END IF;
-    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
-END $$;
-CREATE TRIGGER component_is_guarded BEFORE INSERT OR UPDATE OR DELETE ON registry_component
-    FOR EACH ROW EXECUTE FUNCTION registry_guard_component();
-ALTER TABLE registry_component ENABLE ALWAYS TRIGGER component_is_guarded;
-
-CREATE FUNCTION registry_guard_approval() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM registry_profilerevision AS revision JOIN registry_evaluation AS evaluation ON evaluation.id = revision.evaluation_id
-            WHERE revision.id = NEW.revision_id AND revision.state = 'submitted'
-                AND revision.digest = NEW.revision_digest AND evaluation.digest = NEW.evidence_digest
-    ) THEN
-        PERFORM registry_break_rule('approval_is_of_the_submitted_state', 'the revision is in another');
-    END IF;
-    IF NOT NEW.roles::text[] <@ ARRAY(
-        SELECT name::text FROM auth_group JOIN registry_user_groups ON group_id = auth_group.id WHERE user_id = NEW.reviewer_id
-    ) THEN
-        PERFORM registry_break_rule('approval_roles_are_held_by_the_reviewer', NEW.roles::text);
-    END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER approval_is_guarded BEFORE INSERT ON registry_approval
-    FOR EACH ROW EXECUTE FUNCTION registry_guard_approval();
-ALTER TABLE registry_approval ENABLE ALWAYS TRIGGER approval_is_guarded;
-"""
-REVERSE = """
-DROP TRIGGER approval_is_guarded ON registry_approval;
-DROP TRIGGER component_is_guarded ON registry_component;
-DROP TRIGGER revision_is_guarded ON registry_profilerevision;
-DROP FUNCTION registry_guard_approval();
-DROP FUNCTION registry_guard_component();
-DROP FUNCTION registry_guard_revision();
-DROP FUNCTION registry_break_rule(text, text);
-"""
-
-
-class Migration(migrations.Migration):
-    dependencies = [("registry", "0023_comments"), ("auth", "0012_alter_user_first_name_max_length")]
-    operations = [migrations.RunSQL(GUARDS, REVERSE)]

@@ -1,0 +1,4 @@
+-- A comment stays as it was said: an approver may have decided on it.
+CREATE OR REPLACE TRIGGER comment_is_append_only BEFORE UPDATE OR DELETE ON registry_revisioncomment
+    FOR EACH ROW EXECUTE FUNCTION registry_refuse_change();
+ALTER TABLE registry_revisioncomment ENABLE ALWAYS TRIGGER comment_is_append_only;

@@ -1,0 +1,16 @@
+-- What steers is part of what was approved: components come, change and go only while their revision is a draft.
+CREATE OR REPLACE FUNCTION registry_guard_component() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- Both revisions of a component that is moved: neither may be sealed.
+    IF EXISTS (
+        SELECT FROM registry_profilerevision WHERE state <> 'draft' AND id IN (
+            CASE WHEN TG_OP <> 'INSERT' THEN OLD.revision_id END, CASE WHEN TG_OP <> 'DELETE' THEN NEW.revision_id END
+        )
+    ) THEN
+        PERFORM registry_break_rule('component_changes_only_in_a_draft', 'the revision is sealed');
+    END IF;
+    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+CREATE OR REPLACE TRIGGER component_is_guarded BEFORE INSERT OR UPDATE OR DELETE ON registry_component
+    FOR EACH ROW EXECUTE FUNCTION registry_guard_component();
+ALTER TABLE registry_component ENABLE ALWAYS TRIGGER component_is_guarded;

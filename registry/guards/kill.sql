@@ -1,0 +1,33 @@
+-- A kill ends in one way: it is lifted, by two people. What it kills never changes, and it is never deleted.
+CREATE OR REPLACE FUNCTION registry_guard_kill() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        PERFORM registry_break_rule('kill_is_never_deleted', 'a kill is lifted');
+    END IF;
+    IF (NEW.kind, NEW.profile_id, NEW.tenant_id, NEW.environment_id, NEW.engaged_by_id)
+        IS DISTINCT FROM (OLD.kind, OLD.profile_id, OLD.tenant_id, OLD.environment_id, OLD.engaged_by_id)
+        OR (OLD.lifted_at IS NOT NULL AND NEW IS DISTINCT FROM OLD) THEN
+        PERFORM registry_break_rule('kill_never_changes_its_target', 'what a kill stops never changes, and a lift is final');
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER kill_never_changes_its_target BEFORE UPDATE OR DELETE ON registry_kill
+    FOR EACH ROW EXECUTE FUNCTION registry_guard_kill();
+ALTER TABLE registry_kill ENABLE ALWAYS TRIGGER kill_never_changes_its_target;
+
+-- The constraint of the same name tells two accounts apart; only this can tell two people apart.
+CREATE OR REPLACE FUNCTION registry_guard_lift() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    people integer;
+BEGIN
+    IF NEW.lifted_at IS NOT NULL THEN
+        SELECT count(DISTINCT person) INTO people FROM registry_user WHERE id IN (NEW.lift_requested_by_id, NEW.lifted_by_id);
+        IF people < 2 THEN
+            PERFORM registry_break_rule('kill_is_lifted_by_two_people', 'a service account counts as its person');
+        END IF;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER kill_is_lifted_by_two_people BEFORE INSERT OR UPDATE ON registry_kill
+    FOR EACH ROW EXECUTE FUNCTION registry_guard_lift();
+ALTER TABLE registry_kill ENABLE ALWAYS TRIGGER kill_is_lifted_by_two_people;
