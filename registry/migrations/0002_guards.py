@@ -7,7 +7,9 @@ migrations bring to an old one. A function may name a column that only they add:
 
 from pathlib import Path
 
+from django.core.management.base import CommandError
 from django.db import migrations
+from django.db.migrations.recorder import MigrationRecorder
 
 FOLDER = Path(__file__).parent.parent / "guards"
 # The first is asked by the others.
@@ -36,8 +38,18 @@ ALTER TABLE registry_approval
 """
 
 
+def refuse_what_was_before(apps, schema_editor):
+    """A database made by the migrations that these replace has their 0001 too: it would come out half migrated, or worse, seem whole."""
+    if MigrationRecorder(schema_editor.connection).migration_qs.filter(app="registry", name="0002_roles_and_append_only_audit").exists():
+        raise CommandError(
+            "This database was made before the first release, and nothing upgrades it. Start with an empty one (embedded mode: "
+            "`make clean`). What it holds can be taken out beforehand, by the version that made it: `steer export`, `steer audit export`."
+        )
+
+
 class Migration(migrations.Migration):
     dependencies = [("registry", "0001_the_record")]
     operations = [
+        migrations.RunPython(refuse_what_was_before, migrations.RunPython.noop),
         migrations.RunSQL("".join((FOLDER / f"{name}.sql").read_text(encoding="utf-8") for name in GUARDS), UNGUARD),
     ]

@@ -1,4 +1,4 @@
-"""The migrations make what the models and the guard files say, and name nothing that may move."""
+"""The migrations make what the models and the guard files say, of nothing that may move, and of no database from before them."""
 
 import ast
 import re
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from django.apps import apps
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 
 REGISTRY = Path(__file__).parents[2] / "registry"
 FILES = sorted((REGISTRY / "guards").glob("*.sql"))
@@ -71,3 +72,15 @@ def test_a_migration_imports_no_living_code(file):
     imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
     modules = [node.module or "" if isinstance(node, ast.ImportFrom) else alias.name for node in imports for alias in node.names]
     assert {module.split(".")[0] for module in modules} <= {"django", *sys.stdlib_module_names}
+
+
+def test_a_database_from_before_the_first_release_is_refused_and_left_as_it_is(db):
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("registry", "0002_guards")
+    recorder.record_unapplied("registry", "0003_roles_and_policies")
+    recorder.record_applied("registry", "0002_roles_and_append_only_audit")
+    recorded, left = set(recorder.applied_migrations()), guards()
+    with pytest.raises(CommandError, match="made before the first release"):
+        call_command("migrate", verbosity=0)
+    assert set(recorder.applied_migrations()) == recorded
+    assert guards() == left
