@@ -1,9 +1,14 @@
 """Requests and answers of the raw ASGI application: headers in, bytes out, refusals as problem documents."""
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import random
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 
+from registry.fleet.heads import Head, Heads, NodeKey
 from registry.web.problems import PROBLEM_TYPE, problem_document
 
 Scope = MutableMapping[str, Any]
@@ -32,24 +37,81 @@ class Refusal(Exception):
         self.headers = headers or {}
 
 
-class Ask:
-    """One request: its headers by lower-case name, and its connection."""
+def busy(code: str, detail: str) -> Refusal:
+    # Spread out, so that everybody told to wait does not come back at once.
+    return Refusal(503, code, detail, headers={"Retry-After": str(random.randint(2, 10))})  # noqa: S311  (jitter)
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.method, self.path, self.receive, self._send = scope["method"], scope["path"], receive, send
+
+class Places:
+    """Long polls and streams held open at once in one process; what is more is told to come back, and plain polls go on."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken = most, 0
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Raises: Refusal 503 when none is free."""
+        if self._taken >= self._most:
+            raise busy("TOO_MANY_HELD", f"{self._most} long polls and streams are open here; poll without waiting")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
+class Ask:
+    """One request: its headers by lower-case name, its connection, and what it is answered from."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, heads: Heads, places: Places) -> None:
+        self.heads, self.places = heads, places
+        self.method, self.path, self._receive, self._send = scope["method"], scope["path"], receive, send
         self._headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             # Repeated headers are one list, except that two Authorization headers are no token at all.
             self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
-        self.has_started = False
+        self._has_started = False
 
     def header(self, name: str) -> str:
         return self._headers.get(name, "")
 
+    async def identify(self) -> NodeKey:
+        """The node whose token this is. Raises: Refusal 401; 503 until the nodes are known."""
+        scheme, _, secret = self.header("authorization").partition(" ")
+        key = await self.heads.find_node(sha256(secret.strip().encode("latin-1")).hexdigest()) if scheme.lower() == "bearer" else None
+        if key is None and not self.heads.is_loaded:
+            raise busy("UNAVAILABLE", "the hub has not read its record yet")
+        if key is None:
+            headers = {"WWW-Authenticate": 'Bearer realm="steerhub fleet"'}
+            raise Refusal(401, "NOT_AUTHENTICATED", "the node token is missing, unknown or withdrawn", headers=headers)
+        return key
+
+    async def find_head(self, environment: str) -> Head:
+        """The head of the node's own environment. Whether another one exists is not said. Raises: Refusal 401, 403, 404, 503."""
+        node = await self.identify()
+        if node.environment != environment:
+            raise Refusal(403, "ENVIRONMENT", f"{node.name} is enrolled in {node.environment}, and pulls nothing else")
+        head = self.heads.head_of(environment)
+        if head is None:
+            raise Refusal(404, "SNAPSHOT_NOT_FOUND", f"{environment} has no snapshot yet")
+        return head
+
+    async def wait_for_news(self, environment: str, head: Head, seconds: float) -> Head:
+        """The head that supersedes this one, or this one when the time is up. A node that hangs up gives its place back at once."""
+        news, gone = asyncio.ensure_future(head.superseded.wait()), asyncio.ensure_future(self._hung_up())
+        try:
+            await asyncio.wait({news, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                raise ConnectionResetError("the node hung up while waiting")
+        finally:
+            news.cancel()
+            gone.cancel()
+        return self.heads.head_of(environment) or head
+
     async def start(self, status: int, headers: dict[str, str]) -> None:
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        self.has_started = True
+        self._has_started = True
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def send_part(self, data: bytes) -> None:
@@ -69,6 +131,9 @@ class Ask:
         await self.answer(200, {"Content-Type": "application/json", **(headers or {})}, json.dumps(document).encode())
 
     async def refuse(self, refusal: Refusal) -> None:
+        """Nothing, once an answer has begun."""
+        if self._has_started:
+            return
         document = problem_document(status=refusal.status, code=refusal.code, title=refusal.title, detail=refusal.detail)
         headers = {"Content-Type": PROBLEM_TYPE, "Cache-Control": "no-store", **refusal.headers}
         await self.answer(refusal.status, headers, json.dumps(document).encode())
@@ -77,7 +142,7 @@ class Ask:
         """Raises: Refusal 413 as soon as the limit is passed."""
         body = bytearray()
         while True:
-            message = await self.receive()
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ConnectionResetError("the node hung up while sending")
             body += message.get("body", b"")
@@ -86,7 +151,7 @@ class Ask:
             if not message.get("more_body"):
                 return bytes(body)
 
-    async def hung_up(self) -> None:
+    async def _hung_up(self) -> None:
         """Returns once the other side is gone."""
-        while (await self.receive())["type"] != "http.disconnect":
+        while (await self._receive())["type"] != "http.disconnect":
             pass

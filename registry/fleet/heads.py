@@ -67,7 +67,7 @@ class Heads:
     def __init__(self) -> None:
         self._heads: dict[str, Head] = {}
         self._nodes: dict[str, NodeKey] = {}
-        self._is_loaded = False
+        self.is_loaded = False
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._looking_again = asyncio.Lock()
@@ -85,10 +85,6 @@ class Heads:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.close()
-
-    @property
-    def is_loaded(self) -> bool:
-        return self._is_loaded
 
     def head_of(self, environment: str) -> Head | None:
         return self._heads.get(environment)
@@ -141,7 +137,7 @@ class Heads:
                 self._replace(name, Head(revision, etag, envelope, issued_at + (expires_at - issued_at) / 2))
             for name in set(self._heads) - set(tags):
                 self._heads.pop(name).superseded.set()
-            self._is_loaded, self._looked_at = True, began_at
+            self.is_loaded, self._looked_at = True, began_at
 
     def _replace(self, environment: str, head: Head) -> None:
         before, self._heads[environment] = self._heads.get(environment), head

@@ -1,12 +1,13 @@
-"""What a node says of itself: read strictly, then recorded by the service."""
+"""`POST nodes/NAME/report`: what a node says of itself, read strictly, then recorded by the service."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db import connections
 
 from registry.errors import InvalidInput
-from registry.fleet.answers import Refusal
+from registry.fleet.answers import Ask, Refusal
 from registry.fleet.heads import NodeKey
 from registry.models import ServingNode
 from registry.services.nodes import record_node_report
@@ -28,9 +29,18 @@ _INTEGERS = ("revision", "seq")
 _OBJECTS = ("applied", "counters")
 
 
-async def record_report(node: NodeKey, report: dict[str, Any]) -> None:
-    """Raises: InvalidInput REPORT_RESULT, REPORT_CODE."""
-    await sync_to_async(_record_and_close, thread_sensitive=False)(node, report)
+# Reports are the one thing here that takes a database connection each; a storm of them must not take all there are.
+_RECORDING = ThreadPoolExecutor(4, thread_name_prefix="node-reports")
+
+
+async def take_report(ask: Ask, name: str) -> None:
+    """A node reports as itself only. Raises: Refusal 401, 403, 413; as `read_report`; InvalidInput REPORT_RESULT, REPORT_CODE."""
+    node = await ask.identify()
+    if name not in (node.name, node.id):
+        raise Refusal(403, "NODE", f"this token is {node.name}'s, who reports as itself only")
+    report = read_report(node, await ask.read_body(MAX_REPORT_BYTES))
+    await asyncio.get_running_loop().run_in_executor(_RECORDING, _record_and_close, node, report)
+    await ask.answer(204, {"Cache-Control": "no-store"})
 
 
 def read_report(node: NodeKey, body: bytes) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_events_tell_of_the_present_head_and_of_every_later_one(hub, node, produ
 
 
 def test_a_quiet_stream_says_that_it_lives(hub, node, monkeypatch):
-    monkeypatch.setattr("registry.fleet.app.HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr("registry.fleet.events.HEARTBEAT_SECONDS", 0.2)
     with httpx.stream("GET", f"{hub}{EVENTS}", headers={"Authorization": f"Bearer {node[1]}"}, timeout=5) as stream:
         lines = stream.iter_lines()
         assert any(line.startswith(":") for line in (next(lines) for _ in range(6)))
