@@ -15,7 +15,8 @@ from steernode.cli.context import read_token, show_document
 from steernode.dsse import TrustedKeys
 from steernode.errors import CanonicalError, HubError, NodeError
 from steernode.hub.client import FleetClient
-from steernode.node.follower import Node
+from steernode.node.follower import Follower
+from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
 
 DEFAULT_PORT = 8300
@@ -52,9 +53,11 @@ def serve_node(
         from steernode.node.serve import serve
     except ImportError as error:
         raise NodeError("NODE_EXTRAS", f"{error.name} is not installed; pip install 'steernode[serve]'", error.name) from error
-    serving = Node(environment=environment, name=name, store=store, client=client, keys=keys, engine=TransformersEngine(model_folder))
-    serving.start()
-    serve(serving, NodeRunner(serving, client), model_name=model_folder.name, port=port)
+    engine = TransformersEngine(model_folder)
+    follower = Follower(environment=environment, name=name, store=store, client=client, keys=keys, engine=engine)
+    responder = Responder(follower, engine)
+    follower.start()
+    serve(responder, NodeRunner(follower, responder), model_name=model_folder.name, port=port)
 
 
 @node.command("status")

@@ -22,7 +22,7 @@ from steernode.engine.applying.schedules import SCHEDULES, Schedule
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.vectors import VectorFile
-from steernode.node.engines import Generation
+from steernode.node.responder import Generation
 from steernode.snapshot.conditions import (
     CONDITION_KINDS,
     NO_FACTS,

@@ -1,7 +1,8 @@
-"""A serving node: it pulls snapshots, believes only what `trust` believes, and steers only as the one in force says.
+"""Follows the hub for one engine: polls for snapshots, believes only what `trust` believes, stages, swaps, keeps on disk.
 
-Whatever goes wrong with a new snapshot, the one in force stays in force and the hub is told why. Nothing is ever steered
-without a verified snapshot, nor once a verified one no longer lists this node's files.
+It knows no request. Whoever answers requests asks `deciding.decide` about `in_force`, which is replaced as a whole. Whatever goes
+wrong with a new snapshot, the one in force stays in force and the hub is told why. Nothing is ever steered without a verified
+snapshot, nor once a verified one no longer lists this node's files.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -20,24 +22,22 @@ from typing import Any, Protocol
 from steernode.canonical import sha256_hex
 from steernode.dsse import TrustedKeys, open_envelope
 from steernode.errors import HubError, NodeError, SnapshotRefused, SteerError, VectorFileError
-from steernode.files.conversations import Message
 from steernode.files.vectors import VectorFile, read_vector
 from steernode.hub.client import Fetched, NotModified
 from steernode.node.clock import SteadyClock
-from steernode.node.engines import Generation, NodeEngine
-from steernode.node.gate import BatchGate
+from steernode.node.deciding import InForce
+from steernode.node.engines import Stages
 from steernode.node.store import NodeState, NodeStore
-from steernode.snapshot.conditions import NO_FACTS, RequestFacts, profile_vectors
+from steernode.snapshot.conditions import profile_vectors
 from steernode.snapshot.document import PAYLOAD_TYPE, parse_document
-from steernode.snapshot.records import Kill, Profile, Snapshot, VectorEntry
-from steernode.snapshot.resolve import Effective, resolve, unsteered
+from steernode.snapshot.records import Profile, Snapshot, VectorEntry
 from steernode.snapshot.trust import TrustedSnapshots
 
 log = logging.getLogger("steernode.node")
 
 
-class Fleet(Protocol):
-    """What a node asks of the hub; `client.FleetClient` is the real one."""
+class FleetProtocol(Protocol):
+    """What a node asks of the hub; `hub.client.FleetClient` is the real one."""
 
     def snapshot(self, etag: str | None, wait_seconds: int = 0) -> NotModified | Fetched: ...
     def blob(self, sha256: str) -> bytes: ...
@@ -51,7 +51,7 @@ class PollOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Nack:
     """Why the newest snapshot is not in force. `revision` is None when it could not even be read."""
 
     code: str
@@ -59,19 +59,12 @@ class Refusal:
     revision: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """The snapshot that decides about requests, since when, and when the hub last vouched for it."""
+class Follower:
+    """One engine under one environment of one hub. `start` reads the disk; `poll` asks the hub once; `runner` keeps asking.
 
-    snapshot: Snapshot
-    envelope: bytes
-    etag: str
-    accepted_at: datetime
-    last_contact_at: datetime
-
-
-class Node:
-    """One engine under one environment of one hub. `start` reads the disk; `poll` asks the hub once; `noderunner` keeps asking."""
+    `swapping` is entered around each swap of the engine and of `in_force` together. Whoever may not see one without the other
+    puts its gate there, before `start`.
+    """
 
     def __init__(
         self,
@@ -79,25 +72,21 @@ class Node:
         environment: str,
         name: str,
         store: Path,
-        client: Fleet,
+        client: FleetProtocol,
         keys: TrustedKeys,
-        engine: NodeEngine,
+        engine: Stages,
         alpha_cap: Mapping[str, Decimal] | None = None,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
-        self.environment, self.name, self.engine = environment, name, engine
+        self.environment, self.name, self.client, self.engine = environment, name, client, engine
         self.boot_id = uuid.uuid4().hex
         self.counters: Counter[str] = Counter()
         self.now = clock or SteadyClock()
         self.in_force: InForce | None = None
-        self.refusal: Refusal | None = None
-        self._store, self._client, self._keys, self._alpha_cap = NodeStore(store), client, keys, alpha_cap
-        self._gate = BatchGate()
+        self.refusal: Nack | None = None
+        self.swapping: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._store, self._keys, self._alpha_cap = NodeStore(store), keys, alpha_cap
         self._trusted = self._trust(None)
-        # Of the hub's last word, while it could not be applied. Its kills count all the same: they need nothing but trust.
-        self._pending_kills: tuple[Kill, ...] = ()
-        # Its environment serves other files now. It refuses every later snapshot, kills included, so it may not steer on.
-        self._is_left_behind = False
 
     def start(self) -> None:
         """Takes up the last snapshot this node accepted, so that it can serve while the hub is away.
@@ -112,7 +101,7 @@ class Node:
             if error.code == "STORE_ENVIRONMENT":
                 raise
             log.error("starting without steering, the stored state is refused: %s: %s", error.code, error.message)
-            self.refusal = Refusal(error.code, error.message, None)
+            self.refusal = Nack(error.code, error.message, None)
             if self._trusted.highest is None:
                 self._trusted = self._trust(self._highest_from_envelope())
 
@@ -129,10 +118,7 @@ class Node:
             raise NodeError("STORE_CORRUPT", f"{self._store.folder / 'snapshot.dsse'} is missing", "snapshot.dsse")
         # Judged by the time it was accepted at: since then only its age counts, and for that there is the stale policy.
         snapshot = self._trusted.consider(envelope, state.accepted_at)
-        staged = self._stage(snapshot)
-        with self._gate.swap():
-            self.engine.swap(staged)
-            self.in_force = InForce(snapshot, envelope, state.etag, state.accepted_at, state.last_contact_at)
+        self._swap(snapshot, envelope, state, self._stage(snapshot))
         log.info("serving revision %d from disk, last vouched for at %s", snapshot.revision, state.last_contact_at.isoformat())
 
     def _highest_from_envelope(self) -> tuple[int, str] | None:
@@ -159,14 +145,13 @@ class Node:
         in_force = self.in_force
         # Only the ETag of an accepted snapshot is ever sent: one that was refused must be fetched and judged again.
         try:
-            answer = self._client.snapshot((in_force.etag or None) if in_force else None, wait_seconds)
+            answer = self.client.snapshot((in_force.etag or None) if in_force else None, wait_seconds)
         except HubError as error:
             if error.code != "HUB_TOO_LARGE":
                 raise
-            return self._refuse(Refusal("LIMIT", error.message, None))
+            return self._refuse(Nack("LIMIT", error.message, None))
         if in_force is not None and (isinstance(answer, NotModified) or answer.envelope == in_force.envelope):
-            etag = answer.etag if isinstance(answer, Fetched) else in_force.etag
-            self._note_contact(replace(in_force, etag=etag))
+            self._note_contact(in_force, answer.etag if isinstance(answer, Fetched) else in_force.etag)
             return PollOutcome.UNCHANGED
         if isinstance(answer, NotModified):
             raise HubError("HUB_ANSWER", "the hub says nothing changed, but this node has nothing yet")
@@ -177,45 +162,54 @@ class Node:
             self._apply(snapshot, answer)
         except SnapshotRefused as error:
             if error.kills is not None:
-                self._pending_kills = error.kills
-            return self._refuse(Refusal(error.code, error.message, error.revision or attempted))
+                self._note(pending_kills=error.kills)
+            return self._refuse(Nack(error.code, error.message, error.revision or attempted))
         except SteerError as error:
-            return self._refuse(Refusal(error.code, error.message, attempted))
+            return self._refuse(Nack(error.code, error.message, attempted))
         except Exception as error:  # An engine may fail in ways nobody foresaw; the node must go on serving.
             log.exception("a snapshot could not be applied")
-            return self._refuse(Refusal("INTERNAL", f"{type(error).__name__}: {error}", attempted))
+            return self._refuse(Nack("INTERNAL", f"{type(error).__name__}: {error}", attempted))
         return PollOutcome.APPLIED
 
     def _apply(self, snapshot: Snapshot, fetched: Fetched) -> None:
-        self._pending_kills = snapshot.kills
+        self._note(pending_kills=snapshot.kills)
         staged = self._stage(snapshot)
         now = self.now()
         # Written before it is in force, so that a node never serves what it would not find again after a restart.
         state = NodeState(self.environment, fetched.etag, snapshot.revision, snapshot.content_digest, now, now)
         self._store.write_snapshot(fetched.envelope, state)
-        with self._gate.swap():
-            self.engine.swap(staged)
-            self.in_force = InForce(snapshot, fetched.envelope, fetched.etag, now, now)
-            self._pending_kills = ()
+        self._swap(snapshot, fetched.envelope, state, staged)
         self._trusted.accept(snapshot)
-        self.refusal, self._is_left_behind = None, False
+        self.refusal = None
         self.counters["snapshots_applied"] += 1
         log.info("revision %d is in force", snapshot.revision)
 
-    def _refuse(self, refusal: Refusal) -> PollOutcome:
+    def _swap(self, snapshot: Snapshot, envelope: bytes, state: NodeState, staged: Any) -> None:
+        fingerprint = self.engine.fingerprint
+        with self.swapping():
+            self.engine.swap(staged)
+            self.in_force = InForce(snapshot, envelope, state.etag, state.accepted_at, state.last_contact_at, fingerprint, staged)
+
+    def _refuse(self, refusal: Nack) -> PollOutcome:
         if refusal != self.refusal:
             log.error("snapshot refused, the one in force stays: %s: %s", refusal.code, refusal.message)
         self.refusal = refusal
-        self._is_left_behind = self._is_left_behind or refusal.code == "BASE_MODEL_MISMATCH"
+        if refusal.code == "BASE_MODEL_MISMATCH":
+            self._note(is_left_behind=True)
         self.counters["snapshots_refused"] += 1
         return PollOutcome.REFUSED
 
-    def _note_contact(self, in_force: InForce) -> None:
+    def _note_contact(self, in_force: InForce, etag: str) -> None:
         """The hub said that what is in force still holds. Past its expiry only a newly signed snapshot can say so."""
         now = self.now()
         last_contact_at = now if now < in_force.snapshot.expires_at else in_force.last_contact_at
-        self.in_force = replace(in_force, last_contact_at=last_contact_at)
-        self.refusal, self._pending_kills, self._is_left_behind = None, (), False
+        self._note(etag=etag, last_contact_at=last_contact_at, pending_kills=(), is_left_behind=False)
+        self.refusal = None
+
+    def _note(self, **changes: Any) -> None:
+        """Something was heard about what is in force, if anything is."""
+        if self.in_force is not None:
+            self.in_force = replace(self.in_force, **changes)
 
     def remember_contact(self) -> None:
         """Puts the time of the last contact on disk, where a restart counts staleness from. Once per heartbeat is enough."""
@@ -260,7 +254,7 @@ class Node:
 
     def _fetch_blob(self, entry: VectorEntry) -> bytes:
         try:
-            data = self._client.blob(entry.sha256)
+            data = self.client.blob(entry.sha256)
         except HubError as error:
             raise SnapshotRefused("BLOB_MISSING", f"vector {entry.sha256[:12]} cannot be fetched: {error.message}", entry.sha256) from error
         if len(data) != entry.bytes or sha256_hex(data) != entry.sha256:
@@ -268,56 +262,3 @@ class Node:
                 "BLOB_DIGEST", f"vector {entry.sha256[:12]} arrived with other bytes ({len(data)} of {entry.bytes})", entry.sha256
             )
         return data
-
-    def effective(self, tenant: str, route: str, *, key: str = "", alpha: Decimal | None = None) -> Effective:
-        """What a request of this tenant on this route would get now, and why: with this rollout key, asking for this α.
-
-        Raises: AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
-        """
-        in_force = self.in_force
-        if in_force is None:
-            return unsteered("no_snapshot")
-        if self._is_left_behind:
-            return unsteered("wrong_base_model")
-        snapshot = in_force.snapshot
-        if self._pending_kills:
-            snapshot = replace(snapshot, kills=snapshot.kills + self._pending_kills)
-        effective = resolve(snapshot, tenant, route, key=key, alpha=alpha)
-        if effective.profile is None:
-            return effective
-        if effective.profile.base_model != self.engine.fingerprint:
-            return unsteered("wrong_base_model", effective.arm)
-        if effective.profile.stale_policy == "zero" and self.is_past_staleness(effective.profile):
-            return unsteered("stale", effective.arm)
-        return effective
-
-    def is_past_staleness(self, profile: Profile) -> bool:
-        """Whether the hub has vouched for the snapshot too long ago for this profile."""
-        if self.in_force is None:
-            return False
-        return self.now() - self.in_force.last_contact_at > timedelta(seconds=profile.max_staleness_seconds)
-
-    def generate(
-        self,
-        messages: Sequence[Message],
-        *,
-        tenant: str,
-        route: str,
-        max_tokens: int,
-        key: str = "",
-        alpha: Decimal | None = None,
-        facts: RequestFacts = NO_FACTS,
-    ) -> tuple[Effective, Generation]:
-        """One reply, steered as the snapshot in force at its first token says, and what really steered it once its conditions
-        were decided. An unknown tenant is not steered. Raises: as `effective`, and the engine's own errors."""
-        with self._gate.batch():
-            effective = self.effective(tenant, route, key=key, alpha=alpha)
-            try:
-                generation = self.engine.generate(messages, effective, max_tokens=max_tokens, facts=facts)
-            except Exception:
-                self.counters["requests_failed"] += 1
-                raise
-            effective = generation.effective or effective
-            self.counters["requests_steered" if effective.profile else "requests_unsteered"] += 1
-            self.counters["tokens_generated"] += generation.completion_tokens
-            return effective, generation

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Protocol
 
 from steernode import __version__
 from steernode.canonical import format_decimal
-from steernode.node.follower import Node
+from steernode.node.deciding import InForce, decide
+from steernode.node.follower import Follower
 from steernode.snapshot.resolve import Effective
 from steernode.strict import format_time
 
 # A report has a size limit and is read by people; past this many flags they read the registry instead.
 MAX_SLOTS = 200
+
+
+class Answers(Protocol):
+    """Whatever answers requests: it counts them, and a report says what it counted beside what the follower did."""
+
+    @property
+    def counters(self) -> Mapping[str, int]: ...
 
 
 def describe_steering(effective: Effective) -> dict[str, Any] | None:
@@ -41,49 +52,49 @@ def describe_steering(effective: Effective) -> dict[str, Any] | None:
     }
 
 
-def describe_slots(node: Node) -> list[dict[str, Any]]:
+def describe_slots(in_force: InForce | None, now: datetime) -> list[dict[str, Any]]:
     """For every flag in force: what its tenant and route really get now, and why.
 
     Of a flag that is for a share of callers, or has arms, this is what somebody without a rollout key gets; `rollout` and `arms` say so.
     """
-    if node.in_force is None:
+    if in_force is None:
         return []
     slots = []
-    for flag in node.in_force.snapshot.flags[:MAX_SLOTS]:
-        effective = node.effective(flag.tenant, flag.route)
+    for flag in in_force.snapshot.flags[:MAX_SLOTS]:
+        effective = decide(in_force, flag.tenant, flag.route, now=now)
         slot = {"tenant": flag.tenant, "route": flag.route, "reason": effective.reason, "steering": describe_steering(effective)}
         by_key = {"rollout": format_decimal(flag.rollout), "arms": [arm.name for arm in flag.arms]} if flag.needs_key else {}
         slots.append(slot | by_key)
     return slots
 
 
-def readiness_problem(node: Node) -> str | None:
+def readiness_problem(in_force: InForce | None, now: datetime) -> str | None:
     """Why this node should get no traffic; None if it should. A node that is ready may still steer nobody."""
-    if node.in_force is None:
+    if in_force is None:
         return "no_snapshot"
-    snapshot = node.in_force.snapshot
+    snapshot = in_force.snapshot
     flagged = {snapshot.profile_of[(flag.profile, flag.revision)] for flag in snapshot.flags if flag.enabled}
-    if any(node.is_past_staleness(profile) for profile in flagged):
+    if any(in_force.is_past_staleness(profile, now) for profile in flagged):
         return "stale"
     return None
 
 
-def describe_status(node: Node) -> dict[str, Any]:
+def describe_status(follower: Follower, answering: Answers | None = None) -> dict[str, Any]:
     """Everything an operator asks of one node."""
-    in_force, now = node.in_force, node.now()
+    in_force, now, engine, refusal = follower.in_force, follower.now(), follower.engine, follower.refusal
+    counters = {**follower.counters, **(answering.counters if answering else {})}
+    problem = readiness_problem(in_force, now)
     return {
-        "node": node.name,
-        "environment": node.environment,
-        "boot_id": node.boot_id,
+        "node": follower.name,
+        "environment": follower.environment,
+        "boot_id": follower.boot_id,
         "steernode": __version__,
-        "engine": f"{node.engine.name} {node.engine.version}",
-        "fingerprint": node.engine.fingerprint,
-        "capabilities": sorted(node.engine.capabilities),
-        "is_ready": readiness_problem(node) is None,
-        "readiness_problem": readiness_problem(node),
-        "refusal": None
-        if node.refusal is None
-        else {"code": node.refusal.code, "message": node.refusal.message, "revision": node.refusal.revision},
+        "engine": f"{engine.name} {engine.version}",
+        "fingerprint": engine.fingerprint,
+        "capabilities": sorted(engine.capabilities),
+        "is_ready": problem is None,
+        "readiness_problem": problem,
+        "refusal": asdict(refusal) if refusal else None,
         "applied": None
         if in_force is None
         else {
@@ -95,15 +106,15 @@ def describe_status(node: Node) -> dict[str, Any]:
             "last_contact_seconds": int((now - in_force.last_contact_at).total_seconds()),
             "expires_in_seconds": int((in_force.snapshot.expires_at - now).total_seconds()),
         },
-        "slots": describe_slots(node),
-        "counters": dict(sorted(node.counters.items())),
+        "slots": describe_slots(in_force, now),
+        "counters": dict(sorted(counters.items())),
         "node_utc": format_time(now),
     }
 
 
-def describe_report(node: Node, number: int) -> dict[str, Any]:
+def describe_report(follower: Follower, number: int, answering: Answers | None = None) -> dict[str, Any]:
     """A report of the fleet protocol. `revision` is the one applied, or in a NACK the one refused; `applied` is always in force."""
-    status = describe_status(node)
+    status = describe_status(follower, answering)
     applied, refusal = status["applied"], status["refusal"]
     if refusal is not None:
         result = "NACK"

@@ -8,8 +8,8 @@ import threading
 import time
 
 from steernode.errors import HubError
-from steernode.node.follower import Fleet, Node, PollOutcome
-from steernode.node.report import describe_report
+from steernode.node.follower import Follower, PollOutcome
+from steernode.node.report import Answers, describe_report
 
 log = logging.getLogger("steernode.node")
 
@@ -25,12 +25,20 @@ _UNAUTHORISED = (400, 401, 403)
 
 
 class NodeRunner:
-    """The loop of one node. `run` returns when stopped; `start` runs it in a thread that never keeps the process alive."""
+    """The loop of one node. `run` returns when stopped; `start` runs it in a thread that never keeps the process alive.
+
+    `answering` is whatever answers the node's requests, for the reports to say how many there were.
+    """
 
     def __init__(
-        self, node: Node, client: Fleet, *, poll_seconds: int = POLL_SECONDS, heartbeat_seconds: float = HEARTBEAT_SECONDS
+        self,
+        follower: Follower,
+        answering: Answers | None = None,
+        *,
+        poll_seconds: int = POLL_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
-        self._node, self._client = node, client
+        self._follower, self._answering = follower, answering
         self._poll_seconds, self._heartbeat_seconds = poll_seconds, heartbeat_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="steernode-node", daemon=True)
@@ -64,7 +72,7 @@ class NodeRunner:
         wait = int(max(1, min(self._poll_seconds, until_heartbeat))) if self._poll_seconds else 0
         began = time.monotonic()
         try:
-            outcome = self._node.poll(wait)
+            outcome = self._follower.poll(wait)
         except HubError as error:
             return self._back_off(error)
         if outcome is PollOutcome.REFUSED:
@@ -77,7 +85,7 @@ class NodeRunner:
 
     def _back_off(self, error: HubError | None) -> float:
         self._failures += 1
-        self._node.counters["polls_failed"] += 1
+        self._follower.counters["polls_failed"] += 1
         if error is not None and self._failures == 1:
             log.warning("the hub cannot be asked, what is in force stays: %s: %s", error.code, error.message)
         limit = min(BACK_OFF_CAP_SECONDS, 2.0 ** min(self._failures - 1, 10))
@@ -88,16 +96,16 @@ class NodeRunner:
 
     def _report(self) -> None:
         """Says what changed at once, and that the node is alive every heartbeat."""
-        report = describe_report(self._node, self._reports + 1)
+        report = describe_report(self._follower, self._reports + 1, self._answering)
         said = (report["result"], report["code"], report["revision"])
         is_due = time.monotonic() - self._reported_at >= self._heartbeat_seconds or self._reports == 0
         if said == self._last_said and not is_due:
             return
         try:
-            self._client.report(report)
+            self._follower.client.report(report)
         except HubError as error:
             log.debug("a report was not delivered: %s: %s", error.code, error.message)
             return
         self._reports += 1
         self._reported_at, self._last_said = time.monotonic(), said
-        self._node.remember_contact()
+        self._follower.remember_contact()

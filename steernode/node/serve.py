@@ -13,9 +13,7 @@ import logging
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from decimal import Decimal
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
@@ -29,8 +27,8 @@ from starlette.routing import Route
 from steernode.canonical import parse_alpha, parse_strict
 from steernode.errors import CanonicalError, NodeError, SteerError
 from steernode.files.conversations import ROLES, Message
-from steernode.node.follower import Node
 from steernode.node.report import describe_status, describe_steering, readiness_problem
+from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
 from steernode.snapshot.conditions import read_facts
 
@@ -48,29 +46,12 @@ _FIELDS = ("model", "messages", "max_tokens", "max_completion_tokens", "temperat
 # Decoding is greedy, so these may be given only the value that says so. The seed and the user change nothing then.
 _ONLY_VALUE = {"temperature": 0, "top_p": 1, "n": 1, "stream": False}
 _UNFORESEEN = "the node failed on this request; its log says why"
-_STATUS = {
-    "BODY_TOO_LARGE": 413,
-    "CONTENT_TYPE": 415,
-    "OVERLOADED": 503,
-    "NON_FINITE": 500,
-    "INTERNAL": 500,
-}
+_STATUS = {"BODY_TOO_LARGE": 413, "CONTENT_TYPE": 415, "OVERLOADED": 503, "NON_FINITE": 500, "INTERNAL": 500}
 
 
-def build_app(node: Node, model_name: str, runner: NodeRunner | None = None) -> Starlette:
-    """The endpoint of a node that has been started; `runner`, if given, runs for as long as the application does."""
-    endpoint = _Endpoint(node, model_name)
-
-    @asynccontextmanager
-    async def run_node(_app: Starlette) -> AsyncIterator[None]:
-        if runner is not None:
-            runner.start()
-        try:
-            yield
-        finally:
-            if runner is not None:
-                runner.stop()
-
+def build_app(responder: Responder, model_name: str) -> Starlette:
+    """The endpoint of a node whose follower has been started."""
+    endpoint = _Endpoint(responder, model_name)
     return Starlette(
         routes=[
             Route("/v1/chat/completions", endpoint.complete, methods=["POST"]),
@@ -78,17 +59,16 @@ def build_app(node: Node, model_name: str, runner: NodeRunner | None = None) -> 
             Route("/readyz", endpoint.readiness),
             Route("/status", endpoint.status),
         ],
-        exception_handlers={SteerError: _answer_steer_error, HTTPException: _answer_http_error, Exception: _answer_unforeseen},
-        lifespan=run_node,
+        exception_handlers=dict.fromkeys((SteerError, HTTPException, Exception), _answer_error),
     )
 
 
-def serve(node: Node, runner: NodeRunner, *, model_name: str, port: int) -> None:
-    """Serves until SIGTERM or SIGINT; requests under way are finished first."""
+def serve(responder: Responder, runner: NodeRunner, *, model_name: str, port: int) -> None:
+    """Serves until SIGTERM or SIGINT, while the runner follows the hub; requests under way are finished first."""
     # uvicorn repeats the signal that ended it, which would turn an orderly stop into a killed process.
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     config = uvicorn.Config(
-        build_app(node, model_name, runner),
+        build_app(responder, model_name),
         host=HOST,
         port=port,
         log_level="info",
@@ -96,12 +76,16 @@ def serve(node: Node, runner: NodeRunner, *, model_name: str, port: int) -> None
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    uvicorn.Server(config).run()
+    runner.start()
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        runner.stop()
 
 
 class _Endpoint:
-    def __init__(self, node: Node, model_name: str) -> None:
-        self._node, self._model_name = node, model_name
+    def __init__(self, responder: Responder, model_name: str) -> None:
+        self._responder, self._model_name = responder, model_name
         self._waiting = 0
 
     async def complete(self, request: Request) -> JSONResponse:
@@ -111,13 +95,14 @@ class _Endpoint:
         facts = read_facts(
             _read_header(request, "X-SteerHub-Intents", MAX_FACTS_LENGTH), _read_header(request, "X-SteerHub-Attributes", MAX_FACTS_LENGTH)
         )
-        key, alpha = _read_header(request, "X-SteerHub-Rollout-Key"), _read_asked_alpha(request)
+        key, asked = _read_header(request, "X-SteerHub-Rollout-Key"), _read_header(request, "X-SteerHub-Alpha")
+        alpha = parse_alpha(asked) if asked else None
         if self._waiting >= MAX_WAITING:
             raise NodeError("OVERLOADED", f"{MAX_WAITING} requests are waiting already; try again in a moment")
         self._waiting += 1
         try:
             effective, generation = await run_in_threadpool(
-                self._node.generate, messages, tenant=tenant, route=route, max_tokens=max_tokens, key=key, alpha=alpha, facts=facts
+                self._responder.generate, messages, tenant=tenant, route=route, max_tokens=max_tokens, key=key, alpha=alpha, facts=facts
             )
         except SteerError:
             raise
@@ -154,11 +139,12 @@ class _Endpoint:
         return JSONResponse({"status": "ok"})
 
     async def readiness(self, _request: Request) -> JSONResponse:
-        problem = readiness_problem(self._node)
+        follower = self._responder.follower
+        problem = readiness_problem(follower.in_force, follower.now())
         return JSONResponse({"is_ready": problem is None, "problem": problem}, status_code=200 if problem is None else 503)
 
     async def status(self, _request: Request) -> JSONResponse:
-        return JSONResponse(describe_status(self._node))
+        return JSONResponse(describe_status(self._responder.follower, self._responder))
 
 
 async def _read_body(request: Request) -> dict[str, Any]:
@@ -229,27 +215,15 @@ def _read_header(request: Request, name: str, max_length: int = 200) -> str:
     return value
 
 
-def _read_asked_alpha(request: Request) -> Decimal | None:
-    text = _read_header(request, "X-SteerHub-Alpha")
-    return parse_alpha(text) if text else None
-
-
-async def _answer_steer_error(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, SteerError):
-        raise error
-    headers = {"Retry-After": "1"} if error.code == "OVERLOADED" else None
-    return JSONResponse(
-        {"error": {"code": error.code, "message": error.message}}, status_code=_STATUS.get(error.code, 400), headers=headers
-    )
-
-
-async def _answer_http_error(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        raise error
-    code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "HTTP_ERROR")
-    return JSONResponse({"error": {"code": code, "message": error.detail}}, status_code=error.status_code, headers=error.headers)
-
-
-async def _answer_unforeseen(_request: Request, error: Exception) -> JSONResponse:
-    log.error("a request failed", exc_info=error)
-    return JSONResponse({"error": {"code": "INTERNAL", "message": _UNFORESEEN}}, status_code=500)
+async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
+    headers: Mapping[str, str] | None = None
+    if isinstance(error, SteerError):
+        code, message, status = error.code, error.message, _STATUS.get(error.code, 400)
+        headers = {"Retry-After": "1"} if code == "OVERLOADED" else None
+    elif isinstance(error, HTTPException):
+        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "HTTP_ERROR")
+        message, status, headers = error.detail, error.status_code, error.headers
+    else:
+        log.error("a request failed", exc_info=error)
+        code, message, status = "INTERNAL", _UNFORESEEN, 500
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status, headers=headers)

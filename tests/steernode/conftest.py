@@ -3,7 +3,7 @@
 import pytest
 
 from steernode.hub.client import FleetClient
-from steernode.node.follower import Node
+from steernode.node.follower import Follower
 from tests.support.hub_simulator import NODE_TOKEN, FakeEngine, HubSimulator, trust
 from tests.support.node_rig import Clock, CurrentHub
 from tests.support.serving import served
@@ -51,7 +51,7 @@ def make_node(hub_url, hub, clock, tmp_path):
             "engine": FakeEngine(),
             "clock": clock,
         }
-        node = Node(**(settings | changes))
+        node = Follower(**(settings | changes))
         node.start()
         return node
 

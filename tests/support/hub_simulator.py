@@ -15,7 +15,7 @@ from starlette.routing import Route
 from steernode.canonical import canonical_json, sha256_hex
 from steernode.dsse import TrustedKeys, key_id, sign_envelope
 from steernode.files.vectors import write_vector
-from steernode.node.engines import Generation
+from steernode.node.responder import Generation
 from steernode.snapshot.conditions import NO_FACTS, parse_condition_bytes, profile_vectors
 from steernode.snapshot.document import CONTENT_FIELDS, PAYLOAD_TYPE, digest_content
 from steernode.snapshot.resolve import apply_conditions

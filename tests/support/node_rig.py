@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 
+from steernode.node.deciding import decide
 from steernode.node.follower import PollOutcome
 from tests.support.hub_simulator import NOW, Signer
 
@@ -27,8 +28,12 @@ class CurrentHub:
         await self.app(scope, receive, send)
 
 
+def effective(node, tenant="harbor", route=""):
+    return decide(node.in_force, tenant, route, now=node.now())
+
+
 def is_steered(node, tenant="harbor", route=""):
-    return node.effective(tenant, route).profile is not None
+    return effective(node, tenant, route).profile is not None
 
 
 def refused(node):

@@ -215,14 +215,17 @@ import sys
 from pathlib import Path
 from tests.support.hub_simulator import FakeEngine, NODE_TOKEN, Signer, trust
 from steernode.hub.client import FleetClient
-from steernode.node.follower import Node
+from steernode.node.follower import Follower
+from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
 from steernode.node.serve import serve
 
 client = FleetClient("http://127.0.0.1:9", "production", "node-1", NODE_TOKEN)
-node = Node(environment="production", name="node-1", store=Path(sys.argv[1]), client=client, keys=trust(Signer()), engine=FakeEngine())
-node.start()
-serve(node, NodeRunner(node, client), model_name="m", port=int(sys.argv[2]))
+engine, keys = FakeEngine(), trust(Signer())
+follower = Follower(environment="production", name="node-1", store=Path(sys.argv[1]), client=client, keys=keys, engine=engine)
+responder = Responder(follower, engine)
+follower.start()
+serve(responder, NodeRunner(follower, responder), model_name="m", port=int(sys.argv[2]))
 """
 
 

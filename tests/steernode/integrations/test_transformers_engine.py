@@ -17,7 +17,8 @@ from steernode.errors import EngineError, LayerError
 from steernode.files.basemodels import inspect_model
 from steernode.files.vectors import VectorFile, read_vector
 from steernode.integrations.transformers import TransformersEngine
-from steernode.node.engines import NodeEngine
+from steernode.node.engines import Stages
+from steernode.node.responder import Generates
 from steernode.snapshot.conditions import RequestFacts
 from steernode.snapshot.records import Component, ConditionEntry, Profile, VectorEntry
 from steernode.snapshot.resolve import Effective, EffectiveComponent, unsteered
@@ -58,10 +59,12 @@ def make_effective(profile: Profile, coefficient: str) -> Effective:
 
 
 def test_it_is_the_engine_a_node_asks_for(engine: TransformersEngine, model_folders: dict[str, Path]) -> None:
-    node_engine: NodeEngine = engine
-    assert node_engine.name == "transformers"
-    assert node_engine.fingerprint == inspect_model(model_folders["llama"]).fingerprint
-    assert node_engine.d_model == 32
+    stages: Stages = engine
+    generates: Generates = engine
+    assert stages is generates
+    assert stages.name == "transformers"
+    assert stages.fingerprint == inspect_model(model_folders["llama"]).fingerprint
+    assert stages.d_model == 32
     kinds = {
         "operator": OPERATORS,
         "site": SITES,
@@ -69,8 +72,8 @@ def test_it_is_the_engine_a_node_asks_for(engine: TransformersEngine, model_fold
         "schedule": SCHEDULE_PARAMETERS,
         "condition": ("intent", "attribute", "probe"),
     }
-    assert node_engine.capabilities == {f"{kind}:{name}" for kind, names in kinds.items() for name in names} | {"preserve_norm"}
-    assert "transformers" in node_engine.version
+    assert stages.capabilities == {f"{kind}:{name}" for kind, names in kinds.items() for name in names} | {"preserve_norm"}
+    assert "transformers" in stages.version
 
 
 def test_replies_change_when_steered_and_return_byte_for_byte_when_off(engine: TransformersEngine, vector: VectorFile) -> None:

@@ -9,6 +9,7 @@ from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.node.follower import PollOutcome
 from steernode.node.report import describe_report
+from steernode.node.responder import Responder
 from steernode.strict import format_time
 from tests.support.hub_simulator import (
     NOW,
@@ -22,13 +23,13 @@ from tests.support.hub_simulator import (
     make_vector,
     read_payload,
 )
-from tests.support.node_rig import bad_signature, is_steered, refused, state_of
+from tests.support.node_rig import bad_signature, effective, is_steered, refused, state_of
 
 
 def test_a_published_snapshot_is_in_force_after_one_poll_and_kept_as_signed(hub, make_node, tmp_path):
     hub.publish(4)
     node = make_node()
-    assert node.effective("harbor", "").reason == "no_snapshot"
+    assert effective(node).reason == "no_snapshot"
     assert node.poll() is PollOutcome.APPLIED
     assert is_steered(node)
     assert not is_steered(node, "atlas")
@@ -49,11 +50,13 @@ def test_a_reply_is_steered_as_the_snapshot_says_and_counted(hub, make_node):
     hub.publish()
     node = make_node()
     node.poll()
-    effective, generation = node.generate([Message("user", "hello")], tenant="harbor", route="", max_tokens=5)
-    assert (effective.profile.id, generation.text) == ("harbor-empathy", "warmth 20.60 for hello")
-    effective, generation = node.generate([Message("user", "hello")], tenant="stranger", route="", max_tokens=5)
-    assert (effective.profile, generation.text) == (None, "warmth 0.00 for hello")
-    assert (node.counters["requests_steered"], node.counters["requests_unsteered"], node.counters["tokens_generated"]) == (1, 1, 6)
+    responder = Responder(node, node.engine)
+    steered, generation = responder.generate([Message("user", "hello")], tenant="harbor", route="", max_tokens=5)
+    assert (steered.profile.id, generation.text) == ("harbor-empathy", "warmth 20.60 for hello")
+    plain, generation = responder.generate([Message("user", "hello")], tenant="stranger", route="", max_tokens=5)
+    assert (plain.profile, generation.text) == (None, "warmth 0.00 for hello")
+    counted = {"requests_steered": 1, "requests_unsteered": 1, "tokens_generated": 6, "snapshots_applied": 1}
+    assert describe_report(node, 1, responder)["counters"] == counted
 
 
 def older(hub):
@@ -160,7 +163,7 @@ def test_a_refusal_before_anything_was_accepted_leaves_no_steering(hub, make_nod
     bad_signature(hub)
     node = make_node()
     assert refused(node) == "SIGNATURE"
-    assert node.effective("harbor", "").reason == "no_snapshot"
+    assert effective(node).reason == "no_snapshot"
     assert not (tmp_path / "store/state.json").exists()
 
 
@@ -178,12 +181,12 @@ def test_a_node_whose_environment_moved_to_other_files_stops_steering_until_its_
     node.poll()
     other_model(hub)
     assert refused(node) == "BASE_MODEL_MISMATCH"
-    assert node.effective("harbor", "").reason == "wrong_base_model"
+    assert effective(node).reason == "wrong_base_model"
     report = describe_report(node, 2)
     assert (report["result"], report["code"], report["applied"]["revision"]) == ("NACK", "BASE_MODEL_MISMATCH", 5)
     not_an_envelope(hub)
     assert refused(node) == "ENVELOPE"
-    assert node.effective("harbor", "").reason == "wrong_base_model"
+    assert effective(node).reason == "wrong_base_model"
     hub.publish(9)
     assert node.poll() is PollOutcome.APPLIED
     assert is_steered(node)
@@ -197,7 +200,7 @@ def test_a_profile_for_another_listed_model_needs_no_vector_and_steers_nobody_he
     node = make_node()
     assert node.poll() is PollOutcome.APPLIED
     assert is_steered(node)
-    assert node.effective("atlas", "").reason == "wrong_base_model"
+    assert effective(node, "atlas").reason == "wrong_base_model"
 
 
 def test_an_engine_that_cannot_prepare_a_snapshot_refuses_it(hub, make_node):
@@ -216,7 +219,7 @@ def test_an_unwritable_store_is_reported_and_the_one_in_force_stays(hub, make_no
     hub.publish()
     node = make_node(store=tmp_path / "file" / "store")
     assert refused(node) == "CACHE_UNWRITABLE"
-    assert node.effective("harbor", "").reason == "no_snapshot"
+    assert effective(node).reason == "no_snapshot"
 
 
 def test_a_store_that_becomes_unwritable_keeps_the_snapshot_but_not_what_a_kill_forbids(hub, make_node, tmp_path):
@@ -227,11 +230,11 @@ def test_a_store_that_becomes_unwritable_keeps_the_snapshot_but_not_what_a_kill_
     (tmp_path / "store").write_text("in the way")
     hub.publish(2, content=make_content(flags=[make_flag(alpha_scale="0.5")]))
     assert refused(node) == "CACHE_UNWRITABLE"
-    assert str(node.effective("harbor", "").components[0].alpha) == "0.5"
+    assert str(effective(node).components[0].alpha) == "0.5"
     hub.publish(3, content=make_content(kills=[{"kind": "tenant", "target": "harbor"}]))
     node.poll()
     assert node.in_force.snapshot.revision == 1
-    assert node.effective("harbor", "").reason == "killed_tenant"
+    assert effective(node).reason == "killed_tenant"
 
 
 def test_a_kill_counts_even_when_a_vector_beside_it_is_missing(hub, make_node):
@@ -240,7 +243,7 @@ def test_a_kill_counts_even_when_a_vector_beside_it_is_missing(hub, make_node):
     node.poll()
     hub.publish(2, content=with_vector(make_vector(2)) | {"kills": [{"kind": "everything", "target": ""}]})
     assert refused(node) == "BLOB_MISSING"
-    assert node.effective("harbor", "").reason == "killed_everything"
+    assert effective(node).reason == "killed_everything"
     hub.publish(3)
     node.poll()
     assert is_steered(node)
@@ -261,10 +264,10 @@ def test_a_kill_counts_even_in_a_snapshot_that_this_node_cannot_follow(hub, make
     node.poll()
     hub.publish(2, **UNFOLLOWED[code])
     assert refused(node) == code
-    assert (node.in_force.snapshot.revision, node.effective("harbor", "").reason) == (1, "killed_tenant")
+    assert (node.in_force.snapshot.revision, effective(node).reason) == (1, "killed_tenant")
     bad_signature(hub)
     assert refused(node) == "SIGNATURE"
-    assert node.effective("harbor", "").reason == "killed_tenant"
+    assert effective(node).reason == "killed_tenant"
     lifted = {**UNFOLLOWED[code], "content": {**UNFOLLOWED[code]["content"], "kills": []}}
     hub.publish(3, **lifted)
     assert refused(node) == code

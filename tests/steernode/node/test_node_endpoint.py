@@ -3,7 +3,8 @@ import pytest
 
 from steernode.errors import EngineError
 from steernode.hub.client import FleetClient
-from steernode.node.follower import Node, PollOutcome
+from steernode.node.follower import Follower, PollOutcome
+from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
 from steernode.node.serve import MAX_BODY_BYTES, build_app
 from tests.support.hub_simulator import (
@@ -34,7 +35,7 @@ def hub():
 def node(hub, tmp_path_factory):
     with served(hub.app) as hub_url:
         client = FleetClient(hub_url, "production", "node-1", NODE_TOKEN)
-        node = Node(
+        node = Follower(
             environment="production",
             name="node-1",
             store=tmp_path_factory.mktemp("store"),
@@ -50,7 +51,7 @@ def node(hub, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def endpoint(node):
-    with served(build_app(node, "harbor-model")) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with served(build_app(Responder(node, node.engine), "harbor-model")) as url, httpx.Client(base_url=url, timeout=10) as client:
         yield client
 
 
@@ -153,16 +154,18 @@ def test_health_readiness_and_status(endpoint, node):
 
 def test_a_node_without_a_snapshot_is_alive_but_not_ready(tmp_path, hub):
     client = FleetClient("http://127.0.0.1:9", "production", "node-1", NODE_TOKEN)
-    empty = Node(
+    empty = Follower(
         environment="production", name="node-1", store=tmp_path / "store", client=client, keys=trust(hub.signer), engine=FakeEngine()
     )
-    runner = NodeRunner(empty, client)
-    with served(build_app(empty, "harbor-model", runner)) as url:
+    runner = NodeRunner(empty)
+    runner.start()
+    with served(build_app(Responder(empty, empty.engine), "harbor-model")) as url:
         assert httpx.get(f"{url}/healthz").status_code == 200
         ready = httpx.get(f"{url}/readyz")
         assert (ready.status_code, ready.json()["problem"]) == (503, "no_snapshot")
         reply = httpx.post(f"{url}/v1/chat/completions", json=ASKED, headers={"X-SteerHub-Tenant": "harbor"}).json()
         assert (reply["steering"], reply["steering_reason"]) == (None, "no_snapshot")
+    runner.stop()
     client.close()
 
 

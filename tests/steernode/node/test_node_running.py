@@ -75,7 +75,7 @@ def running(make_node):
     runners = []
 
     def run(node, **options):
-        runners.append(NodeRunner(node, node._client, **options))
+        runners.append(NodeRunner(node, **options))
         runners[-1].start()
         return runners[-1]
 
@@ -127,6 +127,6 @@ def test_a_running_node_says_it_is_alive_every_heartbeat(hub, make_node, running
 def test_a_token_the_hub_does_not_know_is_not_tried_again_soon(hub, hub_url, make_node):
     client = FleetClient(hub_url, "production", "node-1", "shn_" + "x" * 43)
     hub.publish()
-    runner = NodeRunner(make_node(client=client), client)
+    runner = NodeRunner(make_node(client=client))
     assert runner._poll() >= 60
     client.close()

@@ -14,7 +14,7 @@ from tests.support.hub_simulator import (
     make_flag,
     make_profile,
 )
-from tests.support.node_rig import is_steered, refused
+from tests.support.node_rig import effective, is_steered, refused
 
 
 def test_a_node_starts_from_disk_while_the_hub_is_down(hub, make_node):
@@ -65,7 +65,7 @@ def test_a_damaged_stored_snapshot_means_no_steering_but_the_highest_revision_is
     else:
         path.write_bytes(Signer().sign(make_document(8)) if damage == "other key" else damage)
     node = make_node()
-    assert node.effective("harbor", "").reason == "no_snapshot"
+    assert effective(node).reason == "no_snapshot"
     assert describe_report(node, 1)["result"] == "NACK"
     hub.publish(6)
     assert refused(node) == "ROLLBACK"
@@ -80,7 +80,7 @@ def test_a_damaged_state_means_no_steering_but_the_signed_bytes_still_say_how_fa
     make_node().poll()
     (tmp_path / "store/state.json").write_bytes(damage)
     node = make_node()
-    assert node.effective("harbor", "").reason == "no_snapshot"
+    assert effective(node).reason == "no_snapshot"
     assert "starting without steering" in caplog.text
     assert describe_report(node, 1)["code"] == "STORE_CORRUPT"
     hub.publish(6)
@@ -116,10 +116,10 @@ def test_losing_the_hub_is_handled_by_the_profiles_stale_policy(hub, make_node, 
     with pytest.raises(HubError):
         node.poll()
     assert is_steered(node)
-    assert readiness_problem(node) is None
+    assert readiness_problem(node.in_force, node.now()) is None
     clock.advance(seconds=1)
-    assert node.effective("harbor", "").reason == reason
-    assert readiness_problem(node) == "stale"
+    assert effective(node).reason == reason
+    assert readiness_problem(node.in_force, node.now()) == "stale"
     hub.fail_with = None
     node.poll()
     assert is_steered(node)
@@ -134,7 +134,7 @@ def test_an_expired_snapshot_still_loads_after_a_restart_and_only_its_age_counts
     assert describe_report(node, 1)["result"] == "STALE"
     assert is_steered(node)
     clock.advance(seconds=1)
-    assert node.effective("harbor", "").reason == reason
+    assert effective(node).reason == reason
 
 
 def test_an_answer_of_not_modified_cannot_prolong_an_expired_snapshot(hub, make_node, clock):
@@ -145,7 +145,7 @@ def test_an_answer_of_not_modified_cannot_prolong_an_expired_snapshot(hub, make_
     for _ in range(8):
         clock.advance(minutes=10)
         assert node.poll() is PollOutcome.UNCHANGED
-    assert node.effective("harbor", "").reason == "stale"
+    assert effective(node).reason == "stale"
 
 
 def test_staleness_is_counted_from_the_contact_that_a_heartbeat_wrote_down(hub, make_node, clock):
