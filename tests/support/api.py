@@ -1,10 +1,10 @@
-"""What the tests of the API ask of every answer."""
+"""What tests ask of every answer, of the API and of the fleet application alike."""
 
 WHOAMI = "/api/v1/whoami"
 
 
 def code_of(answer) -> tuple[int, str]:
-    assert answer["Content-Type"] == "application/problem+json"
+    assert answer.headers["Content-Type"] == "application/problem+json"
     body = answer.json()
     assert body["status"] == answer.status_code
     assert body["type"] == f"urn:steerhub:error:{body['code']}"

@@ -12,15 +12,12 @@ from registry.services.freezes import declare_freeze
 from registry.services.kills import engage_kill
 from registry.services.profiles import retire_revision
 from steernode.snapshot.records import AlphaBounds
+from tests.support.api import code_of
 
 HERE = "/api/v1/environments/production/flags/harbor"
 EXPLAIN = "/api/v1/environments/production/explain"
 GOOD = {"profile": "harbor-empathy", "revision": 1, "enabled": True, "reason": "go"}
 ARMS = [{"name": "warm", "weight": 9}, {"name": "control", "weight": 1, "alpha_scale": "0"}]
-
-
-def code_of(answer) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
 
 
 def test_a_flag_is_set_read_and_changed_with_all_its_fields(api, oscar, production, harbor, approved):

@@ -19,15 +19,11 @@ from registry.snapshots import read_envelope, trust_document
 from steernode.dsse import TrustedKeys, open_envelope
 from steernode.hub.client import Fetched, FleetClient, NotModified
 from steernode.snapshot.document import PAYLOAD_TYPE
+from tests.support.api import code_of
 from tests.support.hub import serve_hub
 from tests.support.serving import wait_until
 
 SNAPSHOT = "/fleet/v1/environments/production/snapshot"
-
-
-def code_of(answer: httpx.Response) -> tuple[int, str]:
-    assert answer.headers["content-type"] == "application/problem+json"
-    return answer.status_code, answer.json()["code"]
 
 
 def test_a_node_pulls_the_exact_signed_bytes(pull, production):

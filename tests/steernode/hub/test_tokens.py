@@ -19,7 +19,7 @@ def test_tokens_written_down_by_hand_are_well_formed():
 
 
 def test_the_documentation_shows_a_well_formed_token():
-    assert f"`{ZERO}` is well formed" in (Path(__file__).parents[2] / "docs/security.md").read_text()
+    assert f"`{ZERO}` is well formed" in (Path(__file__).parents[3] / "docs/security.md").read_text()
 
 
 def test_any_one_character_that_is_wrong_is_noticed():
