@@ -1,8 +1,8 @@
 """Whether one snapshot could steer any request more than another does. A freeze window refuses exactly that.
 
 Judged for every tenant and route by what both snapshots would give each caller, so that it does not matter which change made the
-difference: a flag, what a route inherits, the lift of a kill, or a whole batch. When in doubt it raises: a weight that moves callers
-between arms raises unless every arm gives at most what every arm gave.
+difference: a flag, what a route inherits, the lift of a kill, or a whole batch. When in doubt it is more: a weight that moves callers
+between arms is, unless every arm gives at most what every arm gave.
 """
 
 from collections.abc import Iterator
@@ -12,19 +12,18 @@ from itertools import product
 from steernode.snapshot.records import AlphaBounds, Arm, Flag, Snapshot
 
 
-def raises_steering(before: Snapshot, after: Snapshot) -> bool:
-    """Turning on, a larger scale, a larger share, a new arm, a wider override, another revision, or a kill that is gone."""
-    return find_raise(before, after) is not None
+def find_increase(before: Snapshot, after: Snapshot) -> str | None:
+    """The first thing that steers somebody more, in words; None if everybody gets at most what they got.
 
-
-def find_raise(before: Snapshot, after: Snapshot) -> str | None:
-    """The first raise, in words; None if everybody gets at most what they got."""
-    for kind, target in sorted({(kill.kind, kill.target) for kill in before.kills} - {(kill.kind, kill.target) for kill in after.kills}):
-        return f"the kill of {kind} {target} would be lifted"
+    Turning on, a larger scale, a larger share, a new arm, a wider override, another revision, or a kill that is gone. What a kill
+    that stays holds back counts too: it may be lifted before the window is over, and nobody would be asked again.
+    """
+    for kill in sorted(set(before.kills) - set(after.kills), key=lambda kill: (kill.kind, kill.target)):
+        return f"the kill of {kill.kind} {kill.target} would be lifted"
     for tenant, route in _slots(before, after):
-        raised = _compare(_find_flag(before, tenant, route), before, _find_flag(after, tenant, route), after)
-        if raised:
-            return f"{tenant}{'/' + route if route else ''} would get {raised}"
+        more = _compare(_find_flag(before, tenant, route), before, _find_flag(after, tenant, route), after)
+        if more:
+            return f"{tenant}{'/' + route if route else ''} would get {more}"
     return None
 
 
@@ -36,7 +35,7 @@ def _slots(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, str]]:
 
 
 def _find_flag(snapshot: Snapshot, tenant: str, route: str) -> Flag | None:
-    flag = snapshot.flag_of.get((tenant, route)) or snapshot.flag_of.get((tenant, ""))
+    flag = snapshot.flag_for(tenant, route)
     return flag if flag is not None and flag.enabled and flag.rollout > 0 else None
 
 

@@ -21,7 +21,7 @@ from registry.errors import TransitionRefused
 from registry.models import Environment, Snapshot
 from registry.reads.steering import freeze_in_force, head_snapshot, snapshots_of
 from registry.snapshots.compile import compile_content
-from registry.snapshots.freeze import find_raise
+from registry.snapshots.freeze import find_increase
 from registry.snapshots.read import read_snapshot
 from registry.snapshots.sign import sign_snapshot
 from steernode.canonical import canonical_json, sha256_hex
@@ -107,7 +107,7 @@ def _refuse_raise_in_freeze(environment: Environment, head: Snapshot, payload: b
     freeze = freeze_in_force(environment, timezone.now())
     if freeze is None:
         return
-    raised = find_raise(read_snapshot(head), parse_snapshot(parse_document(payload)))
+    raised = find_increase(read_snapshot(head), parse_snapshot(parse_document(payload)))
     if raised:
         until = freeze.ends_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
         raise TransitionRefused("FREEZE", f"{environment} is frozen until {until} ({freeze.reason}): {raised}", environment.name)

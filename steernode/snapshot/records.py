@@ -1,4 +1,4 @@
-"""The records a snapshot holds, as types. `snapshot` reads them from signed bytes, `effective` resolves a request against them."""
+"""The records a snapshot holds, as types. `document` reads them from signed bytes, `resolve` answers requests by them."""
 
 from __future__ import annotations
 
@@ -178,10 +178,23 @@ class Snapshot:
     capabilities: tuple[str, ...]
     profile_of: ProfileIndex = field(init=False, repr=False, compare=False)
     flag_of: Mapping[tuple[str, str], Flag] = field(init=False, repr=False, compare=False)
+    _kill_of: Mapping[tuple[str, str | None], Kill] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "profile_of", index_profiles(self.profiles))
         object.__setattr__(self, "flag_of", {(flag.tenant, flag.route): flag for flag in self.flags})
+        # Everything means everything, whatever a careless client wrote as its target.
+        kills = {(kill.kind, "*" if kill.kind == "everything" else kill.target): kill for kill in self.kills}
+        object.__setattr__(self, "_kill_of", kills)
+
+    def flag_for(self, tenant: str, route: str) -> Flag | None:
+        """The flag that decides for a tenant on a route: the route's own, or else the tenant's."""
+        return self.flag_of.get((tenant, route)) or self.flag_of.get((tenant, ""))
+
+    def kill_on(self, tenant: str, profile: str | None = None) -> Kill | None:
+        """The kill in force, the widest of them, that stops a tenant; or, with a profile, that stops what the tenant gets of it."""
+        reaching = (("everything", "*"), ("environment", self.environment), ("tenant", tenant), ("profile", profile))
+        return next((self._kill_of[key] for key in reaching if key in self._kill_of), None)
 
 
 def index_profiles(profiles: Sequence[Profile]) -> ProfileIndex:

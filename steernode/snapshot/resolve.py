@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 
 from steernode.errors import AlphaError
-from steernode.snapshot.records import Component, Flag, Profile, Snapshot
+from steernode.snapshot.records import Arm, Component, Flag, Kill, Profile, Snapshot
 from steernode.snapshot.rollout import PLACES, choose_arm, is_in_share, place_of
 from steernode.words import EVERYBODY, STRENGTH_OPERATORS
 
@@ -35,7 +35,7 @@ class EffectiveComponent:
 class Effective:
     """`profile` is None exactly when nothing is steered; `reason` says why either way. `arm` is the caller's side of an A/B test.
 
-    `alpha_scale` is the flag's or the arm's; 0 when nothing is steered.
+    `alpha_scale` is the flag's or the arm's; 0 when nothing is steered. `flag` is the flag that decided; None where none was asked.
     """
 
     profile: Profile | None
@@ -43,6 +43,16 @@ class Effective:
     reason: str
     arm: str = ""
     alpha_scale: Decimal = Decimal(0)
+    flag: Flag | None = field(default=None, compare=False)
+
+    @property
+    def killed_by(self) -> str:
+        """The kind of the kill that decided; empty if none did."""
+        return self.reason.removeprefix("killed_") if self.reason.startswith("killed_") else ""
+
+    def without_steering(self, reason: str) -> Effective:
+        """The same request with nothing steered, for another reason."""
+        return unsteered(reason, self.arm, self.flag)
 
 
 # The reasons, in the order they are looked for; the last two mean steering.
@@ -67,12 +77,12 @@ REASONS = (
 )
 
 
-def unsteered(reason: str, arm: str = "") -> Effective:
-    return Effective(None, (), reason, arm)
+def unsteered(reason: str, arm: str = "", flag: Flag | None = None) -> Effective:
+    return Effective(None, (), reason, arm, flag=flag)
 
 
 def absolute_coefficient(alpha: Decimal, *, unit: str, norm: Decimal, mean_residual_norm: Decimal) -> Decimal:
-    """The factor on the unit vector that α in this unit stands for.
+    """The factor on the unit vector that α in this unit means.
 
     Units: mean_difference counts average differences, residual is a fraction of the mean residual norm, absolute is the factor itself.
     Raises: AlphaError ALPHA_UNIT.
@@ -122,58 +132,95 @@ def resolve(
     said, in order. Raises: AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
     """
     trail = [] if trail is None else trail
+    return _resolve(snapshot, tenant, route, lambda flag: _place(key, flag, trail), alpha, trail)
 
-    def stop(rule: str, reason: str, says: str, arm: str = "") -> Effective:
+
+def resolve_arms(snapshot: Snapshot, flag: Flag) -> list[Effective]:
+    """The most that callers in each arm of one of the snapshot's flags can get, in the order of its choices.
+
+    That is what they get without asking, or, where that is nothing and the flag lets requests ask, what they get by asking for
+    the most. So the flag steers somebody exactly if one of these has a profile.
+    """
+
+    def most(arm: Arm) -> Effective:
+        placed = unsteered("not_in_rollout", arm.name, flag) if flag.rollout.is_zero() else arm
+        effective = _resolve(snapshot, flag.tenant, flag.route, lambda _flag: placed, None, [])
+        if effective.profile is not None or flag.override is None:
+            return effective
+        asked = max(flag.override.alpha_min, flag.override.alpha_max, key=abs)
+        return _resolve(snapshot, flag.tenant, flag.route, lambda _flag: placed, asked, [])
+
+    return [most(arm) for arm in flag.choices]
+
+
+def _resolve(
+    snapshot: Snapshot, tenant: str, route: str, place: Callable[[Flag], Arm | Effective], alpha: Decimal | None, trail: list[Step]
+) -> Effective:
+    """`place` puts the caller in an arm of the flag, or says why it is in none."""
+
+    def stop(rule: str, reason: str, says: str, flag: Flag | None = None, arm: str = "") -> Effective:
         trail.append(Step(rule, says, reason))
-        return unsteered(reason, arm)
+        return unsteered(reason, arm, flag)
 
-    kills = {(kill.kind, kill.target) for kill in snapshot.kills}
-    # Everything means everything, whatever a careless client wrote as its target.
-    if any(kind == "everything" for kind, _target in kills):
-        return stop("kill", "killed_everything", "a kill of everything is in force")
-    if ("environment", snapshot.environment) in kills:
-        return stop("kill", "killed_environment", f"a kill of the environment {snapshot.environment} is in force")
-    if ("tenant", tenant) in kills:
-        return stop("kill", "killed_tenant", f"a kill of the tenant {tenant} is in force")
+    if kill := snapshot.kill_on(tenant):
+        return stop("kill", f"killed_{kill.kind}", _say_kill(kill))
     trail.append(Step("kill", "no kill reaches the tenant"))
 
-    flag = snapshot.flag_of.get((tenant, route)) or snapshot.flag_of.get((tenant, ""))
+    flag = snapshot.flag_for(tenant, route)
     if flag is None:
         return stop("flag", "no_flag", "no flag steers the tenant on this route, and the default is off")
     whose = f"the flag of the route {flag.route}" if flag.route else "the tenant's flag"
     if not flag.enabled:
-        return stop("flag", "flag_off", f"{whose} is off")
+        return stop("flag", "flag_off", f"{whose} is off", flag)
     trail.append(Step("flag", f"{whose} decides"))
 
+    arm = place(flag)
+    if isinstance(arm, Effective):
+        return arm
+    if kill := snapshot.kill_on(tenant, arm.profile):
+        return stop("kill", f"killed_{kill.kind}", _say_kill(kill), flag, arm.name)
+    profile = snapshot.profile_of.get((arm.profile, arm.revision))
+    if profile is None:
+        return stop("profile", "zero_scale", f"{arm.profile} is not served, so this control has nothing to be steered by", flag, arm.name)
+    trail.append(Step("profile", f"{profile.id} r{profile.revision}"))
+    if alpha is not None:
+        _check_override(flag, alpha, trail)
+    elif arm.alpha_scale.is_zero():
+        return stop("scale", "zero_scale", "the α scale is 0", flag, arm.name)
+    components = tuple(_scale(component, component.alpha * arm.alpha_scale) for component in profile.components)
+    if alpha is not None and components:
+        components = (_scale(components[0].component, alpha), *components[1:])
+        if all(entry.alpha.is_zero() for entry in components):
+            return stop("override", "zero_alpha", "the request asks for α 0", flag, arm.name)
+    reason = "flag_on" if alpha is None else "override"
+    trail.append(Step("scale", f"α × {arm.alpha_scale}", reason))
+    return Effective(profile, components, reason, arm.name, arm.alpha_scale, flag)
+
+
+def _place(key: str, flag: Flag, trail: list[Step]) -> Arm | Effective:
+    """The arm that a caller is in by its rollout key, or why it is in none."""
+
+    def stop(reason: str, says: str) -> Effective:
+        trail.append(Step("rollout", says, reason))
+        return unsteered(reason, flag=flag)
+
+    tenant = flag.tenant
     if flag.needs_key and not key:
-        return stop("rollout", "rollout_key_missing", "the flag is not for everybody alike, and the request gives no rollout key")
+        return stop("rollout_key_missing", "the flag is not for everybody alike, and the request gives no rollout key")
     if flag.rollout < EVERYBODY:
         place = f"the key is at {_percent(place_of(key, tenant=tenant, purpose='share'))} %, the share is {flag.rollout} %"
         if not is_in_share(key, tenant=tenant, share=flag.rollout):
-            return stop("rollout", "not_in_rollout", place)
+            return stop("not_in_rollout", place)
         trail.append(Step("rollout", place))
     arm = flag.choices[choose_arm(key, tenant=tenant, weights=[arm.weight for arm in flag.choices])]
     if arm.name:
         place = _percent(place_of(key, tenant=tenant, purpose="arm"))
         trail.append(Step("arm", f"the key is at {place} % of the line of arms, in {arm.name!r}"))
+    return arm
 
-    if ("profile", arm.profile) in kills:
-        return stop("kill", "killed_profile", f"a kill of the profile {arm.profile} is in force", arm.name)
-    profile = snapshot.profile_of.get((arm.profile, arm.revision))
-    if profile is None:
-        return stop("profile", "zero_scale", f"{arm.profile} is not served, so this control has nothing to be steered by", arm.name)
-    trail.append(Step("profile", f"{profile.id} r{profile.revision}"))
-    if alpha is not None:
-        _check_override(flag, alpha, trail)
-    elif arm.alpha_scale.is_zero():
-        return stop("scale", "zero_scale", "the α scale is 0", arm.name)
-    components = tuple(_scale(component, component.alpha * arm.alpha_scale) for component in profile.components)
-    if alpha is not None and components:
-        components = (_scale(components[0].component, alpha), *components[1:])
-        if all(entry.alpha.is_zero() for entry in components):
-            return stop("override", "zero_alpha", "the request asks for α 0", arm.name)
-    trail.append(Step("scale", f"α × {arm.alpha_scale}", "override" if alpha is not None else "flag_on"))
-    return Effective(profile, components, "override" if alpha is not None else "flag_on", arm.name, arm.alpha_scale)
+
+def _say_kill(kill: Kill) -> str:
+    return f"a kill of {'everything' if kill.kind == 'everything' else f'the {kill.kind} {kill.target}'} is in force"
 
 
 def _check_override(flag: Flag, alpha: Decimal, trail: list[Step]) -> None:
@@ -208,10 +255,10 @@ def apply_conditions(effective: Effective, holds: Callable[[bytes], bool]) -> Ef
     if effective.profile is None:
         return effective
     if any(holds(entry.document) for entry in effective.profile.safety_override):
-        return unsteered("safety_override", effective.arm)
+        return effective.without_steering("safety_override")
     met = [entry.component.condition is None or holds(entry.component.condition) for entry in effective.components]
     if effective.components and not any(met):
-        return unsteered("condition_unmet", effective.arm)
+        return effective.without_steering("condition_unmet")
     zero = Decimal(0)
     components = (
         entry if is_met else replace(entry, alpha=zero, coefficient=zero) for entry, is_met in zip(effective.components, met, strict=True)

@@ -27,7 +27,6 @@ from registry.snapshots import read_head
 from registry.web.problems import PROBLEM_TYPE
 from steernode.canonical import canonical_json, format_decimal, parse_alpha, sha256_hex
 from steernode.errors import AlphaError, SteerError
-from steernode.snapshot.records import Snapshot
 from steernode.snapshot.resolve import Effective, resolve
 from steernode.words import EVERYBODY
 
@@ -190,7 +189,7 @@ def _evaluate(context: Context) -> dict[str, Any]:
         "key": FLAG,
         "value": _render_value(effective),
         "variant": effective.arm or ("on" if effective.profile else "off"),
-        "reason": _reason_of(effective, snapshot, context),
+        "reason": _reason_of(effective),
         "metadata": {
             "steering_reason": effective.reason,
             "environment": context.environment.name,
@@ -218,11 +217,11 @@ def _render_value(effective: Effective) -> dict[str, Any]:
     }
 
 
-def _reason_of(effective: Effective, snapshot: Snapshot, context: Context) -> str:
+def _reason_of(effective: Effective) -> str:
     """SPLIT where the key decided, TARGETING_MATCH where the route or an asked α did, STATIC otherwise, DISABLED for off and killed."""
-    if effective.reason == "override" or effective.reason == "zero_alpha":
+    flag = effective.flag
+    if effective.reason in ("override", "zero_alpha"):
         return "TARGETING_MATCH"
-    flag = snapshot.flag_of.get((context.tenant, context.route)) or snapshot.flag_of.get((context.tenant, ""))
     if flag is not None and (effective.profile or effective.reason in _SPLIT) and (flag.rollout < EVERYBODY or effective.arm):
         return "SPLIT"
     if effective.profile is None:

@@ -123,7 +123,7 @@ def test_a_kill_and_an_off_switch_ask_no_freeze_at_all(frozen, put, oscar, monke
     def broken(*_: object) -> str:
         raise AssertionError("a freeze was asked")
 
-    monkeypatch.setattr(publish, "find_raise", broken)
+    monkeypatch.setattr(publish, "find_increase", broken)
     put(enabled=False)
     engage_kill("everything", reason="now", actor=oscar)
 

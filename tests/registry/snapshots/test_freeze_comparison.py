@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.snapshots.freeze import find_raise, raises_steering
+from registry.snapshots.freeze import find_increase
 from steernode.errors import AlphaError
 from steernode.snapshot.content import Content
 from steernode.snapshot.document import parse_snapshot
@@ -162,14 +162,14 @@ def gets_more(before: Snapshot, after: Snapshot) -> bool:
 @settings(max_examples=400, deadline=None)
 @given(change=changes())
 def test_whatever_passes_a_freeze_gives_nobody_more(change):
-    if not raises_steering(*change):
+    if find_increase(*change) is None:
         assert not gets_more(*change)
 
 
 @settings(max_examples=100, deadline=None)
 @given(change=changes())
-def test_nothing_raises_over_itself(change):
-    assert find_raise(change[0], change[0]) is None
+def test_nothing_steers_more_than_itself(change):
+    assert find_increase(change[0], change[0]) is None
 
 
 @st.composite
@@ -197,8 +197,8 @@ def lowered(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
 
 @settings(max_examples=300, deadline=None)
 @given(pair=lowered())
-def test_turning_off_and_lowering_never_raises(pair):
-    assert find_raise(*pair) is None
+def test_turning_off_and_lowering_is_never_an_increase(pair):
+    assert find_increase(*pair) is None
 
 
 # -- By name --------------------------------------------------------------------------------------------------------------------
@@ -229,8 +229,8 @@ def test_turning_off_and_lowering_never_raises(pair):
         ([flag()], [flag(), flag(tenant="atlas")], "atlas would get steering"),
     ],
 )
-def test_each_raise_is_found_and_named(before, after, words):
-    assert words in (find_raise(make_snapshot(*before), make_snapshot(*after)) or "")
+def test_each_increase_is_found_and_named(before, after, words):
+    assert words in (find_increase(make_snapshot(*before), make_snapshot(*after)) or "")
 
 
 @pytest.mark.parametrize(
@@ -246,16 +246,16 @@ def test_each_raise_is_found_and_named(before, after, words):
     ],
 )
 def test_each_lowering_passes(before, after):
-    assert find_raise(make_snapshot(*before), make_snapshot(*after)) is None
+    assert find_increase(make_snapshot(*before), make_snapshot(*after)) is None
 
 
-def test_a_kill_that_is_gone_raises_even_where_another_one_stays():
+def test_a_kill_that_is_gone_is_an_increase_even_where_another_one_stays():
     before = make_snapshot(flag(), kills=(("everything", "*"), ("tenant", "harbor")))
-    assert "the kill of tenant harbor" in (find_raise(before, make_snapshot(flag(), kills=(("everything", "*"),))) or "")
-    assert find_raise(make_snapshot(flag()), before) is None
+    assert "the kill of tenant harbor" in (find_increase(before, make_snapshot(flag(), kills=(("everything", "*"),))) or "")
+    assert find_increase(make_snapshot(flag()), before) is None
 
 
-def test_turning_on_under_a_kill_raises_too():
+def test_turning_on_under_a_kill_is_an_increase_too():
     """The kill may be lifted before the window is over; then nobody would be asked again."""
     killed = (("everything", "*"),)
-    assert raises_steering(make_snapshot(kills=killed), make_snapshot(flag(), kills=killed))
+    assert find_increase(make_snapshot(kills=killed), make_snapshot(flag(), kills=killed))
