@@ -24,5 +24,7 @@ SCHEDULE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 # What each may be at least: a decay that takes no token at all is no decay.
 SCHEDULE_LEAST: Mapping[str, int] = {"tokens": 1, "half_life_tokens": 1, "first_token": 0, "last_token": 0}
+# Of a profile: what is judged and served together.
+MAX_COMPONENTS = 8
 MAX_ARMS = 10
 MAX_ARM_WEIGHT = 1000

@@ -7,7 +7,7 @@ from registry.services.policies import LONGEST_PERIOD_DAYS, MOST_APPROVALS, MOST
 from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, METHODS, READ_POSITIONS
 from steernode.gates import gate_sets
 from steernode.snapshot.conditions import CONDITION_KINDS, PROBE_READ_POSITIONS
-from steernode.words import SCHEDULE_PARAMETERS
+from steernode.words import MAX_COMPONENTS, SCHEDULE_PARAMETERS
 
 # What the flag of a route can take from its tenant's, by the word for it.
 INHERITABLE = {
@@ -65,7 +65,7 @@ _COMPONENT = mapping(
 
 REVISION = mapping(
     "What the latest revision does. Other content than the latest one's becomes a draft: the one at hand, or the next number.",
-    required={"components": list_of("What is added, and where.", _COMPONENT, low=1, high=8)},
+    required={"components": list_of("What is added, and where.", _COMPONENT, low=1, high=MAX_COMPONENTS)},
     optional={
         "stalePolicy": choice("What a node does without word from the hub.", StalePolicy.values, default=StalePolicy.ZERO.value),
         "maxStalenessSeconds": whole("After how long it does so.", 0, 30 * 86400, default=900),

@@ -9,9 +9,9 @@ from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobS
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
-from registry.snapshots.compile import MAX_COMPONENTS
 from steernode.canonical import format_decimal
 from steernode.gates import composition_gates
+from steernode.words import MAX_COMPONENTS
 
 
 @transition

@@ -27,10 +27,9 @@ from steernode.snapshot.content import (
     write_profile,
 )
 from steernode.snapshot.records import Profile, required_capabilities
-from steernode.words import EVERYBODY
+from steernode.words import EVERYBODY, MAX_COMPONENTS
 
 logger = logging.getLogger(__name__)
-MAX_COMPONENTS = 8
 # What nodes are told of a revision in the words of the document that was approved.
 _AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components", "safety_override")
 

@@ -19,6 +19,7 @@ from registry.reads.evidence import evidence_of, is_plain_addition
 from registry.reads.lookups import get_profile, get_revision
 from registry.services.components import ComponentSpec
 from registry.services.profiles import draft_revision, edit_revision, submit_revision
+from steernode.words import MAX_COMPONENTS
 
 
 class RevisionRefOut(serializers.Serializer):
@@ -113,7 +114,7 @@ class ComponentBody(Body):
 
 
 class RevisionBody(Body):
-    components = ComponentBody(many=True, min_length=1, max_length=8)
+    components = ComponentBody(many=True, min_length=1, max_length=MAX_COMPONENTS)
     safety_override = serializers.ListField(
         child=serializers.DictField(), max_length=8, default=list, help_text="conditions any of which forces neutral"
     )
