@@ -72,9 +72,7 @@ def readiness_problem(in_force: InForce | None, now: datetime) -> str | None:
     """Why this node should get no traffic; None if it should. A node that is ready may still steer nobody."""
     if in_force is None:
         return "no_snapshot"
-    snapshot = in_force.snapshot
-    flagged = {snapshot.profile_of[(flag.profile, flag.revision)] for flag in snapshot.flags if flag.enabled}
-    if any(in_force.is_past_staleness(profile, now) for profile in flagged):
+    if any(in_force.is_past_staleness(profile, now) for profile in in_force.snapshot.flagged_profiles()):
         return "stale"
     return None
 

@@ -196,6 +196,11 @@ class Snapshot:
         reaching = (("everything", "*"), ("environment", self.environment), ("tenant", tenant), ("profile", profile))
         return next((self._kill_of[key] for key in reaching if key in self._kill_of), None)
 
+    def flagged_profiles(self) -> set[Profile]:
+        """The listed profiles that flags which are on give to somebody, in any arm."""
+        arms = (arm for flag in self.flags if flag.enabled for arm in flag.choices)
+        return {self.profile_of[arm.profile, arm.revision] for arm in arms if (arm.profile, arm.revision) in self.profile_of}
+
 
 def index_profiles(profiles: Sequence[Profile]) -> ProfileIndex:
     """What `ProfileIndex` says, of these profiles."""

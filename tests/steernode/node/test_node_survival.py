@@ -125,6 +125,15 @@ def test_losing_the_hub_is_handled_by_the_profiles_stale_policy(hub, make_node, 
     assert is_steered(node)
 
 
+def test_a_node_reports_although_every_arm_gives_another_revision_than_its_flag_names(hub, make_node):
+    arms = [{"name": "next", "weight": 1, "profile": "harbor-empathy", "revision": 4, "alpha_scale": "1"}]
+    hub.publish(content=make_content(profiles=[make_profile(revision=4)], flags=[make_flag(revision=3, arms=arms)]))
+    node = make_node()
+    node.poll()
+    assert describe_report(node, 1)["result"] == "ACK"
+    assert is_steered(node)
+
+
 @pytest.mark.parametrize(("policy", "reason"), [("zero", "stale"), ("keep", "flag_on")])
 def test_an_expired_snapshot_still_loads_after_a_restart_and_only_its_age_counts(hub, make_node, clock, policy, reason):
     hub.publish(content=make_content(profiles=[make_profile(stale_policy=policy, max_staleness_seconds=7200)]))
