@@ -3,16 +3,18 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steernode.canonical import canonical_json
 from steernode.errors import AlphaError, SnapshotRefused
 from steernode.snapshot.document import parse_document, parse_snapshot
 from steernode.snapshot.limits import check_limits, find_alpha_problem
-from steernode.snapshot.resolve import Step, apply_conditions, resolve
+from steernode.snapshot.records import Kill
+from steernode.snapshot.resolve import Step, apply_conditions, resolve, resolve_arms
 from steernode.snapshot.rollout import choose_arm, is_in_share, place_of
 from tests.support.hub_simulator import make_component, make_content, make_document, make_flag, make_profile
+from tests.support.snapshots import contents, make_snapshot
 
 KEYS = [f"user-{number}" for number in range(2000)]
 
@@ -193,6 +195,53 @@ def test_an_override_is_of_the_first_component_and_leaves_the_others():
 def test_where_nothing_steers_asking_is_no_error(content, reason):
     """So that a kill takes steering away from a client, and not its answers."""
     assert resolve(read(**content), "harbor", "", key="user-1", alpha=Decimal(999)).reason == reason
+
+
+# -- Every arm of a flag --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=contents())
+def test_an_account_of_every_arm_is_what_callers_in_it_get(content):
+    flags, kills = content
+    snapshot = make_snapshot(*flags, kills=kills)
+    for flag in snapshot.flags:
+        answers = dict(zip([arm.name for arm in flag.choices], resolve_arms(snapshot, flag), strict=True))
+        steered = set()
+        for asked in (None, flag.override.alpha_min, flag.override.alpha_max) if flag.override else (None,):
+            for key in KEYS[:200]:
+                effective = resolve(snapshot, flag.tenant, flag.route, key=key, alpha=asked)
+                steered |= {name for name in answers if effective.profile and effective.arm == name}
+                if effective.profile:
+                    assert answers[effective.arm].profile == effective.profile
+                elif effective.reason != "not_in_rollout" and flag.override is None:
+                    # Where something stops all of them, they are in no arm.
+                    assert answers.get(effective.arm, next(iter(answers.values()))).reason == effective.reason
+        assert steered == {name for name, answer in answers.items() if answer.profile}
+
+
+def test_an_override_that_holds_only_zero_steers_nobody_by_itself():
+    nothing = {"alpha_min": "0", "alpha_max": "0"}
+    for scale, reason in (("0", "zero_alpha"), ("1", "flag_on")):
+        snapshot = read(flags=[make_flag(override=nothing, alpha_scale=scale)])
+        assert [answer.reason for answer in resolve_arms(snapshot, snapshot.flags[0])] == [reason]
+
+
+def test_an_answer_names_the_flag_that_decided():
+    snapshot = read(flags=[make_flag(), make_flag(route="chat", enabled=False)])
+    assert (resolve(snapshot, "harbor", "sales").flag, resolve(snapshot, "harbor", "chat").flag) == snapshot.flags
+    assert resolve(snapshot, "atlas", "").flag is None
+    assert apply_conditions(resolve(snapshot, "harbor", ""), lambda document: True).flag == snapshot.flags[0]
+
+
+def test_the_widest_kill_is_the_one_that_is_named():
+    kills = [{"kind": "profile", "target": "p"}, {"kind": "tenant", "target": "harbor"}, {"kind": "environment", "target": "staging"}]
+    snapshot = read(kills=kills)
+    assert snapshot.kill_on("atlas") is None
+    assert snapshot.kill_on("atlas", "p") == Kill("profile", "p")
+    assert snapshot.kill_on("harbor") == snapshot.kill_on("harbor", "p") == Kill("tenant", "harbor")
+    careless = read(kills=[*kills, {"kind": "everything", "target": "harbor"}])
+    assert careless.kill_on("atlas").kind == "everything"
 
 
 # -- The trail ------------------------------------------------------------------------------------------------------------------
