@@ -1,7 +1,7 @@
-"""References: a person writes harbor-empathy@3, a program may write the id. Both are resolved here and nowhere else."""
+"""References: a person writes harbor-empathy@3, a program may write the id. Requests may give either."""
 
-import re
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 from uuid import UUID
 
 from django.db import models
@@ -21,57 +21,46 @@ from registry.models import (
     Tenant,
     User,
 )
+from registry.reads import lookups
 from registry.reads.visibility import visible_to
 
 Record = TypeVar("Record", bound=models.Model)
-_FINGERPRINT = re.compile(r"[0-9a-f]{6,64}", re.ASCII)
-_VERSIONED = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,100})(?:@(?P<version>[0-9]{1,9}))?", re.ASCII)
 
 
 def find_vector(reference: str) -> SteeringVector:
     vectors = SteeringVector.objects.select_related("base_model", "contrast_set", "comparison__replaced")
-    return _find_versioned(vectors, reference, "VECTOR_NOT_FOUND", "vector")
+    return _find(vectors, reference, "VECTOR_NOT_FOUND", "vector", by_name=lookups.find_version)
 
 
 def find_contrast_set(reference: str) -> ContrastSet:
-    return _find_versioned(ContrastSet.objects.all(), reference, "CONTRAST_SET_NOT_FOUND", "contrast set")
+    return _find(ContrastSet.objects.all(), reference, "CONTRAST_SET_NOT_FOUND", "contrast set", by_name=lookups.find_version)
 
 
 def find_suite(reference: str) -> EvalSuite:
-    return _find_versioned(EvalSuite.objects.all(), reference, "SUITE_NOT_FOUND", "eval suite")
+    return _find(EvalSuite.objects.all(), reference, "SUITE_NOT_FOUND", "eval suite", by_name=lookups.find_version)
 
 
 def find_base_model(reference: str) -> BaseModel:
-    """By id, by name@fingerprint (its first six digits at least), or by name alone: the one registered last."""
-    key = _as_id(reference)
-    if key is not None:
-        return _need(BaseModel.objects.filter(pk=key).first(), "BASE_MODEL_NOT_FOUND", "base model", reference)
-    name, _, digits = reference.partition("@")
-    named = BaseModel.objects.filter(name=name)
-    if digits or "@" in reference:
-        # Digits that begin two fingerprints name neither.
-        named = named.filter(fingerprint__startswith=digits) if _FINGERPRINT.fullmatch(digits) else named.none()
-        named = named if named.count() == 1 else named.none()
-    return _need(named.order_by("-registered_at").first(), "BASE_MODEL_NOT_FOUND", "base model", reference)
+    return _find(BaseModel.objects.all(), reference, "BASE_MODEL_NOT_FOUND", "base model", by_name=lookups.find_base_model)
 
 
 def find_evaluation(reference: str | UUID) -> Evaluation:
-    return _find_by_id(Evaluation.objects.select_related("vector", "revision__profile"), reference, "EVALUATION_NOT_FOUND", "evaluation")
+    return _find(Evaluation.objects.select_related("vector", "revision__profile"), reference, "EVALUATION_NOT_FOUND", "evaluation")
 
 
 def find_job(reference: str | UUID) -> Job:
     related = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
     chain = ("draft_for", "followed_by", "drafted_revision__profile")
-    return _find_by_id(Job.objects.select_related(*related, *chain).prefetch_related("suites"), reference, "JOB_NOT_FOUND", "job")
+    return _find(Job.objects.select_related(*related, *chain).prefetch_related("suites"), reference, "JOB_NOT_FOUND", "job")
 
 
 def find_proposal(reference: str | UUID) -> Proposal:
     related = ("vector__author", "base_model", "profile", "job", "accepted_by", "declined_by")
-    return _find_by_id(Proposal.objects.select_related(*related), reference, "PROPOSAL_NOT_FOUND", "proposal")
+    return _find(Proposal.objects.select_related(*related), reference, "PROPOSAL_NOT_FOUND", "proposal")
 
 
 def find_kill(reference: str | UUID, *, seen_by: User) -> Kill:
-    return _find_by_id(visible_to(seen_by, Kill.objects.all(), shared=True), reference, "KILL_NOT_FOUND", "kill")
+    return _find(visible_to(seen_by, Kill.objects.all(), shared=True), reference, "KILL_NOT_FOUND", "kill")
 
 
 def find_tenant(name: str, *, seen_by: User) -> Tenant:
@@ -88,25 +77,20 @@ def find_user(name: str) -> User:
 
 
 def find_token(user: User, reference: str | UUID) -> ApiToken:
-    return _find_by_id(ApiToken.objects.filter(user=user), reference, "TOKEN_NOT_FOUND", "token")
+    return _find(ApiToken.objects.filter(user=user), reference, "TOKEN_NOT_FOUND", "token")
 
 
-def _find_versioned(records: "models.QuerySet[Any]", reference: str, code: str, noun: str) -> Any:
-    """By id, by name@version, or by name alone: the latest version."""
+def _find(
+    records: "models.QuerySet[Record]",
+    reference: str | UUID,
+    code: str,
+    noun: str,
+    *,
+    by_name: "Callable[[models.QuerySet[Record], str], Record | None] | None" = None,
+) -> Record:
     key = _as_id(reference)
-    if key is not None:
-        return _need(records.filter(pk=key).first(), code, noun, reference)
-    match = _VERSIONED.fullmatch(reference)
-    found = None
-    if match is not None:
-        named = records.filter(name=match["name"])
-        found = (named.filter(version=int(match["version"])) if match["version"] else named).order_by("-version").first()
-    return _need(found, code, noun, reference)
-
-
-def _find_by_id(records: "models.QuerySet[Record]", reference: str | UUID, code: str, noun: str) -> Record:
-    key = _as_id(reference)
-    return _need(records.filter(pk=key).first() if key else None, code, noun, str(reference))
+    named = by_name(records, str(reference)) if key is None and by_name else None
+    return _need(records.filter(pk=key).first() if key else named, code, noun, str(reference))
 
 
 def _as_id(reference: str | UUID) -> UUID | None:

@@ -1,6 +1,9 @@
 """Records by the names that people give them."""
 
-from django.db.models import QuerySet
+import re
+from typing import TypeVar
+
+from django.db.models import Model, QuerySet
 
 from registry.errors import NotFound
 from registry.models import (
@@ -13,6 +16,30 @@ from registry.models import (
     Proposal,
     RiskPolicy,
 )
+
+Versioned = TypeVar("Versioned", bound=Model)
+_VERSIONED = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,100})(?:@(?P<version>[0-9]{1,9}))?", re.ASCII)
+_FINGERPRINT = re.compile(r"[0-9a-f]{6,64}", re.ASCII)
+
+
+def find_version(records: QuerySet[Versioned], reference: str) -> Versioned | None:
+    """A vector, contrast set or eval suite by NAME@VERSION, or by NAME alone: the latest version."""
+    match = _VERSIONED.fullmatch(reference)
+    if match is None:
+        return None
+    named = records.filter(name=match["name"])
+    return (named.filter(version=int(match["version"])) if match["version"] else named).order_by("-version").first()
+
+
+def find_base_model(records: QuerySet[BaseModel], reference: str) -> BaseModel | None:
+    """By NAME@FINGERPRINT, of which the first six digits will do, or by NAME alone: the one registered last."""
+    name, at, digits = reference.partition("@")
+    named = records.filter(name=name)
+    if at:
+        # Digits that begin two fingerprints name neither.
+        found = list(named.filter(fingerprint__startswith=digits)[:2]) if _FINGERPRINT.fullmatch(digits) else []
+        return found[0] if len(found) == 1 else None
+    return named.order_by("-registered_at", "-id").first()
 
 
 def get_revision(profile: str, number: int) -> ProfileRevision:
