@@ -8,7 +8,6 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from registry.console.flags import FlagView, count_steering, view_flags
-from registry.console.fleet import view_nodes
 from registry.console.forms import KillForm
 from registry.console.pages import roles_of
 from registry.console.revisions import why_not_decide
@@ -21,9 +20,11 @@ from registry.models import (
     JobState,
     ProfileRevision,
     RevisionState,
+    ServingNode,
     SteeringVector,
     Tenant,
 )
+from registry.reads.fleet import judge_nodes
 from registry.reads.steering import engaged_kills
 from registry.reads.visibility import is_limited, visible_to
 
@@ -57,10 +58,11 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     jobs = Job.objects.select_related("vector", "contrast_set", "revision__profile")
     active = jobs.filter(state__in=[JobState.QUEUED, JobState.RUNNING])
     recent = jobs.exclude(pk__in=active).filter(finished_at__gte=timezone.now() - _LATELY).order_by("-finished_at")
-    nodes = view_nodes()
+    nodes = judge_nodes(ServingNode.objects.all())
+    serving = [standing for standing in nodes if standing.node.is_active]
     environments = [view_environment(environment) for environment in Environment.objects.all()]
     flags_on = sum(view.flags_on for view in environments)
-    synced = sum(view.state == "SYNCED" for view in nodes)
+    synced = sum(standing.state == "SYNCED" for standing in serving)
     stages = [
         ("Contrast sets", ContrastSet.objects.count(), "admin:registry_contrastset_changelist", ""),
         ("Jobs running", active.count(), "admin:registry_job_changelist", "wait" if active else ""),
@@ -68,7 +70,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         ("Evaluations", Evaluation.objects.count(), "admin:registry_evaluation_changelist", ""),
         ("Awaiting approval", waiting.count(), "console:approvals", "wait" if waiting else ""),
         ("Flags on", flags_on, "console:flags", "good" if flags_on else ""),
-        ("Nodes synced", f"{synced} / {len(nodes)}", "console:fleet", "good" if synced == len(nodes) else "bad"),
+        ("Nodes synced", f"{synced} / {len(serving)}", "console:fleet", "good" if synced == len(serving) else "bad"),
     ]
     return {
         **context,

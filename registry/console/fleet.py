@@ -1,30 +1,13 @@
 """The fleet: which node runs which snapshot, and which does not."""
 
-from dataclasses import dataclass
-
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 
 from registry.console.forms import NodeForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Environment, Role, ServingNode
-from registry.reads.fleet import convergence_of
+from registry.reads.fleet import judge_nodes
 from registry.reads.steering import head_snapshot
 from registry.services.nodes import enroll_node
-
-
-@dataclass(frozen=True)
-class NodeView:
-    """A node and where it stands against the head of its environment, as of now."""
-
-    node: ServingNode
-    state: str
-
-
-def view_nodes() -> list[NodeView]:
-    now = timezone.now()
-    nodes = ServingNode.objects.select_related("environment").order_by("environment__name", "name")
-    return [NodeView(node, convergence_of(node, now) if node.is_active else "INACTIVE") for node in nodes]
 
 
 @page()
@@ -48,7 +31,7 @@ def _show(request: HttpRequest, token: str = "") -> HttpResponse:
         request,
         "console/fleet.html",
         title="Fleet",
-        nodes=view_nodes(),
+        nodes=judge_nodes(ServingNode.objects.all()),
         environments=[(environment, head_snapshot(environment)) for environment in Environment.objects.all()],
         form=NodeForm(),
         token=token,

@@ -1,14 +1,53 @@
 """Where each serving node stands against the snapshot of its environment."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from registry.models import (
-    ReportResult,
-    ServingNode,
-)
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from registry.models import Environment, ReportResult, ServingNode
 
 # A node in step says so every 30 seconds; after two missed words it is silent.
 SILENT_AFTER = timedelta(seconds=75)
+
+
+class Standing(NamedTuple):
+    """A node and where it stands now: by `convergence_of`, or INACTIVE."""
+
+    node: ServingNode
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """The active nodes of one environment."""
+
+    nodes: tuple[Standing, ...] = ()
+
+    @property
+    def others(self) -> list[Standing]:
+        """Those out of step."""
+        return [standing for standing in self.nodes if standing.state != "SYNCED"]
+
+    @property
+    def in_step(self) -> int:
+        return len(self.nodes) - len(self.others)
+
+
+def standings(environments: Collection[Environment]) -> dict[str, Standings]:
+    """Who is in step in each of these environments, by its name, in one query."""
+    judged = judge_nodes(ServingNode.objects.filter(environment__in=environments, is_active=True))
+    return {each.name: Standings(tuple(standing for standing in judged if standing.node.environment == each)) for each in environments}
+
+
+def judge_nodes(nodes: QuerySet[ServingNode]) -> list[Standing]:
+    """These nodes as they stand now, by environment and name."""
+    now = timezone.now()
+    rows = nodes.select_related("environment").order_by("environment__name", "name")
+    return [Standing(node, convergence_of(node, now) if node.is_active else "INACTIVE") for node in rows]
 
 
 def convergence_of(node: ServingNode, now: datetime) -> str:

@@ -7,6 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from registry.models import Environment, Kill, ServingNode, Snapshot, Tenant, TenantFlag
+from registry.services.nodes import enroll_node
 
 
 def set_flag(client, environment, tenant, revision, **changes):
@@ -126,6 +127,14 @@ def test_the_fleet_tells_who_is_synced_and_who_is_silent(as_person, oscar, node)
     assert ">SYNCED<" in as_person(oscar).get(reverse("console:fleet")).text
     ServingNode.objects.update(last_seen_at=timezone.now() - timedelta(hours=1))
     assert ">SILENT<" in as_person(oscar).get(reverse("console:fleet")).text
+
+
+def test_the_dashboard_asks_nothing_of_nodes_that_left(as_person, oscar, production, node):
+    enroll_node("gone", environment=production, actor=oscar)
+    production.refresh_from_db()
+    ServingNode.objects.update(last_seen_at=timezone.now(), last_result="ACK", applied_revision=production.head_revision)
+    ServingNode.objects.filter(name="gone").update(is_active=False)
+    assert "1 / 1" in as_person(oscar).get("/admin/").text
 
 
 def test_a_node_name_is_enrolled_once(as_person, oscar, node, production):
