@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
-from registry.console.flags import FlagView, count_steering, view_flags
+from registry.console.flags import FlagView, view_flags
 from registry.console.forms import KillForm
 from registry.console.pages import roles_of
 from registry.console.revisions import why_not_decide
@@ -27,6 +27,7 @@ from registry.models import (
 from registry.reads.fleet import judge_nodes
 from registry.reads.steering import engaged_kills
 from registry.reads.visibility import is_limited, visible_to
+from registry.snapshots import count_steering
 
 _LATELY = timedelta(days=1)
 FLAGS_SHOWN = 12

@@ -13,13 +13,15 @@ from registry.console.flagforms import FlagForm, FreezeForm, SwitchForm
 from registry.console.forms import EnvironmentForm, KillForm, TenantForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import NotFound
-from registry.models import Environment, Kill, KillKind, ProfileRevision, Role, Tenant, TenantFlag
-from registry.reads.inheritance import SettledFlag, settle_flags
+from registry.models import Environment, ProfileRevision, Role, Tenant, TenantFlag
+from registry.reads.inheritance import Id, InheritedFlag, read_flags
 from registry.reads.lookups import get_environment
-from registry.reads.steering import engaged_kills, freeze_in_force, head_snapshot, live_flags
+from registry.reads.steering import engaged_kills, freeze_in_force, head_snapshot
 from registry.services.flags import set_flag
 from registry.services.tenants import create_environment, create_tenant
+from registry.snapshots import read_heads
 from steernode.canonical import format_decimal
+from steernode.snapshot.resolve import Effective, resolve_arms
 from steernode.words import EVERYBODY
 
 TENANTS_ON_A_PAGE = 50
@@ -27,7 +29,7 @@ TENANTS_ON_A_PAGE = 50
 
 @dataclass(frozen=True)
 class FlagView:
-    """A flag, what it says in words, and what it comes to once kills, its tenant's flag and its revisions are counted in."""
+    """A flag, whom it steers now by what nodes are told, and what it says in words."""
 
     flag: TenantFlag
     effect: str
@@ -36,58 +38,47 @@ class FlagView:
 
 def view_flags(environment: Environment, tenants: Iterable[Tenant]) -> list[FlagView]:
     """The flags of these tenants."""
-    kills = list(engaged_kills(environment))
-    flags = environment.flags.filter(tenant__in=tenants)
-    steering = {flag.flag_id for flag in live_flags(environment, flags) if flag.is_on}
-    records = {str(flag.pk): flag for flag in flags.select_related("environment", "tenant", "changed_by")}
-    settled = settle_flags(flags)
-    named = {flag.revision_id for flag in settled} | {arm.revision_id for flag in settled for arm in flag.arms}
+    head = read_heads([environment]).get(environment.name)
+    rows = environment.flags.filter(tenant__in=tenants)
+    records = {str(row.pk): row for row in rows.select_related("environment", "tenant", "changed_by")}
+    flags = read_flags(rows)
+    named = {flag.revision_id for flag in flags} | {arm.revision_id for flag in flags for arm in flag.arms}
     found = ProfileRevision.objects.select_related("profile").filter(pk__in=[key for key in named if key])
     revisions = {str(revision.pk): revision for revision in found}
-    return [
-        FlagView(records[flag.flag_id], _effect(records[flag.flag_id], flag, steering, kills, revisions), _terms(flag, revisions))
-        for flag in settled
-    ]
+
+    def view(flag: InheritedFlag[Id]) -> FlagView:
+        told = head.flag_for(flag.tenant, flag.route) if head else None
+        answers = resolve_arms(head, told) if head and told else []
+        record = records[flag.flag_id]
+        return FlagView(record, _describe_effect(record.enabled, flag, answers, revisions), _describe_terms(flag, answers, revisions))
+
+    return [view(flag) for flag in flags]
 
 
-def count_steering(environment: Environment) -> int:
-    """How many flags steer somebody now: what is killed does not."""
-    kills = list(engaged_kills(environment))
-    if any(kill.kind in (KillKind.EVERYTHING, KillKind.ENVIRONMENT) for kill in kills):
-        return 0
-    tenants = {kill.tenant.name for kill in kills if kill.tenant}
-    profiles = [kill.profile_id for kill in kills if kill.profile_id]
-    stopped = {str(key) for key in ProfileRevision.objects.filter(profile__in=profiles).values_list("pk", flat=True)}
-    return sum(
-        flag.is_on and flag.tenant not in tenants and not stopped.issuperset(arm.revision_id for arm in flag.choices)
-        for flag in live_flags(environment)
-    )
-
-
-def _effect(flag: TenantFlag, settled: SettledFlag, steering: set, kills: list[Kill], revisions: dict) -> str:
-    if not flag.enabled:
+def _describe_effect(is_enabled: bool, flag: InheritedFlag[Id], answers: list[Effective], revisions: dict[str, ProfileRevision]) -> str:
+    if not is_enabled:
         return "off"
-    if not settled.is_on:
+    if not flag.is_on:
         return "off with the tenant"
-    if settled.flag_id in steering:
-        return "killed" if any(_reaches(kill, flag, settled, revisions) for kill in kills) else "on"
-    states = {revisions[arm.revision_id].state for arm in settled.choices if arm.revision_id in revisions}
+    if any(answer.profile for answer in answers):
+        return "on"
+    if any(answer.killed_by for answer in answers):
+        return "killed"
+    if any(answer.reason == "not_in_rollout" for answer in answers):
+        return "on for nobody"
+    if not flag.offered:
+        return "on at α scale 0"
+    states = {revisions[arm.revision_id].state for arm in flag.choices if arm.revision_id in revisions}
     return "approved, not served" if states == {"approved"} else ", ".join(sorted(states))
 
 
-def _reaches(kill: Kill, flag: TenantFlag, settled: SettledFlag, revisions: dict) -> bool:
-    if kill.kind == KillKind.TENANT:
-        return kill.tenant_id == flag.tenant_id
-    if kill.kind == KillKind.PROFILE:
-        return {revisions[arm.revision_id].profile_id for arm in settled.choices} == {kill.profile_id}
-    return True
-
-
-def _terms(flag: SettledFlag, revisions: dict) -> list[str]:
+def _describe_terms(flag: InheritedFlag[Id], answers: list[Effective], revisions: dict[str, ProfileRevision]) -> list[str]:
     """What the flag gives, in words; nothing is said of what is as it is by default."""
+    killed = {answer.arm for answer in answers if answer.killed_by}
     terms = [] if flag.arms else [f"{revisions.get(flag.revision_id, 'nothing')} × {format_decimal(flag.alpha_scale)}"]
     for arm in flag.arms:
-        terms.append(f"{arm.name}: {arm.weight} of callers, {revisions.get(arm.revision_id)} × {format_decimal(arm.alpha_scale)}")
+        gives = f"{revisions.get(arm.revision_id)} × {format_decimal(arm.alpha_scale)}"
+        terms.append(f"{arm.name}: {arm.weight} of callers, {gives}{', killed' if arm.name in killed else ''}")
     if flag.rollout < EVERYBODY:
         terms.append(f"for {format_decimal(flag.rollout)} % of callers")
     if flag.override is not None:

@@ -1,14 +1,14 @@
 """Status: what the hub makes of an object, as conditions. Server-owned: given by an export, ignored in what is applied."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.utils import timezone
-
 from registry.manifests.render import Recorded
-from registry.models import BaseModel, Declaration, Evaluation, Job, ProfileRevision, RevisionState, ServingNode
-from registry.reads.fleet import convergence_of
-from registry.reads.steering import live_flags
+from registry.models import BaseModel, Declaration, Evaluation, Job, ProfileRevision, RevisionState
+from registry.reads.fleet import standings
+from registry.snapshots import read_heads
+from steernode.snapshot.resolve import resolve_arms
 
 Condition = dict[str, Any]
 
@@ -99,29 +99,29 @@ def _current_fingerprints() -> dict[str, str]:
 
 
 def _judge_environments(rows: dict[str, Any]) -> dict[str, list[Condition]]:
-    now = timezone.now()
-    standing: dict[str, list[str]] = {}
-    for node in ServingNode.objects.filter(environment__in=rows.values(), is_active=True).select_related("environment"):
-        standing.setdefault(node.environment.name, []).append(convergence_of(node, now))
+    nodes = standings(list(rows.values()))
 
     def judge(name: str, row: Any) -> Condition:
-        nodes = standing.get(name, [])
-        in_step = nodes.count("SYNCED")
-        others = ", ".join(f"{nodes.count(state)} {state}" for state in sorted(set(nodes)) if state != "SYNCED")
-        message = f"head revision {row.head_revision}" + (f"; {others}" if others else "")
-        return condition("Converged", in_step == len(nodes), f"{in_step}of{len(nodes)}", message)
+        here = nodes[name]
+        others = Counter(state for _, state in here.others)
+        shown = ", ".join(f"{others[state]} {state}" for state in sorted(others))
+        message = f"head revision {row.head_revision}" + (f"; {shown}" if others else "")
+        return condition("Converged", not others, f"{here.in_step}of{len(here.nodes)}", message)
 
     return {name: [judge(name, row)] for name, row in rows.items()}
 
 
 def _judge_flags(rows: dict[str, Any]) -> dict[str, list[Condition]]:
-    environments = {row.environment_id: row.environment for row in rows.values()}
-    live = {flag.flag_id for environment in environments.values() for flag in live_flags(environment) if flag.is_on}
+    heads = read_heads({row.environment_id: row.environment for row in rows.values()}.values())
 
     def judge(row: Any) -> Condition:
-        if str(row.pk) in live:
+        head = heads.get(row.environment.name)
+        flag = head.flag_for(row.tenant.name, row.route) if head else None
+        answers = resolve_arms(head, flag) if head and flag and row.enabled else []
+        if any(answer.profile for answer in answers):
             return condition("Live", True, "Steering", since=row.changed_at)
-        return condition("Live", False, "NotSteering" if row.enabled else "Off", since=row.changed_at)
+        reason = "Killed" if any(answer.killed_by for answer in answers) else "NotSteering" if row.enabled else "Off"
+        return condition("Live", False, reason, since=row.changed_at)
 
     return {name: [judge(row)] for name, row in rows.items()}
 

@@ -1,6 +1,6 @@
 """Records as canonical documents: what digests and ETags are taken of, and what the log keeps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from registry.models import Component, FlagArm, ProfileRevision, RiskPolicy, SteeringVector, TenantFlag
@@ -60,10 +60,9 @@ def vector_entry(vector: SteeringVector) -> dict[str, Any]:
     return {"sha256": vector.digest, "bytes": vector.size_bytes, "dtype": vector.dtype, "shape": [vector.d_model]}
 
 
-def is_as_approved(revision: ProfileRevision, components: Iterable[Component]) -> bool:
-    """Whether the revision still is what its digest was taken of. Services and triggers keep it so; this does not trust them."""
-    digest: str = revision.digest
-    return sha256_hex(canonical_json(revision_document(revision, components))) == digest
+def is_as_approved(document: Mapping[str, object], digest: str) -> bool:
+    """Whether a revision, by its document, still is what this digest was taken of. Services and triggers see to it; this looks."""
+    return sha256_hex(canonical_json(document)) == digest
 
 
 def tag_revision(revision: ProfileRevision) -> str:

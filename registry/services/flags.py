@@ -24,8 +24,8 @@ from registry.models import (
     User,
 )
 from registry.models.fields import refuse_rounding
-from registry.reads.documents import COMPONENTS, flag_document, is_as_approved, tag_flag
-from registry.reads.inheritance import SettledFlag, settle_anew
+from registry.reads.documents import COMPONENTS, flag_document, is_as_approved, revision_document, tag_flag
+from registry.reads.inheritance import Id, InheritedFlag, read_tenants_anew
 from registry.reads.steering import live_revisions
 from registry.services.moves import check_served
 from registry.snapshots import lock_environments, publish_snapshot
@@ -100,9 +100,8 @@ def set_flag(
             for position, arm in enumerate(arms)
         )
     prefetch_related_objects([flag], "arms__revision__profile")
-    settled = settle_flag(flag)
     if enabled:
-        _check_choices(settled, environment)
+        _check_choices(_inherit(flag), environment)
     revision = flag.revision
     record(
         Action.FLAG_CHANGED,
@@ -117,10 +116,10 @@ def set_flag(
     return flag
 
 
-def settle_flag(flag: TenantFlag) -> SettledFlag:
+def _inherit(flag: TenantFlag) -> InheritedFlag[Id]:
     """One flag with what it inherits."""
-    (of_tenant,) = settle_anew(TenantFlag.objects.filter(environment=flag.environment_id, tenant=flag.tenant_id)).values()
-    return next(settled for settled in of_tenant.flags if settled.flag_id == str(flag.pk))
+    (of_tenant,) = read_tenants_anew(TenantFlag.objects.filter(environment=flag.environment_id, tenant=flag.tenant_id)).values()
+    return next(inherited for inherited in of_tenant.flags if inherited.flag_id == str(flag.pk))
 
 
 def _new_flag(environment: Environment, tenant: Tenant, route: str, stated: Stated) -> TenantFlag:
@@ -188,9 +187,9 @@ def _check_ranges(flag: TenantFlag, arms: Sequence[ArmSpec]) -> None:
             raise InvalidInput("FLAG_ARMS", f"arm {arm.name!r} needs a name and a weight from 1 to {MAX_ARM_WEIGHT}", arm.name)
 
 
-def _check_choices(flag: SettledFlag, environment: Environment) -> None:
+def _check_choices(flag: InheritedFlag[Id], environment: Environment) -> None:
     """Everything that a flag which is on can give must be approved, and inside what was approved."""
-    revisions = _check_revisions({arm.revision_id for arm in flag.choices if arm.alpha_scale or flag.override}, environment)
+    revisions = _check_revisions(flag.offered, environment)
     for arm in flag.choices:
         # Any other is a control: nothing steers it.
         if arm.revision_id in revisions:
@@ -209,7 +208,7 @@ def _check_revisions(keys: Collection[str | None], environment: Environment) -> 
     # Locked, so that none of them is retired between this look and the commit. An empty list asks the database nothing.
     rows = live_revisions(environment).select_for_update(of=("self",)).select_related("profile", "base_model")
     for revision in rows.prefetch_related(Prefetch("components", COMPONENTS)).filter(pk__in=wanted).order_by("pk"):
-        if not is_as_approved(revision, revision.components.all()):
+        if not is_as_approved(revision_document(revision, revision.components.all()), revision.digest):
             raise TransitionRefused("DIGEST_MISMATCH", f"{revision} is not what was approved; it steers nobody", str(revision))
         checked[environment.pk, str(revision.pk)] = revision
     for revision in ProfileRevision.objects.filter(pk__in=[key for key in wanted if (environment.pk, key) not in checked]).order_by("pk"):

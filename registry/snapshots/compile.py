@@ -1,20 +1,39 @@
-"""What the nodes of one environment are told, as data. No times and no revision: the same record compiles to the same content.
+"""The content of a snapshot: what nodes of one environment are to know. The same record compiles to the same content.
 
-Of thousands of tenants a change touches one. So an entry is written and checked once and kept under everything it says:
 `_write_profile` and `_describe_flag` are each the one place to which a new field of their noun is added.
+
+Of thousands of tenants a change touches one. So what is made of the record on the way to the signed bytes is made once in a process,
+and kept under all that it was made of (ADR 8). These are all the caches there are; none is ever told that something changed.
+
+| what is kept | under |
+| --- | --- |
+| the flags of a tenant, after inheritance: `reads.inheritance._kept` | the tenant and the stamps of its flags, drawn anew by every write |
+| which of them a snapshot lists: `_list_tenant` | these flags, and which of the revisions they want may steer |
+| their bytes and records: `_write_flags` | what is listed, and what the snapshot says of the revisions that it names |
+| that these fit profiles and limits: `content._check_tenant` | these bytes, and the entries of the profiles and of the limits |
+| the entry of a profile: `_write_profile` | the revision, its digest and that of its evidence |
+| the entry of the limits: `content._keep_limits` | its bytes |
+| a published snapshot, read back, and how many of its flags steer: `read` | its row and its tag, which holds a digest of what is signed |
+
+Which revisions may steer, kills, limits and base models are read every time. `content` is that of `steernode.snapshot`, whose
+`KEPT_TENANTS` bounds what is kept of tenants.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
+
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
 
 from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy
-from registry.reads.documents import revision_document
-from registry.reads.inheritance import Id, SettledFlag
-from registry.reads.steering import CarriedTenant, NamedRevision, carried_tenants, engaged_kills, name_revisions
-from steernode.canonical import canonical_json, format_decimal, sha256_hex
+from registry.reads.documents import is_as_approved, revision_document
+from registry.reads.inheritance import FlagsOfTenant, Id, InheritedFlag, read_tenants, text_of
+from registry.reads.steering import engaged_kills, live_revisions
+from steernode.canonical import format_decimal
 from steernode.snapshot.content import (
     KEPT_TENANTS,
     Content,
@@ -30,7 +49,7 @@ from steernode.snapshot.records import Profile, required_capabilities
 from steernode.words import EVERYBODY, MAX_COMPONENTS
 
 logger = logging.getLogger(__name__)
-# What nodes are told of a revision in the words of the document that was approved.
+# What a snapshot says of a revision in the words of the document that was approved.
 _AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components", "safety_override")
 
 _KEPT_PROFILES = 2**12
@@ -40,16 +59,37 @@ class NotAsApproved(Exception):
     """A revision is not what its digest was taken of."""
 
 
+class NamedRevision(NamedTuple):
+    """What a snapshot says of a revision that a flag points at, and what its profile is checked by."""
+
+    profile: str
+    number: int
+    digest: str
+    evidence_digest: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListedTenant:
+    """The flags of one tenant that a snapshot lists.
+
+    `named` are the revisions that these flags and their arms point at, each once; `served` those of them that steer somebody.
+    """
+
+    flags: tuple[InheritedFlag[Id], ...]
+    named: tuple[Id | None, ...]
+    served: frozenset[Id | None]
+
+
 def compile_content(environment: Environment, *, without: frozenset[Id | None] = frozenset()) -> Content:
-    """The content of the environment's next snapshot. What does not steer is left out: see `steering.carry_tenant`.
+    """The content of the environment's next snapshot. What does not steer is left out: see `_list_tenant`.
 
     A revision that is not what its digest was taken of is left out too, and loudly. It must not stop a kill from being published.
     """
-    tenants, revisions = carried_tenants(environment, without=without)
+    tenants, revisions = _list_tenants(environment, without)
     # A control, or a route that is off, may name what may not steer.
     unknown = set().union(*[tenant.named for tenant in tenants]) - revisions.keys()
     if unknown:
-        revisions |= name_revisions(ProfileRevision.objects.filter(pk__in=unknown))
+        revisions |= _name_revisions(ProfileRevision.objects.filter(pk__in=unknown))
     written: list[Entry[Profile]] = []
     altered = set()
     for key in set().union(*[tenant.served for tenant in tenants]):
@@ -75,12 +115,64 @@ def compile_content(environment: Environment, *, without: frozenset[Id | None] =
     )
 
 
+def _list_tenants(environment: Environment, without: Collection[Id | None]) -> tuple[list[ListedTenant], dict[Id | None, NamedRevision]]:
+    """Tenants with something to list, and the revisions that steer there or could; those of `without` may not, whatever the record says."""
+    tenants = read_tenants(environment.flags.all())
+    wanted = set[Id | None]().union(*[tenant.wanted for tenant in tenants])
+    live = _name_revisions(live_revisions(environment).filter(pk__in=_any_of(wanted)))
+    may_steer = frozenset(live.keys() - set(without))
+    # The tenant's own set wherever all of it may steer: a frozenset remembers its hash, and another of the same ids would take it anew.
+    listed = [_list_tenant(tenant, tenant.wanted if tenant.wanted <= may_steer else tenant.wanted & may_steer) for tenant in tenants]
+    return [tenant for tenant in listed if tenant.flags], live
+
+
+@lru_cache(KEPT_TENANTS)
+def _list_tenant(tenant: FlagsOfTenant, live: frozenset[Id | None]) -> ListedTenant:
+    """What a snapshot lists of the tenant, where the revisions `live` of those that it wants may steer.
+
+    The flags that steer, and each route that is off while its tenant's flag steers. A flag steers if it is on and one of the
+    revisions that it offers may steer. Of an A/B test, an arm whose revision may steer no longer stays as a control.
+    """
+    listed, served = [], set()
+    tenant_steers = False
+    for flag in tenant.flags:
+        flag = _turn_into_controls(flag, live)
+        steering = flag.offered & live
+        if flag.is_on and steering:
+            listed.append(flag)
+            served |= steering
+            tenant_steers = tenant_steers or not flag.route
+        elif flag.route and tenant_steers:
+            listed.append(replace(flag, is_on=False))
+    named = {flag.revision_id for flag in listed} | {arm.revision_id for flag in listed for arm in flag.arms}
+    return ListedTenant(tuple(listed), tuple(named), frozenset(served))
+
+
+def _turn_into_controls(flag: InheritedFlag[Id], live: frozenset[Id | None]) -> InheritedFlag[Id]:
+    """The arms whose revision may not steer stay at scale 0, so that nobody changes sides."""
+    if all(arm.revision_id in live for arm in flag.arms):
+        return flag
+    arms = (arm if arm.revision_id in live else replace(arm, alpha_scale=Decimal(0)) for arm in flag.arms)
+    return replace(flag, arms=tuple(arms))
+
+
+def _name_revisions(revisions: QuerySet[ProfileRevision]) -> dict[Id | None, NamedRevision]:
+    columns = (text_of("pk"), "profile__name", "number", "digest", "evaluation__digest")
+    rows = revisions.order_by().values_list(*columns)
+    return {key: NamedRevision(profile, number, digest, evidence or "") for key, profile, number, digest, evidence in rows}
+
+
+def _any_of(ids: Collection[Id | None]) -> RawSQL:
+    """These ids as one parameter, so that the query is the same one however many they are, and is planned once."""
+    return RawSQL("SELECT unnest(%s::uuid[])", [list(ids)])
+
+
 @lru_cache(_KEPT_PROFILES)
 def _write_profile(revision_id: Id, digest: str, evidence_digest: str) -> Entry[Profile]:
     """One approved revision. Its digest is of everything it does, so what is read here once stays true. Raises: NotAsApproved."""
     revision = ProfileRevision.objects.select_related("profile", "base_model").get(pk=revision_id)
     document = revision_document(revision)
-    if sha256_hex(canonical_json(document)) != digest:
+    if not is_as_approved(document, digest):
         raise NotAsApproved
     return write_profile(
         {
@@ -94,13 +186,13 @@ def _write_profile(revision_id: Id, digest: str, evidence_digest: str) -> Entry[
 
 
 @lru_cache(KEPT_TENANTS)
-def _write_flags(tenant: CarriedTenant, named: tuple[NamedRevision, ...]) -> TenantEntry:
+def _write_flags(tenant: ListedTenant, named: tuple[NamedRevision, ...]) -> TenantEntry:
     """The flags of a tenant. `named` are the revisions of `tenant.named`."""
     points_at = dict(zip(tenant.named, named, strict=True))
     return write_flags(_describe_flag(flag, points_at) for flag in tenant.flags)
 
 
-def _describe_flag(flag: SettledFlag, points_at: Mapping[Id | None, NamedRevision]) -> dict[str, Any]:
+def _describe_flag(flag: InheritedFlag[Id], points_at: Mapping[Id | None, NamedRevision]) -> dict[str, Any]:
     """A flag as nodes read it. What is as it always was is left out, so that a flag without arms says nothing of arms."""
     gives = _describe(points_at[flag.revision_id], flag.alpha_scale)
     document: dict[str, Any] = {"tenant": flag.tenant, "route": flag.route, "enabled": flag.is_on, **gives}

@@ -11,7 +11,7 @@ from decimal import Decimal
 from django.utils import timezone
 
 from registry.models import Environment, ProfileRevision, TenantFlag
-from registry.reads.inheritance import SettledFlag, settle_flags
+from registry.reads.inheritance import Id, InheritedFlag, read_tenants
 from registry.reads.steering import freeze_in_force, live_revisions
 from registry.snapshots.read import read_head
 from steernode.errors import AlphaError
@@ -41,24 +41,24 @@ def explain_request(environment: Environment, tenant: str, route: str, *, key: s
         reason = effective.reason
     except AlphaError as error:
         effective, reason, refusal = unsteered(""), error.code, error.message
-    settled = _find_settled(environment, tenant, route)
+    flag = _find_recorded(environment, tenant, route)
     rules: list[Step] = []
     for step in trail:
         if step.rule == "flag" and step.reason in ("no_flag", "flag_off"):
-            step = Step(step.rule, _why_not(environment, settled, route), step.reason)
+            step = Step(step.rule, _why_not(environment, flag), step.reason)
         rules.append(step)
         if step.rule == "kill" and not step.reason and len(rules) == 1:
             rules.append(_explain_freeze(environment))
-        if step.rule == "flag" and settled is not None and settled.inherited:
-            rules.append(Step("inheritance", f"the route has from the tenant's flag: {', '.join(settled.inherited)}"))
+        if step.rule == "flag" and flag is not None and flag.inherited:
+            rules.append(Step("inheritance", f"the route has from the tenant's flag: {', '.join(flag.inherited)}"))
     if effective.profile is not None:
         rules += _leave_to_the_node(environment, effective.profile)
     return Explanation(head.revision, effective, reason, refusal, rules)
 
 
-def _find_settled(environment: Environment, tenant: str, route: str) -> SettledFlag | None:
-    flags = {flag.route: flag for flag in settle_flags(TenantFlag.objects.filter(environment=environment, tenant__name=tenant))}
-    return flags.get(route) or flags.get("")
+def _find_recorded(environment: Environment, tenant: str, route: str) -> InheritedFlag[Id] | None:
+    found = read_tenants(TenantFlag.objects.filter(environment=environment, tenant__name=tenant))
+    return found[0].flag_for(route) if found else None
 
 
 def _explain_freeze(environment: Environment) -> Step:
@@ -69,7 +69,7 @@ def _explain_freeze(environment: Environment) -> Step:
     return Step("freeze", f"frozen until {until} ({freeze.reason}); that holds changes, and what is served stays as it is")
 
 
-def _why_not(environment: Environment, flag: SettledFlag | None, route: str) -> str:
+def _why_not(environment: Environment, flag: InheritedFlag[Id] | None) -> str:
     """Why the snapshot has no flag for this, from the record."""
     if flag is None:
         return "the tenant has no flag here, and the default is off"

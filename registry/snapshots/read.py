@@ -1,7 +1,7 @@
 """Read a stored snapshot back, as the typed document that nodes resolve requests against."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from registry.errors import NotFound
@@ -10,6 +10,7 @@ from registry.reads.steering import head_snapshot
 from steernode.dsse import write_envelope
 from steernode.snapshot.document import PAYLOAD_TYPE, parse_document, parse_snapshot
 from steernode.snapshot.records import Snapshot as SnapshotDocument
+from steernode.snapshot.resolve import resolve_arms
 
 # A document of thousands of flags takes a fifth of a second to read and some megabytes to hold; the last heads are asked for most.
 _KEPT_DOCUMENTS = 8
@@ -26,9 +27,27 @@ def _read(key: int, etag: str) -> SnapshotDocument:
     return parse_snapshot(parse_document(Snapshot.objects.get(pk=key).payload))
 
 
+def count_steering(environment: Environment) -> int:
+    """How many flags of the environment steer somebody now: what is killed does not."""
+    head = head_snapshot(environment)
+    return _count_steering(head.pk, head.etag) if head is not None else 0
+
+
+@lru_cache(_KEPT_DOCUMENTS)
+def _count_steering(key: int, etag: str) -> int:
+    snapshot = _read(key, etag)
+    return sum(any(answer.profile for answer in resolve_arms(snapshot, flag)) for flag in snapshot.flags)
+
+
 def read_envelope(payload_zlib: bytes, signatures: Sequence[Mapping[str, str]]) -> bytes:
     """The signed envelope that nodes are served, from the two columns of it."""
     return write_envelope(zlib.decompress(payload_zlib), PAYLOAD_TYPE, signatures)
+
+
+def read_heads(environments: Iterable[Environment]) -> dict[str, SnapshotDocument]:
+    """What nodes of each environment are told now, by its name. One without a snapshot is left out."""
+    heads = {environment.name: head_snapshot(environment) for environment in environments}
+    return {name: read_snapshot(head) for name, head in heads.items() if head is not None}
 
 
 def read_head(environment: Environment) -> tuple[Snapshot, SnapshotDocument]:

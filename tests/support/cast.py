@@ -317,6 +317,19 @@ def approved(submitted, grace):
 
 
 @pytest.fixture
+def also_approved(ada, grace, approved, component):
+    """Revision 1 of harbor-brevity, approved too."""
+    from registry.services.approvals import approve_revision
+    from registry.services.profiles import create_profile, draft_revision, submit_revision
+
+    profile = create_profile("harbor-brevity", intent="Short.", purpose="tone", axis="brevity", risk_class="low", owner=ada)
+    revision = draft_revision(profile, components=[component], author=ada)
+    revision = submit_revision(revision.pk, evaluation=approved.evaluation, actor=ada)
+    digests = {"revision_digest": revision.digest, "evidence_digest": revision.evaluation.digest}
+    return approve_revision(revision.pk, reviewer=grace, comment="fine", **digests)
+
+
+@pytest.fixture
 def production(oscar):
     """The environment `production`, at revision 1, steering nobody."""
     from registry.services.tenants import create_environment

@@ -6,11 +6,17 @@ from decimal import Decimal
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
 
+from registry.console import flags as flags_page
 from registry.models import Freeze, Kill, TenantFlag
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.freezes import declare_freeze
+from registry.services.kills import engage_kill
+from registry.snapshots import count_steering
 from steernode.snapshot.records import AlphaBounds
+from steernode.snapshot.resolve import resolve
+from tests.support.snapshots import contents, make_snapshot
 
 FLAGS = "/console/flags/production/"
 PAGE = "/console/flags/production/tenants/harbor/"
@@ -113,6 +119,49 @@ def test_a_route_shows_what_it_has_from_its_tenant(as_person, oscar, production,
     assert "from the tenant&#x27;s flag: revision, rollout, arms, override" in text
     set_flag(production, harbor, enabled=False, reason="stop", actor=oscar)
     assert "off with the tenant" in as_person(oscar).get(FLAGS).text
+
+
+@pytest.mark.parametrize("killed", ["harbor-empathy", "harbor-brevity"])
+def test_a_kill_of_one_arms_profile_leaves_the_flag_on_and_says_which_arm(
+    as_person, oscar, production, harbor, approved, also_approved, killed
+):
+    arms = [ArmSpec("warm", 1), ArmSpec("short", 1, also_approved)]
+    set_flag(production, harbor, revision=approved, enabled=True, reason="go", actor=oscar, arms=arms)
+    engage_kill("profile", target=killed, reason="stop", actor=oscar)
+    text = as_person(oscar).get(FLAGS).text
+    assert ">on<" in text
+    for name in ("harbor-empathy", "harbor-brevity"):
+        assert (f"{name} r1 × 1, killed" in text) == (name == killed)
+    assert count_steering(production) == 1
+    engage_kill("profile", target={"harbor-empathy", "harbor-brevity"}.difference([killed]).pop(), reason="stop", actor=oscar)
+    assert ">killed<" in as_person(oscar).get(FLAGS).text
+    assert count_steering(production) == 0
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [({"rollout": Decimal(0)}, "on for nobody"), ({"alpha_scale": Decimal(0)}, "on at α scale 0")],
+)
+def test_a_flag_that_steers_nobody_is_not_shown_as_one_that_does(as_person, oscar, production, harbor, approved, stated, words):
+    set_flag(production, harbor, revision=approved, enabled=True, reason="go", actor=oscar, **stated)
+    assert f">{words}<" in as_person(oscar).get(FLAGS).text
+    assert count_steering(production) == 0
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=contents())
+def test_a_flag_is_shown_as_on_exactly_if_nodes_steer_somebody_by_it(production, harbor, flag_on, monkeypatch, content):
+    """Whatever a snapshot may say of a flag that is on in the record."""
+    snapshot = make_snapshot(*content[0], kills=content[1])
+    monkeypatch.setattr(flags_page, "read_heads", lambda environments: {"production": snapshot})
+    decides = snapshot.flag_for("harbor", "")
+    bounds = decides.override if decides else None
+    asked = (None, bounds.alpha_min, bounds.alpha_max) if bounds else (None,)
+    gets = [resolve(snapshot, "harbor", "", key=f"user-{number}", alpha=alpha) for number in range(200) for alpha in asked]
+    (view,) = flags_page.view_flags(production, [harbor])
+    assert (view.effect == "on") == any(effective.profile for effective in gets)
+    if view.effect == "killed":
+        assert any(effective.killed_by for effective in gets)
 
 
 def test_a_page_for_nobody_and_a_question_that_is_none_are_told(as_person, iris, flag_on):

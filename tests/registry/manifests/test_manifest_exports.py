@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from registry.manifests.export import export_manifests
 from registry.models import Declaration, ProfileRevision, RiskPolicy, ServingNode, Tenant, TenantFlag
+from registry.services.kills import engage_kill
 from steernode.hub.manifests import read_manifests, write_manifests
 from steernode.snapshot.records import AlphaBounds
 from tests.support.declaring import actions, flag, manifest, profile_manifest
@@ -205,6 +206,11 @@ def test_conditions_say_what_the_hub_makes_of_each_object(flag_on, node):
     }
     assert conditions("TenantFlag") == {"Live": ("True", "Steering")}
     assert conditions("Environment") == {"Converged": ("False", "0of1")}
+
+
+def test_a_flag_whose_profile_is_killed_is_not_live(flag_on, oscar):
+    engage_kill("profile", target="harbor-empathy", reason="stop", actor=oscar)
+    assert conditions("TenantFlag") == {"Live": ("False", "Killed")}
 
 
 def test_convergence_is_of_now(production, node):

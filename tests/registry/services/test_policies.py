@@ -10,7 +10,7 @@ from django.utils import timezone
 from registry.audit import Action
 from registry.errors import TransitionRefused
 from registry.models import AuditEvent, EvalSuite, Notification, Profile, ProfileRevision, RevisionState, RiskPolicy
-from registry.reads.steering import head_snapshot, live_flags
+from registry.reads.steering import head_snapshot
 from registry.services.approvals import approve_revision
 from registry.services.checklist import list_requirements, measure_peaks
 from registry.services.components import ComponentSpec
@@ -162,7 +162,7 @@ def test_what_was_demanded_is_part_of_what_is_approved(submitted):
 
 
 def test_tighter_limits_stop_at_once_what_can_go_beyond_them(flag_on, approved, production, ada, oscar, change):
-    assert len(live_flags(production)) == 1
+    assert len(compile_content(production).tenants) == 1
     change(alpha_caps={"mean_difference": Decimal("0.4")})
     approved.refresh_from_db()
     assert approved.state == RevisionState.INVALIDATED
@@ -180,7 +180,7 @@ def test_tighter_demands_leave_what_steers_until_its_review(flag_on, approved, p
 
 def test_limits_tightened_past_the_service_are_kept_when_a_snapshot_is_compiled(flag_on, approved, production):
     RiskPolicy.objects.filter(name="low").update(composition_budget=Decimal("0.01"))
-    assert not live_flags(production)
+    assert not compile_content(production).tenants
     assert not compile_content(production).profiles
 
 
@@ -228,7 +228,7 @@ def altered(approved):
 def test_an_edit_between_approval_and_activation_is_refused(altered, production, harbor, oscar):
     with pytest.raises(SteerError, check=lambda error: error.code == "DIGEST_MISMATCH"):
         set_flag(production, harbor, revision=altered, enabled=True, alpha_scale=Decimal(1), reason="go", actor=oscar)
-    assert not live_flags(production)
+    assert not compile_content(production).tenants
 
 
 def test_an_edit_after_activation_steers_nobody_and_stops_no_publishing(production, harbor, approved, oscar, request, caplog):

@@ -6,7 +6,6 @@ import pytest
 
 from registry.audit import Action
 from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, TenantFlag
-from registry.reads.steering import live_flags
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
@@ -18,6 +17,7 @@ from registry.services.profiles import create_profile, draft_revision
 from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.tenants import create_environment, create_tenant
+from registry.snapshots.compile import compile_content
 from steernode.errors import SteerError
 from tests.support.files import lines, make_pair, vector_file, write_model_folder
 from tests.support.racing import at_once
@@ -120,7 +120,7 @@ def test_a_flag_turned_on_while_its_environment_moves_ends_off_or_is_refused(pro
             lambda: set_flag(production, harbor, revision=approved, enabled=True, alpha_scale=Decimal(1), reason="go", actor=oscar),
         )
         assert not TenantFlag.objects.filter(enabled=True).exists()
-        assert not list(live_flags(production))
+        assert not compile_content(production).tenants
 
 
 def test_an_approval_given_while_the_environment_moves_does_not_survive_it(production, submitted, new_files, grace, oscar):
@@ -143,7 +143,7 @@ def test_registering_while_a_flag_flips_leaves_one_snapshot_for_each_change(prod
     assert not [result for result in results if isinstance(result, Exception)]
     revisions = list(Snapshot.objects.order_by("revision").values_list("revision", flat=True))
     assert revisions == list(range(1, len(revisions) + 1))
-    assert not list(live_flags(production))
+    assert not compile_content(production).tenants
 
 
 def test_one_proposal_accepted_three_times_at_once_queues_one_job(production, base_model, contrast_set, suites, new_files, ada, oscar):

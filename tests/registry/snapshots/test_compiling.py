@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from registry.models import Environment, FlagArm, Tenant, TenantFlag
-from registry.reads import inheritance, steering
+from registry.reads import inheritance
 from registry.reads.steering import head_snapshot
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.kills import engage_kill
@@ -20,7 +20,7 @@ from steernode.snapshot import content as snapshot_content
 
 def forget_entries() -> None:
     inheritance._kept.clear()
-    for kept in (steering.carry_tenant, compiling._write_flags, compiling._write_profile, snapshot_content._check_tenant):
+    for kept in (compiling._list_tenant, compiling._write_flags, compiling._write_profile, snapshot_content._check_tenant):
         kept.cache_clear()
 
 
