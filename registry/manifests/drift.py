@@ -4,19 +4,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from django.utils import timezone
-
-from registry.manifests.flags import OFF, Choice, FlagState, settle_spec, split_flag_name
+from registry.manifests.flags import describe_flag, describe_told, inherit_spec, split_flag_name
 from registry.manifests.kinds import KINDS
 from registry.manifests.plan import Options, make_plan, read_parents
 from registry.manifests.render import read_recorded
 from registry.manifests.steps import NO_OP, Step
-from registry.models import Declaration, Environment, ServingNode
-from registry.reads.fleet import convergence_of
-from registry.reads.steering import head_snapshot
-from registry.snapshots import read_snapshot
-from steernode.canonical import format_decimal
-from steernode.snapshot.records import Arm, Snapshot
+from registry.models import Declaration, Environment
+from registry.reads.fleet import Standings, standings
+from registry.snapshots import read_heads
+from steernode.snapshot.records import Snapshot
 
 # Where an account has nothing to say of a kind.
 SILENT = "-"
@@ -40,26 +36,19 @@ class Fleet:
 
     @cached_property
     def heads(self) -> dict[str, Snapshot]:
-        heads = {row.name: head_snapshot(row) for row in Environment.objects.all()}
-        return {name: read_snapshot(head) for name, head in heads.items() if head is not None}
+        return read_heads(Environment.objects.all())
 
     @cached_property
-    def nodes(self) -> dict[str, list[tuple[str, int | None]]]:
-        """By environment: where each node stands, and the revision it applied."""
-        now = timezone.now()
-        found: dict[str, list[tuple[str, int | None]]] = {}
-        for node in ServingNode.objects.filter(is_active=True).select_related("environment"):
-            found.setdefault(node.environment.name, []).append((convergence_of(node, now), node.applied_revision))
-        return found
+    def standings(self) -> dict[str, Standings]:
+        return standings(Environment.objects.all())
 
     def convergence(self, environment: str) -> tuple[str, bool]:
         """In words, and whether every node is in step."""
-        nodes = self.nodes.get(environment, [])
-        if not nodes:
+        found = self.standings.get(environment, Standings())
+        if not found.nodes:
             return "no nodes", True
-        in_step = sum(state == "SYNCED" for state, _ in nodes)
-        behind = sorted({f"{state} at r{revision}" if revision else state for state, revision in nodes if state != "SYNCED"})
-        return f"{in_step} of {len(nodes)} in step" + (f"; {', '.join(behind)}" if behind else ""), in_step == len(nodes)
+        behind = sorted({f"{state} at r{node.applied_revision}" if node.applied_revision else state for node, state in found.others})
+        return f"{found.in_step} of {len(found.nodes)} in step" + (f"; {', '.join(behind)}" if behind else ""), not behind
 
 
 def find_drift(documents: list[Any]) -> list[DriftRow]:
@@ -99,25 +88,10 @@ def _compare(step: Step, parent: dict[str, Any] | None, fleet: Fleet) -> DriftRo
 def _compare_flag(step: Step, parent: dict[str, Any] | None, fleet: Fleet) -> DriftRow:
     """`parent` is the spec of the tenant's flag as the files have it, or the record."""
     environment, tenant, route = split_flag_name(step.name)
-    files = settle_spec(step.spec, parent)
-    registry = settle_spec(step.recorded.spec if step.recorded else None, parent)
+    files = describe_flag(inherit_spec(step.spec, parent))
+    registry = describe_flag(inherit_spec(step.recorded.spec if step.recorded else None, parent))
     head = fleet.heads.get(environment)
-    told = _describe_told(head, tenant, route) if head else "no snapshot"
+    told = describe_told(head, tenant, route) if head else "no snapshot"
     nodes, in_step = fleet.convergence(environment)
-    drifts = step.action != NO_OP or told != str(registry) or not in_step
-    return DriftRow(step.kind, step.name, str(files), str(registry) if step.recorded else "absent", told, nodes, drifts)
-
-
-def _describe_told(head: Snapshot, tenant: str, route: str) -> str:
-    """What a snapshot says of a flag. One that does not steer is left out of it, and a kill wins."""
-    flag = head.flag_of.get((tenant, route))
-    if flag is None or not flag.enabled:
-        return str(OFF)
-    for kill in head.kills:
-        # A kill of a profile leaves the other arms of a test as they are.
-        if kill.kind in ("everything", "environment") or (kill.kind, kill.target) in {("tenant", tenant), ("profile", flag.profile)}:
-            return f"killed ({kill.kind})"
-    arms = flag.arms or (Arm("", 1, flag.profile, flag.alpha_scale, flag.revision),)
-    choices = tuple(Choice(arm.name, arm.weight, (arm.profile, arm.revision or 0), arm.alpha_scale) for arm in arms)
-    override = (format_decimal(flag.override.alpha_min), format_decimal(flag.override.alpha_max)) if flag.override else None
-    return str(FlagState(True, choices, format_decimal(flag.rollout), override))
+    drifts = step.action != NO_OP or told != registry or not in_step
+    return DriftRow(step.kind, step.name, files, registry if step.recorded else "absent", told, nodes, drifts)

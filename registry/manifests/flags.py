@@ -1,16 +1,19 @@
-"""Flags as manifests: named by their place, complete in what they say, and what each comes to once inheritance is settled."""
+"""Flags as manifests: named by their place, complete in what they say, and what each gives once its tenant's flag is counted in."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 from registry.manifests.documents import Fault, Manifest
 from registry.manifests.specs import INHERITABLE
-from registry.models import ProfileRevision, TenantFlag
+from registry.models import FlagField, ProfileRevision, TenantFlag
+from registry.reads.inheritance import InheritedArm, InheritedFlag, StatedArm, StatedFlag, inherit_flag
 from registry.services.flags import ArmSpec, Stated
 from steernode.canonical import format_decimal
-from steernode.snapshot.records import AlphaBounds
+from steernode.snapshot.records import AlphaBounds, Snapshot
+from steernode.snapshot.resolve import Effective, resolve_arms
+from steernode.words import EVERYBODY
 
 Spec = dict[str, Any]
 _DEFAULTS: Spec = {"alphaScale": "1", "rollout": "100", "arms": []}
@@ -85,88 +88,88 @@ def _render_arm(arm: Any) -> Spec:
 
 def state_flag(spec: Spec, revisions: Mapping[Pointer, ProfileRevision]) -> Stated:
     """The whole of a flag as the service takes it: nothing is left as it was."""
-    inherits = spec["inherits"]
-    override = spec.get("override")
+    said = _state_spec(spec)
     stated: dict[str, Any] = {
-        "override": AlphaBounds(Decimal(override["min"]), Decimal(override["max"])) if override else None,
-        "arms": [
-            ArmSpec(
-                name=arm["name"],
-                weight=arm["weight"],
-                revision=revisions[arm["profile"], arm["revision"]] if "profile" in arm else None,
-                alpha_scale=Decimal(arm["alphaScale"]) if "alphaScale" in arm else None,
-            )
-            for arm in spec.get("arms", [])
+        FlagField.REVISION: revisions[said.revision_id] if said.revision_id else None,
+        FlagField.ALPHA_SCALE: said.alpha_scale,
+        FlagField.ROLLOUT: said.rollout,
+        FlagField.ARMS: [
+            ArmSpec(arm.name, arm.weight, revisions[arm.revision_id] if arm.revision_id else None, arm.alpha_scale) for arm in said.arms
         ],
+        FlagField.OVERRIDE: AlphaBounds(said.override_min, said.override_max) if said.override_min is not None else None,
     }
-    if "revision" not in inherits:
-        stated["revision"] = revisions[spec["profile"], spec["revision"]]
-    for name, field in (("alphaScale", "alpha_scale"), ("rollout", "rollout")):
-        if name not in inherits:
-            stated[field] = Decimal(spec[name])
-    stated = {field: value for field, value in stated.items() if field not in [INHERITABLE[name] for name in inherits]}
-    return {**stated, "inherit": [INHERITABLE[name].value for name in inherits]}  # type: ignore[typeddict-item, return-value]
+    stated = {field.value: value for field, value in stated.items() if field not in said.inherits}
+    return {**stated, "inherit": list(said.inherits)}  # type: ignore[typeddict-item, return-value]
 
 
-# -- What a flag comes to -------------------------------------------------------------------------------------------------------
+# -- What a flag gives ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What one side of an A/B test gets, or everybody, whose arm has no name."""
-
-    arm: str
-    weight: int
-    pointer: Pointer
-    alpha_scale: Decimal
+def inherit_spec(spec: Spec | None, parent: Spec | None) -> InheritedFlag[Pointer]:
+    """A flag of this spec with nothing left open. `parent` is the spec of the tenant's flag, for the flag of a route."""
+    return inherit_flag(_state_spec(spec), _state_spec(parent) if parent else None)
 
 
-@dataclass(frozen=True, slots=True)
-class FlagState:
-    """A flag with nothing left open, from specs alone."""
-
-    is_on: bool
-    choices: tuple[Choice, ...] = ()
-    rollout: str = "100"
-    override: tuple[str, str] | None = None
-
-    def __str__(self) -> str:
-        if not self.is_on:
-            return "off"
-        words = [" | ".join(_describe_choice(choice) for choice in self.choices)]
-        words += [f"for {self.rollout} %"] if self.rollout != "100" else []
-        words += [f"α {self.override[0]} to {self.override[1]} on request"] if self.override else []
-        return ", ".join(words)
+def _state_spec(spec: Spec | None) -> StatedFlag[Pointer]:
+    spec = spec or {"enabled": False, "inherits": []}
+    override = spec.get("override") or {}
+    return StatedFlag(
+        enabled=spec["enabled"],
+        inherits=[INHERITABLE[name].value for name in spec["inherits"]],
+        revision_id=_pointer(spec),
+        alpha_scale=_decimal(spec, "alphaScale"),
+        rollout=_decimal(spec, "rollout"),
+        override_min=_decimal(override, "min"),
+        override_max=_decimal(override, "max"),
+        arms=[StatedArm(arm["name"], arm["weight"], _pointer(arm), _decimal(arm, "alphaScale")) for arm in spec.get("arms", [])],
+    )
 
 
-OFF = FlagState(False)
+def _pointer(holder: Spec) -> Pointer | None:
+    return (holder["profile"], holder["revision"]) if "profile" in holder else None
 
 
-def _describe_choice(choice: Choice) -> str:
-    whose = f"{choice.arm} {choice.weight}: " if choice.arm else ""
-    return f"{whose}{choice.pointer[0]}@{choice.pointer[1]} × {format_decimal(choice.alpha_scale)}"
+def _decimal(holder: Spec, name: str) -> Decimal | None:
+    return Decimal(holder[name]) if name in holder else None
 
 
-def settle_spec(spec: Spec | None, parent: Spec | None) -> FlagState:
-    """What a flag of this spec comes to. `parent` is that of the tenant's flag, for the flag of a route."""
-    if spec is None:
-        return OFF
-    whole = dict(spec)
-    for name in spec["inherits"]:
-        whole |= {field: parent[field] for field in _fields_of(name) if parent and field in parent}
-    if not whole["enabled"] or (parent and not parent["enabled"]) or "profile" not in whole:
-        return OFF
-    arms = whole.get("arms") or [{"name": "", "weight": 1}]
-    choices = [
-        Choice(
-            arm["name"],
-            arm["weight"],
-            (arm.get("profile", whole["profile"]), arm.get("revision", whole["revision"])),
-            Decimal(arm.get("alphaScale", whole.get("alphaScale", "0"))),
-        )
-        for arm in arms
-    ]
-    override = whole.get("override")
-    if not override and not any(choice.alpha_scale for choice in choices):
-        return OFF
-    return FlagState(True, tuple(choices), whole.get("rollout", "0"), (override["min"], override["max"]) if override else None)
+def describe_flag(flag: InheritedFlag[Pointer], stopped: Sequence[str] = ()) -> str:
+    """What it gives, in words. `stopped` says of each choice what stops it, or nothing."""
+    if not flag.steers:
+        return "off"
+    choices = zip_longest(flag.choices, stopped, fillvalue="")
+    words = [" | ".join(_describe_choice(arm, why) for arm, why in choices)]
+    words += [f"for {format_decimal(flag.rollout)} %"] if flag.rollout < EVERYBODY else []
+    words += [f"α {describe_bounds(flag.override)} on request"] if flag.override else []
+    return ", ".join(words)
+
+
+def describe_bounds(bounds: AlphaBounds) -> str:
+    return f"{format_decimal(bounds.alpha_min)} to {format_decimal(bounds.alpha_max)}"
+
+
+def _describe_choice(arm: InheritedArm[Pointer], stopped: str) -> str:
+    profile, number = arm.revision_id
+    return (f"{arm.name} {arm.weight}: " if arm.name else "") + (stopped or f"{profile}@{number} × {format_decimal(arm.alpha_scale)}")
+
+
+def describe_told(head: Snapshot, tenant: str, route: str) -> str:
+    """What a snapshot gives the callers of a route, in the same words, arm by arm as nodes resolve it."""
+    flag = head.flag_for(tenant, route)
+    if flag is None or not flag.enabled:
+        return "off"
+    answers = resolve_arms(head, flag)
+    stopped = [_describe_stop(answer) for answer in answers]
+    if all(answer.killed_by for answer in answers):
+        return stopped[0]
+    arms = tuple(InheritedArm(arm.name, arm.weight, (arm.profile, arm.revision or 0), arm.alpha_scale) for arm in flag.choices)
+    pointer = (flag.profile, flag.revision or 0)
+    given = InheritedFlag(True, pointer, flag.alpha_scale, flag.rollout, arms, flag.override)
+    return describe_flag(given, stopped) + ("" if flag.route == route else ", by the tenant's flag")
+
+
+def _describe_stop(answer: Effective) -> str:
+    """What stops an arm that its flag does not stop itself. A control is at scale 0, and stopped only for requests that may ask."""
+    if answer.killed_by:
+        return f"killed ({answer.killed_by})"
+    return "not served" if answer.reason == "zero_scale" and answer.flag is not None and answer.flag.override is not None else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from registry.manifests.flags import FlagState, Pointer, settle_spec, split_flag_name
+from registry.manifests.flags import Pointer, describe_bounds, inherit_spec, split_flag_name
 from registry.manifests.plan import Plan, read_parents
 from registry.manifests.steps import CREATE, DELETE, NO_OP, Step
 from registry.models import (
@@ -17,11 +17,11 @@ from registry.models import (
     ProfileRevision,
     RevisionState,
     RiskPolicy,
-    ServingNode,
     SteeringVector,
     TenantFlag,
 )
-from registry.reads.fleet import convergence_of
+from registry.reads.fleet import Standings, standings
+from registry.reads.inheritance import InheritedFlag
 from registry.reads.steering import freeze_in_force
 from steernode.canonical import format_decimal
 from steernode.words import STRENGTH_OPERATORS
@@ -83,39 +83,36 @@ class Risks:
         for step in self.flags:
             environment, tenant, _ = split_flag_name(step.name)
             touched.setdefault(environment, set())
-            if self._after(step).is_on and (environment, tenant) not in self.steered:
+            if self._after(step).steers and (environment, tenant) not in self.steered:
                 touched[environment].add(tenant)
-        now = timezone.now()
-        standing: dict[str, list[str]] = {}
-        for node in ServingNode.objects.filter(environment__name__in=touched, is_active=True).select_related("environment"):
-            standing.setdefault(node.environment.name, []).append(convergence_of(node, now))
+        nodes = standings(Environment.objects.filter(name__in=touched))
 
         def read(name: str) -> Reach:
-            nodes = standing.get(name, [])
-            return Reach(name, len(nodes), nodes.count("SYNCED"), tuple(sorted(touched[name])))
+            here = nodes.get(name, Standings())
+            return Reach(name, len(here.nodes), here.in_step, tuple(sorted(touched[name])))
 
         return [read(name) for name in sorted(touched)]
 
     # -- Flags ------------------------------------------------------------------------------------------------------------------
 
-    def _after(self, step: Step) -> FlagState:
-        return settle_spec(None if step.action == DELETE else step.spec, self.parents.get(step.name))
+    def _after(self, step: Step) -> InheritedFlag[Pointer]:
+        return inherit_spec(None if step.action == DELETE else step.spec, self.parents.get(step.name))
 
     def _of_flag(self, step: Step) -> Iterator[Risk]:
         environment, tenant, _ = split_flag_name(step.name)
-        before = settle_spec(step.recorded.spec if step.recorded else None, self.parents.get(step.name))
+        before = inherit_spec(step.recorded.spec if step.recorded else None, self.parents.get(step.name))
         after = self._after(step)
         now, then = self._alphas(before, only_live=True), self._alphas(after)
         yield from _alpha_changes(now, then)
         if environment in self.freezes and any(abs(alpha) > abs(now.get(what, (Decimal(0), ""))[0]) for what, (alpha, _) in then.items()):
             until = self.freezes[environment].ends_at.strftime("%Y-%m-%d %H:%M UTC")
             yield Risk("FREEZE", f"{environment} is frozen until {until}: nothing may steer more before", blocks=True)
-        if before.is_on and after.is_on and before.rollout != after.rollout:
-            yield Risk("ROLLOUT_CHANGE", f"{before.rollout} → {after.rollout} % of callers")
-        if after.override and after.override != before.override:
-            yield Risk("OVERRIDE_OFFERED", f"requests may ask for α from {after.override[0]} to {after.override[1]}")
-        if not after.is_on:
+        if before.steers and after.steers and before.rollout != after.rollout:
+            yield Risk("ROLLOUT_CHANGE", f"{format_decimal(before.rollout)} → {format_decimal(after.rollout)} % of callers")
+        if not after.steers:
             return
+        if after.override and not (before.steers and after.override == before.override):
+            yield Risk("OVERRIDE_OFFERED", f"requests may ask for α from {describe_bounds(after.override)}")
         if (environment, tenant) not in self.steered:
             yield Risk("TENANT_NEWLY_STEERED", f"{tenant} is not steered in {environment} now, and would be")
         for pointer, scales in _scales(after).items():
@@ -136,16 +133,16 @@ class Risks:
                     yield Risk("RANGE_EXCEEDED", f"α {format_decimal(scaled)} is outside the approved range {shown}", blocks=True)
                 yield from self._cap(scaled, component.unit, component.operator, revision.profile.risk_class_id)
 
-    def _alphas(self, state: FlagState, *, only_live: bool = False) -> Alphas:
+    def _alphas(self, flag: InheritedFlag[Pointer], *, only_live: bool = False) -> Alphas:
         """What a flag steers with. On record, a revision that is not approved steers nothing."""
         found: dict[str, tuple[Decimal, str]] = {}
-        for choice in state.choices if state.is_on else ():
-            revision = self.revisions.get(choice.pointer)
+        for arm in flag.choices if flag.steers else ():
+            revision = self.revisions.get(arm.revision_id)
             if revision is None or (only_live and revision.state != RevisionState.APPROVED):
                 continue
             for component in revision.components.all():
                 name = f"{component.vector.name}@{component.vector.version}"
-                found[f"{name} (arm {choice.arm})" if choice.arm else name] = (component.alpha * choice.alpha_scale, component.unit)
+                found[f"{name} (arm {arm.name})" if arm.name else name] = (component.alpha * arm.alpha_scale, component.unit)
         return found
 
     # -- Profiles ---------------------------------------------------------------------------------------------------------------
@@ -209,13 +206,13 @@ def _authored(parts: Iterable[Spec]) -> Alphas:
     return {part["vector"]: (Decimal(part["alpha"]), part["unit"]) for part in parts}
 
 
-def _scales(state: FlagState) -> dict[Pointer, set[Decimal]]:
-    """At which scales each revision would steer."""
-    found: dict[Pointer, set[Decimal]] = {}
-    for choice in state.choices:
-        if choice.alpha_scale or state.override:
-            found.setdefault(choice.pointer, set()).add(choice.alpha_scale)
-    return found
+def _scales(flag: InheritedFlag[Pointer]) -> dict[Pointer, set[Decimal]]:
+    """At which scales above zero each revision would steer; at none where only requests may ask."""
+    scales: dict[Pointer, set[Decimal]] = {arm.revision_id: set() for arm in flag.choices if arm.revision_id in flag.offered}
+    for arm in flag.choices:
+        if arm.alpha_scale:
+            scales[arm.revision_id].add(arm.alpha_scale)
+    return scales
 
 
 def _of_vector(step: Step) -> Iterator[Risk]:

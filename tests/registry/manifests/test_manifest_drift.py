@@ -2,10 +2,14 @@
 
 import pytest
 from django.utils import timezone
+from hypothesis import given, settings
 
 from registry.manifests.drift import find_drift
+from registry.manifests.flags import describe_told
 from registry.models import ServingNode, Tenant
+from steernode.snapshot.resolve import resolve
 from tests.support.declaring import flag, manifest
+from tests.support.snapshots import contents, make_snapshot
 
 
 @pytest.fixture
@@ -52,6 +56,58 @@ def test_a_kill_is_told_in_the_snapshots_account(row, apply, approved, productio
     in_step(production)
     on = "harbor-empathy@1 × 1"
     assert row(flag()) == (on, on, "killed (tenant)", "1 of 1 in step", True)
+
+
+@pytest.mark.parametrize(
+    ("killed", "told"),
+    [
+        ("harbor-empathy", "warm 1: killed (profile) | short 1: harbor-brevity@1 × 1"),
+        ("harbor-brevity", "warm 1: harbor-empathy@1 × 1 | short 1: killed (profile)"),
+    ],
+)
+def test_a_kill_of_one_arms_profile_is_told_of_that_arm(row, apply, approved, also_approved, production, harbor, oscar, killed, told):
+    from registry.services.kills import engage_kill
+
+    arms = [{"name": "warm", "weight": 1}, {"name": "short", "weight": 1, "profile": "harbor-brevity", "revision": 1}]
+    apply([flag(arms=arms)])
+    engage_kill("profile", target=killed, reason="stop", actor=oscar)
+    assert row(flag(arms=arms))[2:] == (told, "no nodes", True)
+
+
+def test_a_route_without_a_flag_of_its_own_is_told_what_it_gets(row, apply, approved, production, harbor):
+    apply([flag()])
+    _, registry, snapshot, _, drifts = row(flag("production/harbor/chat", alphaScale="0.5"))
+    assert (registry, snapshot, drifts) == ("absent", "harbor-empathy@1 × 1, by the tenant's flag", True)
+
+
+# -- Against what nodes do ------------------------------------------------------------------------------------------------------
+
+KEYS = [f"user-{number}" for number in range(200)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=contents())
+def test_what_is_told_of_each_arm_is_what_callers_in_it_get(content):
+    flags, kills = content
+    snapshot = make_snapshot(*flags, kills=kills)
+    for route in ("", "chat", "other"):
+        told = describe_told(snapshot, "harbor", route)
+        decides = snapshot.flag_for("harbor", route)
+        bounds = decides.override if decides else None
+        asked = (None, bounds.alpha_min, bounds.alpha_max) if bounds else (None,)
+        gets = [resolve(snapshot, "harbor", route, key=key, alpha=alpha) for key in KEYS for alpha in asked]
+        covered = [effective for effective in gets if effective.reason != "not_in_rollout"]
+        if told == "off":
+            assert not any(effective.profile for effective in gets)
+        elif told.startswith("killed"):
+            assert {f"killed ({effective.killed_by})" for effective in covered} == {told}
+        else:
+            for arm, part in zip(decides.choices, told.split(" | "), strict=True):
+                inside = [effective for effective in covered if effective.arm == arm.name]
+                assert any(effective.killed_by for effective in inside) == ("killed" in part and bool(inside))
+                is_control = bounds is None and part.split(",")[0].endswith("× 0")
+                stopped = is_control or "killed" in part or "not served" in part
+                assert any(effective.profile for effective in inside) == (not stopped and bool(inside))
 
 
 def test_a_node_behind_is_told_in_the_nodes_account(row, apply, approved, production, harbor, in_step):
