@@ -59,7 +59,7 @@ def decide(in_force: InForce | None, tenant: str, route: str, *, now: datetime, 
     if effective.profile is None:
         return effective
     if effective.profile.base_model != in_force.fingerprint:
-        return unsteered("wrong_base_model", effective.arm)
+        return effective.without_steering("wrong_base_model")
     if effective.profile.stale_policy == "zero" and in_force.is_past_staleness(effective.profile, now):
-        return unsteered("stale", effective.arm)
+        return effective.without_steering("stale")
     return effective
