@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.console.documents import Estimate, list_of_mappings, read_estimate
-from registry.console.forms import SuitesForm
+from registry.console.forms.suites import SuitesForm
 from registry.console.pages import accept, action, telling
 from registry.models import ProfileRevision, Role
 from registry.services.compositions import request_composition

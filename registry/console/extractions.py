@@ -3,7 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from registry.console.forms import ExtractionForm
+from registry.console.forms.extractions import ExtractionForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Role
 from registry.services.jobs import request_extraction

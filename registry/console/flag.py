@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from registry.audit.history import events_of, read_changes
-from registry.console.flagforms import ExplainForm, FlagForm
+from registry.console.forms.flags import ExplainForm, FlagForm
 from registry.console.pages import accept, page, render_page
 from registry.errors import NotFound
 from registry.models import FlagField, Tenant, TenantFlag

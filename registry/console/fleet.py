@@ -2,7 +2,7 @@
 
 from django.http import HttpRequest, HttpResponse
 
-from registry.console.forms import NodeForm
+from registry.console.forms.fleet import NodeForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Environment, Role, ServingNode
 from registry.reads.fleet import judge_nodes

@@ -5,8 +5,8 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
-from registry.console.flagforms import FreezeForm
-from registry.console.forms import ReasonForm
+from registry.console.forms.fields import ReasonForm
+from registry.console.forms.flags import FreezeForm
 from registry.console.pages import accept, action, telling
 from registry.models import Freeze, Role
 from registry.reads.lookups import get_environment

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from registry.console.forms import KillForm
+from registry.console.forms.kills import KillForm
 from registry.console.pages import MAY_KILL, accept, action, page, render_page, telling
 from registry.models import Kill, User
 from registry.reads.visibility import visible_to

@@ -1,59 +1,17 @@
-"""Risk policies: what each risk class demands, what is under it, and the form to change it."""
+"""Risk policies: what each risk class demands, what is under it."""
 
 from typing import Any
 
-from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
-from unfold.widgets import UnfoldAdminSelectMultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from registry.console.forms import AlphaField
+from registry.console.forms.policies import NewPolicyForm, PolicyForm
 from registry.console.pages import accept, action, page, render_page, telling
-from registry.models import ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit
+from registry.models import ProfileRevision, RevisionState, RiskPolicy, Role
 from registry.reads.documents import policy_document
-from registry.services.policies import POLICY_GATE_SETS, PolicyTerms, change_policy, create_policy
+from registry.services.policies import change_policy, create_policy
 
 GOVERNS_POLICIES = (Role.ADMIN, Role.APPROVER)
-
-
-class PolicyForm(forms.Form):
-    """Every term of a policy. Whether they make sense is for the service to say."""
-
-    alpha_cap_absolute = AlphaField(label="Largest |α|, absolute")
-    alpha_cap_mean_difference = AlphaField(label="Largest |α|, mean differences")
-    alpha_cap_residual = AlphaField(label="Largest |α|, residual")
-    composition_budget = AlphaField(label="Composition budget", help_text="Of the mean residual norm, for all that is added at one layer.")
-    gate_set = forms.ChoiceField(choices=[(name, name) for name in POLICY_GATE_SETS], widget=UnfoldAdminSelectWidget, label="Gates")
-    suite_kinds = forms.MultipleChoiceField(
-        choices=SuiteKind.choices, widget=UnfoldAdminSelectMultipleWidget, required=False, label="Suites that must have judged"
-    )
-    locales = forms.CharField(
-        max_length=1000, widget=UnfoldAdminTextInputWidget, required=False, label="Locales", help_text="Such as en-US, de-DE; may be empty."
-    )
-    minimum_pairs = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Contrast pairs, at least")
-    evidence_max_age_days = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Evidence is at most (days)")
-    approvals_needed = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Approvals needed")
-    reviewer_roles = forms.MultipleChoiceField(
-        choices=Role.choices, widget=UnfoldAdminSelectMultipleWidget, label="Roles", help_text="Each is held by one of those who approve."
-    )
-    approval_valid_days = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="An approval waits at most (days)")
-    review_after_days = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Review after (days)")
-    reason = forms.CharField(
-        max_length=2000,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        label="Reason",
-        help_text="What is submitted goes back to its authors; what steers beyond the limits stops at once.",
-    )
-
-    def terms(self) -> PolicyTerms:
-        data = {name: value for name, value in self.cleaned_data.items() if name not in ("reason", "name")}
-        data["locales"] = [locale.strip() for locale in data["locales"].split(",") if locale.strip()]
-        return PolicyTerms(alpha_caps={unit: data.pop(f"alpha_cap_{unit}") for unit in Unit.values}, **data)
-
-
-class NewPolicyForm(PolicyForm):
-    field_order = ["name"]
-    name = forms.SlugField(max_length=50, label="Name", widget=UnfoldAdminTextInputWidget)
 
 
 @page()

@@ -3,7 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
-from registry.console.forms import ProfileForm
+from registry.console.forms.profiles import ProfileForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Profile, Role, TenantFlag
 from registry.reads.steering import engaged_kills

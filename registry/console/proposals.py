@@ -5,7 +5,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from registry.console.forms import ReasonForm
+from registry.console.forms.fields import ReasonForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Role
 from registry.reads.lookups import open_proposals

@@ -9,7 +9,9 @@ from registry.blobs import get_blob
 from registry.console.charts import draw_panels, read_tested
 from registry.console.compositions import read_composition
 from registry.console.documents import read_controls, read_curve, read_document, read_gates, read_metrics, read_replies
-from registry.console.forms import CommentForm, DecisionForm, ReasonForm, SubmitForm, SuitesForm
+from registry.console.forms.fields import ReasonForm
+from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
+from registry.console.forms.suites import SuitesForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing

@@ -5,7 +5,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from registry.console.forms import TokenForm
+from registry.console.forms.tokens import TokenForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import ApiToken, Role
 from registry.services.people import issue_token, revoke_token

@@ -4,7 +4,7 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from registry.console.forms import ContrastSetForm, EvalSuiteForm
+from registry.console.forms.uploads import ContrastSetForm, EvalSuiteForm
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.models import Role
 from registry.services.contrast import seal_contrast_set

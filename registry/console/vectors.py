@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect
 
 from registry.blobs import get_blob
 from registry.console.documents import list_of_mappings, read_document
-from registry.console.forms import DraftForm, ValidationForm
+from registry.console.forms.vectors import DraftForm, ValidationForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
 from registry.errors import BlobMissing

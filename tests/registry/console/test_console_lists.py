@@ -6,7 +6,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from registry.console.forms import LongSelect
+from registry.console.forms.fields import LongSelect
 from registry.console.registries import base
 from registry.models import AppliedPlan, AuditEvent, Declaration, Tenant, TenantFlag
 from registry.services.kills import engage_kill

@@ -12,7 +12,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from registry.console.forms import AlphaField, LongSelect
+from registry.console.forms.fields import AlphaField, LongSelect
 from registry.models import FlagField, ProfileRevision, RevisionState, Tenant
 from registry.reads.lookups import get_revision
 from registry.services.flags import ArmSpec

@@ -1,0 +1,42 @@
+"""What a new extraction is asked for with."""
+
+from typing import Any
+
+from registry.console.forms.fields import record_field, text_field
+from registry.console.forms.suites import SuitesForm
+from registry.models import BaseModel, ContrastSet, Profile
+from registry.services.recipes import LAYER_NAMES
+
+
+class ExtractionForm(SuitesForm):
+    """What a new extraction needs. Everything else of the recipe has a default."""
+
+    vector = text_field(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
+    base_model = record_field(BaseModel.objects.all(), label="Base model")
+    contrast_set = record_field(ContrastSet.objects.all(), label="Contrast set")
+    layers = text_field(label="Layers", initial=LAYER_NAMES[0], help_text="candidates (all that may pass), all, or numbers such as 4, 5, 6")
+    profile = record_field(
+        Profile.objects.all(),
+        label="Draft a revision of",
+        required=False,
+        empty_label="Nothing: stop at the vector",
+        help_text="The job goes on to a validation, and if that passes to a draft.",
+    )
+    alphas = text_field(
+        label="α grid", required=False, max_length=300, help_text="Such as 0, 0.25, 0.5, 1; empty for the default. It needs 0."
+    )
+
+    def recipe(self) -> dict[str, Any]:
+        """The fields that were filled in, as the service reads them."""
+        data = self.cleaned_data
+        recipe: dict[str, Any] = {"vector": data["vector"], "layers": _parse_layers(data["layers"])}
+        if data["alphas"]:
+            recipe["alphas"] = [alpha.strip() for alpha in data["alphas"].split(",")]
+        return recipe
+
+
+def _parse_layers(text: str) -> Any:
+    if text.strip() in LAYER_NAMES:
+        return text.strip()
+    # What is not a number goes through as it is, for the service to name it.
+    return [int(part) if part.strip().isdecimal() else part.strip() for part in text.split(",")]

@@ -1,0 +1,74 @@
+"""The fields that the forms of several pages share, and the form that asks for a reason and nothing else."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms.utils import flatatt
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from steernode.canonical import parse_alpha
+from steernode.errors import AlphaError
+
+
+class LongSelect(UnfoldAdminSelectWidget):
+    """A choice among thousands, written in one go: Django renders a template for every option."""
+
+    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
+        chosen = set(self.format_value(value))
+        return format_html(
+            "<select{}>{}</select>", flatatt({**self.build_attrs(self.attrs, attrs), "name": name}), _write(self.choices, chosen)
+        )
+
+
+def _write(choices: Iterable[tuple[Any, Any]], chosen: set[str]) -> SafeString:
+    return format_html_join("", "{}", ((_write_choice(value, label, chosen),) for value, label in choices))
+
+
+def _write_choice(value: Any, label: Any, chosen: set[str]) -> SafeString:
+    if isinstance(label, list | tuple):
+        return format_html('<optgroup label="{}">{}</optgroup>', value, _write(label, chosen))
+    return format_html('<option value="{}"{}>{}</option>', value, mark_safe(" selected") if str(value) in chosen else "", label)
+
+
+class AlphaField(forms.CharField):
+    """A coefficient as the registry reads it everywhere: plain decimal text, never a float."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": 20, "widget": UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}), **options})
+
+    def clean(self, value: Any) -> Decimal | None:
+        text = super().clean(value)
+        try:
+            return parse_alpha(text) if text else None
+        except AlphaError as error:
+            raise ValidationError(f"{error.message} ({error.code})") from error
+
+
+def text_field(**options: Any) -> forms.CharField:
+    attrs = options.pop("attrs", {})
+    return forms.CharField(widget=UnfoldAdminTextInputWidget(attrs=attrs), **{"max_length": 100, **options})
+
+
+def prose_field(rows: int = 2, **options: Any) -> forms.CharField:
+    return forms.CharField(widget=UnfoldAdminTextareaWidget(attrs={"rows": rows}), **{"max_length": 2000, **options})
+
+
+def name_field(max_length: int = 100) -> forms.SlugField:
+    return forms.SlugField(max_length=max_length, label="Name", widget=UnfoldAdminTextInputWidget)
+
+
+def record_field(queryset: Any, **options: Any) -> forms.ModelChoiceField:
+    return forms.ModelChoiceField(queryset, widget=UnfoldAdminSelectWidget, **options)
+
+
+def choice_field(choices: Any, **options: Any) -> forms.ChoiceField:
+    return forms.ChoiceField(choices=choices, widget=UnfoldAdminSelectWidget, **options)
+
+
+class ReasonForm(forms.Form):
+    reason = text_field(max_length=2000, label="Reason")
