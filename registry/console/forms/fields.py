@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.forms.utils import flatatt
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectMultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from steernode.canonical import parse_alpha
 from steernode.errors import AlphaError
@@ -58,8 +58,12 @@ def prose_field(rows: int = 2, **options: Any) -> forms.CharField:
     return forms.CharField(widget=UnfoldAdminTextareaWidget(attrs={"rows": rows}), **{"max_length": 2000, **options})
 
 
-def name_field(max_length: int = 100) -> forms.SlugField:
-    return forms.SlugField(max_length=max_length, label="Name", widget=UnfoldAdminTextInputWidget)
+def name_field(max_length: int = 100, label: str = "Name") -> forms.SlugField:
+    return forms.SlugField(max_length=max_length, label=label, widget=UnfoldAdminTextInputWidget)
+
+
+def number_field(**options: Any) -> forms.IntegerField:
+    return forms.IntegerField(widget=UnfoldAdminTextInputWidget, **options)
 
 
 def record_field(queryset: Any, **options: Any) -> forms.ModelChoiceField:
@@ -68,6 +72,10 @@ def record_field(queryset: Any, **options: Any) -> forms.ModelChoiceField:
 
 def choice_field(choices: Any, **options: Any) -> forms.ChoiceField:
     return forms.ChoiceField(choices=choices, widget=UnfoldAdminSelectWidget, **options)
+
+
+def choices_field(choices: Any, **options: Any) -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(choices=choices, widget=UnfoldAdminSelectMultipleWidget, **options)
 
 
 class ReasonForm(forms.Form):

@@ -6,13 +6,12 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 from unfold.widgets import (
-    UnfoldAdminSelectMultipleWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
     UnfoldBooleanSwitchWidget,
 )
 
-from registry.console.forms.fields import AlphaField, LongSelect
+from registry.console.forms.fields import AlphaField, LongSelect, choices_field, text_field
 from registry.models import FlagField, ProfileRevision, RevisionState, Tenant
 from registry.reads.lookups import get_revision
 from registry.services.flags import ArmSpec
@@ -60,9 +59,7 @@ class FlagForm(forms.Form):
     what may not steer."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=LongSelect, label="Tenant")
-    route = forms.CharField(
-        widget=UnfoldAdminTextInputWidget, label="Route", max_length=100, required=False, help_text="Empty for all routes."
-    )
+    route = text_field(label="Route", required=False, help_text="Empty for all routes.")
     revision = forms.ModelChoiceField(
         ProfileRevision.objects.select_related("profile"), widget=LongSelect, label="Revision", required=False
     )
@@ -82,15 +79,14 @@ class FlagForm(forms.Form):
         widget=UnfoldAdminTextInputWidget(),
         help_text="Such as 0:0.6, inside the approved range; none for nothing.",
     )
-    inherit = forms.MultipleChoiceField(
-        choices=FlagField.choices,
+    inherit = choices_field(
+        FlagField.choices,
         label="Inherited fields",
         required=False,
-        widget=UnfoldAdminSelectMultipleWidget,
         help_text="What a route's flag takes from the one for all routes.",
     )
     enabled = forms.BooleanField(label="On", required=False, widget=UnfoldBooleanSwitchWidget)
-    reason = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=2000, label="Reason")
+    reason = text_field(max_length=2000, label="Reason")
     # The flag as it was on the screen; another one by now is not overwritten.
     read_as = forms.CharField(max_length=100, required=False, widget=forms.HiddenInput)
 
@@ -115,16 +111,16 @@ class SwitchForm(forms.Form):
     """On or off, and nothing else."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=LongSelect, label="Tenant")
-    route = forms.CharField(widget=UnfoldAdminTextInputWidget, label="Route", max_length=100, required=False)
+    route = text_field(label="Route", max_length=100, required=False)
     enabled = forms.BooleanField(label="On", required=False)
-    reason = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=2000, label="Reason")
+    reason = text_field(max_length=2000, label="Reason")
 
 
 class ExplainForm(forms.Form):
     """What a request would say of itself."""
 
-    route = forms.CharField(widget=UnfoldAdminTextInputWidget, label="Route", required=False, max_length=100)
-    key = forms.CharField(widget=UnfoldAdminTextInputWidget, label="Rollout key", required=False, max_length=200, strip=False)
+    route = text_field(label="Route", required=False)
+    key = text_field(label="Rollout key", required=False, max_length=200, strip=False)
     alpha = AlphaField(label="Asks for α", required=False)
 
 
@@ -136,4 +132,4 @@ class FreezeForm(forms.Form):
         widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
         help_text="Empty for now.",
     )
-    reason = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=2000, label="Reason")
+    reason = text_field(max_length=2000, label="Reason")

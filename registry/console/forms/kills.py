@@ -4,9 +4,8 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
-from unfold.widgets import UnfoldAdminSelectWidget
 
-from registry.console.forms.fields import LongSelect, text_field
+from registry.console.forms.fields import LongSelect, record_field, text_field
 from registry.models import Environment, KillKind, Profile, Tenant, User
 from registry.reads.visibility import is_limited, visible_to
 
@@ -15,13 +14,12 @@ class KillForm(forms.Form):
     """One list of everything that can be killed, so that an emergency is one choice, one sentence, one button."""
 
     target = forms.ChoiceField(widget=LongSelect, label="What to stop")
-    environment = forms.ModelChoiceField(
+    environment = record_field(
         Environment.objects.all(),
         to_field_name="name",
         required=False,
         empty_label="Everywhere",
         label="Where",
-        widget=UnfoldAdminSelectWidget,
         help_text="For a profile or a tenant.",
     )
     reason = text_field(max_length=2000, label="Reason", attrs={"placeholder": "What is going wrong"})

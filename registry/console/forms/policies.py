@@ -1,9 +1,8 @@
 """Every term of a risk policy."""
 
 from django import forms
-from unfold.widgets import UnfoldAdminSelectMultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from registry.console.forms.fields import AlphaField
+from registry.console.forms.fields import AlphaField, choice_field, choices_field, name_field, number_field, prose_field, text_field
 from registry.models import Role, SuiteKind, Unit
 from registry.services.policies import POLICY_GATE_SETS, PolicyTerms
 
@@ -15,26 +14,17 @@ class PolicyForm(forms.Form):
     alpha_cap_mean_difference = AlphaField(label="Largest |α|, mean differences")
     alpha_cap_residual = AlphaField(label="Largest |α|, residual")
     composition_budget = AlphaField(label="Composition budget", help_text="Of the mean residual norm, for all that is added at one layer.")
-    gate_set = forms.ChoiceField(choices=[(name, name) for name in POLICY_GATE_SETS], widget=UnfoldAdminSelectWidget, label="Gates")
-    suite_kinds = forms.MultipleChoiceField(
-        choices=SuiteKind.choices, widget=UnfoldAdminSelectMultipleWidget, required=False, label="Suites that must have judged"
-    )
-    locales = forms.CharField(
-        max_length=1000, widget=UnfoldAdminTextInputWidget, required=False, label="Locales", help_text="Such as en-US, de-DE; may be empty."
-    )
-    minimum_pairs = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Contrast pairs, at least")
-    evidence_max_age_days = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Evidence is at most (days)")
-    approvals_needed = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Approvals needed")
-    reviewer_roles = forms.MultipleChoiceField(
-        choices=Role.choices, widget=UnfoldAdminSelectMultipleWidget, label="Roles", help_text="Each is held by one of those who approve."
-    )
-    approval_valid_days = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="An approval waits at most (days)")
-    review_after_days = forms.IntegerField(widget=UnfoldAdminTextInputWidget, label="Review after (days)")
-    reason = forms.CharField(
-        max_length=2000,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        label="Reason",
-        help_text="What is submitted goes back to its authors; what steers beyond the limits stops at once.",
+    gate_set = choice_field([(name, name) for name in POLICY_GATE_SETS], label="Gates")
+    suite_kinds = choices_field(SuiteKind.choices, required=False, label="Suites that must have judged")
+    locales = text_field(max_length=1000, required=False, label="Locales", help_text="Such as en-US, de-DE; may be empty.")
+    minimum_pairs = number_field(label="Contrast pairs, at least")
+    evidence_max_age_days = number_field(label="Evidence is at most (days)")
+    approvals_needed = number_field(label="Approvals needed")
+    reviewer_roles = choices_field(Role.choices, label="Roles", help_text="Each is held by one of those who approve.")
+    approval_valid_days = number_field(label="An approval waits at most (days)")
+    review_after_days = number_field(label="Review after (days)")
+    reason = prose_field(
+        label="Reason", help_text="What is submitted goes back to its authors; what steers beyond the limits stops at once."
     )
 
     def terms(self) -> PolicyTerms:
@@ -45,4 +35,4 @@ class PolicyForm(forms.Form):
 
 class NewPolicyForm(PolicyForm):
     field_order = ["name"]
-    name = forms.SlugField(max_length=50, label="Name", widget=UnfoldAdminTextInputWidget)
+    name = name_field(50)

@@ -1,15 +1,14 @@
 """A new tenant, a new environment."""
 
 from django import forms
-from unfold.widgets import UnfoldAdminTextInputWidget
 
-from registry.console.forms.fields import text_field
+from registry.console.forms.fields import name_field, text_field
 
 
 class TenantForm(forms.Form):
-    name = forms.SlugField(max_length=100, label="Name", widget=UnfoldAdminTextInputWidget)
+    name = name_field()
     title = text_field(max_length=200, label="Title", required=False)
 
 
 class EnvironmentForm(forms.Form):
-    name = forms.SlugField(max_length=50, label="Name", widget=UnfoldAdminTextInputWidget)
+    name = name_field(50)

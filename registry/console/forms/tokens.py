@@ -3,9 +3,8 @@
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminSelectMultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from registry.console.forms.fields import text_field
+from registry.console.forms.fields import choices_field, number_field, record_field, text_field
 from registry.models import READ_ONLY, Role, Tenant, User
 from registry.reads.visibility import visible_to
 from registry.services.people import MAX_TOKEN_DAYS
@@ -15,17 +14,9 @@ class TokenForm(forms.Form):
     """A token of one's own. No scope chosen: whatever its owner may do."""
 
     name = text_field(label="Name", attrs={"placeholder": "What will use it"})
-    days = forms.IntegerField(min_value=1, max_value=MAX_TOKEN_DAYS, initial=90, label="Days", widget=UnfoldAdminTextInputWidget)
-    scopes = forms.MultipleChoiceField(
-        required=False, label="Only for", widget=UnfoldAdminSelectMultipleWidget, help_text="None chosen: whatever you may do."
-    )
-    tenant = forms.ModelChoiceField(
-        Tenant.objects.none(),
-        required=False,
-        empty_label="every tenant you see",
-        label="Only for the tenant",
-        widget=UnfoldAdminSelectWidget,
-    )
+    days = number_field(min_value=1, max_value=MAX_TOKEN_DAYS, initial=90, label="Days")
+    scopes = choices_field((), required=False, label="Only for", help_text="None chosen: whatever you may do.")
+    tenant = record_field(Tenant.objects.none(), required=False, empty_label="every tenant you see", label="Only for the tenant")
 
     def __init__(self, *args: Any, seen_by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,21 +1,21 @@
 """Data sets as files."""
 
 from django import forms
-from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminFileFieldWidget
 
-from registry.console.forms.fields import choice_field
+from registry.console.forms.fields import choice_field, name_field
 from registry.models import SuiteKind
 
 
 class UploadForm(forms.Form):
     """A data set, sealed whole or refused whole."""
 
-    name = forms.SlugField(max_length=100, label="Name", widget=UnfoldAdminTextInputWidget)
+    name = name_field()
     file = forms.FileField(label="File", widget=UnfoldAdminFileFieldWidget)
 
 
 class ContrastSetForm(UploadForm):
-    axis = forms.SlugField(max_length=50, label="Axis", widget=UnfoldAdminTextInputWidget)
+    axis = name_field(50, "Axis")
 
 
 class EvalSuiteForm(UploadForm):

@@ -1,9 +1,8 @@
 """What can be done with a vector: validate it, and draft a revision of it."""
 
 from django import forms
-from unfold.widgets import UnfoldAdminTextInputWidget
 
-from registry.console.forms.fields import AlphaField, choice_field, prose_field, record_field
+from registry.console.forms.fields import AlphaField, choice_field, number_field, prose_field, record_field
 from registry.console.forms.suites import SuitesForm
 from registry.models import Profile, StalePolicy, Unit
 
@@ -21,7 +20,5 @@ class DraftForm(forms.Form):
     alpha_min = AlphaField(label="Lowest α", initial="0")
     alpha_max = AlphaField(label="Highest α")
     stale_policy = choice_field(StalePolicy.choices, label="When the hub is lost", initial=StalePolicy.ZERO)
-    max_staleness_seconds = forms.IntegerField(
-        label="Lost after (seconds)", initial=900, min_value=1, max_value=86400 * 30, widget=UnfoldAdminTextInputWidget
-    )
+    max_staleness_seconds = number_field(label="Lost after (seconds)", initial=900, min_value=1, max_value=86400 * 30)
     rationale = prose_field(label="Why", required=False)
