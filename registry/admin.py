@@ -3,7 +3,7 @@
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 
-from registry.console import registries  # noqa: F401  (importing registers them)
+from registry.console import lists  # noqa: F401  (importing registers them)
 
 # The admin's own login form knows no second factor; there is one way in.
 admin.site.login = secure_admin_login(admin.site.login)

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
-from registry.console.flags import FlagView, view_flags
+from registry.console.environment_flags import FlagView, view_flags
 from registry.console.forms.kills import KillForm
 from registry.console.pages import roles_of
 from registry.console.revisions import why_not_decide

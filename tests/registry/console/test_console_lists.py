@@ -1,4 +1,4 @@
-"""The registries stay usable when they are long: nothing is counted to its end or listed by its values."""
+"""The lists stay usable when they are long: nothing is counted to its end or listed by its values."""
 
 import pytest
 from django import forms
@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from registry.console.forms.fields import LongSelect
-from registry.console.registries import base
+from registry.console.lists import readonly
 from registry.models import AppliedPlan, AuditEvent, Declaration, Tenant, TenantFlag
 from registry.services.kills import engage_kill
 
@@ -42,7 +42,7 @@ def test_the_log_is_filtered_by_values_that_are_known_without_reading_it(log, as
 
 
 def test_a_long_list_is_counted_only_as_far_as_people_page(as_person, oscar, monkeypatch):
-    monkeypatch.setattr(base, "COUNTED", 60)
+    monkeypatch.setattr(readonly, "COUNTED", 60)
     Tenant.objects.bulk_create(Tenant(name=f"tenant-{number}") for number in range(70))
     answer = as_person(oscar).get(reverse("admin:registry_tenant_changelist"))
     assert answer.context["cl"].paginator.count == 60

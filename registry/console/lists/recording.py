@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from registry.audit import Action
-from registry.console.registries.base import Registry, column, one_of
+from registry.console.lists.readonly import ReadOnlyList, column, one_of
 from registry.models import (
     AuditEvent,
     Environment,
@@ -29,7 +29,7 @@ for model in (Group, EmailAddress, SocialAccount, SocialApp, SocialToken, Authen
 
 
 @admin.register(User)
-class People(Registry):
+class People(ReadOnlyList):
     readers = (Role.ADMIN,)
     list_display = ["username", "email", "roles", "acts_for", "is_active", "last_login"]
     list_filter = ["groups", "is_active"]
@@ -61,7 +61,7 @@ def _list_types() -> list[str]:
 
 
 @admin.register(AuditEvent)
-class AuditLog(Registry):
+class AuditLog(ReadOnlyList):
     """Every change, newest first, and the exact bytes that were hashed."""
 
     readers = (Role.AUDITOR,)

@@ -7,7 +7,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from registry.console.registries.base import Registry, column, link_to, one_of
+from registry.console.lists.readonly import ReadOnlyList, column, link_to, one_of
 from registry.manifests.kinds import KINDS
 from registry.models import (
     Declaration,
@@ -27,7 +27,7 @@ from registry.templatetags.console import digest, moment, number, state
 
 
 @admin.register(Profile)
-class Profiles(Registry):
+class Profiles(ReadOnlyList):
     list_display = ["profile_column", "intent", "purpose", "axis", "risk_column", "owner", "created_moment"]
     created_moment = column("created_at", "Created", moment)
     list_display_links = None
@@ -42,7 +42,7 @@ class Profiles(Registry):
 
 
 @admin.register(ProfileRevision)
-class Revisions(Registry):
+class Revisions(ReadOnlyList):
     list_display = ["revision_column", "state_column", "author", "base_model", "digest_column", "submitted_moment", "decided_moment"]
     decided_moment = column("decided_at", "Decided", moment)
     submitted_moment = column("submitted_at", "Submitted", moment)
@@ -59,7 +59,7 @@ class Revisions(Registry):
 
 
 @admin.register(RiskPolicy)
-class Policies(Registry):
+class Policies(ReadOnlyList):
     list_display = ["policy_column", "gate_set", "minimum_pairs", "approvals_needed", "review_after_days", "reason", "changed_moment"]
     changed_moment = column("changed_at", "Changed", moment)
     list_display_links = None
@@ -71,7 +71,7 @@ class Policies(Registry):
 
 
 @admin.register(Environment)
-class Environments(Registry):
+class Environments(ReadOnlyList):
     list_display = ["name", "head_revision", "flags_column", "created_moment"]
     created_moment = column("created_at", "Created", moment)
 
@@ -81,14 +81,14 @@ class Environments(Registry):
 
 
 @admin.register(Tenant)
-class Tenants(Registry):
+class Tenants(ReadOnlyList):
     list_display = ["name", "title", "created_moment"]
     created_moment = column("created_at", "Created", moment)
     search_fields = ["name", "title"]
 
 
 @admin.register(TenantFlag)
-class Flags(Registry):
+class Flags(ReadOnlyList):
     list_display = ["__str__", "enabled", "scale_column", "revision_column", "reason", "changed_by", "changed_moment"]
     changed_moment = column("changed_at", "Changed", moment)
     list_filter = ["environment", "enabled"]
@@ -102,7 +102,7 @@ class Flags(Registry):
 
 
 @admin.register(Declaration)
-class Declarations(Registry):
+class Declarations(ReadOnlyList):
     """What manifests declare. What was pruned is left out."""
 
     list_display = ["name", "kind", "manager_column", "labels_column", "generation", "spec_column", "applied_by", "applied_moment"]
@@ -123,7 +123,7 @@ class Declarations(Registry):
 
 
 @admin.register(Kill)
-class Kills(Registry):
+class Kills(ReadOnlyList):
     list_display = ["__str__", "reason", "engaged_by", "engaged_moment", "lift_requested_by", "lifted_by", "lifted_moment"]
     lifted_moment = column("lifted_at", "Lifted", moment)
     engaged_moment = column("engaged_at", "Engaged", moment)
@@ -132,7 +132,7 @@ class Kills(Registry):
 
 
 @admin.register(Snapshot)
-class Snapshots(Registry):
+class Snapshots(ReadOnlyList):
     list_display = ["__str__", "cause", "rollback_of", "content_column", "etag", "issued_moment", "expires_moment"]
     expires_moment = column("expires_at", "Expires", moment)
     issued_moment = column("issued_at", "Issued", moment)
@@ -149,7 +149,7 @@ class Snapshots(Registry):
 
 
 @admin.register(ServingNode)
-class Nodes(Registry):
+class Nodes(ReadOnlyList):
     list_display = ["name", "environment", "last_result_column", "last_code", "applied_revision", "engine", "last_seen_moment", "is_active"]
     last_seen_moment = column("last_seen_at", "Seen", moment)
     list_filter = ["environment", "last_result"]
@@ -160,7 +160,7 @@ class Nodes(Registry):
 
 
 @admin.register(NodeReport)
-class NodeReports(Registry):
+class NodeReports(ReadOnlyList):
     list_display = ["node", "result_column", "code", "message", "revision", "received_moment"]
     received_moment = column("received_at", "Received", moment)
     list_filter = ["result", "node", "code"]

@@ -7,7 +7,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from registry.console.registries.base import Registry, column, link_to
+from registry.console.lists.readonly import ReadOnlyList, column, link_to
 from registry.models import (
     BaseModel,
     ContrastSet,
@@ -20,7 +20,7 @@ from registry.templatetags.console import digest, moment, number, state
 
 
 @admin.register(BaseModel)
-class BaseModels(Registry):
+class BaseModels(ReadOnlyList):
     list_display = [
         "name_column",
         "fingerprint_column",
@@ -51,7 +51,7 @@ class BaseModels(Registry):
 
 
 @admin.register(ContrastSet)
-class ContrastSets(Registry):
+class ContrastSets(ReadOnlyList):
     list_display = ["__str__", "axis", "pair_count", "locales", "products", "digest_column", "author", "sealed_moment"]
     sealed_moment = column("sealed_at", "Sealed", moment)
     list_filter = ["axis"]
@@ -73,7 +73,7 @@ def _write_conversation(messages: list[dict[str, str]]) -> str:
 
 
 @admin.register(EvalSuite)
-class EvalSuites(Registry):
+class EvalSuites(ReadOnlyList):
     list_display = ["__str__", "kind", "item_count", "axis", "digest_column", "author", "sealed_moment"]
     sealed_moment = column("sealed_at", "Sealed", moment)
     list_filter = ["kind", "axis"]
@@ -83,7 +83,7 @@ class EvalSuites(Registry):
 
 
 @admin.register(Job)
-class Jobs(Registry):
+class Jobs(ReadOnlyList):
     list_display = ["job_column", "state_column", "progress", "attempt", "base_model", "error_code", "requested_by", "requested_moment"]
     requested_moment = column("requested_at", "Requested", moment)
     list_display_links = None
@@ -110,7 +110,7 @@ class Jobs(Registry):
 
 
 @admin.register(SteeringVector)
-class Vectors(Registry):
+class Vectors(ReadOnlyList):
     list_display = ["vector_column", "base_model", "contrast_set", "layer", "site_column", "method", "proposed", "digest_column", "author"]
     list_display_links = None
     list_filter = ["base_model", "site", "method", "layer"]
@@ -129,7 +129,7 @@ class Vectors(Registry):
 
 
 @admin.register(Evaluation)
-class Evaluations(Registry):
+class Evaluations(ReadOnlyList):
     list_display = ["__str__", "vector_column", "passed", "digest_column", "evaluated_moment"]
     evaluated_moment = column("evaluated_at", "Evaluated", moment)
     list_filter = ["passed"]

@@ -1,4 +1,4 @@
-"""What every registry is: readable by those who may log in, changed by nobody."""
+"""What every list of the record is: readable by those who may log in, changed by nobody."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -62,7 +62,7 @@ def one_of(parameter: str, title: str, values: Callable[[], Iterable[str]]) -> t
     return OneOf
 
 
-class Registry(ModelAdmin):
+class ReadOnlyList(ModelAdmin):
     """A list that everyone who may log in can read and nobody can change."""
 
     paginator = BoundedPaginator
