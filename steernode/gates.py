@@ -62,7 +62,7 @@ KINDS = {
 
 @cache
 def _read_sets() -> dict[str, tuple[Gate, ...]]:
-    document = parse_strict(files("steernode").joinpath("engine/data/gates.json").read_bytes())
+    document = parse_strict(files("steernode").joinpath("data/gates.json").read_bytes())
     return {
         name: tuple({key: gate[key] for key in ("metric", "kind", "threshold")} for gate in declared["gates"])
         for name, declared in document["sets"].items()
@@ -124,10 +124,18 @@ def candidate_layers(n_layers: int, gates: str | Sequence[Mapping[str, str]] = "
 
     Raises: as `load_gates`.
     """
-    depth = [gate for gate in load_gates(gates) if gate["metric"] == "layer_depth"]
-    # Rounded as the search and the evidence write it, so that their verdict is this one.
-    depths = [Decimal(format_measure(layer / n_layers, significant_digits=6)) for layer in range(n_layers)]
-    return [layer for layer, value in enumerate(depths) if all(passes(gate, value) for gate in depth)]
+    loaded = load_gates(gates)
+    return [layer for layer in range(n_layers) if allows_depth(loaded, layer_depth(layer, n_layers))]
+
+
+def allows_depth(gates: Sequence[Mapping[str, str]], depth: Decimal) -> bool:
+    """Whether none of the gates refuses a layer for how deep it lies, which is known before anything is measured."""
+    return all(passes(gate, depth) for gate in gates if gate["metric"] == "layer_depth")
+
+
+def layer_depth(layer: int, n_layers: int) -> Decimal:
+    """From 0 up to 1, rounded as documents write it, so that the search, the evidence and `candidate_layers` judge one number."""
+    return Decimal(format_measure(layer / n_layers, significant_digits=6))
 
 
 def find_weaker_gates(gates: Sequence[Mapping[str, str]], demanded: Iterable[Mapping[str, str]]) -> list[Gate]:

@@ -18,6 +18,7 @@ from benchmarks.engine.ours import describe_versions
 from benchmarks.engine.workloads import DATA
 from benchmarks.processes import serve
 from benchmarks.timing import clock
+from steernode.canonical import format_decimal
 from steernode.engine.access.models import load_model
 from steernode.engine.applying.components import component_of
 from steernode.engine.applying.generate import Reply, generate
@@ -33,6 +34,7 @@ from steernode.engine.searching.sweep import sweep
 from steernode.errors import EngineError
 from steernode.files.contrast import parse_pairs
 from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
+from steernode.gates import layer_depth
 
 SUITES = {"behaviour": "tickets.jsonl", "factual": "facts.jsonl", "safety": "refusals.jsonl"}
 UNIT = "mean_difference"
@@ -136,7 +138,7 @@ class Grid:
             cell = {
                 "stage": "final",
                 "layer": layer,
-                "layer_depth": "0" if layer is None else measure(layer / self._loaded.n_layers),
+                "layer_depth": "0" if layer is None else format_decimal(layer_depth(layer, self._loaded.n_layers)),
                 "alpha": alpha,
                 "behaviour": measure(float(scores.behaviour.mean())),
                 "facts": measure(float(scores.facts.mean())),

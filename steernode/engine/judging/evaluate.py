@@ -16,7 +16,7 @@ from steernode.engine.measuring.gates import DEFAULT_GATES, refuse_unmeasurable
 from steernode.engine.measuring.metrics import EvalItems, Scorer
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
-from steernode.gates import OF_A_COMPOSITION, load_gates
+from steernode.gates import OF_A_COMPOSITION, layer_depth, load_gates
 
 
 def evaluate(
@@ -53,7 +53,7 @@ def evaluate(
         run=describe_run(loaded, suites, scorer, max_new_tokens),
         engine=describe_engine(loaded),
         candidate=candidate.to_document(),
-        layer_depth=candidate.direction.layer / loaded.n_layers,
+        layer_depth=layer_depth(candidate.direction.layer, loaded.n_layers),
         items=items.counts,
         splits={
             "suites": describe_suite_splits(suites),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -37,7 +38,7 @@ def write_evidence(
     run: Mapping[str, Any],
     engine: Mapping[str, str],
     candidate: Mapping[str, Any] | None,
-    layer_depth: float,
+    layer_depth: Decimal,
     items: Mapping[str, int],
     splits: Mapping[str, Any],
     metrics: Mapping[str, Mapping[str, Any]],
@@ -56,7 +57,7 @@ def write_evidence(
     It is of one candidate, or of several components together, which `composition` then tells of.
     Raises: EngineError EVIDENCE_INVALID naming the path; GATE_UNMEASURED, GATE_INVALID; CanonicalError.
     """
-    verdicts = judge_evidence(gates, {**metrics, "layer_depth": {"steered": reference(layer_depth, 1).to_document()}})
+    verdicts = judge_evidence(gates, {**metrics, "layer_depth": {"steered": reference(float(layer_depth), 1).to_document()}})
     document = {
         "schema": SCHEMA,
         "run": {**run, "engine": dict(engine)},

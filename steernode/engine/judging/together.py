@@ -23,7 +23,7 @@ from steernode.engine.measuring.stats import reference
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
-from steernode.gates import OF_ONE_DIRECTION, composition_gates
+from steernode.gates import OF_ONE_DIRECTION, composition_gates, layer_depth
 
 # Pairs of each axis that are scored under every part, every pair and all; more narrow the intervals little.
 AXIS_PAIRS = 48
@@ -78,7 +78,7 @@ def evaluate_together(
         run=describe_run(loaded, suites, scorer, max_new_tokens),
         engine=describe_engine(loaded),
         candidate=None,
-        layer_depth=max(candidate.direction.layer for candidate in candidates.values()) / loaded.n_layers,
+        layer_depth=layer_depth(max(candidate.direction.layer for candidate in candidates.values()), loaded.n_layers),
         items=items.counts,
         splits={"suites": describe_suite_splits(suites), "pairs": None},
         metrics={**runs.metrics(), **_joint_metrics(composition)},

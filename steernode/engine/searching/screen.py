@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
 from steernode.engine.measuring.forced import percentile_kl, score_forced
-from steernode.engine.measuring.gates import judge_gates
 from steernode.engine.measuring.margins import MarginItem, margin_texts, margins_of
 from steernode.engine.measuring.stats import measure
 from steernode.engine.searching.recipe import SweepRecipe
+from steernode.gates import allows_depth
 
 Cell = dict[str, Any]
 
@@ -89,13 +90,10 @@ def measure_screen(
 def rank_layers(cells: Sequence[Mapping[str, Any]], recipe: SweepRecipe) -> list[int]:
     """The layers of one round's cells, best first: first whether the layer may be chosen at all, then by the margin shift that
     it buys with the divergence that the recipe allows; ties go to the lower layer."""
-    baseline = next(cell for cell in cells if cell["layer"] is None)
-    depth = [gate for gate in recipe.gates if gate["metric"] == "layer_depth"]
 
     def merit(layer: int) -> tuple[bool, float, int]:
         own = [cell for cell in cells if cell["layer"] == layer]
-        may_be_chosen = all(judged["verdict"] == "pass" for judged in judge_gates(depth, own[0], baseline))
-        return may_be_chosen, bought_shift(own, float(recipe.screen_kl)), -layer
+        return allows_depth(recipe.gates, Decimal(own[0]["layer_depth"])), bought_shift(own, float(recipe.screen_kl)), -layer
 
     layers = {cell["layer"] for cell in cells if cell["layer"] is not None}
     return sorted(layers, key=merit, reverse=True)

@@ -29,6 +29,7 @@ from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.screen import Round, measure_screen, plan_rounds, rank_layers, spread_items
 from steernode.errors import EngineError
 from steernode.files.suites import SuiteFile
+from steernode.gates import layer_depth
 
 Cell = dict[str, Any]
 OnCell = Callable[[Cell], None]
@@ -261,7 +262,7 @@ class _Run:
             "sweep": self.digest,
             "stage": stage,
             "layer": layer,
-            "layer_depth": "0" if layer is None else measure(layer / self._loaded.n_layers),
+            "layer_depth": "0" if layer is None else format_decimal(layer_depth(layer, self._loaded.n_layers)),
             "alpha": alpha,
             "unit": self._recipe.unit,
             "coefficient": "0" if layer is None else measure(self._component(layer, alpha).coefficient),
