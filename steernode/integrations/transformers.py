@@ -16,9 +16,10 @@ from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import load_model
 from steernode.engine.access.sites import SITES, check_layer_site
 from steernode.engine.applying.components import Component, check_component
-from steernode.engine.applying.conditions import Probe, decide
+from steernode.engine.applying.conditions import decide
 from steernode.engine.applying.generate import generate
 from steernode.engine.applying.schedules import SCHEDULES, Schedule
+from steernode.engine.reading.probes import Probe
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.vectors import VectorFile

@@ -16,9 +16,10 @@ from steernode.canonical import canonical_json, sha256_hex
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
-from steernode.engine.applying.conditions import Probe, TrainedProbe, decide, gate_rows, train_probe
+from steernode.engine.applying.conditions import decide, gate_rows
 from steernode.engine.applying.generate import generate
-from steernode.engine.applying.roc import calibrate
+from steernode.engine.reading.probes import Probe, TrainedProbe, train_probe
+from steernode.engine.reading.roc import calibrate
 from steernode.errors import EngineError, LayerError
 from steernode.files.vectors import read_vector
 from steernode.snapshot.conditions import ProbeCondition, parse_condition

@@ -11,8 +11,8 @@ import pytest
 
 from steernode.canonical import canonical_json
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.applying.conditions import TrainedProbe, train_probe
 from steernode.engine.reading.directions import LayerDirection, extract_directions, write_direction
+from steernode.engine.reading.probes import TrainedProbe, train_probe
 from steernode.errors import EngineError, LayerError
 from steernode.files.basemodels import inspect_model
 from steernode.files.vectors import VectorFile, read_vector
