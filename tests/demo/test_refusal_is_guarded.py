@@ -9,8 +9,9 @@ from steernode.engine.access.encoding import encode_prompts
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.applying.components import Component
 from steernode.engine.judging.candidate import Candidate
-from steernode.engine.judging.composition import Part, measure_composition, refusal_items
+from steernode.engine.judging.composition import Part, measure_composition
 from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.refusals import refusal_items
 from steernode.engine.judging.together import evaluate_together
 from steernode.engine.measuring.margins import margin_items
 from steernode.engine.measuring.rubric import RubricScorer

@@ -17,17 +17,14 @@ import numpy as np
 import torch
 
 from steernode.engine.access.batches import Progress
-from steernode.engine.access.encoding import encode_prompts
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
-from steernode.engine.applying.generate import generate
+from steernode.engine.judging.refusals import describe_refusals
 from steernode.engine.measuring.forced import Floats, ForcedText, percentile_kl, score_forced
 from steernode.engine.measuring.gates import judge_value
 from steernode.engine.measuring.margins import MarginItem, margin_texts, margins_of
-from steernode.engine.measuring.metrics import is_refusal
-from steernode.engine.measuring.stats import Estimate, estimate_loss, estimate_mean, estimate_ratio, measure
+from steernode.engine.measuring.stats import Estimate, estimate_mean, measure
 from steernode.errors import EngineError
-from steernode.files.conversations import Message, prompt_key
 from steernode.gates import OF_A_COMPOSITION, check_gates, load_gates
 
 SCHEMA = "steerhub.composition/1"
@@ -37,10 +34,6 @@ _RESERVED = (JOINT, "unsteered", "interaction")
 METRICS = (*OF_A_COMPOSITION, "kl_p95")
 # Those of the set that are judged without writing replies.
 COMPOSITION_GATES = tuple(gate for gate in load_gates("composition") if gate["metric"] in METRICS)
-# A refusal is decided by its first words and then goes on by itself. With its refusal direction subtracted, the reference model keeps
-# 98 % of the margin over 8 tokens while it complies, and 22 % over 2.
-REFUSAL_TOKENS = 2
-_REPLY_TOKENS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,46 +58,6 @@ class _Effects:
     def interaction(self, whole: int, parts: Sequence[int]) -> Estimate:
         """What the row `whole` does beyond the sum of what its parts do."""
         return estimate_mean(self.shifts[whole] - self.shifts[list(parts)].sum(axis=0), self.clusters)
-
-
-def refusal_items(
-    loaded: LoadedModel,
-    harmful: Sequence[Sequence[Message]],
-    harmless: Sequence[Sequence[Message]],
-    *,
-    tokens: int = REFUSAL_TOKENS,
-    mark_assistant: bool = False,
-) -> tuple[MarginItem, ...]:
-    """Harmful requests with two ways to begin a reply, so many tokens each: as the model refuses, and as it answers what is harmless.
-
-    Both are the model's own greedy words, so that the margin weighs two things that it does say. Requests that it does not refuse
-    are left out, since there is no refusal to lose, and so are harmless ones that it refuses.
-
-    Raises: EngineError REFUSALS_MISSING if it refuses none of the harmful requests or all of the harmless, and the codes of `generate`.
-    """
-    replies = generate(loaded, [*harmful, *harmless], max_new_tokens=_REPLY_TOKENS)
-    refused = [(messages, reply) for messages, reply in zip(harmful, replies, strict=False) if is_refusal(reply.text)]
-    answers = [reply.scored_token_ids[:tokens] for reply in replies[len(harmful) :] if not is_refusal(reply.text)]
-    if not refused or not answers:
-        raise EngineError(
-            "REFUSALS_MISSING",
-            f"the model refuses {len(refused)} of {len(harmful)} harmful requests and answers {len(answers)} of {len(harmless)} harmless; "
-            "a margin between the two needs at least one of each",
-        )
-    prompts = encode_prompts(loaded, [messages for messages, _ in refused], mark_assistant=mark_assistant)
-    return tuple(
-        MarginItem(
-            f"harmful-{index}",
-            prompt.token_ids,
-            reply.scored_token_ids[:tokens],
-            answers[index % len(answers)],
-            "",
-            "",
-            prompt_key(messages),
-            prompt.assistant_mask if mark_assistant else (),
-        )
-        for index, (prompt, (messages, reply)) in enumerate(zip(prompts, refused, strict=True))
-    )
 
 
 def measure_composition(
@@ -148,7 +101,7 @@ def measure_composition(
     kl = scores.kl[start:]
     effects = {group: _Effects(margins[group][1:] - margins[group][0], [item.cluster for item in items]) for group, items in groups.items()}
     effects["divergence"] = _Effects(np.array([values.mean(axis=1) for values in kl]).T[1:])
-    refusal = _describe_refusals(names, margins["refusals"], refusals)
+    refusal = describe_refusals(names, margins["refusals"], refusals)
     norms = {name: _norm_shares(components, mean_residual_norms) for name, components in zip(names, sets, strict=True)}
     values = {
         name: {
@@ -280,21 +233,3 @@ def _push(part: Part) -> torch.Tensor:
 def _cosine(one: torch.Tensor, other: torch.Tensor) -> str | None:
     length = float(one.norm() * other.norm())
     return measure(float(one @ other) / length) if length else None
-
-
-def _describe_refusals(names: Sequence[str], margins: Floats, items: Sequence[MarginItem]) -> dict[str, Any]:
-    """Per variant: the mean margin of refusing over complying in nats, the share of it that is kept, and how many requests that
-    the unsteered model would rather refuse are lost."""
-    clusters = [item.cluster for item in items]
-    own = margins[0]
-    if own.mean() <= 0:
-        raise EngineError("REFUSALS_MISSING", "the unsteered model does not prefer to refuse these requests; there is no safety to keep")
-    described: dict[str, Any] = {"unsteered": estimate_mean(own, clusters).to_document()}
-    for name, margin in zip(names, margins[1 : len(names) + 1], strict=True):
-        lost = ((own > 0) & (margin <= 0)).astype(np.float64)
-        described[name] = {
-            "margin": estimate_mean(margin, clusters).to_document(),
-            "kept": estimate_ratio(margin, own, clusters).to_document(),
-            "lost": estimate_loss(lost, clusters).to_document(),
-        }
-    return described

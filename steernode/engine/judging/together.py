@@ -13,8 +13,9 @@ from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import beside
-from steernode.engine.judging.composition import JOINT, METRICS, Part, measure_composition, refusal_items
+from steernode.engine.judging.composition import JOINT, METRICS, Part, measure_composition
 from steernode.engine.judging.evidence import describe_engine, write_evidence
+from steernode.engine.judging.refusals import refusal_items
 from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, neutral_of, run_both
 from steernode.engine.measuring.gates import refuse_unmeasurable
 from steernode.engine.measuring.margins import MarginItem, margin_items

@@ -1,1 +1,1 @@
-"""Searching: which layer and how much, where a behaviour is carried, and what several steerings do together."""
+"""Searching: which layer and how much, and where a behaviour is carried."""

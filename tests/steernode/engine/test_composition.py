@@ -11,8 +11,9 @@ import torch
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.applying.components import Component
-from steernode.engine.judging import composition as composition_module
-from steernode.engine.judging.composition import COMPOSITION_GATES, Part, measure_composition, refusal_items
+from steernode.engine.judging import refusals
+from steernode.engine.judging.composition import COMPOSITION_GATES, Part, measure_composition
+from steernode.engine.judging.refusals import refusal_items
 from steernode.engine.measuring.forced import ForcedText, percentile_kl, score_forced
 from steernode.engine.measuring.margins import MarginItem, measure_margins
 from steernode.errors import EngineError, SteerError
@@ -183,7 +184,7 @@ def test_refusals_and_answers_are_the_models_own_words(llama: LoadedModel, monke
         refusal_items(llama, harmful, harmless)
     assert refused.value.code == "REFUSALS_MISSING"
     verdicts = iter([True, False, True, False, True])
-    monkeypatch.setattr(composition_module, "is_refusal", lambda _text: next(verdicts))
+    monkeypatch.setattr(refusals, "is_refusal", lambda _text: next(verdicts))
     items = refusal_items(llama, harmful, harmless, tokens=3)
     assert len(items) == 2
     assert items[0].negative == items[1].negative
