@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from registry.blobs import get_blob, put_blob
 from registry.models import Job
 from registry.services.jobs import save_checkpoint
+from steernode.records.recipe import ExtractionRecipe
 from workers.lease import LeaseEnded
 
 if TYPE_CHECKING:
@@ -19,9 +20,15 @@ def write_candidate(job: Job, direction: LayerDirection) -> bytes:
 
     if job.contrast_set is None:
         raise ValueError(f"{job} has no contrast set")
-    lineage = {name: job.recipe[name] for name in ("method", "read_position", "seed", "dtype")}
+    recipe = ExtractionRecipe.from_document(job.recipe)
     return write_direction(
-        direction, base_model_fingerprint=job.base_model.fingerprint, contrast_set_digest=job.contrast_set.digest, **lineage
+        direction,
+        base_model_fingerprint=job.base_model.fingerprint,
+        contrast_set_digest=job.contrast_set.digest,
+        method=recipe.method,
+        read_position=recipe.read_position,
+        seed=recipe.seed,
+        dtype=recipe.dtype,
     )
 
 

@@ -10,11 +10,14 @@ from registry.blobs import get_blob
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.results import complete_composition
 from steernode.files.vectors import read_vector
+from steernode.records.recipe import CompositionRecipe
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from steernode.engine.judging.candidate import Candidate
     from steernode.files.contrast import ContrastPair
 
@@ -33,23 +36,23 @@ def compose(job: Job, report: Report) -> Evaluation | None:
     loaded = load_target(job.base_model)
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
-    components: list[dict[str, Any]] = job.recipe["components"]
+    recipe = CompositionRecipe.from_document(job.recipe)
     evidence = evaluate_together(
         loaded,
-        {component["name"]: read_candidate(component) for component in components},
+        {component["name"]: read_candidate(component) for component in recipe.components},
         read_suites(job),
         scorer,
-        job.recipe["gates"],
+        recipe.gates,
         components_digest=job.components_digest,
-        axes=read_axes([component["vector"]["sha256"] for component in components]),
-        max_new_tokens=job.recipe["max_new_tokens"],
+        axes=read_axes([component["vector"]["sha256"] for component in recipe.components]),
+        max_new_tokens=recipe.max_new_tokens,
         on_reply=lambda done, total: report("answering", done, total, f"{done} of {total} replies on the test split"),
         on_score=lambda done, total: report("composing", done, total, f"{done} of {total} texts under each part, each pair and all"),
     )
     return complete_composition(job, evidence)
 
 
-def read_candidate(component: dict[str, Any]) -> Candidate:
+def read_candidate(component: Mapping[str, Any]) -> Candidate:
     """A component as the revision writes it. Its condition is taken to hold, so that what can act together is judged together."""
     from steernode.engine.applying.schedules import Schedule
     from steernode.engine.judging.candidate import Candidate

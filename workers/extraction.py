@@ -11,17 +11,20 @@ from registry.models import Job, SteeringVector
 from registry.services.results import ExtractionResult, complete_extraction
 from steernode.errors import ContrastSetError, EngineError
 from steernode.files.vectors import read_vector
+from steernode.gates import load_gates
+from steernode.records.recipe import ExtractionRecipe
+from steernode.records.sweep import read_sweep
 from workers.checkpoints import Checkpoint, write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from steernode.engine.access.models import LoadedModel
     from steernode.engine.reading.directions import LayerDirection
-    from steernode.engine.searching.sweep import Sweep
+    from steernode.engine.searching.sweep import Search
     from steernode.files.contrast import ContrastPair
 
 # The fewest pairs whose geometry says anything, and the fewest select pairs that layers are screened on.
@@ -47,6 +50,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
 
     if job.contrast_set is None:
         raise ValueError(f"{job} has no contrast set")
+    recipe = ExtractionRecipe.from_document(job.recipe)
     pairs = read_contrast_set(job.contrast_set).pairs
     parts = split_pairs(pairs)
     report("loading", 0, 1, f"loading {job.base_model.name}")
@@ -61,21 +65,17 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     chosen = searched.chosen
     trace = trace_behaviour(loaded, parts["select"], report)
     report("sealing", 0, 1, "writing the vector and its lineage")
+    splits = {name: len(part) for name, part in parts.items()}
     by_layer = {direction.layer: data for direction, data in zip(directions, files, strict=True)}
     return complete_extraction(
         job,
         ExtractionResult(
             vector=by_layer[chosen["layer"]],
-            sweep={
-                **searched.to_document(),
-                "diagnostics": diagnostics,
-                "trace": trace,
-                "splits": {name: len(parts[name]) for name in parts},
-            },
-            heatmap=draw_heat_map(searched.cells, title=f"{job.recipe['vector']}: the search on the select split", chosen=chosen),
+            sweep=read_sweep({**searched.to_document(), "diagnostics": diagnostics, "trace": trace, "splits": splits}),
+            heatmap=draw_heat_map(searched.cells, title=f"{recipe.vector}: the search on the select split", chosen=chosen),
             alpha=Decimal(chosen["alpha"]),
             unit=chosen["unit"],
-            trace_map=draw_trace(trace, title=f"{job.recipe['vector']}: where the behaviour is carried") if "groups" in trace else b"",
+            trace_map=draw_trace(trace, title=f"{recipe.vector}: where the behaviour is carried") if "groups" in trace else b"",
         ),
     )
 
@@ -87,12 +87,13 @@ def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair],
     """
     from steernode.engine.reading.diagnostics import diagnose
 
+    recipe = ExtractionRecipe.from_document(job.recipe)
     diagnostics = diagnose(
         pairs,
         loaded if len(pairs) >= MIN_PAIRS_FOR_GEOMETRY else None,
-        read_position=job.recipe["read_position"],
-        site=job.recipe["site"],
-        layers=job.recipe["layers"],
+        read_position=recipe.read_position,
+        site=recipe.site,
+        layers=recipe.layers,
         on_progress=lambda done, total: report("diagnosing", done, total, f"{done} of {total} pairs of the sample read"),
     )
     for finding in diagnostics.findings:
@@ -105,13 +106,14 @@ def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPa
     """The vector file of every layer of the recipe, from the pairs of the extract split."""
     from steernode.engine.reading.directions import extract_directions
 
+    recipe = ExtractionRecipe.from_document(job.recipe)
     found = extract_directions(
         loaded,
         pairs,
-        method=job.recipe["method"],
-        read_position=job.recipe["read_position"],
-        site=job.recipe["site"],
-        layers=job.recipe["layers"],
+        method=recipe.method,
+        read_position=recipe.read_position,
+        site=recipe.site,
+        layers=recipe.layers,
         on_progress=lambda done, total: report("extracting", done, total, f"{done} of {total} pairs read at every layer"),
     )
     return [write_candidate(job, direction) for direction in found]
@@ -119,7 +121,7 @@ def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPa
 
 def search(
     job: Job, loaded: LoadedModel, files: Sequence[bytes], pairs: Sequence[ContrastPair], checkpoint: Checkpoint, report: Report
-) -> tuple[Sweep, list[LayerDirection]]:
+) -> tuple[Search, list[LayerDirection]]:
     """The layers are screened on the pairs of the select split, the finalists generate on the select split of the suites."""
     from steernode.engine.measuring.margins import margin_items
     from steernode.engine.reading.directions import read_direction
@@ -137,7 +139,7 @@ def search(
         directions,
         read_suites(job),
         scorer,
-        SweepRecipe.from_document(sweep_recipe(job.recipe, is_screened=is_screened)),
+        SweepRecipe.from_document(sweep_recipe(ExtractionRecipe.from_document(job.recipe), is_screened=is_screened)),
         items=margin_items(loaded, pairs) if is_screened else (),
         on_progress=lambda done, total: report("searching", done, total, f"{done} of {total} measurements over layers and coefficients"),
         done_cells=checkpoint.cells(),
@@ -166,9 +168,8 @@ def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], report: 
         return {"missing": error.message}
 
 
-def sweep_recipe(recipe: Mapping[str, Any], *, is_screened: bool) -> dict[str, Any]:
+def sweep_recipe(recipe: ExtractionRecipe, *, is_screened: bool) -> dict[str, Any]:
     """The part of a job's recipe that the search reads."""
-    from steernode.gates import load_gates
-
-    document = {name: recipe[name] for name in ("layers", "alphas", "unit", "max_new_tokens", "finalists")}
-    return document | {"gates": [dict(gate) for gate in load_gates(recipe["gates"])], "screen": "margins" if is_screened else "none"}
+    whole = recipe.to_document()
+    document = {name: whole[name] for name in ("layers", "alphas", "unit", "max_new_tokens", "finalists")}
+    return document | {"gates": list(load_gates(recipe.gates)), "screen": "margins" if is_screened else "none"}

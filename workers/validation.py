@@ -7,6 +7,8 @@ from registry.models import Evaluation, Job
 from registry.services.results import complete_validation
 from steernode.canonical import parse_strict
 from steernode.files.vectors import read_vector
+from steernode.records.recipe import ValidationRecipe
+from steernode.records.sweep import read_sweep
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
@@ -27,27 +29,28 @@ def validate(job: Job, report: Report) -> Evaluation | None:
 
     if job.vector is None:
         raise ValueError(f"{job} has no vector")
+    recipe = ValidationRecipe.from_document(job.recipe)
     report("loading", 0, 1, f"loading {job.base_model.name}")
     loaded = load_target(job.base_model)
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     # An imported vector may name a contrast set that is not on record; gates about its pairs are then refused by name.
     contrast_set = job.vector.contrast_set
-    curve = parse_strict(get_blob(job.vector.sweep_digest))["curve"] if job.vector.sweep_digest else []
+    sweep = read_sweep(parse_strict(get_blob(job.vector.sweep_digest)) if job.vector.sweep_digest else {})
     evidence = evaluate(
         loaded,
         Candidate(
             vector_digest=job.vector.digest,
             direction=read_direction(read_vector(get_blob(job.vector.digest))),
-            alpha=job.recipe["alpha"],
-            unit=job.recipe["unit"],
+            alpha=recipe.alpha,
+            unit=recipe.unit,
         ),
         read_suites(job),
         scorer,
-        gates=job.recipe["gates"],
+        gates=recipe.gates,
         pairs=None if contrast_set is None else split_pairs(read_contrast_set(contrast_set).pairs),
-        curve=curve,
-        max_new_tokens=job.recipe["max_new_tokens"],
+        curve=[cell.document for cell in sweep.curve],
+        max_new_tokens=recipe.max_new_tokens,
         on_progress=lambda done, total: report("validating", done, total, f"{done} of {total} replies on the test split"),
     )
     return complete_validation(job, evidence)

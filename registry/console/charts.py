@@ -6,14 +6,17 @@ refusals stay above their gates and the perplexity ratio below its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil, floor, log10
-from typing import Any
 
-from registry.console.documents import METRICS, Estimate, list_of_mappings, read_estimate, to_decimal
+from registry.console.documents import METRICS
+from steernode.records.evidence import Estimate, JudgedGate, Metric
+from steernode.records.lenient import read_number
+from steernode.records.sweep import Cell
 
+Scale = Callable[[float], float]
 WIDTH, HEIGHT = 480, 200
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 16, 38
 # What a metric cannot leave, so that an axis never promises more.
@@ -74,9 +77,9 @@ class Panel:
 
 
 def draw_panels(
-    curve: Sequence[Mapping[str, Any]],
+    curve: Sequence[Cell],
     tested: Mapping[str, Mapping[Decimal, Estimate]],
-    gates: Any,
+    gates: Sequence[JudgedGate],
     proposed: Decimal,
 ) -> list[Panel]:
     """One panel for each metric that has anything to show.
@@ -85,21 +88,20 @@ def draw_panels(
     """
     panels = []
     for metric in METRICS:
-        line = [(to_decimal(cell.get("alpha")), to_decimal(cell.get(metric))) for cell in curve]
-        values = [(float(alpha), float(value)) for alpha, value in line if alpha is not None and value is not None]
+        values = [(float(cell.alpha), float(cell.values[metric])) for cell in curve if metric in cell.values]
         marks = {float(alpha): estimate for alpha, estimate in tested.get(metric, {}).items()}
         if values or marks:
-            gate = next((gate for gate in list_of_mappings(gates) if gate.get("metric") == metric), None)
+            gate = next((gate for gate in gates if gate.metric == metric), None)
             panels.append(_draw(metric, values, marks, _threshold(gate, values, marks), gate, float(proposed)))
     return panels
 
 
-def _threshold(gate: Mapping[str, Any] | None, values: list[tuple[float, float]], marks: dict[float, Estimate]) -> float | None:
+def _threshold(gate: JudgedGate | None, values: list[tuple[float, float]], marks: dict[float, Estimate]) -> float | None:
     """Where the gate lies on the metric's own axis. A change is counted from the baseline that the gate was judged on."""
-    number = to_decimal(gate.get("threshold")) if gate else None
+    number = read_number(gate.threshold) if gate else None
     if gate is None or number is None:
         return None
-    if "_difference" not in str(gate.get("kind")):
+    if "_difference" not in gate.kind:
         return float(number)
     baseline = float(marks[0.0].value) if 0.0 in marks else dict(values).get(0.0)
     return None if baseline is None else baseline + float(number)
@@ -110,7 +112,7 @@ def _draw(
     values: list[tuple[float, float]],
     marks: dict[float, Estimate],
     threshold: float | None,
-    gate: Mapping[str, Any] | None,
+    gate: JudgedGate | None,
     proposed: float,
 ) -> Panel:
     xs = [alpha for alpha, _ in values] + [*marks, 0.0, proposed]
@@ -144,8 +146,10 @@ def _draw(
     )
 
 
-def _mark(alpha: float, estimate: Estimate, x: Any, y: Any) -> Point:
-    interval = f" ({_plain(float(estimate.low))} to {_plain(float(estimate.high))})" if None not in (estimate.low, estimate.high) else ""
+def _mark(alpha: float, estimate: Estimate, x: Scale, y: Scale) -> Point:
+    interval = ""
+    if estimate.low is not None and estimate.high is not None:
+        interval = f" ({_plain(float(estimate.low))} to {_plain(float(estimate.high))})"
     return Point(
         x=_at(x(alpha)),
         y=_at(y(float(estimate.value))),
@@ -155,9 +159,9 @@ def _mark(alpha: float, estimate: Estimate, x: Any, y: Any) -> Point:
     )
 
 
-def _draw_gate(threshold: float, gate: Mapping[str, Any], y: Any) -> Gate:
+def _draw_gate(threshold: float, gate: JudgedGate, y: Scale) -> Gate:
     line = y(threshold)
-    fails_below = gate.get("kind") in ("min_difference", "min")
+    fails_below = gate.kind in ("min_difference", "min")
     fail_y, fail_end = (line, HEIGHT - BOTTOM) if fails_below else (TOP, line)
     # Above the line, unless that would leave the frame.
     label_y = line - 4 if line - 4 > TOP + 9 else line + 12
@@ -204,13 +208,9 @@ def _plain(value: float) -> str:
     return "0" if text in ("-0", "") else text
 
 
-def read_tested(metrics: Any, alpha: Decimal) -> dict[str, dict[Decimal, Estimate]]:
+def read_tested(metrics: Mapping[str, Metric], alpha: Decimal) -> dict[str, dict[Decimal, Estimate]]:
     """What the evidence says of the test split: metric -> α -> estimate, at no steering and at the evaluated α."""
-    found: dict[str, dict[Decimal, Estimate]] = {}
-    for metric in METRICS:
-        entry = metrics.get(metric) if isinstance(metrics, dict) else None
-        if not isinstance(entry, dict):
-            continue
-        sides = {Decimal(0): read_estimate(entry.get("baseline")), alpha: read_estimate(entry.get("steered"))}
-        found[metric] = {at: estimate for at, estimate in sides.items() if estimate is not None}
-    return found
+    return {
+        name: {at: estimate for at, estimate in ((Decimal(0), metric.baseline), (alpha, metric.steered)) if estimate is not None}
+        for name, metric in metrics.items()
+    }

@@ -6,9 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.blobs import get_blob
-from registry.console.charts import draw_panels, read_tested
-from registry.console.compositions import read_composition
-from registry.console.documents import read_controls, read_curve, read_document, read_gates, read_metrics, read_replies
+from registry.console.charts import Panel, draw_panels, read_tested
+from registry.console.documents import StoredDocument, read_document, title_controls, title_gates, title_measures, title_metrics
 from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
 from registry.console.forms.suites import SuitesForm
@@ -22,6 +21,7 @@ from registry.services.approvals import approve_revision, comment_on_revision, r
 from registry.services.checklist import list_requirements, missing_approvals
 from registry.services.people import stands_for
 from registry.services.profiles import retire_revision, submit_revision
+from steernode.records.evidence import Evidence, read_evidence, read_gates, read_metrics
 
 _DECISIONS = {
     Decision.APPROVE: (approve_revision, "Your approval is recorded."),
@@ -48,7 +48,8 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
     vectors = [component.vector for component in components]
     # A draft has no evidence yet; what covers its components is shown as what it would be submitted with.
     evaluation = revision.evaluation or evidence_of(revision)
-    evidence = read_document(evaluation.digest) if evaluation else None
+    document = read_document(evaluation.digest) if evaluation else StoredDocument()
+    evidence = read_evidence(document.data)
     return render_page(
         request,
         "console/revision.html",
@@ -57,14 +58,15 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
         components=components,
         lineages=[trace_vector(vector, here=revision) for vector in vectors],
         evaluation=evaluation,
-        evidence=evidence,
-        panels=_draw(evaluation, evidence.data) if evaluation and evidence else [],
-        gates=read_gates(evaluation.gates) if evaluation else [],
-        metrics=read_metrics(evidence.data) if evidence else [],
-        controls=read_controls(evidence.data) if evidence else [],
-        composition=read_composition(evidence.data) if evidence else None,
-        speed=_read_speed(evidence.data) if evidence else None,
-        replies=read_replies(evidence.data) if evidence else [],
+        problem=document.problem,
+        panels=_draw(evaluation, evidence) if evaluation else [],
+        gates=title_gates(read_gates(evaluation.gates)) if evaluation else [],
+        metrics=title_metrics(evidence.metrics),
+        controls=title_controls(evidence.controls),
+        composition=evidence.composition,
+        measures=title_measures(evidence.composition) if evidence.composition else [],
+        speed=evidence.speed,
+        replies=evidence.replies,
         requirements=list_requirements(revision),
         waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],
         approvals=revision.approvals.select_related("reviewer"),
@@ -82,20 +84,13 @@ def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
     )
 
 
-def _draw(evaluation: Evaluation, evidence: dict) -> list:
+def _draw(evaluation: Evaluation, evidence: Evidence) -> list[Panel]:
     if evaluation.alpha is None:
         # Several components have no α in common to draw over.
         return []
     # The copies in the row serve where the document is lost: the page then still shows what was decided on.
-    metrics = evidence.get("metrics") or evaluation.metrics
-    return draw_panels(read_curve(evidence), read_tested(metrics, evaluation.alpha), evaluation.gates, evaluation.alpha)
-
-
-def _read_speed(evidence: dict) -> dict | None:
-    """Milliseconds per token without and with steering."""
-    speed = evidence.get("speed")
-    times = speed.get("milliseconds_per_token") if isinstance(speed, dict) else None
-    return times if isinstance(times, dict) else None
+    metrics = evidence.metrics or read_metrics(evaluation.metrics)
+    return draw_panels(evidence.curve, read_tested(metrics, evaluation.alpha), read_gates(evaluation.gates), evaluation.alpha)
 
 
 def why_not_decide(revision: ProfileRevision, user: User) -> str:

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.blobs import get_blob
-from registry.console.documents import list_of_mappings, read_document
+from registry.console.documents import read_document
 from registry.console.forms.vectors import DraftForm, ValidationForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import accept, action, page, render_page, telling
@@ -19,14 +19,15 @@ from registry.services.comparisons import alpha_in_residual
 from registry.services.components import ComponentSpec
 from registry.services.jobs import request_validation
 from registry.services.profiles import draft_revision
+from steernode.records.sweep import read_sweep
 
 
 @page()
 def show_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
     vector = _get_vector(vector_id)
     evaluation = latest_evaluation(vector)
-    sweep = read_document(vector.sweep_digest)
-    cells = list_of_mappings(sweep.data.get("cells"))
+    document = read_document(vector.sweep_digest)
+    sweep = read_sweep(document.data)
     alpha = evaluation.alpha if evaluation else vector.proposed_alpha
     return render_page(
         request,
@@ -37,10 +38,10 @@ def show_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
         lineage=trace_vector(vector),
         environments=sorted(served.environment.name for served in vector.base_model.served_in.select_related("environment")),
         comparison=_read_comparison(vector),
-        sweep=sweep,
-        final_cells=[cell for cell in cells if cell.get("stage") == "final"],
-        screened_count=sum(cell.get("stage") == "screen" for cell in cells),
-        chosen=sweep.data.get("chosen"),
+        problem=document.problem,
+        final_cells=[cell for cell in sweep.cells if cell.stage == "final"],
+        screened_count=sum(cell.stage == "screen" for cell in sweep.cells),
+        chosen=sweep.chosen,
         # Once the test split was opened there is nothing left to validate; a running job says so itself.
         running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
         draft_unit=Unit(_unit_of(vector, evaluation)).label.lower(),

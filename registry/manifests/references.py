@@ -155,7 +155,7 @@ class References:
         if base_model is None:
             # Its layers are not known before it is registered; the job's own check comes then.
             return resolved
-        settings = parse_extraction_recipe(recipe_settings(name, recipe), base_model)
+        settings = parse_extraction_recipe(recipe_settings(name, recipe), base_model).to_document()
         return {**resolved, "baseModel": refer_to_base_model(base_model), **render_settings(settings, base_model)}
 
 

@@ -25,6 +25,7 @@ from registry.models import (
 )
 from registry.reads.documents import policy_document
 from registry.services.recipes import name_layers
+from steernode.records.recipe import ExtractionRecipe
 
 # How many digits of a fingerprint stand in a reference to a base model.
 FINGERPRINT_DIGITS = 12
@@ -161,7 +162,7 @@ def render_recipe(job: Job) -> dict[str, Any]:
 def render_settings(recipe: dict[str, Any], base_model: BaseModel) -> dict[str, Any]:
     """What a recipe says beside its inputs; layers by name where they have one."""
     settings = {theirs: recipe[ours] for theirs, ours in RECIPE_FIELDS.items() if ours in recipe}
-    return {**settings, "layers": name_layers(recipe, base_model)} if "layers" in recipe else settings
+    return {**settings, "layers": name_layers(ExtractionRecipe.from_document(recipe), base_model)} if "layers" in recipe else settings
 
 
 def refer_to_base_model(base_model: BaseModel) -> str:

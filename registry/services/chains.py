@@ -4,9 +4,7 @@ Each link is written in the transaction that completes the job before it, so a m
 and adds nothing. The rows come first and the events last, because the log's lock comes after all others.
 """
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from django.db import transaction
 
@@ -16,6 +14,8 @@ from registry.services.jobs import make_validation
 from registry.services.notifications import notify
 from registry.services.profiles import record_draft, write_draft
 from steernode.errors import SteerError
+from steernode.records.evidence import Evidence
+from steernode.records.recipe import ValidationRecipe
 
 _LONGEST_NOTE = 300
 
@@ -30,15 +30,15 @@ def follow_extraction(job: Job, vector: SteeringVector) -> Job | None:
     return make_validation(vector, draft_for=job.draft_for, follows=job, requested_by=job.requested_by)
 
 
-def draft_validated(job: Job, vector: SteeringVector, evidence: Mapping[str, Any]) -> ProfileRevision | None:
+def draft_validated(job: Job, vector: SteeringVector, evidence: Evidence) -> ProfileRevision | None:
     """The draft that a validation ends as, at its α in a range from 0 to it. None, and a note on the job, when there is none."""
     if job.draft_for is None:
         return None
-    failed = [gate for gate in evidence["gates"] if gate["verdict"] != "pass"]
     if job.cancel_requested_at is not None:
         why_not = "the job was cancelled as it finished"
-    elif evidence["verdict"] != "pass":
-        why_not = f"gates failed on {', '.join(_describe(gate) for gate in failed) or 'the whole'}"
+    elif not evidence.passed:
+        failed = [f"{gate.metric} ({gate.value}, threshold {gate.threshold})" for gate in evidence.gates if gate.verdict != "pass"]
+        why_not = f"gates failed on {', '.join(failed) or 'the whole'}"
     else:
         try:
             # A savepoint: what a policy refuses leaves the evidence, and no half of a draft.
@@ -50,13 +50,10 @@ def draft_validated(job: Job, vector: SteeringVector, evidence: Mapping[str, Any
     return None
 
 
-def _describe(gate: Mapping[str, Any]) -> str:
-    return f"{gate['metric']} ({gate.get('value')}, threshold {gate.get('threshold')})"
-
-
 def _write(job: Job, profile: Profile, vector: SteeringVector) -> ProfileRevision:
-    alpha = Decimal(job.recipe["alpha"])
-    component = ComponentSpec(vector, alpha, min(alpha, Decimal(0)), max(alpha, Decimal(0)), job.recipe["unit"])
+    recipe = ValidationRecipe.from_document(job.recipe)
+    alpha = Decimal(recipe.alpha)
+    component = ComponentSpec(vector, alpha, min(alpha, Decimal(0)), max(alpha, Decimal(0)), recipe.unit)
     return write_draft(
         profile,
         components=[component],

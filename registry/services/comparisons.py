@@ -1,6 +1,5 @@
 """Comparisons: a new version of a vector is held against the one it replaces, when it is sealed and when both are evaluated."""
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +13,7 @@ from registry.models import Evaluation, SteeringVector, VectorComparison
 from steernode.canonical import format_decimal
 from steernode.errors import SteerError
 from steernode.files.vectors import read_vector
+from steernode.records.evidence import Metric, read_metrics
 from steernode.snapshot.resolve import convert_alpha
 
 _MILLIONTHS = Decimal("0.000001")
@@ -103,7 +103,7 @@ def compare_evidence(evaluation: Evaluation) -> None:
         if _suites_of(new) != _suites_of(old):
             comparison.evidence_missing = "the two were evaluated with other suites, so their metrics do not compare"
         else:
-            comparison.evidence, comparison.evidence_missing = _subtract(new.metrics, old.metrics), ""
+            comparison.evidence, comparison.evidence_missing = _subtract(read_metrics(new.metrics), read_metrics(old.metrics)), ""
         comparison.save(update_fields=["evidence", "evidence_missing"])
 
 
@@ -111,19 +111,12 @@ def _suites_of(evaluation: Evaluation) -> set[Any]:
     return set(evaluation.job.suites.values_list("pk", flat=True))
 
 
-def _subtract(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _subtract(new: dict[str, Metric], old: dict[str, Metric]) -> dict[str, dict[str, str]]:
     """Each metric that both have, of the steered replies: before, after, and the difference."""
     found = {}
     for name in sorted(set(new) & set(old)):
-        after, before = _read_steered(new[name]), _read_steered(old[name])
+        after, before = new[name].steered, old[name].steered
         if after is not None and before is not None:
-            values = {"replaced": before, "vector": after, "difference": after - before}
+            values = {"replaced": before.value, "vector": after.value, "difference": after.value - before.value}
             found[name] = {key: format_decimal(value) for key, value in values.items()}
     return found
-
-
-def _read_steered(metric: Any) -> Decimal | None:
-    """An estimate is {"value", "low", "high", "n"}; a count or a rate of long ago is its text."""
-    steered = metric.get("steered") if isinstance(metric, Mapping) else None
-    value = steered.get("value") if isinstance(steered, Mapping) else steered
-    return Decimal(value) if isinstance(value, str) else None

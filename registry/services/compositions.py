@@ -10,7 +10,8 @@ from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
 from steernode.canonical import format_decimal
-from steernode.gates import composition_gates
+from steernode.gates import Gate, composition_gates
+from steernode.records.recipe import CompositionRecipe, ValidationRecipe
 from steernode.words import MAX_COMPONENTS
 
 
@@ -42,16 +43,17 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
     for vector in vectors:
         if vector.contrast_set is not None:
             refuse_overlap(vector.contrast_set, suites)
-    recipe = {
-        "components": [
+    validations = [ValidationRecipe.from_document(evaluation.job.recipe) for evaluation in evaluations]
+    recipe = CompositionRecipe(
+        components=tuple(
             {"name": name, **document} for name, document in zip(_name(components), evaluated_components(revision), strict=True)
-        ],
-        "gates": _choose_gates(revision, components, evaluations),
-        "max_new_tokens": max(evaluation.job.recipe["max_new_tokens"] for evaluation in evaluations),
-    }
+        ),
+        gates=_choose_gates(revision, components, validations),
+        max_new_tokens=max(validation.max_new_tokens for validation in validations),
+    )
     job = Job.objects.create(
         kind=JobKind.COMPOSITION,
-        recipe=recipe,
+        recipe=recipe.to_document(),
         base_model=revision.base_model,
         revision=revision,
         components_digest=digest,
@@ -85,11 +87,11 @@ def _need_evidence(vector: SteeringVector) -> Evaluation:
     return evaluation
 
 
-def _choose_gates(revision: ProfileRevision, components: Sequence[Component], evaluations: Sequence[Evaluation]) -> list[dict[str, str]]:
+def _choose_gates(revision: ProfileRevision, components: Sequence[Component], validations: Sequence[ValidationRecipe]) -> tuple[Gate, ...]:
     policy = revision.profile.risk_class
     budget = {"metric": "norm_share", "kind": "max", "threshold": format_decimal(policy.composition_budget)}
-    asked = [*(evaluation.job.recipe["gates"] for evaluation in evaluations), policy.gate_set, [budget]]
-    return list(composition_gates(asked, only_removes=only_removes(components)))
+    asked = [*(validation.gates for validation in validations), policy.gate_set, [budget]]
+    return composition_gates(asked, only_removes=only_removes(components))
 
 
 def _refuse_second_look(revision: ProfileRevision, digest: str) -> None:

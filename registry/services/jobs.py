@@ -32,6 +32,7 @@ from registry.services.notifications import notify
 from registry.services.recipes import parse_extraction_recipe
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
+from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
@@ -68,7 +69,7 @@ def make_extraction(
     draft_for: Profile | None,
 ) -> Job:
     """The row of an extraction, for `queue_job`. Raises: as `request_extraction`."""
-    full_recipe = parse_extraction_recipe(recipe, base_model)
+    full_recipe = parse_extraction_recipe(recipe, base_model).to_document()
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
     _check_axis(contrast_set, draft_for)
@@ -115,14 +116,14 @@ def make_validation(vector: SteeringVector, *, alpha: Decimal | None = None, uni
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
         raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
-    extraction = vector.job.recipe if vector.job else {}
-    recipe = {
-        "alpha": format_decimal(refuse_rounding(alpha)),
-        "unit": unit or vector.proposed_unit or "mean_difference",
-        "gates": extraction.get("gates", "default"),
-        "max_new_tokens": extraction.get("max_new_tokens", 64),
-    }
-    return Job.objects.create(kind=JobKind.VALIDATION, recipe=recipe, base_model=vector.base_model, vector=vector, **fields)
+    extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
+    recipe = ValidationRecipe(
+        alpha=format_decimal(refuse_rounding(alpha)),
+        unit=unit or vector.proposed_unit or "mean_difference",
+        gates=extraction.gates if extraction else "default",
+        max_new_tokens=extraction.max_new_tokens if extraction else 64,
+    )
+    return Job.objects.create(kind=JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
 
 
 def _check_axis(contrast_set: ContrastSet, profile: Profile | None) -> None:

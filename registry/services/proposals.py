@@ -14,6 +14,7 @@ from registry.models import BaseModel, JobState, Profile, Proposal, RevisionStat
 from registry.services.jobs import make_extraction, queue_job
 from registry.services.notifications import notify
 from registry.services.recipes import name_layers
+from steernode.records.recipe import ExtractionRecipe
 
 # A revision in one of these states is, or was until just now, somebody's reason to want the vector.
 _IN_USE = (RevisionState.DRAFT, RevisionState.SUBMITTED, RevisionState.APPROVED, RevisionState.INVALIDATED)
@@ -125,4 +126,4 @@ def _lock(proposal_id: UUID) -> Proposal:
 
 def _adapt(recipe: dict[str, Any], base_model: BaseModel) -> dict[str, Any]:
     """A recipe that searched every layer, or all that may pass, does so in the other model too, however many layers it has."""
-    return recipe | {"layers": name_layers(recipe, base_model)}
+    return recipe | {"layers": name_layers(ExtractionRecipe.from_document(recipe), base_model)}

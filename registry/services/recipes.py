@@ -1,5 +1,6 @@
 """Recipes: what a job is asked to do, checked whole before any worker time is spent."""
 
+from dataclasses import fields
 from typing import Any
 
 from registry.errors import InvalidInput
@@ -7,7 +8,8 @@ from registry.models import BaseModel, Site, Unit
 from registry.models.fields import NAME, refuse_rounding
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.errors import AlphaError
-from steernode.gates import candidate_layers, gate_sets
+from steernode.gates import Gate, candidate_layers, gate_sets
+from steernode.records.recipe import ExtractionRecipe
 
 METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")
 READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")
@@ -15,77 +17,72 @@ DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
 MAX_ALPHAS = 32
 # The layers that the recipe's own gates do not refuse for their depth, and every one.
 LAYER_NAMES = ("candidates", "all")
-
-_EXTRACTION_FIELDS = {
-    "vector", "method", "site", "read_position", "layers", "alphas", "unit", "gates", "seed", "max_new_tokens", "dtype",
-    "finalists",
-}  # fmt: skip
+Gates = str | tuple[Gate, ...]
 
 
-def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> dict[str, Any]:
+def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> ExtractionRecipe:
     """The recipe with every default filled in; coefficients as decimal strings, layers as integers.
 
     Raises: InvalidInput RECIPE_*; LayerError LAYER_RANGE; AlphaError ALPHA_FORMAT, ALPHA_RANGE, ALPHA_GRID.
     """
-    unknown = sorted(set(recipe) - _EXTRACTION_FIELDS)
+    unknown = sorted(set(recipe) - {field.name for field in fields(ExtractionRecipe)})
     if unknown:
         raise InvalidInput("RECIPE_UNKNOWN_FIELD", f"a recipe has no field {unknown[0]!r}", unknown[0])
     if not isinstance(recipe.get("vector"), str) or not NAME.fullmatch(recipe["vector"]):
         raise InvalidInput("RECIPE_VECTOR", "a recipe names the vector it makes, in letters, digits, '-' and '_'", "vector")
     site = _one_of(recipe, "site", (Site.RESID_POST.value, *(value for value in Site.values if value != Site.RESID_POST.value)))
     gates = _parse_gates(recipe.get("gates", "default"))
-    return {
-        "vector": recipe["vector"],
-        "method": _one_of(recipe, "method", METHODS),
-        "site": site,
-        "read_position": _one_of(recipe, "read_position", READ_POSITIONS),
-        "layers": _parse_layers(recipe.get("layers", "candidates"), site, gates, base_model),
-        "alphas": _parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
-        "unit": _one_of(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
-        "gates": gates,
-        "dtype": _one_of(recipe, "dtype", ("F32", "F16", "BF16")),
-        "seed": _integer(recipe, "seed", 0, 0, 2**31 - 1),
-        "max_new_tokens": _integer(recipe, "max_new_tokens", 64, 1, 1024),
-        # How many layers of the screened ones are measured on the whole select split.
-        "finalists": _integer(recipe, "finalists", 2, 1, base_model.n_layers),
-    }
+    return ExtractionRecipe(
+        vector=recipe["vector"],
+        method=_one_of(recipe, "method", METHODS),
+        site=site,
+        read_position=_one_of(recipe, "read_position", READ_POSITIONS),
+        layers=_parse_layers(recipe.get("layers", "candidates"), site, gates, base_model),
+        alphas=_parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
+        unit=_one_of(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
+        gates=gates,
+        dtype=_one_of(recipe, "dtype", ("F32", "F16", "BF16")),
+        seed=_integer(recipe, "seed", 0, 0, 2**31 - 1),
+        max_new_tokens=_integer(recipe, "max_new_tokens", 64, 1, 1024),
+        finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),
+    )
 
 
-def name_layers(recipe: dict[str, Any], base_model: BaseModel) -> Any:
+def name_layers(recipe: ExtractionRecipe, base_model: BaseModel) -> str | list[int]:
     """The layers of a recipe as its author would ask for them: by name, or as they are if they are a choice of their own.
 
     Where the gates refuse no layer of this model, all are candidates.
     """
-    named = _named_layers(recipe["site"], recipe["gates"], base_model)
-    return next((name for name, layers in named.items() if layers == recipe["layers"]), recipe["layers"])
+    own = list(recipe.layers)
+    return next((name for name, layers in _named_layers(recipe.site, recipe.gates, base_model).items() if layers == own), own)
 
 
-def _parse_layers(layers: Any, site: str, gates: Any, base_model: BaseModel) -> list[int]:
+def _parse_layers(layers: Any, site: str, gates: Gates, base_model: BaseModel) -> tuple[int, ...]:
     if layers in LAYER_NAMES:
         layers = _named_layers(site, gates, base_model)[layers]
     if not isinstance(layers, list) or not layers:
         known = ", ".join(LAYER_NAMES)
         raise InvalidInput("RECIPE_LAYERS", f"layers is {known} or a list, and the gates leave one at least; got {layers!r}", "layers")
-    return sorted({parse_layer(layer, base_model.n_layers) for layer in layers})
+    return tuple(sorted({parse_layer(layer, base_model.n_layers) for layer in layers}))
 
 
-def _named_layers(site: str, gates: Any, base_model: BaseModel) -> dict[str, list[int]]:
+def _named_layers(site: str, gates: Gates, base_model: BaseModel) -> dict[str, list[int]]:
     # The embedding is one place, before layer 0.
     every = [0] if site == Site.EMBEDDING.value else list(range(base_model.n_layers))
     allowed = candidate_layers(base_model.n_layers, gates)
     return {"candidates": [layer for layer in every if layer in allowed], "all": every}
 
 
-def _parse_grid(alphas: Any) -> list[str]:
+def _parse_grid(alphas: Any) -> tuple[str, ...]:
     if not isinstance(alphas, list) or not 2 <= len(alphas) <= MAX_ALPHAS:
         raise AlphaError("ALPHA_GRID", f"alphas is a list of 2 to {MAX_ALPHAS} coefficients", "alphas")
     grid = sorted({refuse_rounding(parse_alpha(alpha)) for alpha in alphas})
     if 0 not in grid:
         raise AlphaError("ALPHA_GRID", "the α grid needs 0, the unsteered baseline", "alphas")
-    return [format_decimal(alpha) for alpha in grid]
+    return tuple(format_decimal(alpha) for alpha in grid)
 
 
-def _parse_gates(gates: Any) -> Any:
+def _parse_gates(gates: Any) -> Gates:
     """The name of a set, or at least one gate: a recipe without gates would pass whatever it makes."""
     if isinstance(gates, str) and gates in gate_sets():
         return gates
@@ -97,7 +94,7 @@ def _parse_gates(gates: Any) -> Any:
         )
     for gate in gates:
         parse_alpha(gate["threshold"])
-    return gates
+    return tuple(gates)
 
 
 def _is_gate(gate: Any) -> bool:

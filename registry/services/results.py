@@ -15,6 +15,9 @@ from registry.services.jobs import complete_job, lock_attempt, queue_job
 from registry.services.vectors import seal_vector
 from steernode.canonical import canonical_json
 from steernode.files.vectors import read_vector
+from steernode.records.evidence import Evidence
+from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
+from steernode.records.sweep import Sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class ExtractionResult:
     """The chosen direction as a vector file, the search that chose it, and its pictures (PNG). `trace_map` is empty without a trace."""
 
     vector: bytes
-    sweep: dict[str, Any]
+    sweep: Sweep
     heatmap: bytes
     alpha: Decimal
     unit: str
@@ -42,9 +45,9 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
     known = SteeringVector.objects.filter(digest=file.digest).first()
     if known is not None:
         raise InvalidInput("VECTOR_EXISTS", f"the recipe made {known} again, byte for byte; validate that one", str(known))
-    sweep_digest = put_blob(canonical_json(result.sweep))
+    sweep_digest = put_blob(canonical_json(result.sweep.document))
     vector = seal_vector(
-        locked.recipe["vector"],
+        ExtractionRecipe.from_document(locked.recipe).vector,
         file=file,
         data=result.vector,
         base_model=job.base_model,
@@ -74,14 +77,15 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
 
 
 @transition
-def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None:
+def complete_validation(job: Job, evidence: Evidence) -> Evaluation | None:
     """running -> succeeded, with its evaluation. None when another attempt owns the job: nothing is written."""
     locked = lock_attempt(job)
     if locked is None or job.vector is None:
         return None
-    alpha, unit = locked.recipe["alpha"], locked.recipe["unit"]
+    recipe = ValidationRecipe.from_document(locked.recipe)
     draft = draft_validated(locked, job.vector, evidence)
-    evaluation = _keep_evidence(locked, evidence, {"alpha": alpha, "unit": unit}, vector=job.vector, alpha=Decimal(alpha), unit=unit)
+    said = {"alpha": recipe.alpha, "unit": recipe.unit}
+    evaluation = _keep_evidence(locked, evidence, said, vector=job.vector, alpha=Decimal(recipe.alpha), unit=recipe.unit)
     compare_evidence(evaluation)
     if locked.draft_for is not None:
         tell_of_draft(locked, draft)
@@ -89,7 +93,7 @@ def complete_validation(job: Job, evidence: dict[str, Any]) -> Evaluation | None
 
 
 @transition
-def complete_composition(job: Job, evidence: dict[str, Any]) -> Evaluation | None:
+def complete_composition(job: Job, evidence: Evidence) -> Evaluation | None:
     """running -> succeeded, with the evaluation of all components together. None when another attempt owns the job.
 
     The evidence is of the components that were asked for. If the draft was edited meanwhile, its digest fits the draft no more.
@@ -101,22 +105,22 @@ def complete_composition(job: Job, evidence: dict[str, Any]) -> Evaluation | Non
     return _keep_evidence(locked, evidence, {"components_digest": digest}, revision=job.revision, components_digest=digest)
 
 
-def _keep_evidence(job: Job, evidence: dict[str, Any], details: dict[str, str], **subject: Any) -> Evaluation:
+def _keep_evidence(job: Job, evidence: Evidence, details: dict[str, str], **subject: Any) -> Evaluation:
     """The document, its row, its event and the end of the job, for a row locked by `lock_attempt`. `subject` is what was judged."""
-    digest, passed = put_blob(canonical_json(evidence)), evidence["verdict"] == "pass"
+    digest = put_blob(canonical_json(evidence.document))
     evaluation = Evaluation.objects.create(
         **subject,
         job=job,
         digest=digest,
-        metrics=evidence["metrics"],
-        gates=evidence["gates"],
-        passed=passed,
+        metrics=evidence.document["metrics"],
+        gates=evidence.document["gates"],
+        passed=evidence.passed,
     )
     record(
         Action.EVALUATION_RECORDED,
         actor=job.lease_owner,
         subject=evaluation,
-        details={"digest": digest, "passed": passed, **details},
+        details={"digest": digest, "passed": evidence.passed, **details},
         base_model_fingerprint=job.base_model.fingerprint,
     )
     complete_job(job, result_digest=digest)

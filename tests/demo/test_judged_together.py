@@ -77,7 +77,7 @@ def judge(
     loaded: LoadedModel, candidates: dict[str, Candidate], suites: dict[str, SuiteFile], scorer: RubricScorer, **changes: object
 ) -> dict:
     asked: dict = {"components_digest": DIGEST, "axes": {"empathy": PAIRS["test"][:6]}, "max_new_tokens": 12, **changes}
-    return evaluate_together(loaded, candidates, suites, scorer, **asked)
+    return dict(evaluate_together(loaded, candidates, suites, scorer, **asked).document)
 
 
 @pytest.fixture(scope="module")

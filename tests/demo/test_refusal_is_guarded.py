@@ -73,7 +73,7 @@ def test_subtracting_the_refusal_direction_is_blocked(
     verdicts = {}
     for alpha in (THIRD, WHOLE):
         evidence = evaluate(loaded, Candidate("0" * 64, refusal, alpha), suites, scorer, GATES, max_new_tokens=16)
-        verdicts[alpha] = evidence["verdict"]
+        verdicts[alpha] = evidence.verdict
     assert verdicts == {THIRD: "pass", WHOLE: "fail"}
 
 
@@ -102,7 +102,7 @@ def test_vectors_that_each_pass_are_blocked_in_one_revision(
     loaded: LoadedModel, suites: dict[str, SuiteFile], scorer: RubricScorer, refusal: LayerDirection
 ) -> None:
     thirds = {name: Candidate("0" * 64, refusal, THIRD) for name in ("warm", "brief", "plain")}
-    evidence = evaluate_together(loaded, thirds, suites, scorer, GATES, components_digest="d" * 64, max_new_tokens=16)
+    evidence = evaluate_together(loaded, thirds, suites, scorer, GATES, components_digest="d" * 64, max_new_tokens=16).document
     assert evidence["verdict"] == "fail"
     assert evidence["composition"]["breaks_jointly"]
     failed = {gate["metric"] for gate in evidence["gates"] if gate["verdict"] == "fail"}

@@ -10,6 +10,7 @@ from registry.models import BaseModel, SteeringVector
 from registry.services.base_models import register_base_model
 from registry.services.jobs import claim_job, request_extraction
 from registry.services.results import ExtractionResult, complete_extraction
+from steernode.records.sweep import read_sweep
 from tests.support.files import vector_file, write_model_folder
 from tests.support.hub import serve_hub
 from tests.support.working import PICTURE
@@ -49,6 +50,8 @@ def extract(contrast_set, suites, ada):
             base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": name, **recipe}, actor=ada
         )
         data = vector_file(base_model.fingerprint, contrast_set.digest, seed=seed)
-        return complete_extraction(claim_job(job.pk, worker="w"), ExtractionResult(data, {}, PICTURE, Decimal("0.5"), "mean_difference"))
+        return complete_extraction(
+            claim_job(job.pk, worker="w"), ExtractionResult(data, read_sweep({}), PICTURE, Decimal("0.5"), "mean_difference")
+        )
 
     return run

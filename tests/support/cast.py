@@ -14,6 +14,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from steernode.gates import load_gates
+from steernode.records.evidence import read_evidence
 from tests.support.files import composition_evidence, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
 
 
@@ -216,7 +217,7 @@ def evaluate(ada, suites) -> Callable:
             "gates": [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")],
             "verdict": verdict,
         }
-        return complete_validation(claim_job(job.pk, worker="worker-1"), evidence)
+        return complete_validation(claim_job(job.pk, worker="worker-1"), read_evidence(evidence))
 
     return run
 

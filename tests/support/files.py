@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from steernode.files.vectors import write_vector
+from steernode.records.evidence import Evidence, read_evidence
 
 N_LAYERS, D_MODEL = 4, 64
 CONFIG = {
@@ -97,10 +98,10 @@ def vector_file(fingerprint: str, contrast_digest: str, *, seed: int = 7, size: 
     return write_vector(make_direction(seed, size), {**full, **lineage})
 
 
-def composition_evidence(job: Any, *, passed: bool = True) -> dict[str, Any]:
+def composition_evidence(job: Any, *, passed: bool = True, **changes: Any) -> Evidence:
     """What a composition leaves, as far as the record reads it."""
     verdict = "pass" if passed else "fail"
-    return {
+    document = {
         "schema": "steerhub.evidence/1",
         "candidate": None,
         "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}},
@@ -108,3 +109,4 @@ def composition_evidence(job: Any, *, passed: bool = True) -> dict[str, Any]:
         "composition": {"components_digest": job.components_digest},
         "verdict": verdict,
     }
+    return read_evidence({**document, **changes})

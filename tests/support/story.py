@@ -9,6 +9,8 @@ from registry.models import Job, SteeringVector, User
 from registry.services.jobs import claim_job, request_extraction, request_validation
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
 from steernode.gates import find_weaker_gates, load_gates
+from steernode.records.evidence import read_evidence
+from steernode.records.sweep import read_sweep
 from tests.support.files import vector_file
 
 ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6", "0.8")
@@ -139,12 +141,12 @@ def extract_vector(*, base_model: Any, contrast_set: Any, suites: list, author: 
     job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "empathy"}, actor=author)
     claimed = claim_job(job.pk, worker="worker-1")
     data = vector_file(base_model.fingerprint, contrast_set.digest)
-    return complete_extraction(claimed, ExtractionResult(data, make_sweep(), heatmap, Decimal("0.5"), "mean_difference"))
+    return complete_extraction(claimed, ExtractionResult(data, read_sweep(make_sweep()), heatmap, Decimal("0.5"), "mean_difference"))
 
 
 def validate_vector(vector: SteeringVector, *, suites: list, author: User, replies: list[tuple[str, str, str]] = REPLIES) -> Any:
     job = request_validation(vector=vector, suites=suites, actor=author)
-    return complete_validation(claim_job(job.pk, worker="worker-1"), make_evidence(vector, replies))
+    return complete_validation(claim_job(job.pk, worker="worker-1"), read_evidence(make_evidence(vector, replies)))
 
 
 def start_job(*, base_model: Any, contrast_set: Any, suites: list, author: User) -> Job:

@@ -26,9 +26,9 @@ from steernode.engine.measuring.margins import MarginItem, margin_texts, margins
 from steernode.engine.measuring.stats import Estimate, estimate_mean, measure
 from steernode.errors import EngineError
 from steernode.gates import OF_A_COMPOSITION, check_gates, load_gates
+from steernode.records.evidence import JOINT
 
 SCHEMA = "steerhub.composition/1"
-JOINT = "joint"
 # What stands beside the names of parts in the document.
 _RESERVED = (JOINT, "unsteered", "interaction")
 METRICS = (*OF_A_COMPOSITION, "kl_p95")

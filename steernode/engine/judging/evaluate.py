@@ -17,6 +17,7 @@ from steernode.engine.measuring.metrics import EvalItems, Scorer
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
 from steernode.gates import OF_A_COMPOSITION, layer_depth, load_gates
+from steernode.records.evidence import Evidence
 
 
 def evaluate(
@@ -30,8 +31,8 @@ def evaluate(
     max_new_tokens: int = 64,
     curve: Sequence[Mapping[str, Any]] = (),
     on_progress: Progress | None = None,
-) -> dict[str, Any]:
-    """The evidence document: canonical JSON, all numbers decimal strings or integers.
+) -> Evidence:
+    """The evidence; of its document, canonical JSON, all numbers are decimal strings or integers.
 
     `gates` is the name of a set or a list. `pairs` is the contrast set as `split_pairs` parts it: the test part is measured, the
     select part says what the choice had promised, the extract part makes the shuffled-label controls. Without it, or at α = 0,

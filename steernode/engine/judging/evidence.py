@@ -19,6 +19,7 @@ from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.measuring.hypotheses import MAX_T
 from steernode.engine.measuring.stats import CONFIDENCE, METHODS, RESAMPLES, SEED, measure, reference
 from steernode.errors import EngineError
+from steernode.records.evidence import Evidence, read_evidence
 
 SCHEMA = "steerhub.evidence/1"
 LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn")
@@ -51,7 +52,7 @@ def write_evidence(
     replies: Sequence[Mapping[str, Any]],
     speed: Mapping[str, Any],
     composition: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Evidence:
     """The whole document with its verdict, from documents of its parts; all numbers decimal strings or integers.
 
     It is of one candidate, or of several components together, which `composition` then tells of.
@@ -81,7 +82,7 @@ def write_evidence(
     if composition is not None:
         document["composition"] = dict(composition)
     check_evidence(document)
-    return document
+    return read_evidence(document)
 
 
 def check_evidence(document: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import beside
-from steernode.engine.judging.composition import JOINT, METRICS, Part, measure_composition
+from steernode.engine.judging.composition import METRICS, Part, measure_composition
 from steernode.engine.judging.evidence import describe_engine, write_evidence
 from steernode.engine.judging.refusals import refusal_items
 from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, neutral_of, run_both
@@ -25,6 +25,7 @@ from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
 from steernode.gates import OF_ONE_DIRECTION, composition_gates, layer_depth
+from steernode.records.evidence import JOINT, Evidence
 
 # Pairs of each axis that are scored under every part, every pair and all; more narrow the intervals little.
 AXIS_PAIRS = 48
@@ -42,8 +43,8 @@ def evaluate_together(
     max_new_tokens: int = 64,
     on_reply: Progress | None = None,
     on_score: Progress | None = None,
-) -> dict[str, Any]:
-    """The evidence document, without a candidate and with a composition.
+) -> Evidence:
+    """The evidence, without a candidate and with a composition.
 
     `candidates` by the names that people call them, in the order in which they are applied: two or more, or one that does anything but
     add to what is generated. `gates` stand beside

@@ -1,10 +1,9 @@
-"""The recipe of a sweep: what to try and on how much. A document, so that a job can be repeated from it."""
+"""The recipe of a sweep: what to try and on how much."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.engine.applying.operators import check_operator
@@ -12,6 +11,7 @@ from steernode.engine.applying.positions import check_scope
 from steernode.engine.measuring.gates import DEFAULT_GATES
 from steernode.errors import EngineError
 from steernode.gates import candidate_layers, check_gates
+from steernode.records.recipe import Recipe
 from steernode.words import STRENGTH_OPERATORS, UNITS
 
 DEFAULT_ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6")
@@ -19,7 +19,7 @@ SCREENS = ("margins", "none")
 
 
 @dataclass(frozen=True)
-class SweepRecipe:
+class SweepRecipe(Recipe):
     """`layers` None means those that the gates do not refuse for their depth.
 
     With the screen `margins`, every layer is first measured by teacher forcing, without generating: rounds of `screen_items`
@@ -68,22 +68,6 @@ class SweepRecipe:
         for name in ("screen_items", "finalists", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise EngineError("RECIPE_INVALID", f"{name} must be at least 1, got {getattr(self, name)}", name)
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> SweepRecipe:
-        """Raises: EngineError RECIPE_INVALID for an unknown field, and the codes of the values."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(document) - known)
-        if unknown:
-            raise EngineError(
-                "RECIPE_INVALID", f"unknown field {unknown[0]!r} in the recipe; known are {', '.join(sorted(known))}", unknown[0]
-            )
-        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
-        return cls(**values)
-
-    def to_document(self) -> dict[str, Any]:
-        lists = {"layers": None if self.layers is None else list(self.layers), "alphas": list(self.alphas)}
-        return asdict(self) | lists | {"gates": [dict(gate) for gate in self.gates]}
 
     def steered_alphas(self) -> list[str]:
         """The grid without 0, as written in cells."""

@@ -36,7 +36,7 @@ OnCell = Callable[[Cell], None]
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Search:
     """What was measured. `layers` are the finalists, best first; `chosen` is the cell that `choose_cell` picked."""
 
     digest: str
@@ -45,7 +45,7 @@ class Sweep:
     chosen: Cell
 
     def to_document(self) -> dict[str, Any]:
-        """All of it as canonical JSON, with the dose-response of the chosen layer ready for plots."""
+        """All of it as canonical JSON, with the dose-response of the chosen layer; `records.sweep` reads it."""
         return {
             "schema": "steerhub.sweep/1",
             "digest": self.digest,
@@ -91,7 +91,7 @@ def sweep(
     on_progress: Progress | None = None,
     done_cells: Sequence[Cell] = (),
     on_cell: OnCell | None = None,
-) -> Sweep:
+) -> Search:
     """Screens the layers on `items`, generates for the finalists on the select split, and chooses a cell.
 
     `items` are contrast items that the directions were not extracted from, as `margin_items` makes them of the select part of
@@ -108,7 +108,7 @@ def sweep(
     run.measure({layer: recipe.steered_alphas() for layer in finalists})
     if recipe.refine:
         run.measure({layer: refine_alphas(run.cells, layer, recipe) for layer in finalists})
-    return Sweep(run.digest, tuple(run.cells), tuple(finalists), choose_cell(run.cells, recipe.gates))
+    return Search(run.digest, tuple(run.cells), tuple(finalists), choose_cell(run.cells, recipe.gates))
 
 
 def measure_grid(
@@ -119,7 +119,7 @@ def measure_grid(
     recipe: SweepRecipe,
     *,
     on_progress: Progress | None = None,
-) -> Sweep:
+) -> Search:
     """The exhaustive search: replies in every cell of the recipe's grid, and nothing between its points."""
     whole = replace(recipe, screen="none", refine=False)
     return sweep(loaded, directions, suites, scorer, whole, on_progress=on_progress)

@@ -8,6 +8,7 @@ from registry.models import Job
 from registry.services.jobs import claim_job, request_extraction
 from registry.services.results import ExtractionResult, complete_composition, complete_extraction
 from steernode.canonical import canonical_json
+from steernode.records.sweep import read_sweep
 from tests.support.api import code_of
 from tests.support.files import composition_evidence, vector_file
 
@@ -21,7 +22,9 @@ def extracted(base_model, contrast_set, suites, ada):
     """A vector left by a finished extraction, which proposes α = 0.5."""
     job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "empathy"}, actor=ada)
     data = vector_file(base_model.fingerprint, contrast_set.digest)
-    result = ExtractionResult(vector=data, sweep=SWEEP, heatmap=PICTURE, alpha=Decimal("0.5"), unit="mean_difference", trace_map=TRACE)
+    result = ExtractionResult(
+        vector=data, sweep=read_sweep(SWEEP), heatmap=PICTURE, alpha=Decimal("0.5"), unit="mean_difference", trace_map=TRACE
+    )
     return complete_extraction(claim_job(job.pk, worker="worker-1"), result)
 
 

@@ -46,7 +46,7 @@ def judge(revision, suites, author):
         "gates": side_by_side(verdict(), verdict(), verdict("refusal_lost")),
         "breaks_jointly": True,
     }
-    return complete_composition(claim_job(job.pk, worker="worker-1"), {**composition_evidence(job), "composition": composition})
+    return complete_composition(claim_job(job.pk, worker="worker-1"), composition_evidence(job, composition=composition))
 
 
 def test_an_author_has_the_components_of_a_draft_judged_together(as_person, ada, combined, suites):

@@ -6,7 +6,9 @@ import pytest
 
 from registry.blobs import put_blob
 from registry.console.charts import draw_panels, read_tested
-from registry.console.documents import read_curve, read_document, read_estimate, read_gates, read_metrics, read_replies
+from registry.console.documents import read_document, title_metrics
+from steernode.records.evidence import read_estimate, read_evidence, read_gates
+from steernode.records.sweep import read_cells, read_curve
 from tests.support import story
 
 
@@ -22,12 +24,11 @@ def test_a_blob_that_is_no_document_is_a_sentence(data):
 )
 def test_documents_of_another_shape_give_nothing_and_raise_nothing(odd):
     document = odd if isinstance(odd, dict) else {"replies": odd, "metrics": odd, "curve": odd}
-    assert all(not reply.asked for reply in read_replies(document))
-    assert read_metrics(document) == []
-    assert (
-        draw_panels(read_curve(document), read_tested(document.get("metrics"), Decimal("0.5")), document.get("gates"), Decimal("0.5")) == []
-    )
-    assert read_gates(odd) == []
+    evidence = read_evidence(document)
+    assert all(not reply.asked for reply in evidence.replies)
+    assert title_metrics(evidence.metrics) == []
+    assert draw_panels(evidence.curve, read_tested(evidence.metrics, Decimal("0.5")), evidence.gates, Decimal("0.5")) == []
+    assert read_gates(odd) == ()
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, "NaN", "Infinity", "x", {"value": "NaN"}, {}, []])
@@ -37,7 +38,8 @@ def test_what_is_no_finite_number_is_no_estimate(value):
 
 def draw(**changes):
     tested = {"behaviour": {Decimal(0): read_estimate("1.4"), Decimal("0.5"): read_estimate(story.make_estimate("4.2", "4.07", "4.32"))}}
-    arguments = {"curve": story.make_sweep()["curve"], "tested": tested, "gates": story.GATES, "proposed": Decimal("0.5"), **changes}
+    curve, gates = read_curve(story.make_sweep()["curve"]), read_gates(story.GATES)
+    arguments = {"curve": curve, "tested": tested, "gates": gates, "proposed": Decimal("0.5"), **changes}
     return {panel.metric: panel for panel in draw_panels(**arguments)}
 
 
@@ -68,7 +70,7 @@ def test_the_side_of_a_gate_that_fails_is_shaded():
 
 def test_everything_drawn_stays_inside_the_frame():
     wild = [{"alpha": alpha, "behaviour": value} for alpha, value in (("-3", "0"), ("0", "5"), ("12.5", "99999"))]
-    panel = draw(curve=wild, proposed=Decimal("12.5"))["behaviour"]
+    panel = draw(curve=read_cells(wild), proposed=Decimal("12.5"))["behaviour"]
     for point in [*panel.points, *panel.tested]:
         assert panel.left <= float(point.x) <= panel.right
         assert panel.top <= float(point.y) <= panel.bottom
@@ -76,5 +78,5 @@ def test_everything_drawn_stays_inside_the_frame():
 
 def test_a_single_value_is_drawn_without_dividing_by_zero():
     flat = [{"alpha": "0", "facts": "1"}]
-    panel = draw_panels(flat, {}, [], Decimal(0))[0]
+    panel = draw_panels(read_cells(flat), {}, [], Decimal(0))[0]
     assert (panel.metric, len(panel.points)) == ("facts", 1)

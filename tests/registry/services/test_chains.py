@@ -12,6 +12,7 @@ from registry.reads.lookups import get_profile
 from registry.services.jobs import claim_job, fail_job, request_cancel, request_extraction, request_validation, resend_lost_jobs
 from registry.services.profiles import create_profile, submit_revision
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
+from steernode.records.sweep import read_sweep
 from tests.support.files import vector_file
 from tests.support.refusals import refuses
 from tests.support.working import PICTURE, extract, make_evidence, validate
@@ -96,7 +97,7 @@ def test_a_second_delivery_adds_no_link(request_chain):
     job = request_chain()
     claimed = claim_job(job.pk, worker="w")
     data = vector_file(job.base_model.fingerprint, job.contrast_set.digest)
-    result = ExtractionResult(data, {}, PICTURE, Decimal("0.5"), "mean_difference")
+    result = ExtractionResult(data, read_sweep({}), PICTURE, Decimal("0.5"), "mean_difference")
     assert complete_extraction(claimed, result) is not None
     assert complete_extraction(claimed, result) is None
     claimed = claim_job(job.followed_by.pk, worker="w")
@@ -121,7 +122,7 @@ def test_a_cancellation_that_comes_as_a_link_finishes_keeps_its_result_and_ends_
     claimed = claim_job(job.pk, worker="w")
     request_cancel(job.pk, actor=ada)
     data = vector_file(job.base_model.fingerprint, job.contrast_set.digest)
-    assert complete_extraction(claimed, ExtractionResult(data, {}, PICTURE, Decimal("0.5"), "mean_difference")) is not None
+    assert complete_extraction(claimed, ExtractionResult(data, read_sweep({}), PICTURE, Decimal("0.5"), "mean_difference")) is not None
     assert not Job.objects.filter(follows=job).exists()
     assert "cancelled as it finished" in Job.objects.get().note
 

@@ -16,6 +16,7 @@ from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.vectors import import_vector
 from steernode.files.vectors import read_vector, write_vector
+from steernode.records.sweep import read_sweep
 from tests.support.files import make_direction, vector_file
 from tests.support.refusals import refuses
 from tests.support.working import PICTURE
@@ -77,7 +78,9 @@ def test_a_re_extraction_is_compared_with_the_vector_of_its_proposal(extract, pr
     # Somebody imports another version meanwhile; it is newer, and still not what was replaced.
     import_vector("empathy", data=vector_file(base_model.fingerprint, job.contrast_set.digest, seed=5), author=ada)
     data = vector_file(new_files.fingerprint, job.contrast_set.digest, seed=2)
-    again = complete_extraction(claim_job(job.pk, worker="w"), ExtractionResult(data, {}, PICTURE, Decimal("0.4"), "mean_difference"))
+    again = complete_extraction(
+        claim_job(job.pk, worker="w"), ExtractionResult(data, read_sweep({}), PICTURE, Decimal("0.4"), "mean_difference")
+    )
     assert again.comparison.replaced == first
     body = bytes(AuditEvent.objects.filter(action="vector.compared", object_id=str(again.pk)).get().body)
     assert b'"alpha_residual":["0.114381","0.091505"]' in body

@@ -19,6 +19,7 @@ from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.tenants import create_environment, create_tenant
 from registry.snapshots.compile import compile_content
 from steernode.errors import SteerError
+from steernode.records.sweep import read_sweep
 from tests.support.files import lines, make_pair, vector_file, write_model_folder
 from tests.support.racing import at_once
 
@@ -149,7 +150,7 @@ def test_registering_while_a_flag_flips_leaves_one_snapshot_for_each_change(prod
 def test_one_proposal_accepted_three_times_at_once_queues_one_job(production, base_model, contrast_set, suites, new_files, ada, oscar):
     job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "v"}, actor=ada)
     data = vector_file(base_model.fingerprint, contrast_set.digest)
-    complete_extraction(claim_job(job.pk, worker="w"), ExtractionResult(data, {}, b"", Decimal("0.5"), "mean_difference"))
+    complete_extraction(claim_job(job.pk, worker="w"), ExtractionResult(data, read_sweep({}), b"", Decimal("0.5"), "mean_difference"))
     (proposal,) = move_environment(production, base_model=new_files, actor=oscar).proposals
     accepted = at_once(*(lambda: accept_proposal(proposal.pk, actor=ada) for _ in range(3)))
     assert len({result.job_id for result in accepted}) == 1

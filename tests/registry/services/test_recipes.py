@@ -83,8 +83,8 @@ FACTS = {"metric": "facts", "kind": "min", "threshold": "0.9"}
 def test_layers_are_those_that_the_gates_of_the_recipe_may_pass(recipe, layers):
     ten = BaseModel(n_layers=10)
     parsed = parse_extraction_recipe({"vector": "empathy", **recipe}, ten)
-    assert parsed["layers"] == list(layers)
-    asked_again = parse_extraction_recipe(parsed | {"layers": name_layers(parsed, ten)}, ten)
+    assert parsed.layers == tuple(layers)
+    asked_again = parse_extraction_recipe(parsed.to_document() | {"layers": name_layers(parsed, ten)}, ten)
     assert asked_again == parsed
 
 
@@ -92,7 +92,7 @@ def test_gates_that_leave_no_layer_to_search_are_refused():
     recipe = {"vector": "empathy", "gates": [DEPTH | {"threshold": "0"}]}
     with pytest.raises(SteerError, check=lambda error: error.code == "RECIPE_LAYERS"):
         parse_extraction_recipe(recipe, BaseModel(n_layers=10))
-    assert parse_extraction_recipe(recipe | {"layers": [3]}, BaseModel(n_layers=10))["layers"] == [3]
+    assert parse_extraction_recipe(recipe | {"layers": [3]}, BaseModel(n_layers=10)).layers == (3,)
 
 
 def test_a_job_needs_one_suite_of_each_kind(base_model, contrast_set, suites, ada):

@@ -49,7 +49,7 @@ def evidence(planted: Planted, direction: LayerDirection) -> dict:
     return evaluate(
         planted.loaded, Candidate("f" * 64, direction, "0.5"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5,
         curve=cells(direction.layer),
-    )  # fmt: skip
+    ).document  # fmt: skip
 
 
 def test_the_evidence_is_canonical_and_holds_every_section(evidence: dict) -> None:
@@ -78,7 +78,7 @@ def test_what_the_select_split_promised_is_held_against_the_test_split(evidence:
 
 def test_divergence_is_nothing_at_zero_and_something_when_steered(planted: Planted, direction: LayerDirection, evidence: dict) -> None:
     assert float(evidence["metrics"]["kl_p95"]["steered"]["value"]) > 0.1
-    still = evaluate(planted.loaded, Candidate("f" * 64, direction, "0"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5)
+    still = evaluate(planted.loaded, Candidate("f" * 64, direction, "0"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5).document
     assert still["metrics"]["kl_p95"]["steered"]["value"] == "0"
     assert still["metrics"]["kl_last_prompt_token"]["steered"]["value"] == "0"
     assert still["dose_response"] is None
@@ -89,7 +89,7 @@ def test_a_set_of_gates_is_judged_by_its_name(planted: Planted, direction: Layer
     suites = {**SUITES, "safety": with_harmful_requests()}
     evidence = evaluate(
         planted.loaded, Candidate("f" * 64, direction, "0.5"), suites, CountWarmTokens(), "default", pairs=PAIRS, max_new_tokens=5
-    )
+    ).document
     judged = {(gate["metric"], gate["kind"]): gate for gate in evidence["gates"]}
     assert judged["slope", "above_low"]["verdict"] == "pass"
     # Three facts, which expect one answer, cannot show that less than two points are lost, and the verdict says what could.

@@ -15,7 +15,7 @@ from steernode.engine.measuring.margins import margin_items
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.engine.reading.splits import split_pairs
 from steernode.engine.searching.recipe import SweepRecipe
-from steernode.engine.searching.sweep import Sweep, sweep
+from steernode.engine.searching.sweep import Search, sweep
 from steernode.errors import EngineError
 from tests.support.planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
 
@@ -50,7 +50,7 @@ def extracted(planted: list[Planted]) -> list[tuple[LayerDirection, ...]]:
     return [extract_directions(each.loaded, PAIRS["extract"]) for each in planted]
 
 
-def search(each: Planted, directions: tuple[LayerDirection, ...]) -> Sweep:
+def search(each: Planted, directions: tuple[LayerDirection, ...]) -> Search:
     """The engine's own search, told nothing of the planted layer."""
     recipe = SweepRecipe(alphas=("0", "0.5", "1"), screen_items=3, finalists=1, max_new_tokens=5, gates=GATES)
     return sweep(each.loaded, directions, SUITES, CountWarmTokens(), recipe, items=margin_items(each.loaded, PAIRS["select"]))
@@ -79,7 +79,7 @@ def test_the_planted_vector_passes_every_gate_of_the_evidence(planted: list[Plan
     for each, directions in zip(planted[:3], extracted[:3], strict=True):
         candidate = Candidate("f" * 64, directions[each.layer], "0.5")
         evidence = evaluate(each.loaded, candidate, SUITES, CountWarmTokens(), EVIDENCE_GATES, pairs=PAIRS, max_new_tokens=5)
-        assert [judged for judged in evidence["gates"] if judged["verdict"] != "pass"] == []
+        assert [judged for judged in evidence.gates if judged.verdict != "pass"] == []
 
 
 def test_every_random_vector_of_the_same_norm_is_rejected(planted: list[Planted], extracted: list) -> None:

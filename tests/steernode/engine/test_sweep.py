@@ -24,7 +24,7 @@ from steernode.engine.searching import sweep as sweep_module
 from steernode.engine.searching.plots import draw_heat_map
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.screen import bought_shift, measure_screen, plan_rounds, rank_layers, spread_items
-from steernode.engine.searching.sweep import Sweep, dose_response, measure_grid, refine_alphas, sweep
+from steernode.engine.searching.sweep import Search, dose_response, measure_grid, refine_alphas, sweep
 from steernode.errors import EngineError
 from steernode.files.suites import RubricExample, SuiteFile, parse_suite
 from tests.support.tiny_models import make_answered_pair, make_pairs
@@ -70,7 +70,7 @@ def items(llama: LoadedModel) -> tuple[MarginItem, ...]:
 
 
 @pytest.fixture(scope="module")
-def swept(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple) -> Sweep:
+def swept(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple) -> Search:
     return sweep(llama, directions, suites, scorer, RECIPE, items=items)
 
 
@@ -78,7 +78,7 @@ def places(cells: list, stage: str, **only: object) -> set[tuple]:
     return {(cell["layer"], cell["alpha"]) for cell in cells if cell["stage"] == stage and all(cell[key] == only[key] for key in only)}
 
 
-def test_a_sweep_screens_every_layer_and_generates_with_the_finalist_on_the_whole_split(swept: Sweep) -> None:
+def test_a_sweep_screens_every_layer_and_generates_with_the_finalist_on_the_whole_split(swept: Search) -> None:
     assert places(swept.cells, "screen", round=0) == {(None, "0"), *((layer, alpha) for layer in range(4) for alpha in ("0.5", "1"))}
     second = [cell for cell in swept.cells if cell["stage"] == "screen" and cell["round"] == 1]
     assert len({cell["layer"] for cell in second}) == 3
@@ -89,7 +89,7 @@ def test_a_sweep_screens_every_layer_and_generates_with_the_finalist_on_the_whol
     assert swept.chosen in final
 
 
-def test_cells_are_canonical_documents_without_floats(swept: Sweep) -> None:
+def test_cells_are_canonical_documents_without_floats(swept: Search) -> None:
     for cell in swept.cells:
         assert parse_strict(canonical_json(cell)) == cell
     baselines = {cell["stage"]: cell for cell in swept.cells if cell["layer"] is None}
@@ -98,14 +98,14 @@ def test_cells_are_canonical_documents_without_floats(swept: Sweep) -> None:
     assert (screened["margin_shift"], screened["kl_p95"], screened["kl_last"]) == ("0", "0", "0")
 
 
-def test_the_coefficient_of_a_cell_is_alpha_times_the_norm(swept: Sweep, directions: tuple) -> None:
+def test_the_coefficient_of_a_cell_is_alpha_times_the_norm(swept: Search, directions: tuple) -> None:
     cell = next(cell for cell in swept.cells if cell["layer"] == 2 and cell["alpha"] == "0.5")
     assert float(cell["coefficient"]) == pytest.approx(0.5 * directions[2].norm, rel=1e-5)
 
 
 @pytest.mark.parametrize("done", [3, 12, -2])
 def test_a_sweep_resumes_without_measuring_a_cell_again(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Sweep, done: int
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Search, done: int
 ) -> None:
     new: list[dict] = []
     half = swept.cells[:done]
@@ -119,7 +119,7 @@ def test_a_sweep_resumes_without_measuring_a_cell_again(
 
 
 def test_a_finished_sweep_measures_nothing_again(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Sweep, monkeypatch: pytest.MonkeyPatch
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_arguments: object, **_options: object) -> None:
         raise AssertionError("measured again")
@@ -132,7 +132,7 @@ def test_a_finished_sweep_measures_nothing_again(
 
 
 def test_the_exhaustive_grid_has_replies_in_every_cell_and_none_between(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, swept: Sweep
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, swept: Search
 ) -> None:
     grid = measure_grid(llama, directions, suites, scorer, RECIPE)
     assert places(grid.cells, "final") == {(None, "0"), *((layer, alpha) for layer in range(4) for alpha in ("0.5", "1"))}
@@ -168,7 +168,7 @@ def test_screening_finds_the_layer_whose_direction_carries_a_planted_behaviour(m
 
 
 def test_cells_of_another_sweep_are_refused(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Sweep
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Search
 ) -> None:
     other = SweepRecipe(**{**RECIPE.__dict__, "max_new_tokens": 5})
     with pytest.raises(EngineError) as refused:
@@ -263,7 +263,7 @@ def test_the_grid_is_refined_around_the_best_alpha() -> None:
     assert refine_alphas(cells, 3, recipe) == ["0.5"]
 
 
-def test_the_dose_response_is_of_replies_alone(swept: Sweep) -> None:
+def test_the_dose_response_is_of_replies_alone(swept: Search) -> None:
     curve = dose_response(swept.cells, swept.layers[0])
     assert [Decimal(cell["alpha"]) for cell in curve] == sorted({Decimal(cell["alpha"]) for cell in curve})
     assert {"0", "0.5", "1"} <= {cell["alpha"] for cell in curve}
@@ -272,7 +272,7 @@ def test_the_dose_response_is_of_replies_alone(swept: Sweep) -> None:
 
 
 def test_evidence_is_canonical_and_repeats_but_for_the_clock(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, swept: Sweep
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, swept: Search
 ) -> None:
     candidate = Candidate("f" * 64, directions[2], "0.5")
     seen: list[tuple[int, int]] = []
@@ -285,7 +285,7 @@ def test_evidence_is_canonical_and_repeats_but_for_the_clock(
             max_new_tokens=4,
             curve=swept.curve(2),
             on_progress=lambda done, total: seen.append((done, total)),
-        )
+        ).document
         for _ in range(2)
     )
     assert parse_strict(canonical_json(first)) == first
@@ -300,14 +300,14 @@ def test_evidence_is_canonical_and_repeats_but_for_the_clock(
 
 
 def test_evidence_at_zero_shows_no_difference(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer) -> None:
-    evidence = evaluate(llama, Candidate("f" * 64, directions[2], "0"), suites, scorer, max_new_tokens=4)
+    evidence = evaluate(llama, Candidate("f" * 64, directions[2], "0"), suites, scorer, max_new_tokens=4).document
     for name in ("behaviour", "facts", "refusals"):
         assert evidence["metrics"][name]["difference"]["value"] == "0"
     assert evidence["metrics"]["perplexity_ratio"]["steered"]["value"] == "1"
     assert all(reply["baseline"] == reply["steered"] for reply in evidence["replies"])
 
 
-def test_the_heat_map_is_a_png_that_repeats(swept: Sweep) -> None:
+def test_the_heat_map_is_a_png_that_repeats(swept: Search) -> None:
     png = draw_heat_map(swept.cells, title="Empathy by layer and α", chosen=swept.chosen)
     image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
     assert image.shape[0] > 100

@@ -1,0 +1,221 @@
+"""Evidence: what one run of the test split found of a vector, or of the components of a revision together.
+
+An approval names the digest of the document, so that a record keeps it as it was written. `engine.judging.evidence` writes it,
+against its schema. Documents of before intervals have a text where there is an estimate now, and are read as that value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from steernode.records.lenient import Document, read_mapping, read_mappings, read_number, read_words
+from steernode.records.sweep import Cell, read_curve
+
+JOINT = "joint"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measured value, with its 95 % interval and the number of items where the document has them."""
+
+    value: Decimal
+    low: Decimal | None = None
+    high: Decimal | None = None
+    n: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Without steering, with it, and the paired change."""
+
+    baseline: Estimate | None
+    steered: Estimate | None
+    difference: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedGate:
+    """`value` is the number that was compared. `note` says what a bound needs of the suite, where no loss was seen."""
+
+    metric: str
+    kind: str
+    threshold: str
+    value: str
+    verdict: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """Mean slopes in nats per unit of α of what has the candidate's norm, and the shift in nats that a system message makes."""
+
+    slope: Estimate | None
+    random_percentile_95: Estimate | None
+    largest_shuffled: Estimate | None
+    negated: Estimate | None
+    prompt_only_shift: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    text: str
+    score: str
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """One held-out conversation as (role, text), and the two replies to it."""
+
+    asked: tuple[tuple[str, str], ...]
+    baseline: Reply
+    steered: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one component does alone, or all do together. `effects` are the changes of each axis's margin, in nats."""
+
+    name: str
+    kept: Estimate | None
+    lost: Estimate | None
+    divergence: Estimate | None
+    norm_share: Estimate | None
+    effects: tuple[Estimate | None, ...]
+    verdict: str
+
+    @property
+    def is_joint(self) -> bool:
+        return self.name == JOINT
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What two components do beyond the sum of what each does: on each axis, in refusing, and in divergence."""
+
+    parts: tuple[str, ...]
+    cosine: Estimate | None
+    interactions: tuple[Estimate | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Each component, and all together where there are several; and each two of them."""
+
+    axes: tuple[str, ...]
+    parts: tuple[Part, ...]
+    pairs: tuple[Pair, ...]
+    breaks_jointly: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """`curve` is what the search measured on the select split; `speed` is in milliseconds per token. `composition` is None of a vector."""
+
+    document: Document
+    verdict: str
+    metrics: Mapping[str, Metric]
+    gates: tuple[JudgedGate, ...]
+    curve: tuple[Cell, ...]
+    controls: Controls
+    replies: tuple[SideBySide, ...]
+    speed: Metric
+    composition: Composition | None
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "pass"
+
+
+def read_evidence(document: Document) -> Evidence:
+    return Evidence(
+        document=document,
+        verdict=read_words(document, "verdict"),
+        metrics=read_metrics(document.get("metrics")),
+        gates=read_gates(document.get("gates")),
+        curve=read_curve(document.get("curve")),
+        controls=_read_controls(read_mapping(document, "controls")),
+        replies=tuple(_read_side_by_side(row) for row in read_mappings(document.get("replies"))),
+        speed=_read_metric(read_mapping(document, "speed", "milliseconds_per_token")),
+        composition=_read_composition(document["composition"]) if isinstance(document.get("composition"), dict) else None,
+    )
+
+
+def read_estimate(value: Any) -> Estimate | None:
+    """{"value", "low", "high", "n"}, or a bare number."""
+    found = value if isinstance(value, dict) else {"value": value}
+    number, n = read_number(found.get("value")), found.get("n")
+    if number is None:
+        return None
+    return Estimate(number, read_number(found.get("low")), read_number(found.get("high")), n if isinstance(n, int) else None)
+
+
+def read_metrics(value: Any) -> dict[str, Metric]:
+    return {name: _read_metric(metric) for name, metric in read_mapping(value).items() if isinstance(metric, dict)}
+
+
+def _read_metric(document: Document) -> Metric:
+    return Metric(*(read_estimate(document.get(side)) for side in ("baseline", "steered", "difference")))
+
+
+def read_gates(value: Any) -> tuple[JudgedGate, ...]:
+    names = ("metric", "kind", "threshold", "value", "verdict", "note")
+    return tuple(JudgedGate(*(read_words(gate, name) for name in names)) for gate in read_mappings(value))
+
+
+def _read_controls(found: Document) -> Controls:
+    slopes = read_mapping(found, "shuffled_labels").get("slopes")
+    shuffled = [estimate for slope in (slopes if isinstance(slopes, list) else []) if (estimate := read_estimate(slope))]
+    return Controls(
+        slope=read_estimate(found.get("slope")),
+        random_percentile_95=read_estimate(read_mapping(found, "random").get("percentile_95")),
+        largest_shuffled=_largest(shuffled),
+        negated=read_estimate(found.get("negated")),
+        prompt_only_shift=read_estimate(found.get("prompt_only_shift")),
+    )
+
+
+def _largest(estimates: list[Estimate]) -> Estimate | None:
+    return max(estimates, key=lambda estimate: estimate.value, default=None)
+
+
+def _read_side_by_side(row: Document) -> SideBySide:
+    asked = tuple((read_words(message, "role"), read_words(message, "content")) for message in read_mappings(row.get("messages")))
+    baseline, steered = (read_mapping(row, side) for side in ("baseline", "steered"))
+    return SideBySide(asked, *(Reply(read_words(reply, "text"), read_words(reply, "score")) for reply in (baseline, steered)))
+
+
+def _read_composition(found: Document) -> Composition:
+    axes = tuple(sorted(read_mapping(found, "axes")))
+    names = [read_words(component, "name") for component in read_mappings(found.get("components"))]
+    measures = (*(f"axis {axis}" for axis in axes), "refusals", "divergence")
+    return Composition(
+        axes=axes,
+        parts=tuple(_read_part(found, name, axes) for name in ((*names, JOINT) if len(names) > 1 else names)),
+        pairs=tuple(
+            Pair(
+                tuple(str(name) for name in pair.get("parts", ())),
+                read_estimate(pair.get("cosine")),
+                tuple(read_estimate(read_mapping(pair, "interaction").get(measure)) for measure in measures),
+            )
+            for pair in read_mappings(found.get("pairs"))
+        ),
+        breaks_jointly=found.get("breaks_jointly") is True,
+    )
+
+
+def _read_part(found: Document, name: str, axes: tuple[str, ...]) -> Part:
+    refusals = read_mapping(found, "refusals", name)
+    shares = [estimate for share in read_mapping(found, "norm_shares", name).values() if (estimate := read_estimate(share))]
+    verdicts = {gate.verdict for gate in read_gates(read_mapping(found, "gates").get(name))}
+    return Part(
+        name=name,
+        kept=read_estimate(refusals.get("kept")),
+        lost=read_estimate(refusals.get("lost")),
+        divergence=read_estimate(read_mapping(found, "divergence", "effects", name).get("p95")),
+        norm_share=_largest(shares),
+        effects=tuple(read_estimate(read_mapping(found, "axes", axis, "effects").get(name)) for axis in axes),
+        verdict="pass" if verdicts == {"pass"} else "fail" if verdicts else "unknown",
+    )

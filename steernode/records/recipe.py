@@ -1,0 +1,68 @@
+"""Recipes: what a job is asked to do. Documents, so that a job can be repeated from its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from steernode.errors import EngineError
+from steernode.gates import Gate
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Plain values by name; lists are tuples while it is a record."""
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Raises: EngineError RECIPE_INVALID for an unknown field, and the codes of the values."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(document) - known)
+        if unknown:
+            raise EngineError(
+                "RECIPE_INVALID", f"unknown field {unknown[0]!r} in the recipe; known are {', '.join(sorted(known))}", unknown[0]
+            )
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
+
+    def to_document(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class ExtractionRecipe(Recipe):
+    """A search for the vector of this name. `gates` are the name of a set, or gates of its own."""
+
+    vector: str
+    method: str
+    site: str
+    read_position: str
+    layers: tuple[int, ...]
+    alphas: tuple[str, ...]
+    unit: str
+    gates: str | tuple[Gate, ...]
+    dtype: str
+    seed: int
+    max_new_tokens: int
+    # How many layers of the screened ones are measured on the whole select split.
+    finalists: int
+
+
+@dataclass(frozen=True)
+class ValidationRecipe(Recipe):
+    """The test split, opened for one vector at one α."""
+
+    alpha: str
+    unit: str
+    gates: str | tuple[Gate, ...]
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class CompositionRecipe(Recipe):
+    """The test split, opened for these components together, each as its revision writes it, under the name that people call it."""
+
+    components: tuple[Mapping[str, Any], ...]
+    gates: tuple[Gate, ...]
+    max_new_tokens: int

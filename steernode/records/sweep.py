@@ -1,0 +1,65 @@
+"""The sweep of an extraction: the cells that were measured on the select split, and the one that was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from steernode.records.lenient import Document, read_mapping, read_mappings, read_number
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One (layer, α), or no layer for the unsteered model. `values` are its metrics; `document` is the cell as it was written."""
+
+    stage: str
+    layer: int | None
+    alpha: Decimal
+    unit: str
+    values: Mapping[str, Decimal]
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What the document holds of a search. `curve` is the dose-response of the chosen layer on the final stage, by rising α."""
+
+    document: Document
+    cells: tuple[Cell, ...]
+    chosen: Cell | None
+    curve: tuple[Cell, ...]
+
+
+def read_sweep(document: Document) -> Sweep:
+    return Sweep(
+        document=document,
+        cells=read_cells(document.get("cells")),
+        chosen=_read_cell(read_mapping(document, "chosen")),
+        curve=read_curve(document.get("curve")),
+    )
+
+
+def read_curve(value: Any) -> tuple[Cell, ...]:
+    return tuple(sorted(read_cells(value), key=lambda cell: cell.alpha))
+
+
+def read_cells(value: Any) -> tuple[Cell, ...]:
+    """Those that have an α."""
+    return tuple(cell for document in read_mappings(value) if (cell := _read_cell(document)) is not None)
+
+
+def _read_cell(document: Document) -> Cell | None:
+    alpha, layer = read_number(document.get("alpha")), document.get("layer")
+    if alpha is None:
+        return None
+    values = {name: number for name, value in document.items() if isinstance(value, str) and (number := read_number(value)) is not None}
+    return Cell(
+        stage=str(document.get("stage", "")),
+        layer=layer if isinstance(layer, int) else None,
+        alpha=alpha,
+        unit=str(document.get("unit", "")),
+        values=values,
+        document=document,
+    )
