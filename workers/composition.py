@@ -77,5 +77,5 @@ def read_axes(vector_digests: list[str]) -> dict[str, tuple[ContrastPair, ...]]:
     from steernode.engine.reading.splits import split_pairs
 
     vectors = SteeringVector.objects.filter(digest__in=vector_digests, contrast_set__isnull=False).select_related("contrast_set")
-    contrast_sets = {str(vector.contrast_set): vector.contrast_set for vector in vectors}
+    contrast_sets = {str(vector.contrast_set): vector.contrast_set for vector in vectors if vector.contrast_set is not None}
     return {name: split_pairs(read_contrast_set(contrast_set).pairs)["test"] for name, contrast_set in sorted(contrast_sets.items())}

@@ -1,7 +1,7 @@
 """What a job works on, read back from the store as the exact bytes that were sealed."""
 
 from registry.blobs import get_blob
-from registry.models import ContrastSet, Job, SuiteKind
+from registry.models import ContrastSet, EvalSuite, Job, SuiteKind
 from steernode.files.contrast import ContrastFile, parse_pairs
 from steernode.files.suites import SuiteFile, parse_suite
 
@@ -18,4 +18,5 @@ def read_suites(job: Job) -> dict[str, SuiteFile]:
 
 def read_rubric_digest(job: Job) -> str:
     """The labelled replies that the behaviour suite is scored by, as the digest of their file."""
-    return job.suites.get(kind=SuiteKind.BEHAVIOUR).rubric_digest
+    suite: EvalSuite = job.suites.get(kind=SuiteKind.BEHAVIOUR)
+    return suite.rubric_digest

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
-from registry.console.pages import action, page, render_page, telling
+from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role
 from registry.reads.lookups import get_environment, registered_before
 from registry.reads.steering import flags_for
@@ -27,7 +27,7 @@ class EnvironmentView:
 
 
 @page()
-def show_base_model(request: HttpRequest, base_model_id: UUID) -> HttpResponse:
+def show_base_model(request: Request, base_model_id: UUID) -> HttpResponse:
     base_model = get_object_or_404(BaseModel.objects.select_related("registered_by"), pk=base_model_id)
     earlier = registered_before(base_model)
     return render_page(
@@ -53,7 +53,7 @@ def _view(environment: Environment, base_model: BaseModel) -> EnvironmentView:
 
 
 @action(Role.OPERATOR, Role.APPROVER)
-def move_here(request: HttpRequest, base_model_id: UUID) -> HttpResponse:
+def move_here(request: Request, base_model_id: UUID) -> HttpResponse:
     base_model = get_object_or_404(BaseModel, pk=base_model_id)
     with telling(request):
         move = move_environment(get_environment(request.POST.get("environment", "")), base_model=base_model, actor=request.user)

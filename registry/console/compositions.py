@@ -2,17 +2,17 @@
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.console.forms.suites import SuitesForm
-from registry.console.pages import accept, action, telling
+from registry.console.pages import Request, accept, action, telling
 from registry.models import ProfileRevision, Role
 from registry.services.compositions import request_composition
 
 
 @action(Role.AUTHOR)
-def compose_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+def compose_revision(request: Request, revision_id: UUID) -> HttpResponse:
     form = SuitesForm(request.POST)
     if accept(request, form):
         with telling(request):

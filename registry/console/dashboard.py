@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.http import HttpRequest
 from django.utils import timezone
 
 from registry.console.environment_flags import FlagView, view_flags
 from registry.console.forms.kills import KillForm
-from registry.console.pages import roles_of
+from registry.console.pages import Request, roles_of
 from registry.console.revisions import why_not_decide
 from registry.models import (
     AuditEvent,
@@ -49,7 +48,7 @@ def view_environment(environment: Environment) -> EnvironmentView:
     return EnvironmentView(environment, count_steering(environment), flags, environment.flags.count() - len(flags))
 
 
-def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+def dashboard(request: Request, context: dict[str, Any]) -> dict[str, Any]:
     """What admin/index.html shows. Reads only. Whoever is limited to some tenants is shown the way to what they may see."""
     if is_limited(request.user):
         tenants = visible_to(request.user, Tenant.objects.all(), tenant="pk")

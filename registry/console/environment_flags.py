@@ -1,18 +1,18 @@
 """The flags of one environment: which tenant is steered by what, how much, since when, by whose hand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
 from registry.console.forms.flags import FlagForm, FreezeForm, SwitchForm
 from registry.console.forms.kills import KillForm
 from registry.console.forms.tenants import EnvironmentForm, TenantForm
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import NotFound
 from registry.models import Environment, ProfileRevision, Role, Tenant, TenantFlag
 from registry.reads.inheritance import Id, InheritedFlag, read_flags
@@ -26,6 +26,8 @@ from steernode.snapshot.resolve import Effective, resolve_arms
 from steernode.words import EVERYBODY
 
 TENANTS_ON_A_PAGE = 50
+# By id, and nothing under the id of no revision.
+Revisions = Mapping[str | None, ProfileRevision]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def view_flags(environment: Environment, tenants: Iterable[Tenant]) -> list[Flag
     flags = read_flags(rows)
     named = {flag.revision_id for flag in flags} | {arm.revision_id for flag in flags for arm in flag.arms}
     found = ProfileRevision.objects.select_related("profile").filter(pk__in=[key for key in named if key])
-    revisions = {str(revision.pk): revision for revision in found}
+    revisions: Revisions = {str(revision.pk): revision for revision in found}
 
     def view(flag: InheritedFlag[Id]) -> FlagView:
         told = head.flag_for(flag.tenant, flag.route) if head else None
@@ -56,7 +58,7 @@ def view_flags(environment: Environment, tenants: Iterable[Tenant]) -> list[Flag
     return [view(flag) for flag in flags]
 
 
-def _describe_effect(is_enabled: bool, flag: InheritedFlag[Id], answers: list[Effective], revisions: dict[str, ProfileRevision]) -> str:
+def _describe_effect(is_enabled: bool, flag: InheritedFlag[Id], answers: list[Effective], revisions: Revisions) -> str:
     if not is_enabled:
         return "off"
     if not flag.is_on:
@@ -73,7 +75,7 @@ def _describe_effect(is_enabled: bool, flag: InheritedFlag[Id], answers: list[Ef
     return "approved, not served" if states == {"approved"} else ", ".join(sorted(states))
 
 
-def _describe_terms(flag: InheritedFlag[Id], answers: list[Effective], revisions: dict[str, ProfileRevision]) -> list[str]:
+def _describe_terms(flag: InheritedFlag[Id], answers: list[Effective], revisions: Revisions) -> list[str]:
     """What the flag gives, in words; nothing is said of what is as it is by default."""
     killed = {answer.arm for answer in answers if answer.killed_by}
     terms = [] if flag.arms else [f"{revisions.get(flag.revision_id, 'nothing')} × {format_decimal(flag.alpha_scale)}"]
@@ -90,7 +92,7 @@ def _describe_terms(flag: InheritedFlag[Id], answers: list[Effective], revisions
 
 
 @page()
-def open_flags(request: HttpRequest) -> HttpResponse:
+def open_flags(request: Request) -> HttpResponse:
     """The first environment's flags, production first: it is where a mistake costs most."""
     names = sorted(Environment.objects.values_list("name", flat=True), key=lambda name: (name != "production", name))
     if names:
@@ -99,7 +101,7 @@ def open_flags(request: HttpRequest) -> HttpResponse:
 
 
 @page()
-def show_flags(request: HttpRequest, name: str) -> HttpResponse:
+def show_flags(request: Request, name: str) -> HttpResponse:
     try:
         environment = get_environment(name)
     except NotFound as error:
@@ -135,7 +137,7 @@ def show_flags(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @action(Role.OPERATOR)
-def change_flag(request: HttpRequest, name: str) -> HttpResponse:
+def change_flag(request: Request, name: str) -> HttpResponse:
     form = FlagForm(request.POST)
     if accept(request, form):
         stated = form.stated()
@@ -154,7 +156,7 @@ def _name(flag: TenantFlag) -> str:
 
 
 @action(Role.OPERATOR)
-def switch_flag(request: HttpRequest, name: str) -> HttpResponse:
+def switch_flag(request: Request, name: str) -> HttpResponse:
     """One button: on or off, and all else as it is."""
     form = SwitchForm(request.POST)
     if accept(request, form):
@@ -165,7 +167,7 @@ def switch_flag(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @action(Role.OPERATOR)
-def add_tenant(request: HttpRequest) -> HttpResponse:
+def add_tenant(request: Request) -> HttpResponse:
     form = TenantForm(request.POST)
     if accept(request, form):
         with telling(request, "Tenant added, unsteered until a flag says otherwise."):
@@ -174,7 +176,7 @@ def add_tenant(request: HttpRequest) -> HttpResponse:
 
 
 @action(Role.OPERATOR)
-def add_environment(request: HttpRequest) -> HttpResponse:
+def add_environment(request: Request) -> HttpResponse:
     form = EnvironmentForm(request.POST)
     if accept(request, form):
         with telling(request, "Environment added, with a first snapshot that steers nothing."):

@@ -1,21 +1,21 @@
 """Starting an extraction: what to learn from, what to judge it by."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from registry.console.forms.extractions import ExtractionForm
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import Role
 from registry.services.jobs import request_extraction
 
 
 @page(Role.AUTHOR)
-def new_extraction(request: HttpRequest) -> HttpResponse:
+def new_extraction(request: Request) -> HttpResponse:
     return _ask(request, ExtractionForm())
 
 
 @action(Role.AUTHOR)
-def start_extraction(request: HttpRequest) -> HttpResponse:
+def start_extraction(request: Request) -> HttpResponse:
     """Queue the job and go to its page; a refused recipe comes back with what was typed."""
     form = ExtractionForm(request.POST)
     if accept(request, form):
@@ -33,7 +33,7 @@ def start_extraction(request: HttpRequest) -> HttpResponse:
     return _ask(request, form)
 
 
-def _ask(request: HttpRequest, form: ExtractionForm) -> HttpResponse:
+def _ask(request: Request, form: ExtractionForm) -> HttpResponse:
     return render_page(
         request,
         "console/form.html",

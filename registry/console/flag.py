@@ -1,12 +1,12 @@
 """One flag: what it states, what a request would get and why, and everything that was ever done to it."""
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from registry.audit.history import events_of, read_changes
 from registry.console.forms.flags import ExplainForm, FlagForm
-from registry.console.pages import accept, page, render_page
+from registry.console.pages import Request, accept, page, render_page
 from registry.errors import NotFound
 from registry.models import FlagField, Tenant, TenantFlag
 from registry.reads.documents import tag_flag
@@ -17,7 +17,7 @@ from steernode.hub.flagtext import ArmText, write_arm
 
 
 @page()
-def show_flag(request: HttpRequest, name: str, tenant: str) -> HttpResponse:
+def show_flag(request: Request, name: str, tenant: str) -> HttpResponse:
     """The flag of a tenant, or with `route` that of a route; with `key` and `alpha`, what such a request would get."""
     try:
         environment = get_environment(name)
@@ -52,7 +52,13 @@ def show_flag(request: HttpRequest, name: str, tenant: str) -> HttpResponse:
 def _as_stated(flag: TenantFlag) -> dict[str, object]:
     """The form filled in with what the flag states. What it inherits stays empty."""
     arms = [
-        ArmText(arm.name, arm.weight, arm.revision and arm.revision.profile.name, arm.revision and arm.revision.number, arm.alpha_scale)
+        ArmText(
+            arm.name,
+            arm.weight,
+            arm.revision.profile.name if arm.revision else None,
+            arm.revision.number if arm.revision else None,
+            arm.alpha_scale,
+        )
         for arm in flag.arms.all()
     ]
     bounds = "" if flag.override_min is None else f"{format_decimal(flag.override_min)}:{format_decimal(flag.override_max)}"

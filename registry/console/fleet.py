@@ -1,9 +1,9 @@
 """The fleet: which node runs which snapshot, and which does not."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 
 from registry.console.forms.fleet import NodeForm
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import Environment, Role, ServingNode
 from registry.reads.fleet import judge_nodes
 from registry.reads.steering import head_snapshot
@@ -11,12 +11,12 @@ from registry.services.nodes import enroll_node
 
 
 @page()
-def show_fleet(request: HttpRequest) -> HttpResponse:
+def show_fleet(request: Request) -> HttpResponse:
     return _show(request)
 
 
 @action(Role.OPERATOR)
-def enroll(request: HttpRequest) -> HttpResponse:
+def enroll(request: Request) -> HttpResponse:
     """Enrol a node. Its token is on this answer and nowhere else, so there is no redirect."""
     form = NodeForm(request.POST)
     token = ""
@@ -26,7 +26,7 @@ def enroll(request: HttpRequest) -> HttpResponse:
     return _show(request, token=token)
 
 
-def _show(request: HttpRequest, token: str = "") -> HttpResponse:
+def _show(request: Request, token: str = "") -> HttpResponse:
     return render_page(
         request,
         "console/fleet.html",

@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.console.forms.fields import ReasonForm
 from registry.console.forms.flags import FreezeForm
-from registry.console.pages import accept, action, telling
+from registry.console.pages import Request, accept, action, telling
 from registry.models import Freeze, Role
 from registry.reads.lookups import get_environment
 from registry.services.freezes import declare_freeze, end_freeze
@@ -16,7 +16,7 @@ MAY_FREEZE = (Role.OPERATOR, Role.APPROVER)
 
 
 @action(*MAY_FREEZE)
-def declare(request: HttpRequest, name: str) -> HttpResponse:
+def declare(request: Request, name: str) -> HttpResponse:
     form = FreezeForm(request.POST)
     if accept(request, form):
         with telling(request, f"{name} is frozen: nothing may raise steering there. Stopping and lowering always may."):
@@ -25,7 +25,7 @@ def declare(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @action(*MAY_FREEZE)
-def end(request: HttpRequest, freeze_id: UUID) -> HttpResponse:
+def end(request: Request, freeze_id: UUID) -> HttpResponse:
     freeze = get_object_or_404(Freeze.objects.select_related("environment"), pk=freeze_id)
     form = ReasonForm(request.POST)
     if accept(request, form):

@@ -2,16 +2,16 @@
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
 
-from registry.console.pages import action, page, render_page, telling
+from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import Evaluation, Job, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
 
 
 @page()
-def show_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+def show_job(request: Request, job_id: UUID) -> HttpResponse:
     jobs = Job.objects.select_related(
         "base_model", "contrast_set", "vector", "revision__profile", "requested_by", "draft_for", "follows", "followed_by"
     )
@@ -47,7 +47,7 @@ def _write(value: object) -> str:
 
 
 @page()
-def job_progress(request: HttpRequest, job_id: UUID) -> HttpResponse:
+def job_progress(request: Request, job_id: UUID) -> HttpResponse:
     """What the page asks for every second while the job is not finished."""
     job = get_object_or_404(Job, pk=job_id)
     return JsonResponse(
@@ -64,7 +64,7 @@ def job_progress(request: HttpRequest, job_id: UUID) -> HttpResponse:
 
 
 @action(Role.AUTHOR, Role.OPERATOR)
-def cancel_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+def cancel_job(request: Request, job_id: UUID) -> HttpResponse:
     with telling(request, "Asked to stop."):
         request_cancel(job_id, actor=request.user)
     return redirect("console:job", job_id)

@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from registry.console.forms.kills import KillForm
-from registry.console.pages import MAY_KILL, accept, action, page, render_page, telling
+from registry.console.pages import MAY_KILL, Request, accept, action, page, render_page, telling
 from registry.models import Kill, User
 from registry.reads.visibility import visible_to
 from registry.services.kills import confirm_lift, engage_kill, request_lift
@@ -15,7 +15,7 @@ from registry.services.people import stands_for
 
 
 @page(limited=True)
-def show_kills(request: HttpRequest) -> HttpResponse:
+def show_kills(request: Request) -> HttpResponse:
     people = ("engaged_by", "lift_requested_by", "lifted_by")
     seen = visible_to(request.user, Kill.objects.select_related("profile", "tenant", "environment", *people), shared=True)
     return render_page(
@@ -34,7 +34,7 @@ def may_confirm(kill: Kill, user: User) -> bool:
 
 
 @action(*MAY_KILL, limited=True)
-def engage(request: HttpRequest) -> HttpResponse:
+def engage(request: Request) -> HttpResponse:
     """Stop now. There is no question in between: a kill only ever reduces steering."""
     form = KillForm(request.POST, seen_by=request.user)
     if accept(request, form):
@@ -45,20 +45,20 @@ def engage(request: HttpRequest) -> HttpResponse:
 
 
 @action(*MAY_KILL, limited=True)
-def ask_to_lift(request: HttpRequest, kill_id: UUID) -> HttpResponse:
+def ask_to_lift(request: Request, kill_id: UUID) -> HttpResponse:
     with telling(request, "Lift requested. A second person must confirm it."):
         request_lift(kill_id, actor=request.user)
     return _back(request)
 
 
 @action(*MAY_KILL, limited=True)
-def lift(request: HttpRequest, kill_id: UUID) -> HttpResponse:
+def lift(request: Request, kill_id: UUID) -> HttpResponse:
     with telling(request, "Lifted. What is approved and flagged steers again."):
         confirm_lift(kill_id, actor=request.user)
     return _back(request)
 
 
-def _back(request: HttpRequest) -> HttpResponse:
+def _back(request: Request) -> HttpResponse:
     """To the page the button was on, if that is one of ours."""
     target = request.POST.get("next", "")
     if url_has_allowed_host_and_scheme(target, allowed_hosts={request.get_host()}, require_https=request.is_secure()):

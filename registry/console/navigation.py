@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from django.http import HttpRequest
 from django.urls import reverse
 
+from registry.console.pages import Request
 from registry.models import ProfileRevision, RevisionState, Role
 from registry.reads.lookups import open_proposals
 from registry.reads.steering import engaged_kills
@@ -12,7 +12,7 @@ from registry.reads.visibility import is_limited
 from registry.services.notifications import notifications_of
 
 
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+def navigation(request: Request) -> list[dict[str, Any]]:
     """Groups of links for this person. What a role may not open is left out."""
     held = request.user.held_roles()
     own = [_link("Your tokens", "key", "console:tokens"), _link("Second factor", "lock", "mfa_index")]
@@ -23,7 +23,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     kills = engaged_kills().count()
     proposed = open_proposals().count()
     unread = notifications_of(request.user).filter(read_at__isnull=True).count()
-    groups = [
+    groups: list[tuple[str, list[dict[str, Any] | None]]] = [
         (
             "",
             [
@@ -70,7 +70,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("People", "group", "admin:registry_user_changelist") if Role.ADMIN in held else None,
             ],
         ),
-        ("You", own),
+        ("You", [*own]),
     ]
     return [{"title": title, "separator": bool(title), "items": [link for link in links if link]} for title, links in groups if any(links)]
 

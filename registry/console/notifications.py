@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from registry.console.pages import action, page, render_page, telling
+from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import Notification
 from registry.services.notifications import notifications_of, read_notifications
 
@@ -27,7 +27,7 @@ class NotificationView:
 
 
 @page()
-def show_notifications(request: HttpRequest) -> HttpResponse:
+def show_notifications(request: Request) -> HttpResponse:
     own = notifications_of(request.user)
     newest = own.order_by("-created_at", "pk")[:_SHOWN]
     return render_page(
@@ -48,7 +48,7 @@ def _find_page(notification: Notification) -> str:
 
 
 @action()
-def mark_read(request: HttpRequest) -> HttpResponse:
+def mark_read(request: Request) -> HttpResponse:
     """All of the reader's own."""
     with telling(request):
         read_notifications(reader=request.user)

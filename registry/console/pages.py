@@ -11,13 +11,19 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_POST, require_safe
 
-from registry.models import Role
+from registry.models import Role, User
 from registry.reads.visibility import is_limited
 from steernode.errors import SteerError
 
 View = Callable[..., HttpResponse]
 # Stopping is never the privilege of whoever happens to be awake; as for the REST API.
 MAY_KILL = (Role.OPERATOR, Role.APPROVER, Role.ADMIN)
+
+
+class Request(HttpRequest):
+    """A request of somebody who has logged in: the pages of the admin are shown to nobody else."""
+
+    user: User
 
 
 def page(*roles: str, limited: bool = False) -> Callable[[View], View]:
@@ -36,7 +42,7 @@ def action(*roles: str, limited: bool = False) -> Callable[[View], View]:
 def _guard(method: Callable[[View], View], roles: tuple[str, ...], limited: bool) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def guarded(request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
             if roles and not request.user.has_role(*roles):
                 return refuse(request, roles)
             if is_limited(request.user) and not limited:
@@ -49,31 +55,31 @@ def _guard(method: Callable[[View], View], roles: tuple[str, ...], limited: bool
     return decorate
 
 
-def refuse(request: HttpRequest, roles: tuple[str, ...]) -> HttpResponse:
+def refuse(request: Request, roles: tuple[str, ...]) -> HttpResponse:
     """Say which role is missing. A superuser meets this page like anyone else."""
     needed = " or ".join(Role(role).label.lower() for role in roles)
     return render_page(request, "console/refused.html", title="Not with your role", status=403, needed=needed)
 
 
-def refuse_limited(request: HttpRequest) -> HttpResponse:
+def refuse_limited(request: Request) -> HttpResponse:
     return render_page(request, "console/refused_limited.html", title="Beyond your tenants", status=403)
 
 
-def render_page(request: HttpRequest, template: str, *, title: str, subtitle: str = "", status: int = 200, **context: Any) -> HttpResponse:
+def render_page(request: Request, template: str, *, title: str, subtitle: str = "", status: int = 200, **context: Any) -> HttpResponse:
     """A page inside the admin's frame, with its sidebar and its theme."""
     request.current_app = admin.site.name
     context = {**admin.site.each_context(request), "title": title, "subtitle": subtitle, "may": roles_of(request), **context}
     return TemplateResponse(request, template, context, status=status)
 
 
-def roles_of(request: HttpRequest) -> dict[str, bool]:
+def roles_of(request: Request) -> dict[str, bool]:
     """Which roles the person holds, for templates: {"operator": True, ..., "kill": True}."""
     held = request.user.held_roles()
     return {**{role.value: role.value in held for role in Role}, "kill": bool(held & set(MAY_KILL)), "any": bool(held & set(Role.values))}
 
 
 @contextmanager
-def telling(request: HttpRequest, done: str = "") -> Iterator[None]:
+def telling(request: Request, done: str = "") -> Iterator[None]:
     """Run one service call. Its refusal becomes a message with the stable code; success becomes `done`."""
     try:
         yield
@@ -84,7 +90,7 @@ def telling(request: HttpRequest, done: str = "") -> Iterator[None]:
             messages.success(request, done)
 
 
-def accept(request: HttpRequest, form: BaseForm) -> bool:
+def accept(request: Request, form: BaseForm) -> bool:
     """Whether the form is valid; if not, each problem becomes a message that names its field."""
     if form.is_valid():
         return True

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.console.forms.policies import NewPolicyForm, PolicyForm
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import ProfileRevision, RevisionState, RiskPolicy, Role
 from registry.reads.documents import policy_document
 from registry.services.policies import change_policy, create_policy
@@ -15,13 +15,13 @@ GOVERNS_POLICIES = (Role.ADMIN, Role.APPROVER)
 
 
 @page()
-def show_policy(request: HttpRequest, name: str) -> HttpResponse:
+def show_policy(request: Request, name: str) -> HttpResponse:
     policy = get_object_or_404(RiskPolicy.objects.select_related("changed_by"), name=name)
     return _show(request, policy, PolicyForm(initial=_as_typed(policy)))
 
 
 @action(*GOVERNS_POLICIES)
-def change(request: HttpRequest, name: str) -> HttpResponse:
+def change(request: Request, name: str) -> HttpResponse:
     policy = get_object_or_404(RiskPolicy, name=name)
     form = PolicyForm(request.POST)
     if accept(request, form):
@@ -32,13 +32,13 @@ def change(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @page(*GOVERNS_POLICIES)
-def new_policy(request: HttpRequest) -> HttpResponse:
+def new_policy(request: Request) -> HttpResponse:
     low = RiskPolicy.objects.order_by("name").first()
     return _ask(request, NewPolicyForm(initial=_as_typed(low) if low else None))
 
 
 @action(*GOVERNS_POLICIES)
-def make_policy(request: HttpRequest) -> HttpResponse:
+def make_policy(request: Request) -> HttpResponse:
     form = NewPolicyForm(request.POST)
     if accept(request, form):
         with telling(request, "Declared. Profiles may name it as their risk class."):
@@ -47,7 +47,7 @@ def make_policy(request: HttpRequest) -> HttpResponse:
     return _ask(request, form)
 
 
-def _show(request: HttpRequest, policy: RiskPolicy, form: PolicyForm) -> HttpResponse:
+def _show(request: Request, policy: RiskPolicy, form: PolicyForm) -> HttpResponse:
     under_it = ProfileRevision.objects.filter(profile__risk_class=policy).select_related("profile", "author")
     return render_page(
         request,
@@ -62,7 +62,7 @@ def _show(request: HttpRequest, policy: RiskPolicy, form: PolicyForm) -> HttpRes
     )
 
 
-def _ask(request: HttpRequest, form: NewPolicyForm) -> HttpResponse:
+def _ask(request: Request, form: NewPolicyForm) -> HttpResponse:
     lead = "A risk class limits what its profiles may do and demands what must be shown and who must agree before they do it."
     return render_page(
         request, "console/form.html", title="New risk policy", form=form, action_view="console:create-policy", submit="Declare", lead=lead

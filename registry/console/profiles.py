@@ -1,17 +1,17 @@
 """Profiles: an intent, its revisions, and where it steers."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.console.forms.profiles import ProfileForm
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import Profile, Role, TenantFlag
 from registry.reads.steering import engaged_kills
 from registry.services.profiles import create_profile
 
 
 @page()
-def show_profile(request: HttpRequest, name: str) -> HttpResponse:
+def show_profile(request: Request, name: str) -> HttpResponse:
     profile = get_object_or_404(Profile.objects.select_related("owner"), name=name)
     return render_page(
         request,
@@ -25,12 +25,12 @@ def show_profile(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @page(Role.AUTHOR)
-def new_profile(request: HttpRequest) -> HttpResponse:
+def new_profile(request: Request) -> HttpResponse:
     return _ask(request, ProfileForm())
 
 
 @action(Role.AUTHOR)
-def make_profile(request: HttpRequest) -> HttpResponse:
+def make_profile(request: Request) -> HttpResponse:
     form = ProfileForm(request.POST)
     if accept(request, form):
         with telling(request, "Created. Draft its first revision from a vector."):
@@ -40,7 +40,7 @@ def make_profile(request: HttpRequest) -> HttpResponse:
     return _ask(request, form)
 
 
-def _ask(request: HttpRequest, form: ProfileForm) -> HttpResponse:
+def _ask(request: Request, form: ProfileForm) -> HttpResponse:
     lead = "A profile is a named intent. It does nothing until one of its revisions is approved and a flag points at it."
     return render_page(
         request, "console/form.html", title="New profile", form=form, action_view="console:create-profile", submit="Create", lead=lead

@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from registry.console.forms.fields import ReasonForm
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import Role
 from registry.reads.lookups import open_proposals
 from registry.services.proposals import accept_proposal, decline_proposal
@@ -15,13 +15,13 @@ _SHOWN = 200
 
 
 @page()
-def show_proposals(request: HttpRequest) -> HttpResponse:
+def show_proposals(request: Request) -> HttpResponse:
     proposals = open_proposals().select_related("vector__author", "vector__base_model", "base_model", "profile")
     return render_page(request, "console/proposals.html", title="Proposals", proposals=proposals[:_SHOWN])
 
 
 @action(Role.AUTHOR)
-def extract_again(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
+def extract_again(request: Request, proposal_id: UUID) -> HttpResponse:
     with telling(request):
         proposal = accept_proposal(proposal_id, actor=request.user)
         return redirect("console:job", proposal.job_id)
@@ -29,7 +29,7 @@ def extract_again(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
 
 
 @action(Role.AUTHOR)
-def decline(request: HttpRequest, proposal_id: UUID) -> HttpResponse:
+def decline(request: Request, proposal_id: UUID) -> HttpResponse:
     form = ReasonForm(request.POST)
     if accept(request, form):
         with telling(request, "Declined. It is off the list, and the log says why."):

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.blobs import get_blob
@@ -12,7 +12,7 @@ from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
 from registry.console.forms.suites import SuitesForm
 from registry.console.lineage import trace_vector
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
@@ -31,7 +31,7 @@ _DECISIONS = {
 
 
 @page()
-def list_waiting(request: HttpRequest) -> HttpResponse:
+def list_waiting(request: Request) -> HttpResponse:
     """What waits for a decision, oldest first, and what was decided last."""
     related = ("profile", "author", "base_model", "evaluation__vector")
     revisions = ProfileRevision.objects.select_related(*related)
@@ -42,7 +42,7 @@ def list_waiting(request: HttpRequest) -> HttpResponse:
 
 
 @page()
-def show_revision(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
     revision = _get_revision(revision_id)
     components = list(revision.components.select_related("vector__base_model", "vector__contrast_set", "vector__job"))
     vectors = [component.vector for component in components]
@@ -108,7 +108,7 @@ def why_not_decide(revision: ProfileRevision, user: User) -> str:
 
 
 @action(Role.AUTHOR)
-def submit(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+def submit(request: Request, revision_id: UUID) -> HttpResponse:
     revision = _get_revision(revision_id)
     form = SubmitForm(request.POST, revision=revision)
     if accept(request, form):
@@ -118,7 +118,7 @@ def submit(request: HttpRequest, revision_id: UUID) -> HttpResponse:
 
 
 @action(Role.APPROVER)
-def decide(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+def decide(request: Request, revision_id: UUID) -> HttpResponse:
     """One decision on the state that was on the screen: the form carries its two digests."""
     revision = _get_revision(revision_id)
     form = DecisionForm(request.POST)
@@ -132,7 +132,7 @@ def decide(request: HttpRequest, revision_id: UUID) -> HttpResponse:
 
 
 @action(*Role.values)
-def comment(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+def comment(request: Request, revision_id: UUID) -> HttpResponse:
     """Anybody with a role says something, and decides nothing."""
     revision = _get_revision(revision_id)
     form = CommentForm(request.POST)
@@ -143,7 +143,7 @@ def comment(request: HttpRequest, revision_id: UUID) -> HttpResponse:
 
 
 @action(Role.APPROVER, Role.OPERATOR)
-def retire(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+def retire(request: Request, revision_id: UUID) -> HttpResponse:
     revision = _get_revision(revision_id)
     form = ReasonForm(request.POST)
     if accept(request, form):
@@ -153,7 +153,7 @@ def retire(request: HttpRequest, revision_id: UUID) -> HttpResponse:
 
 
 @page()
-def download_evidence(request: HttpRequest, revision_id: UUID) -> HttpResponse:
+def download_evidence(request: Request, revision_id: UUID) -> HttpResponse:
     """The evidence, byte for byte as it was hashed."""
     revision = _get_revision(revision_id)
     if revision.evaluation is None:

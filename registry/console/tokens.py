@@ -2,22 +2,22 @@
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from registry.console.forms.tokens import TokenForm
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import ApiToken, Role
 from registry.services.people import issue_token, revoke_token
 
 
 @page(limited=True)
-def show_tokens(request: HttpRequest) -> HttpResponse:
+def show_tokens(request: Request) -> HttpResponse:
     return _show(request)
 
 
 @action(*Role, limited=True)
-def issue(request: HttpRequest) -> HttpResponse:
+def issue(request: Request) -> HttpResponse:
     """Issue a token. Its secret is on this answer and nowhere else, so there is no redirect."""
     form = TokenForm(request.POST, seen_by=request.user)
     secret = ""
@@ -28,7 +28,7 @@ def issue(request: HttpRequest) -> HttpResponse:
 
 
 @action(*Role, limited=True)
-def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
+def revoke(request: Request, token_id: UUID) -> HttpResponse:
     """Another person's token is none of these, so there is nothing to revoke."""
     token = ApiToken.objects.filter(user=request.user, pk=token_id).first()
     if token is not None:
@@ -37,7 +37,7 @@ def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     return redirect("console:tokens")
 
 
-def _show(request: HttpRequest, secret: str = "") -> HttpResponse:
+def _show(request: Request, secret: str = "") -> HttpResponse:
     own = ApiToken.objects.filter(user=request.user).select_related("tenant")
     return render_page(
         request,

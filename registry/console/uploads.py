@@ -1,23 +1,23 @@
 """Uploading data sets: sealed whole, or refused with the line that is wrong."""
 
 from django.forms import BaseForm
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from registry.console.forms.uploads import ContrastSetForm, EvalSuiteForm
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import Role
 from registry.services.contrast import seal_contrast_set
 from registry.services.evals import seal_eval_suite
 
 
 @page(Role.AUTHOR)
-def new_contrast_set(request: HttpRequest) -> HttpResponse:
+def new_contrast_set(request: Request) -> HttpResponse:
     return _ask_contrast_set(request, ContrastSetForm())
 
 
 @action(Role.AUTHOR)
-def upload_contrast_set(request: HttpRequest) -> HttpResponse:
+def upload_contrast_set(request: Request) -> HttpResponse:
     form = ContrastSetForm(request.POST, request.FILES)
     if accept(request, form):
         data = form.cleaned_data
@@ -28,12 +28,12 @@ def upload_contrast_set(request: HttpRequest) -> HttpResponse:
 
 
 @page(Role.AUTHOR)
-def new_eval_suite(request: HttpRequest) -> HttpResponse:
+def new_eval_suite(request: Request) -> HttpResponse:
     return _ask_eval_suite(request, EvalSuiteForm())
 
 
 @action(Role.AUTHOR)
-def upload_eval_suite(request: HttpRequest) -> HttpResponse:
+def upload_eval_suite(request: Request) -> HttpResponse:
     form = EvalSuiteForm(request.POST, request.FILES)
     if accept(request, form):
         data = form.cleaned_data
@@ -44,13 +44,13 @@ def upload_eval_suite(request: HttpRequest) -> HttpResponse:
     return _ask_eval_suite(request, form)
 
 
-def _ask_contrast_set(request: HttpRequest, form: BaseForm) -> HttpResponse:
+def _ask_contrast_set(request: Request, form: BaseForm) -> HttpResponse:
     lead = "One pair a line (JSONL): id, positive and negative conversation, locale, product. The same name makes a new version."
     view = "console:upload-contrast-set"
     return render_page(request, "console/form.html", title="New contrast set", form=form, action_view=view, submit="Seal", lead=lead)
 
 
-def _ask_eval_suite(request: HttpRequest, form: BaseForm) -> HttpResponse:
+def _ask_eval_suite(request: Request, form: BaseForm) -> HttpResponse:
     lead = "One item a line (JSONL): an id, its split, a conversation, and what a right answer shows. The same name makes a new version."
     view = "console:upload-eval-suite"
     return render_page(request, "console/form.html", title="New eval suite", form=form, action_view=view, submit="Seal", lead=lead)

@@ -4,14 +4,14 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.blobs import get_blob
 from registry.console.documents import read_document
 from registry.console.forms.vectors import DraftForm, ValidationForm
 from registry.console.lineage import trace_vector
-from registry.console.pages import accept, action, page, render_page, telling
+from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Evaluation, Job, JobState, Role, SteeringVector, Unit, VectorComparison
 from registry.reads.evidence import latest_evaluation
@@ -23,7 +23,7 @@ from steernode.records.sweep import read_sweep
 
 
 @page()
-def show_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
     vector = _get_vector(vector_id)
     evaluation = latest_evaluation(vector)
     document = read_document(vector.sweep_digest)
@@ -63,13 +63,13 @@ def _read_comparison(vector: SteeringVector) -> dict[str, Any]:
 
 
 @page()
-def show_heatmap(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+def show_heatmap(request: Request, vector_id: UUID) -> HttpResponse:
     """The picture of the sweep, as the worker drew it."""
     return _send_picture(_get_vector(vector_id).heatmap_digest)
 
 
 @page()
-def show_trace_map(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+def show_trace_map(request: Request, vector_id: UUID) -> HttpResponse:
     """The picture of the causal trace, as the worker drew it."""
     return _send_picture(_get_vector(vector_id).trace_map_digest)
 
@@ -85,7 +85,7 @@ def _send_picture(digest: str) -> HttpResponse:
 
 
 @action(Role.AUTHOR)
-def validate_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+def validate_vector(request: Request, vector_id: UUID) -> HttpResponse:
     form = ValidationForm(request.POST)
     if accept(request, form):
         with telling(request):
@@ -96,7 +96,7 @@ def validate_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
 
 
 @action(Role.AUTHOR)
-def draft_from_vector(request: HttpRequest, vector_id: UUID) -> HttpResponse:
+def draft_from_vector(request: Request, vector_id: UUID) -> HttpResponse:
     """One component: this vector, in the unit it was evaluated or proposed in."""
     form = DraftForm(request.POST)
     if accept(request, form):

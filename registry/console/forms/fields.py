@@ -1,5 +1,7 @@
 """The fields that the forms of several pages share, and the form that asks for a reason and nothing else."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -66,7 +68,7 @@ def number_field(**options: Any) -> forms.IntegerField:
     return forms.IntegerField(widget=UnfoldAdminTextInputWidget, **options)
 
 
-def record_field(queryset: Any, **options: Any) -> forms.ModelChoiceField:
+def record_field(queryset: Any, **options: Any) -> forms.ModelChoiceField[Any]:
     return forms.ModelChoiceField(queryset, widget=UnfoldAdminSelectWidget, **options)
 
 

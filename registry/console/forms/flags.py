@@ -1,6 +1,6 @@
 """What people type about flags and freezes."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -95,7 +95,9 @@ class FlagForm(forms.Form):
         """A form whose list holds only what may steer, and what the flag points at already."""
         form = cls(**options)
         offered = Q(state=RevisionState.APPROVED) | Q(pk=form.initial.get("revision"))
-        form.fields["revision"].queryset = ProfileRevision.objects.filter(offered).select_related("profile")
+        cast("forms.ModelChoiceField[ProfileRevision]", form.fields["revision"]).queryset = ProfileRevision.objects.filter(
+            offered
+        ).select_related("profile")
         return form
 
     def stated(self) -> dict[str, Any]:

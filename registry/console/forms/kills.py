@@ -1,6 +1,6 @@
 """What to stop."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.db.models import QuerySet
@@ -32,7 +32,7 @@ class KillForm(forms.Form):
             offered = [(KillKind.ENVIRONMENT, Environment.objects.all()), *offered, (KillKind.PROFILE, Profile.objects.all())]
         groups = [(kind.label, [(f"{kind}:{name}", name) for name in rows.values_list("name", flat=True)]) for kind, rows in offered]
         everything = [] if is_limited(seen_by) else [("everything:", "Everything, everywhere")]
-        self.fields["target"].choices = [*everything, *[group for group in groups if group[1]]]
+        cast(forms.ChoiceField, self.fields["target"]).choices = [*everything, *[group for group in groups if group[1]]]
 
     def stated(self) -> dict[str, str]:
         """What the service is told. Where to stop is not asked of what has no where, so that no choice made in haste is an error."""

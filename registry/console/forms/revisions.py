@@ -10,14 +10,14 @@ from registry.reads.evidence import evidence_of
 
 
 class SubmitForm(forms.Form):
-    evaluation = record_field(Evaluation.objects.all(), label="Evidence")
+    """The one evaluation that covers the revision, if there is one."""
 
     def __init__(self, *args: Any, revision: ProfileRevision, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         evaluation = evidence_of(revision)
-        found = Evaluation.objects.filter(pk=evaluation.pk if evaluation else None)
-        self.fields["evaluation"].queryset = found.select_related("vector", "revision__profile")
-        self.fields["evaluation"].initial = evaluation
+        found = Evaluation.objects.filter(pk=evaluation.pk) if evaluation else Evaluation.objects.none()
+        offered = found.select_related("vector", "revision__profile")
+        self.fields["evaluation"] = record_field(offered, label="Evidence", initial=evaluation)
 
 
 class DecisionForm(forms.Form):

@@ -1,6 +1,6 @@
 """What a new token may do."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 
@@ -21,8 +21,11 @@ class TokenForm(forms.Form):
     def __init__(self, *args: Any, seen_by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         held = seen_by.held_roles()
-        self.fields["scopes"].choices = [(READ_ONLY, "reading"), *[(role, role.label.lower()) for role in Role if role in held]]
-        self.fields["tenant"].queryset = visible_to(seen_by, Tenant.objects.all(), tenant="pk")
+        cast(forms.ChoiceField, self.fields["scopes"]).choices = [
+            (READ_ONLY, "reading"),
+            *[(role, role.label.lower()) for role in Role if role in held],
+        ]
+        cast("forms.ModelChoiceField[Tenant]", self.fields["tenant"]).queryset = visible_to(seen_by, Tenant.objects.all(), tenant="pk")
 
     def clean_scopes(self) -> list[str] | None:
         return self.cleaned_data["scopes"] or None

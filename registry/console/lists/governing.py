@@ -2,12 +2,12 @@
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from registry.console.lists.readonly import ReadOnlyList, column, link_to, one_of
+from registry.console.pages import Request
 from registry.manifests.kinds import KINDS
 from registry.models import (
     Declaration,
@@ -118,7 +118,7 @@ class Declarations(ReadOnlyList):
     def labels_column(self, declaration: Declaration) -> str:
         return ", ".join(f"{name}={value}" for name, value in sorted(declaration.labels.items())) or "—"
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Declaration]:
+    def get_queryset(self, request: Request) -> QuerySet[Declaration]:
         return super().get_queryset(request).exclude(spec_digest="")
 
 
@@ -145,7 +145,7 @@ class Snapshots(ReadOnlyList):
 
     @admin.display(description="Signed envelope")
     def signed_envelope(self, snapshot: Snapshot) -> SafeString:
-        return format_html('<pre class="sh-pre">{}</pre>', read_envelope(snapshot.payload_zlib, snapshot.signatures).decode())
+        return format_html('<pre class="sh-pre">{}</pre>', read_envelope(bytes(snapshot.payload_zlib), snapshot.signatures).decode())
 
 
 @admin.register(ServingNode)

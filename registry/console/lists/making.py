@@ -2,12 +2,12 @@
 
 from django.contrib import admin
 from django.db import models
-from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from registry.console.lists.readonly import ReadOnlyList, column, link_to
+from registry.console.pages import Request
 from registry.models import (
     BaseModel,
     ContrastSet,
@@ -38,7 +38,7 @@ class BaseModels(ReadOnlyList):
     list_display_links = None
     fingerprint_column = column("fingerprint", "Fingerprint", digest)
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[BaseModel]:
+    def get_queryset(self, request: Request) -> models.QuerySet[BaseModel]:
         return super().get_queryset(request).prefetch_related("served_in__environment")
 
     @display(description="Name", ordering="name")

@@ -1,7 +1,7 @@
 """What every list of the record is: readable by those who may log in, changed by nobody."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.core.paginator import Paginator
@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from registry.console.pages import roles_of
+from registry.console.pages import Request, roles_of
 from registry.reads.visibility import is_limited
 
 # Two hundred pages.
@@ -38,12 +38,12 @@ def column(name: str, description: str, write: Any) -> Any:
     return write_column
 
 
-class BoundedPaginator(Paginator):
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # Django's own takes no argument at run time.
     """Counts no further than anybody pages by hand; what lies deeper is found by a filter or a search."""
 
     @cached_property
     def count(self) -> int:
-        return self.object_list.order_by()[:COUNTED].count()
+        return cast("models.QuerySet[Any]", self.object_list).order_by()[:COUNTED].count()
 
 
 def one_of(parameter: str, title: str, values: Callable[[], Iterable[str]]) -> type[admin.SimpleListFilter]:
@@ -75,22 +75,22 @@ class ReadOnlyList(ModelAdmin):
     class Media:
         css = {"all": ["registry/console.css"]}
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(self, request: Request, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "may": roles_of(request)})
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
+    def has_module_permission(self, request: Request) -> bool:
         return self.has_view_permission(request)
 
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_view_permission(self, request: Request, obj: Any = None) -> bool:
         if is_limited(request.user):
             return False
         return request.user.is_staff and (not self.readers or request.user.has_role(*self.readers))
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: Request) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_change_permission(self, request: Request, obj: Any = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: Request, obj: Any = None) -> bool:
         return False

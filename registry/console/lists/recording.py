@@ -7,13 +7,13 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db import models
-from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from registry.audit import Action
 from registry.console.lists.readonly import ReadOnlyList, column, one_of
+from registry.console.pages import Request
 from registry.models import (
     AuditEvent,
     Environment,
@@ -48,7 +48,7 @@ class People(ReadOnlyList):
     ]
     readonly_fields = ["roles"]
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[User]:
+    def get_queryset(self, request: Request) -> models.QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
 
     @admin.display(description="Roles")
@@ -57,7 +57,7 @@ class People(ReadOnlyList):
 
 
 def _list_types() -> list[str]:
-    return sorted(model._meta.model_name for model in apps.get_app_config("registry").get_models())
+    return sorted(str(model._meta.model_name) for model in apps.get_app_config("registry").get_models())
 
 
 @admin.register(AuditEvent)
@@ -83,11 +83,11 @@ class AuditLog(ReadOnlyList):
     digest_column = column("digest", "Digest", digest)
     actor_column = column("actor_name", "By", str)
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[AuditEvent]:
+    def get_queryset(self, request: Request) -> models.QuerySet[AuditEvent]:
         return super().get_queryset(request).defer("body")
 
     def get_search_results(
-        self, request: HttpRequest, queryset: models.QuerySet[AuditEvent], search_term: str
+        self, request: Request, queryset: models.QuerySet[AuditEvent], search_term: str
     ) -> tuple[models.QuerySet[AuditEvent], bool]:
         found = models.Q(*((field, search_term) for field in self.search_fields), _connector=models.Q.OR)
         return (queryset.filter(found) if search_term else queryset), False
