@@ -10,7 +10,7 @@ from registry.blobs import get_blob
 from registry.errors import BlobMissing
 from steernode.canonical import parse_strict
 from steernode.errors import SteerError
-from steernode.records.evidence import Composition, Controls, Estimate, JudgedGate, Metric
+from steernode.records.evidence import Composition, Estimate, JudgedGate, Metric
 
 # What is drawn over α, with how it is read: the name for people, and what its numbers mean.
 METRICS = {
@@ -41,6 +41,14 @@ OTHER_METRICS = {
     "repetition": "Repetition",
     "reply_tokens": "Reply length in tokens",
 }
+# The candidate first, then what should do nothing, or the opposite, at the same norm.
+_CONTROLS = (
+    ("slope", "The candidate", ""),
+    ("random_percentile_95", "Random directions", "95th percentile"),
+    ("largest_shuffled", "Shuffled labels", "the largest"),
+    ("negated", "The negated vector", ""),
+    ("prompt_only_shift", "The positive system message instead", "shift in nats, nothing steered"),
+)
 _RULES = {
     "min": "at least",
     "max": "at most",
@@ -86,16 +94,8 @@ def title_metrics(metrics: Mapping[str, Metric]) -> list[tuple[str, Metric]]:
     return [(_title(name), metrics[name]) for name in (*METRICS, *OTHER_METRICS) if name in metrics]
 
 
-def title_controls(controls: Controls) -> list[tuple[str, str, Estimate]]:
-    """The candidate first, then what should do nothing, or the opposite, at the same norm; none where nothing was measured."""
-    rows = [
-        ("The candidate", "", controls.slope),
-        ("Random directions", "95th percentile", controls.random_percentile_95),
-        ("Shuffled labels", "the largest", controls.largest_shuffled),
-        ("The negated vector", "", controls.negated),
-        ("The positive system message instead", "shift in nats, nothing steered", controls.prompt_only_shift),
-    ]
-    return [(title, help, estimate) for title, help, estimate in rows if estimate is not None]
+def title_controls(controls: Mapping[str, Estimate]) -> list[tuple[str, str, Estimate]]:
+    return [(title, help, controls[name]) for name, title, help in _CONTROLS if name in controls]
 
 
 def title_gates(gates: Sequence[JudgedGate]) -> list[tuple[str, str, JudgedGate]]:

@@ -9,9 +9,8 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from registry.console.forms.flags import FlagForm, FreezeForm, SwitchForm
+from registry.console.forms.flags import EnvironmentForm, FlagForm, FreezeForm, SwitchForm, TenantForm
 from registry.console.forms.kills import KillForm
-from registry.console.forms.tenants import EnvironmentForm, TenantForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import NotFound
 from registry.models import Environment, ProfileRevision, Role, Tenant, TenantFlag

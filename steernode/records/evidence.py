@@ -6,12 +6,12 @@ against its schema. Documents of before intervals have a text where there is an 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from steernode.records.lenient import Document, read_mapping, read_mappings, read_number, read_words
+from steernode.records.lenient import Document, read_list, read_mapping, read_mappings, read_number, read_words
 from steernode.records.sweep import Cell, read_curve
 
 JOINT = "joint"
@@ -46,17 +46,6 @@ class JudgedGate:
     value: str
     verdict: str
     note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """Mean slopes in nats per unit of α of what has the candidate's norm, and the shift in nats that a system message makes."""
-
-    slope: Estimate | None
-    random_percentile_95: Estimate | None
-    largest_shuffled: Estimate | None
-    negated: Estimate | None
-    prompt_only_shift: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +101,16 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`curve` is what the search measured on the select split; `speed` is in milliseconds per token. `composition` is None of a vector."""
+    """`curve` is what the search measured on the select split. `controls` are the mean slopes in nats per unit of α of the candidate
+    and of what has its norm, and the shift in nats that a system message makes, as far as they were measured. `speed` is in
+    milliseconds per token. `composition` is None of a vector."""
 
     document: Document
     verdict: str
     metrics: Mapping[str, Metric]
     gates: tuple[JudgedGate, ...]
     curve: tuple[Cell, ...]
-    controls: Controls
+    controls: Mapping[str, Estimate]
     replies: tuple[SideBySide, ...]
     speed: Metric
     composition: Composition | None
@@ -165,20 +156,17 @@ def read_gates(value: Any) -> tuple[JudgedGate, ...]:
     return tuple(JudgedGate(*(read_words(gate, name) for name in names)) for gate in read_mappings(value))
 
 
-def _read_controls(found: Document) -> Controls:
-    slopes = read_mapping(found, "shuffled_labels").get("slopes")
-    shuffled = [estimate for slope in (slopes if isinstance(slopes, list) else []) if (estimate := read_estimate(slope))]
-    return Controls(
-        slope=read_estimate(found.get("slope")),
-        random_percentile_95=read_estimate(read_mapping(found, "random").get("percentile_95")),
-        largest_shuffled=_largest(shuffled),
-        negated=read_estimate(found.get("negated")),
-        prompt_only_shift=read_estimate(found.get("prompt_only_shift")),
-    )
+def _read_controls(found: Document) -> dict[str, Estimate]:
+    controls = {
+        **{name: read_estimate(found.get(name)) for name in ("slope", "negated", "prompt_only_shift")},
+        "random_percentile_95": read_estimate(read_mapping(found, "random").get("percentile_95")),
+        "largest_shuffled": _read_largest(read_list(read_mapping(found, "shuffled_labels").get("slopes"))),
+    }
+    return {name: estimate for name, estimate in controls.items() if estimate is not None}
 
 
-def _largest(estimates: list[Estimate]) -> Estimate | None:
-    return max(estimates, key=lambda estimate: estimate.value, default=None)
+def _read_largest(values: Iterable[Any]) -> Estimate | None:
+    return max((estimate for value in values if (estimate := read_estimate(value))), key=lambda estimate: estimate.value, default=None)
 
 
 def _read_side_by_side(row: Document) -> SideBySide:
@@ -196,7 +184,7 @@ def _read_composition(found: Document) -> Composition:
         parts=tuple(_read_part(found, name, axes) for name in ((*names, JOINT) if len(names) > 1 else names)),
         pairs=tuple(
             Pair(
-                tuple(str(name) for name in pair.get("parts", ())),
+                tuple(str(name) for name in read_list(pair.get("parts"))),
                 read_estimate(pair.get("cosine")),
                 tuple(read_estimate(read_mapping(pair, "interaction").get(measure)) for measure in measures),
             )
@@ -208,14 +196,13 @@ def _read_composition(found: Document) -> Composition:
 
 def _read_part(found: Document, name: str, axes: tuple[str, ...]) -> Part:
     refusals = read_mapping(found, "refusals", name)
-    shares = [estimate for share in read_mapping(found, "norm_shares", name).values() if (estimate := read_estimate(share))]
     verdicts = {gate.verdict for gate in read_gates(read_mapping(found, "gates").get(name))}
     return Part(
         name=name,
         kept=read_estimate(refusals.get("kept")),
         lost=read_estimate(refusals.get("lost")),
         divergence=read_estimate(read_mapping(found, "divergence", "effects", name).get("p95")),
-        norm_share=_largest(shares),
+        norm_share=_read_largest(read_mapping(found, "norm_shares", name).values()),
         effects=tuple(read_estimate(read_mapping(found, "axes", axis, "effects").get(name)) for axis in axes),
         verdict="pass" if verdicts == {"pass"} else "fail" if verdicts else "unknown",
     )

@@ -19,8 +19,12 @@ def read_mapping(value: Any, *path: str) -> Document:
     return value if isinstance(value, dict) else {}
 
 
+def read_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def read_mappings(value: Any) -> list[Document]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [item for item in read_list(value) if isinstance(item, dict)]
 
 
 def read_number(value: Any) -> Decimal | None:

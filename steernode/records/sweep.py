@@ -17,7 +17,6 @@ class Cell:
     stage: str
     layer: int | None
     alpha: Decimal
-    unit: str
     values: Mapping[str, Decimal]
     document: Document
 
@@ -59,7 +58,6 @@ def _read_cell(document: Document) -> Cell | None:
         stage=str(document.get("stage", "")),
         layer=layer if isinstance(layer, int) else None,
         alpha=alpha,
-        unit=str(document.get("unit", "")),
         values=values,
         document=document,
     )

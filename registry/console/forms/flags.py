@@ -1,4 +1,4 @@
-"""What people type about flags and freezes."""
+"""What the pages of flags ask for: flags, freezes, and the tenants and environments that they are of."""
 
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from registry.console.forms.fields import AlphaField, LongSelect, choices_field, text_field
+from registry.console.forms.fields import AlphaField, LongSelect, choices_field, name_field, text_field
 from registry.models import FlagField, ProfileRevision, RevisionState, Tenant
 from registry.reads.lookups import get_revision
 from registry.services.flags import ArmSpec
@@ -135,3 +135,12 @@ class FreezeForm(forms.Form):
         help_text="Empty for now.",
     )
     reason = text_field(max_length=2000, label="Reason")
+
+
+class TenantForm(forms.Form):
+    name = name_field()
+    title = text_field(max_length=200, label="Title", required=False)
+
+
+class EnvironmentForm(forms.Form):
+    name = name_field(50)

@@ -10,7 +10,7 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import describe_behaviour_shrinkage
 from steernode.engine.judging.contrastevidence import ContrastEvidence
-from steernode.engine.judging.evidence import describe_engine, write_evidence
+from steernode.engine.judging.evidence import write_evidence
 from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, run_both
 from steernode.engine.measuring.gates import DEFAULT_GATES, refuse_unmeasurable
 from steernode.engine.measuring.metrics import EvalItems, Scorer
@@ -51,8 +51,8 @@ def evaluate(
     contrast.measure(loaded)
     runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, on_progress=on_progress)
     return write_evidence(
+        loaded,
         run=describe_run(loaded, suites, scorer, max_new_tokens),
-        engine=describe_engine(loaded),
         candidate=candidate.to_document(),
         layer_depth=layer_depth(candidate.direction.layer, loaded.n_layers),
         items=items.counts,
@@ -71,7 +71,7 @@ def evaluate(
             "slope": contrast.describe_shrinkage(),
         },
         gates=gates,
-        curve=curve,
+        curve=[dict(cell) for cell in curve],
         replies=runs.side_by_side(),
         speed=measure_speed(loaded, items, [component], max_new_tokens),
     )

@@ -35,52 +35,33 @@ STATISTICS = {
 
 
 def write_evidence(
+    loaded: LoadedModel,
     *,
     run: Mapping[str, Any],
-    engine: Mapping[str, str],
-    candidate: Mapping[str, Any] | None,
     layer_depth: Decimal,
-    items: Mapping[str, int],
-    splits: Mapping[str, Any],
     metrics: Mapping[str, Mapping[str, Any]],
-    collateral: Mapping[str, Any],
-    dose_response: Mapping[str, Any] | None,
-    controls: Mapping[str, Any] | None,
-    selection: Mapping[str, Any],
     gates: Sequence[Mapping[str, str]],
-    curve: Sequence[Mapping[str, Any]],
-    replies: Sequence[Mapping[str, Any]],
-    speed: Mapping[str, Any],
-    composition: Mapping[str, Any] | None = None,
+    **sections: Any,
 ) -> Evidence:
-    """The whole document with its verdict, from documents of its parts; all numbers decimal strings or integers.
+    """The whole document with its verdict, from documents of its sections; all numbers decimal strings or integers.
 
-    It is of one candidate, or of several components together, which `composition` then tells of.
+    The schema says which sections there are. It is of one `candidate`, or of several components together, which `composition` then
+    tells of.
     Raises: EngineError EVIDENCE_INVALID naming the path; GATE_UNMEASURED, GATE_INVALID; CanonicalError.
     """
     verdicts = judge_evidence(gates, {**metrics, "layer_depth": {"steered": reference(float(layer_depth), 1).to_document()}})
+    engine = describe_engine(loaded)
     document = {
         "schema": SCHEMA,
-        "run": {**run, "engine": dict(engine)},
-        "engine": dict(engine),
-        "candidate": None if candidate is None else dict(candidate),
-        "items": dict(items),
-        "splits": dict(splits),
-        "metrics": {name: dict(metric) for name, metric in metrics.items()},
-        "collateral": dict(collateral),
-        "dose_response": dose_response,
-        "controls": controls,
-        "selection": dict(selection),
+        "run": {**run, "engine": engine},
+        "engine": engine,
+        "metrics": dict(metrics),
         "gates": verdicts,
         "verdict": "pass" if all(judged["verdict"] == "pass" for judged in verdicts) else "fail",
-        "curve": [dict(cell) for cell in curve],
-        "replies": [dict(reply) for reply in replies],
-        "speed": dict(speed),
-        "statistics": dict(STATISTICS),
-        "interval_methods": dict(METHODS),
+        "statistics": STATISTICS,
+        "interval_methods": METHODS,
+        **sections,
     }
-    if composition is not None:
-        document["composition"] = dict(composition)
     check_evidence(document)
     return read_evidence(document)
 

@@ -14,7 +14,7 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import beside
 from steernode.engine.judging.composition import METRICS, Part, measure_composition
-from steernode.engine.judging.evidence import describe_engine, write_evidence
+from steernode.engine.judging.evidence import write_evidence
 from steernode.engine.judging.refusals import refusal_items
 from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, neutral_of, run_both
 from steernode.engine.measuring.gates import refuse_unmeasurable
@@ -77,8 +77,8 @@ def evaluate_together(
         on_progress=on_score,
     )
     return write_evidence(
+        loaded,
         run=describe_run(loaded, suites, scorer, max_new_tokens),
-        engine=describe_engine(loaded),
         candidate=None,
         layer_depth=layer_depth(max(candidate.direction.layer for candidate in candidates.values()), loaded.n_layers),
         items=items.counts,
@@ -89,7 +89,7 @@ def evaluate_together(
         controls=None,
         selection={"behaviour": None, "slope": None},
         gates=gates,
-        curve=(),
+        curve=[],
         replies=runs.side_by_side(),
         speed=measure_speed(loaded, items, components, max_new_tokens),
         composition={

@@ -52,12 +52,8 @@ class Search:
             "cells": list(self.cells),
             "finalists": list(self.layers),
             "chosen": self.chosen,
-            "curve": self.curve(self.chosen["layer"]),
+            "curve": dose_response(self.cells, self.chosen["layer"]),
         }
-
-    def curve(self, layer: int) -> list[Cell]:
-        """The dose-response of one layer with the baseline, by rising α."""
-        return dose_response(self.cells, layer)
 
 
 def dose_response(cells: Sequence[Cell], layer: int) -> list[Cell]:

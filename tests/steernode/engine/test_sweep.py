@@ -283,7 +283,7 @@ def test_evidence_is_canonical_and_repeats_but_for_the_clock(
             suites,
             scorer,
             max_new_tokens=4,
-            curve=swept.curve(2),
+            curve=dose_response(swept.cells, 2),
             on_progress=lambda done, total: seen.append((done, total)),
         ).document
         for _ in range(2)
