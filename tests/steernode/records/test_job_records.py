@@ -1,0 +1,65 @@
+"""Recipes, sweeps and evidence: documents that are read into frozen records and come back as they were."""
+
+from dataclasses import FrozenInstanceError, replace
+from decimal import Decimal
+
+import pytest
+
+from steernode.canonical import canonical_json, parse_strict
+from steernode.errors import EngineError
+from steernode.records.evidence import Estimate, read_evidence
+from steernode.records.recipe import ValidationRecipe
+from steernode.records.sweep import read_sweep
+
+RECIPE = ValidationRecipe(alpha="0.5", unit="residual", gates=({"metric": "facts", "kind": "min", "threshold": "0.9"},), max_new_tokens=8)
+EVIDENCE = {
+    "schema": "steerhub.evidence/1",
+    "verdict": "fail",
+    "metrics": {
+        "facts": {"baseline": {"n": 6, "value": "0.98", "low": "0.95", "high": "1"}, "steered": {"n": 6, "value": "0.9"}},
+        "factual": {"baseline": "0.95", "steered": "0.94"},
+    },
+    "gates": [{"metric": "facts", "kind": "min", "threshold": "0.95", "value": "0.9", "verdict": "fail"}],
+    "unheard_of": {"kept": ["as", 1, "was"]},
+}
+
+
+def test_a_recipe_survives_its_document() -> None:
+    assert ValidationRecipe.from_document(parse_strict(canonical_json(RECIPE.to_document()))) == RECIPE
+
+
+def test_a_recipe_with_a_field_nobody_knows_is_refused_by_its_name() -> None:
+    with pytest.raises(EngineError) as refused:
+        ValidationRecipe.from_document({**RECIPE.to_document(), "charm": 1})
+    assert (refused.value.code, refused.value.item) == ("RECIPE_INVALID", "charm")
+
+
+def test_evidence_keeps_the_document_that_its_digest_is_of() -> None:
+    data = canonical_json(EVIDENCE)
+    assert canonical_json(read_evidence(parse_strict(data)).document) == data
+
+
+def test_evidence_of_before_intervals_is_read_as_the_values_that_it_states() -> None:
+    metrics = read_evidence(EVIDENCE).metrics
+    assert metrics["facts"].baseline == Estimate(Decimal("0.98"), Decimal("0.95"), Decimal(1), 6)
+    assert metrics["factual"].steered == Estimate(Decimal("0.94"))
+    assert metrics["factual"].difference is None
+
+
+def test_a_record_cannot_be_changed_after_it_was_read() -> None:
+    evidence = read_evidence(EVIDENCE)
+    assert not evidence.passed
+    with pytest.raises(FrozenInstanceError):
+        evidence.verdict = "pass"
+    assert replace(evidence, verdict="pass").passed
+
+
+def test_only_a_verdict_of_pass_has_passed() -> None:
+    assert not read_evidence({}).passed
+
+
+def test_a_curve_is_read_by_rising_coefficient_and_without_what_is_no_cell() -> None:
+    cells = [{"alpha": "0.5", "facts": "0.9"}, {"alpha": "x"}, 7, {"alpha": "-1", "facts": "NaN"}]
+    curve = read_sweep({"curve": cells}).curve
+    assert [(cell.alpha, dict(cell.values).get("facts")) for cell in curve] == [(-1, None), (Decimal("0.5"), Decimal("0.9"))]
+    assert curve[1].document == cells[0]
