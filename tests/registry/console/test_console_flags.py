@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 
-from registry.console import flags as flags_page
+from registry.console import environment_flags as flags_page
 from registry.models import Freeze, Kill, TenantFlag
 from registry.services.flags import ArmSpec, set_flag
 from registry.services.freezes import declare_freeze
