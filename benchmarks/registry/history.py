@@ -8,9 +8,9 @@ from itertools import cycle, islice
 from benchmarks.registry.copying import copy_records
 from benchmarks.registry.world import World
 from registry.audit import Action, link_events, make_entry
-from registry.audit.record import Entry
 from registry.models import AuditEvent
 from steernode.canonical import format_decimal
+from steernode.proof.events import Entry
 
 
 def write_history(world: World) -> int:

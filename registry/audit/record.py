@@ -6,45 +6,22 @@ way, append all of their events at their end.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.db import connection, models
 from django.utils import timezone
 
 from registry.audit.actions import Action
 from registry.audit.transition import appends_events, open_events
-from registry.models import ZERO_DIGEST, AuditEvent, ServingNode, User
-from steernode.canonical import canonical_json
-from steernode.proof.export import event_digest
+from registry.models import AuditEvent, ServingNode, User
+from steernode.proof.events import ZERO_DIGEST, Entry, event_digest, write_body
 
-# What every event says of itself, so that a reader who sees only one knows what steering is.
-INFERENCE_CONFIGURATION = "inference configuration, weights unchanged"
 # Any number that nothing else in this database locks; "steeraud" in hex.
 _LOCK = 0x7374656572617564
 
 # A person, a serving node, or the name of a part of the system (a worker, the scheduler).
 Actor = User | ServingNode | str
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What an event says, before it has a place in the log."""
-
-    event_id: UUID
-    occurred_at: datetime
-    action: Action
-    actor_type: str
-    actor_name: str
-    object_type: str
-    object_id: str
-    object_name: str
-    tenant: str
-    environment: str
-    base_model_fingerprint: str
-    details: dict[str, Any]
 
 
 def record(
@@ -140,7 +117,7 @@ def link_events(entries: Iterable[Entry], *, after: tuple[int, str], versions: d
         seq += 1
         key = (entry.object_type, entry.object_id)
         versions[key] = versions.get(key, 0) + 1
-        body = canonical_json(_event_body(entry, seq=seq, version=versions[key]))
+        body = write_body(entry, seq=seq, version=versions[key])
         digest = event_digest(previous, body)
         yield _event_row(entry, seq=seq, version=versions[key], body=body, digest=digest, previous=previous)
         previous = digest
@@ -159,23 +136,6 @@ def _read_versions(entries: Sequence[Entry]) -> dict[tuple[str, str], int]:
     with connection.cursor() as cursor:
         cursor.execute(_LAST_VERSIONS, [[kind for kind, _ in keys], [key for _, key in keys]])
         return {(kind, key): version for kind, key, version in cursor.fetchall()}
-
-
-def _event_body(entry: Entry, *, seq: int, version: int) -> dict[str, Any]:
-    return {
-        "_": "steerhub.audit/1",
-        "id": str(entry.event_id),
-        "seq": seq,
-        "ts": _timestamp(entry.occurred_at),
-        "action": str(entry.action),
-        "actor": {"type": entry.actor_type, "name": entry.actor_name},
-        "object": {"type": entry.object_type, "id": entry.object_id, "name": entry.object_name, "version": version},
-        "tenant": entry.tenant or None,
-        "environment": entry.environment or None,
-        "details": entry.details,
-        "inference_configuration": INFERENCE_CONFIGURATION,
-        "base_model_fingerprint": entry.base_model_fingerprint or None,
-    }
 
 
 def _event_row(entry: Entry, *, seq: int, version: int, body: bytes, digest: str, previous: str) -> AuditEvent:
@@ -205,7 +165,3 @@ def _name_actor(actor: Actor) -> tuple[str, str]:
     if isinstance(actor, ServingNode):
         return "node", actor.name
     return "system", actor
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -30,7 +30,7 @@ from registry.models.snapshots import Snapshot
 from registry.models.nodes import NodeReport, ReportResult, ServingNode
 from registry.models.notifications import Notification
 from registry.models.declarations import AppliedPlan, Declaration
-from registry.models.audit import ZERO_DIGEST, AuditEvent
+from registry.models.audit import AuditEvent
 
 __all__ = [
     "ALPHA_CAPS",
@@ -40,7 +40,6 @@ __all__ = [
     "READ_ONLY",
     "SCOPES",
     "TECHNIQUES",
-    "ZERO_DIGEST",
     "ApiToken",
     "AppliedPlan",
     "Approval",

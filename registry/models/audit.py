@@ -49,6 +49,3 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.seq} {self.action}"
-
-
-ZERO_DIGEST = "0" * 64

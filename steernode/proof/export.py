@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,27 +10,15 @@ from typing import Any
 from steernode.canonical import canonical_json, parse_strict
 
 EXPORT_SCHEMA = "steerhub.audit-export/1"
-EVENT_SCHEMA = "steerhub.audit/1"
-INFERENCE_CONFIGURATION = "inference configuration, weights unchanged"
-ZERO_DIGEST = "0" * 64
 MAX_LINE_BYTES = 1024 * 1024
 HEADER_FIELDS = ("schema", "from_seq", "to_seq", "count", "head", "exported_at")
 EVENT_FIELDS = ("seq", "body", "digest", "prev")
-BODY_FIELDS = (
-    *("_", "id", "seq", "ts", "action", "actor", "object", "tenant", "environment", "details"),
-    *("inference_configuration", "base_model_fingerprint"),
-)
 CSV_COLUMNS = (
     *("seq", "id", "ts", "action", "actor_type", "actor_name", "object_type", "object_id", "object_name", "object_version"),
     *("tenant", "environment", "inference_configuration", "base_model_fingerprint", "digest", "prev", "body"),
 )
 # A spreadsheet would run a cell that starts with one of these.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def event_digest(prev: str, body: bytes) -> str:
-    """The digest of an event, from the digest before it (64 hexadecimal digits, zeros for the first) and the event's own bytes."""
-    return hashlib.sha256(bytes.fromhex(prev) + body).hexdigest()
 
 
 def export_header(*, from_seq: int, to_seq: int, count: int, head_seq: int, head_digest: str, exported_at: str) -> dict[str, Any]:

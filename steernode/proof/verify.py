@@ -9,28 +9,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steernode.canonical import canonical_json, parse_strict
 from steernode.errors import CanonicalError, VerificationFailed
-from steernode.proof.export import (
+from steernode.proof.events import (
+    ACTOR_FIELDS,
     BODY_FIELDS,
-    CSV_COLUMNS,
-    EVENT_FIELDS,
     EVENT_SCHEMA,
-    EXPORT_SCHEMA,
-    HEADER_FIELDS,
     INFERENCE_CONFIGURATION,
-    MAX_LINE_BYTES,
+    OBJECT_FIELDS,
     ZERO_DIGEST,
     event_digest,
-    project_event,
 )
-
-__all__ = ["VerifyReport", "event_digest", "verify_export"]
+from steernode.proof.export import CSV_COLUMNS, EVENT_FIELDS, EXPORT_SCHEMA, HEADER_FIELDS, MAX_LINE_BYTES, project_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +213,8 @@ def _read_body(seq: int, body_bytes: bytes) -> dict[str, Any]:
         body["action"],
         *(body[name] for name in ("tenant", "environment", "base_model_fingerprint") if body[name] is not None),
     ]
-    parts: Iterable[tuple[Any, set[str]]] = ((body["actor"], {"type", "name"}), (body["object"], {"type", "id", "name", "version"}))
-    for part, names in parts:
-        if not isinstance(part, dict) or set(part) != names:
+    for part, names in ((body["actor"], ACTOR_FIELDS), (body["object"], OBJECT_FIELDS)):
+        if not isinstance(part, dict) or set(part) != set(names):
             raise VerificationFailed("E_BODY", f"{named}: actor or object lacks a field or has one too many", named)
         texts += [value for name, value in part.items() if name != "version"]
     version = body["object"]["version"]

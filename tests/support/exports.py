@@ -3,13 +3,12 @@
 import json
 
 from steernode.canonical import canonical_json
+from steernode.proof.events import INFERENCE_CONFIGURATION, event_digest
 from steernode.proof.export import (
     CSV_COLUMNS,
-    INFERENCE_CONFIGURATION,
     csv_row,
     csv_text,
     csv_trailer,
-    event_digest,
     event_line,
     export_header,
     header_line,

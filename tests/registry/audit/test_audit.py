@@ -13,7 +13,8 @@ from registry.models import AuditEvent
 from registry.services.profiles import retire_revision
 from steernode.canonical import canonical_json
 from steernode.errors import CanonicalError, VerificationFailed
-from steernode.proof.export import CSV_COLUMNS, INFERENCE_CONFIGURATION
+from steernode.proof.events import INFERENCE_CONFIGURATION
+from steernode.proof.export import CSV_COLUMNS
 from steernode.proof.verify import verify_export
 
 

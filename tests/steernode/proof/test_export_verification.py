@@ -6,12 +6,12 @@ import pytest
 
 from steernode.canonical import canonical_json, sha256_hex
 from steernode.errors import VerificationFailed
+from steernode.proof.events import event_digest
 from steernode.proof.export import (
     CSV_COLUMNS,
     csv_row,
     csv_text,
     escape_cell,
-    event_digest,
     event_line,
     export_header,
     header_line,
