@@ -50,7 +50,7 @@ from registry.models import (
     TenantFlag,
 )
 from registry.reads.documents import policy_document, revision_document
-from registry.services.checklist import measure_peaks
+from registry.services.demands import measure_peaks
 from registry.services.flags import set_flag
 from registry.services.people import create_user, issue_token
 from registry.services.tenants import create_environment

@@ -11,7 +11,7 @@ from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role
 from registry.reads.lookups import get_environment, registered_before
 from registry.reads.steering import flags_for
-from registry.services.moves import move_environment
+from registry.services.base_model_moves import move_environment
 from steernode.files.drift import describe_drift
 
 

@@ -18,7 +18,7 @@ from registry.models import Decision, Evaluation, ProfileRevision, RevisionState
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
 from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
-from registry.services.checklist import list_requirements, missing_approvals
+from registry.services.demands import list_requirements, missing_approvals
 from registry.services.people import stands_for
 from registry.services.profiles import retire_revision, submit_revision
 from steernode.records.evidence import Evidence, read_evidence, read_gates, read_metrics

@@ -25,17 +25,16 @@ from registry.models import (
     Tenant,
     User,
 )
+from registry.services.base_model_moves import move_environment
 from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
 from registry.services.evals import seal_eval_suite
-from registry.services.flags import set_flag
+from registry.services.flags import delete_flag, set_flag
 from registry.services.jobs import request_extraction
-from registry.services.moves import move_environment
 from registry.services.people import stands_for
 from registry.services.policies import PolicyTerms, change_policy, create_policy
-from registry.services.profiles import create_profile, draft_revision, edit_profile, edit_revision
-from registry.services.removals import delete_flag, delete_profile, delete_tenant
-from registry.services.tenants import create_environment, create_tenant, rename_tenant
+from registry.services.profiles import create_profile, delete_profile, draft_revision, edit_profile, edit_revision
+from registry.services.tenants import create_environment, create_tenant, delete_tenant, rename_tenant
 from registry.services.vectors import import_vector
 from steernode.files.basemodels import BaseModelManifest
 

@@ -104,7 +104,7 @@ class ProfileRevision(models.Model):
     # Conditions any of which forces neutral.
     safety_override = models.JSONField(default=list, db_default=[])
     rationale = models.TextField(blank=True, default="")
-    # How far it can go (checklist.measure_peaks), fixed at submission: so a policy's limits are comparisons of columns.
+    # How far it can go (demands.measure_peaks), fixed at submission: so a policy's limits are comparisons of columns.
     peak_absolute = CoefficientField(default=Decimal(0), db_default=Decimal(0))
     peak_mean_difference = CoefficientField(default=Decimal(0), db_default=Decimal(0))
     peak_residual = CoefficientField(default=Decimal(0), db_default=Decimal(0))

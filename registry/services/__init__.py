@@ -1,1 +1,6 @@
-"""Transitions: the only code that changes state. One file per noun."""
+"""Transitions: the only code that changes state.
+
+Most files are a noun, and hold every change of its records; `tenants` holds those of environments too. Some are a process that goes
+through several nouns: `base_model_moves`, `chains`, `invalidation`, `results`, `reviews`. The rest is asked by the others: `components`,
+`demands` and `recipes` what may be written, `versions` and `idempotency` what number is next and what was answered before.
+"""

@@ -11,7 +11,7 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Approval, Decision, ProfileRevision, RevisionComment, RevisionState, User
 from registry.reads.documents import policy_document
 from registry.reads.evidence import valid_approvals
-from registry.services.checklist import check_revision, missing_approvals, refuse_unmet
+from registry.services.demands import check_revision, missing_approvals, refuse_unmet
 from registry.services.notifications import notify
 from registry.services.people import stands_for
 
@@ -23,7 +23,7 @@ def approve_revision(revision_id: UUID, *, reviewer: User, revision_digest: str,
     What the policy demands is checked again: evidence grows old while it waits. The row lock makes two simultaneous reviewers
     queue instead of race.
     Raises: TransitionRefused REVISION_STATE, DIGEST_MISMATCH, SELF_APPROVAL, ALREADY_DECIDED, POLICY_CHANGED; the codes of
-    `services.checklist`.
+    `services.demands`.
     """
     revision = _lock_for_decision(revision_id, reviewer, revision_digest, evidence_digest)
     if revision.demands != policy_document(revision.profile.risk_class):

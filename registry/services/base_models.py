@@ -1,4 +1,4 @@
-"""Base models: register the files as they are. What serves them is in moves.py."""
+"""Base models: register the files as they are. What serves them is in base_model_moves.py."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from registry.audit import Action, record
 from registry.audit.transition import transition
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Environment, User
-from registry.services.moves import begin_moves, finish_moves, lock_names
+from registry.services.base_model_moves import begin_moves, finish_moves, lock_names
 from registry.snapshots import lock_environments
 from steernode.files.basemodels import BaseModelManifest, inspect_model
 from steernode.files.drift import describe_drift

@@ -9,7 +9,7 @@ from registry.errors import InvalidInput
 from registry.models import BaseModel, Component, ProfileRevision, RiskPolicy, SteeringVector, TokenScope
 from registry.models.profiles import LONGEST_SCHEDULE, constant_schedule
 from registry.reads.documents import component_document, policy_document, vector_entry
-from registry.services.checklist import check_limits, refuse_unmet
+from registry.services.demands import check_limits, refuse_unmet
 from steernode.errors import AlphaError, SnapshotRefused
 from steernode.snapshot.conditions import CONDITION_KINDS
 from steernode.snapshot.readers import read_component, read_condition

@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn, TypedDict, Unpack
+from uuid import UUID
 
-from django.db.models import Prefetch, prefetch_related_objects
+from django.db.models import Prefetch, Q, prefetch_related_objects
 from django.utils import timezone
 
 from registry.audit import Action, record
@@ -27,7 +28,7 @@ from registry.models.fields import refuse_rounding
 from registry.reads.documents import COMPONENTS, flag_document, is_as_approved, revision_document, tag_flag
 from registry.reads.inheritance import Id, InheritedFlag, read_tenants_anew
 from registry.reads.steering import live_revisions
-from registry.services.moves import check_served
+from registry.services.base_model_moves import check_served
 from registry.snapshots import lock_environments, publish_snapshot
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError
@@ -114,6 +115,30 @@ def set_flag(
     )
     publish_snapshot(environment, cause=Action.FLAG_CHANGED, actor=actor, only_lowers=not enabled)
     return flag
+
+
+@transition
+def delete_flag(flag_id: UUID, *, actor: User) -> None:
+    """off -> gone. Raises: TransitionRefused FLAG_ON; FLAG_INHERITED while the flag of a route takes something from it, or is on
+    and held off by it alone."""
+    (environment,) = lock_environments(Environment.objects.filter(flags__pk=flag_id))
+    flag = TenantFlag.objects.select_related("tenant", "environment", "revision__profile").get(pk=flag_id)
+    if flag.enabled:
+        raise TransitionRefused("FLAG_ON", f"the flag {flag} is on; turn it off before it is deleted", str(flag))
+    routes = TenantFlag.objects.filter(environment=environment, tenant=flag.tenant).exclude(route="")
+    heir = None if flag.route else routes.filter(~Q(inherits=[]) | Q(enabled=True)).first()
+    if heir is not None:
+        raise TransitionRefused("FLAG_INHERITED", f"{heir} depends on {flag}; turn that off and delete it first", str(flag))
+    record(
+        Action.FLAG_DELETED,
+        actor=actor,
+        subject=flag,
+        tenant=flag.tenant.name,
+        environment=environment.name,
+        details=flag_document(flag),
+    )
+    flag.delete()
+    publish_snapshot(environment, cause=Action.FLAG_DELETED, actor=actor)
 
 
 def _inherit(flag: TenantFlag) -> InheritedFlag[Id]:

@@ -25,8 +25,8 @@ from registry.models import (
 )
 from registry.reads.documents import policy_document, revision_document, tag_revision
 from registry.reads.lookups import get_policy
-from registry.services.checklist import check_revision, measure_peaks, refuse_unmet
 from registry.services.components import ComponentSpec, make_components, write_components
+from registry.services.demands import check_revision, measure_peaks, refuse_unmet
 from registry.services.people import stands_for
 from registry.services.versions import next_version
 from registry.snapshots import lock_environments, publish_snapshot
@@ -80,6 +80,16 @@ def edit_profile(name: str, *, intent: str, purpose: str, axis: str, risk_class:
         details={"intent": intent, "purpose": purpose, "axis": axis, "risk_class": risk_class},
     )
     return profile
+
+
+@transition
+def delete_profile(name: str, *, actor: User) -> None:
+    """A profile without revisions goes. Raises: TransitionRefused PROFILE_IN_USE."""
+    profile = Profile.objects.select_for_update().get(name=name)
+    if profile.revisions.exists() or profile.kills.exists():
+        raise TransitionRefused("PROFILE_IN_USE", f"{profile} has revisions, or kills name it", name)
+    record(Action.PROFILE_DELETED, actor=actor, subject=profile)
+    profile.delete()
 
 
 def check_purpose(purpose: str) -> None:
@@ -177,7 +187,7 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
     """draft -> submitted: fix the digest and name the evidence.
 
     What the risk policy demands is checked, copied into the revision and part of its digest.
-    Raises: TransitionRefused NOT_THE_AUTHOR, REVISION_STATE; the codes of `services.checklist`.
+    Raises: TransitionRefused NOT_THE_AUTHOR, REVISION_STATE; the codes of `services.demands`.
     """
     # Whoever changes the policy waits, and then finds this revision among those submitted under it.
     policy = RiskPolicy.objects.select_for_update(of=("self",), no_key=True).get(profiles__revisions=revision_id)

@@ -2,8 +2,9 @@
 
 from registry.audit import Action, record
 from registry.audit.transition import transition
-from registry.models import Environment, Tenant, User
-from registry.services.moves import serve_newest
+from registry.errors import TransitionRefused
+from registry.models import ApiToken, Environment, Tenant, User
+from registry.services.base_model_moves import serve_newest
 from registry.snapshots import publish_snapshot
 
 
@@ -39,3 +40,13 @@ def rename_tenant(name: str, *, title: str, actor: User) -> Tenant:
     tenant.save(update_fields=["title"])
     record(Action.TENANT_RENAMED, actor=actor, subject=tenant, tenant=name, details={"before": before, "after": title})
     return tenant
+
+
+@transition
+def delete_tenant(name: str, *, actor: User) -> None:
+    """A tenant without flags goes, if no kill and no token names it. Raises: TransitionRefused TENANT_IN_USE."""
+    tenant = Tenant.objects.select_for_update().get(name=name)
+    if tenant.flags.exists() or tenant.kills.exists() or ApiToken.objects.filter(tenant=tenant).exists():
+        raise TransitionRefused("TENANT_IN_USE", f"{tenant} has flags, or a kill or a token names it", name)
+    record(Action.TENANT_DELETED, actor=actor, subject=tenant, tenant=name)
+    tenant.delete()

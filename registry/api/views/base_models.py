@@ -10,8 +10,8 @@ from registry.api.references import find_base_model
 from registry.api.views.base import Records, View, document
 from registry.models import BaseModel, Role
 from registry.reads.lookups import get_environment, registered_before
+from registry.services.base_model_moves import Move, move_environment
 from registry.services.base_models import register_base_model
-from registry.services.moves import Move, move_environment
 from steernode.files.drift import describe_drift
 
 # A move may turn off what others approved and flagged, so it is not for whoever only registers files.

@@ -12,7 +12,7 @@ from registry.api.views.revisions import RevisionOut, render_revision
 from registry.models import Role
 from registry.reads.lookups import get_revision
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
-from registry.services.checklist import Requirement, list_requirements, missing_approvals
+from registry.services.demands import Requirement, list_requirements, missing_approvals
 from registry.services.profiles import retire_revision
 
 

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from registry.models import Job, Proposal
-from registry.services.moves import move_environment
+from registry.services.base_model_moves import move_environment
 from tests.support.api import ANY_ID, code_of
 
 

@@ -221,7 +221,9 @@ def test_an_active_flag_is_disabled_before_it_is_pruned(plan, apply, approved, p
 
 
 def test_a_service_refuses_to_delete_an_active_flag_whoever_asks(flag_on, oscar):
-    from registry.services.removals import delete_flag, delete_profile, delete_tenant
+    from registry.services.flags import delete_flag
+    from registry.services.profiles import delete_profile
+    from registry.services.tenants import delete_tenant
 
     assert refusal(delete_flag, flag_on.pk, actor=oscar).code == "FLAG_ON"
     assert refusal(delete_tenant, "harbor", actor=oscar).code == "TENANT_IN_USE"

@@ -10,7 +10,7 @@ from registry.audit import Action
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import AuditEvent, Notification, ProfileRevision, RevisionState
 from registry.services.approvals import approve_revision, comment_on_revision, expire_approvals, reject_revision, request_changes
-from registry.services.checklist import missing_approvals
+from registry.services.demands import missing_approvals
 from registry.services.policies import change_policy
 from registry.services.profiles import submit_revision
 

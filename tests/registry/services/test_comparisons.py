@@ -9,9 +9,9 @@ from django.test import Client
 
 from registry.blobs import _path, _storage
 from registry.models import AuditEvent, Proposal, VectorComparison
+from registry.services.base_model_moves import move_environment
 from registry.services.comparisons import alpha_in_residual
 from registry.services.jobs import claim_job
-from registry.services.moves import move_environment
 from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.vectors import import_vector

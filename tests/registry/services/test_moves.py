@@ -9,9 +9,9 @@ from registry.audit import Action
 from registry.errors import TransitionRefused
 from registry.models import AuditEvent, BaseModel, EnvironmentBaseModel, Notification, ProfileRevision, RevisionState, TenantFlag
 from registry.reads.steering import head_snapshot
+from registry.services.base_model_moves import move_environment
 from registry.services.base_models import register_base_model
 from registry.services.flags import ArmSpec, set_flag
-from registry.services.moves import move_environment
 from registry.services.tenants import create_environment
 from registry.snapshots import read_snapshot
 from registry.snapshots.compile import compile_content

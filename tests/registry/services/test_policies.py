@@ -12,8 +12,8 @@ from registry.errors import TransitionRefused
 from registry.models import AuditEvent, EvalSuite, Notification, Profile, ProfileRevision, RevisionState, RiskPolicy
 from registry.reads.steering import head_snapshot
 from registry.services.approvals import approve_revision
-from registry.services.checklist import list_requirements, measure_peaks
 from registry.services.components import ComponentSpec
+from registry.services.demands import list_requirements, measure_peaks
 from registry.services.flags import set_flag
 from registry.services.policies import change_policy
 from registry.services.profiles import draft_revision, submit_revision

@@ -10,10 +10,10 @@ from django.utils import timezone
 from registry.errors import NotFound, TransitionRefused
 from registry.models import AuditEvent, Job, JobState, Notification, Proposal, SteeringVector
 from registry.reads.lookups import open_proposals
+from registry.services.base_model_moves import move_environment
 from registry.services.base_models import register_base_model
 from registry.services.components import ComponentSpec
 from registry.services.jobs import request_cancel
-from registry.services.moves import move_environment
 from registry.services.profiles import create_profile, draft_revision
 from registry.services.proposals import accept_proposal, decline_proposal
 from steernode.errors import LayerError

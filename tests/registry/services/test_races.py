@@ -7,12 +7,12 @@ import pytest
 from registry.audit import Action
 from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, TenantFlag
 from registry.services.approvals import approve_revision, reject_revision
+from registry.services.base_model_moves import move_environment
 from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
 from registry.services.flags import set_flag
 from registry.services.jobs import claim_job, request_extraction
 from registry.services.kills import engage_kill
-from registry.services.moves import move_environment
 from registry.services.profiles import create_profile, draft_revision
 from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction

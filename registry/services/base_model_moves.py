@@ -1,4 +1,4 @@
-"""Moves: which fingerprint of each base model an environment serves, and what a move to another one takes with it."""
+"""Moves of environments: which fingerprint of each base model an environment serves, and what a move to another one takes with it."""
 
 from collections import defaultdict
 from collections.abc import Iterable
