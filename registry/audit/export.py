@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from registry.audit.actions import Action
-from registry.audit.record import record
+from registry.audit.record import append_events, make_entry
 from registry.models import AuditEvent, User
 from steernode.proof.export import CSV_COLUMNS, csv_row, csv_text, csv_trailer, event_line, export_header, header_line
 
@@ -55,20 +55,18 @@ class AuditExport:
         )
         if not events:
             raise RuntimeError(f"audit events after {after} are gone; the export is cut here and will not verify")
-        return b"".join(self._render(*event) for event in events), events[-1][0]
+        return b"".join(self._render(seq, bytes(body), digest, prev) for seq, body, digest, prev in events), events[-1][0]
 
     def _render(self, seq: int, body: bytes, digest: str, prev: str) -> bytes:
         if self.format == "csv":
-            return csv_text(csv_row(body=bytes(body), digest=digest, prev=prev)).encode()
-        return event_line(seq=seq, body=bytes(body), digest=digest, prev=prev)
+            return csv_text(csv_row(body=body, digest=digest, prev=prev)).encode()
+        return event_line(seq=seq, body=body, digest=digest, prev=prev)
 
 
 def open_export(export_format: str, *, actor: User) -> AuditExport:
-    """Record that `actor` takes the log away, first, so that the export tells of itself."""
-    # No transition, which would record at its end: here the log is held from the event to the look at it.
+    """Record that `actor` takes the log away, first, so that the export ends with that event."""
     with transaction.atomic(durable=True):
-        record(Action.AUDIT_EXPORTED, actor=actor, subject=actor, details={"format": export_format})
-        event = AuditEvent.objects.latest("seq")
+        (event,) = append_events([make_entry(Action.AUDIT_EXPORTED, actor=actor, subject=actor, details={"format": export_format})])
     exported_at = timezone.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return AuditExport(format=export_format, to_seq=event.seq, to_digest=event.digest, exported_at=exported_at)
 
@@ -76,5 +74,6 @@ def open_export(export_format: str, *, actor: User) -> AuditExport:
 async def stream_in_background(export: AuditExport) -> AsyncIterator[bytes]:
     """The chunks, each read in the request's own thread, whose database connection is closed with the request."""
     chunks = export.chunks()
-    while (chunk := await sync_to_async(next)(chunks, None)) is not None:
+    read = sync_to_async(lambda: next(chunks, None))
+    while (chunk := await read()) is not None:
         yield chunk

@@ -1,8 +1,7 @@
-"""record(): the one way into the audit log, called inside the transaction of the change it tells of.
+"""record(): the one way into the audit log, called inside the transition whose change it is an event of.
 
-Events are hash-linked: each digest covers the digest before it and the exact bytes of its own body. An advisory lock, held
-to the end of the transaction, gives gap-free numbers in commit order; so transitions and batches, which take row locks on their
-way, append all of their events at their end.
+Events are hash-linked: each digest covers the digest before it and the exact bytes of its own body. Whoever appends holds the
+log to the end of the transaction, which gives gap-free numbers in commit order; so a transition appends all of its events at its end.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,15 +12,10 @@ from django.db import connection, models
 from django.utils import timezone
 
 from registry.audit.actions import Action
-from registry.audit.transition import appends_events, open_events
+from registry.audit.pending import Actor, in_progress
+from registry.locks import Lock, hold
 from registry.models import AuditEvent, ServingNode, User
 from steernode.proof.events import ZERO_DIGEST, Entry, event_digest, write_body
-
-# Any number that nothing else in this database locks; "steeraud" in hex.
-_LOCK = 0x7374656572617564
-
-# A person, a serving node, or the name of a part of the system (a worker, the scheduler).
-Actor = User | ServingNode | str
 
 
 def record(
@@ -34,10 +28,10 @@ def record(
     environment: str = "",
     base_model_fingerprint: str = "",
 ) -> None:
-    """Append one event, at the end of the transition or batch, or now outside of both.
+    """One event of the log. It is appended at the end of the transition, after those recorded before it.
 
-    `details` may hold text, integers, booleans and lists of them; no floats.
-    Raises: ValueError for an action outside the catalogue, or outside a transaction; CanonicalError for a float.
+    `details` may hold text, integers, booleans and lists of them; a float fails when it is appended, and the transition with it.
+    Raises: ValueError for an action outside the catalogue; RuntimeError outside of a transition.
     """
     record_all(
         [
@@ -52,6 +46,11 @@ def record(
             )
         ]
     )
+
+
+def record_all(entries: Sequence[Entry]) -> None:
+    """The events of one change to many records, from `make_entry`."""
+    in_progress().entries.extend(entries)
 
 
 def make_entry(
@@ -84,27 +83,18 @@ def make_entry(
     )
 
 
-def record_all(entries: Sequence[Entry]) -> None:
-    """Append the events of one change to many records, with the queries of one."""
-    if not connection.in_atomic_block:
-        raise ValueError("an audit event is recorded in the transaction of the change it tells of")
-    events = open_events()
-    if events is None:
-        append_events(entries)
-    else:
-        events.extend(entries)
+def append_events(entries: Sequence[Entry]) -> list[AuditEvent]:
+    """Give each entry its place in the log now, and hold the log to the end of the transaction.
 
-
-@appends_events
-def append_events(entries: Sequence[Entry]) -> None:
-    """Give each entry its place in the log, at its end."""
+    Raises: CanonicalError for details with a float.
+    """
     if not entries:
-        return
+        return []
+    hold(Lock.LOG)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         cursor.execute("SELECT seq, digest FROM registry_auditevent ORDER BY seq DESC LIMIT 1")
         last = cursor.fetchone() or (0, ZERO_DIGEST)
-    AuditEvent.objects.bulk_create(link_events(entries, after=last, versions=_read_versions(entries)))
+    return AuditEvent.objects.bulk_create(link_events(entries, after=last, versions=_read_versions(entries)))
 
 
 def link_events(entries: Iterable[Entry], *, after: tuple[int, str], versions: dict[tuple[str, str], int]) -> Iterator[AuditEvent]:

@@ -17,7 +17,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from psycopg_pool import AsyncConnectionPool
 
-from registry.snapshots import read_envelope, reissue_before_expiry
+from registry.services.tenants import reissue_before_expiry
+from registry.snapshots import read_envelope
 from registry.snapshots.publish import CHANNEL
 
 logger = logging.getLogger(__name__)

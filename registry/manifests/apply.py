@@ -1,12 +1,10 @@
 """Apply a plan: plan again under locks, refuse if it is not the plan that was looked at, then take each step through its service.
 
-All of it is one transaction. Each environment it touches gets one snapshot revision.
+All of it is one batch: one transaction, no other beside it, and one snapshot revision for each environment it touches.
 """
 
 from collections.abc import Callable
 from typing import Any
-
-from django.db import connection
 
 from registry.audit import Action, record
 from registry.errors import TransitionRefused
@@ -16,12 +14,9 @@ from registry.manifests.steps import CREATE, DELETE, UPDATE, digest_spec
 from registry.manifests.writers import DELETERS, WRITERS, Writer
 from registry.models import AppliedPlan, BaseModel, Declaration, User
 from registry.services.base_models import resolve_model_folder
-from registry.snapshots import all_or_nothing, give_way_to_kills
+from registry.services.transition import all_or_nothing, stop_for_kills
 from steernode.errors import ModelError, SteerError
 from steernode.files.basemodels import BaseModelManifest, inspect_model
-
-# Any number that nothing else in this database locks; "steeplan" in hex.
-_LOCK = 0x737465657061706C
 
 
 def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, actor: User, permit: Callable[..., None]) -> Plan:
@@ -33,9 +28,6 @@ def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, acto
     # Hashing takes minutes for a large model, and everybody waits for what happens below; a kill for no more than a step of it.
     models = _inspect_models(parse_manifests(documents))
     with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=actor):
-        # One plan at a time, so that the record is still as this one finds it when its steps are taken.
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         _refuse_replay(plan_digest)
         plan = make_plan(documents, options)
         for roles in sorted(plan.roles):
@@ -79,14 +71,14 @@ def _take_steps(plan: Plan, writer: Writer) -> None:
     for kind, write in WRITERS:
         for step in plan.steps:
             if step.kind == kind and step.manifest is not None and (step.action == CREATE or (step.action == UPDATE and step.changes_spec)):
-                give_way_to_kills()
+                stop_for_kills()
                 try:
                     write(writer, step)
                 except SteerError as error:
                     raise place_error(error, step.manifest, "spec") from error
     for step in plan.steps:
         if step.action == DELETE:
-            give_way_to_kills()
+            stop_for_kills()
             DELETERS[step.kind](writer, step)
 
 

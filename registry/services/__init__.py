@@ -1,4 +1,4 @@
-"""Transitions: the only code that changes state.
+"""Transitions: the only code that changes state. What one is and does at its end is in `transition`.
 
 Most files are a noun, and hold every change of its records; `tenants` holds those of environments too. Some are a process that goes
 through several nouns: `base_model_moves`, `chains`, `invalidation`, `results`, `reviews`. The rest is asked by the others: `components`,

@@ -6,7 +6,6 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, Actor, record
-from registry.audit.transition import transition
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Approval, Decision, ProfileRevision, RevisionComment, RevisionState, User
 from registry.reads.documents import policy_document
@@ -14,6 +13,7 @@ from registry.reads.evidence import valid_approvals
 from registry.services.demands import check_revision, missing_approvals, refuse_unmet
 from registry.services.notifications import notify
 from registry.services.people import stands_for
+from registry.services.transition import transition
 
 
 @transition

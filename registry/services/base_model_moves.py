@@ -4,23 +4,18 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
 from registry.audit import Action, make_entry, record, record_all
-from registry.audit.transition import transition
 from registry.errors import TransitionRefused
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, ProfileRevision, Proposal, TenantFlag, User
 from registry.reads.steering import flags_for
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify
 from registry.services.proposals import propose_extractions, tell_of_proposals
-from registry.snapshots import lock_environments, publish_snapshot
+from registry.services.transition import lock_environments, publish_at_end, transition
 from steernode.files.drift import describe_drift
-
-# Any number that nothing else in this database locks; "steerbas" in hex.
-_LOCK = 0x7374656572626173
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +98,7 @@ def finish_moves(moves: Iterable[Move], *, actor: User) -> None:
         invalidate_revisions(move.invalidated, reason=why, actor=actor)
         _tell_owners(move, why)
         tell_of_proposals(move.proposals, why)
-        publish_snapshot(move.environment, cause=Action.ENVIRONMENT_MOVED, actor=actor)
+        publish_at_end(move.environment, cause=Action.ENVIRONMENT_MOVED, actor=actor)
 
 
 def explain_move(move: Move) -> str:
@@ -164,18 +159,11 @@ def _tell_owners(move: Move, why: str) -> None:
 
 
 def serve_newest(environment: Environment, *, actor: User) -> None:
-    """A new environment begins with the newest fingerprint of every name."""
-    lock_names()
+    """A new environment begins with the newest fingerprint of every name. The caller holds `Lock.NAMES`."""
     newest = BaseModel.objects.order_by("name", "-registered_at").distinct("name")
     EnvironmentBaseModel.objects.bulk_create(
         EnvironmentBaseModel(environment=environment, name=base_model.name, base_model=base_model, moved_by=actor) for base_model in newest
     )
-
-
-def lock_names() -> None:
-    """Held by a new environment and by a new name, so that neither is made without the other having seen it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
 def check_served(environment: Environment, base_model: BaseModel) -> None:

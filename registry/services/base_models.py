@@ -6,11 +6,11 @@ from pathlib import Path
 from django.conf import settings
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.errors import InvalidInput
+from registry.locks import Lock, hold
 from registry.models import BaseModel, Environment, User
-from registry.services.base_model_moves import begin_moves, finish_moves, lock_names
-from registry.snapshots import lock_environments
+from registry.services.base_model_moves import begin_moves, finish_moves
+from registry.services.transition import lock_environments, transition
 from steernode.files.basemodels import BaseModelManifest, inspect_model
 from steernode.files.drift import describe_drift
 
@@ -41,9 +41,7 @@ def register_base_model(
     """
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
     manifest = inspected or inspect_model(resolve_model_folder(source))
-    lock_environments(Environment.objects.all())
-    lock_names()
-    # Once more, for an environment that was being made meanwhile and could not be seen.
+    hold(Lock.NAMES)
     environments = lock_environments(Environment.objects.all())
     named = BaseModel.objects.filter(name=name)
     known = named.filter(fingerprint=manifest.fingerprint).first()

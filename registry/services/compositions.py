@@ -3,12 +3,12 @@ So is one component that does anything but add its vector to what is generated, 
 
 from collections.abc import Sequence
 
-from registry.audit.transition import transition
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
+from registry.services.transition import transition
 from steernode.canonical import format_decimal
 from steernode.gates import Gate, composition_gates
 from steernode.records.recipe import CompositionRecipe, ValidationRecipe

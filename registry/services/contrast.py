@@ -1,10 +1,10 @@
 """Contrast sets: an upload is sealed whole or refused whole."""
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.blobs import put_blob
 from registry.errors import TransitionRefused
 from registry.models import ContrastPair, ContrastSet, User
+from registry.services.transition import transition
 from registry.services.versions import next_version
 from steernode.files.contrast import parse_pairs
 from steernode.files.conversations import prompt_key

@@ -1,10 +1,10 @@
 """Eval suites: an upload is sealed whole or refused whole."""
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.blobs import put_blob
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import EvalItem, EvalSuite, Split, SuiteKind, User
+from registry.services.transition import transition
 from registry.services.versions import next_version
 from steernode.files.conversations import prompt_key
 from steernode.files.suites import parse_rubric, parse_suite

@@ -10,7 +10,7 @@ from django.db.models import Prefetch, Q, prefetch_related_objects
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.audit.transition import open_batch, transition
+from registry.audit.pending import in_progress
 from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
 from registry.models import (
     MAX_ARM_WEIGHT,
@@ -29,7 +29,7 @@ from registry.reads.documents import COMPONENTS, flag_document, is_as_approved, 
 from registry.reads.inheritance import Id, InheritedFlag, read_tenants_anew
 from registry.reads.steering import live_revisions
 from registry.services.base_model_moves import check_served
-from registry.snapshots import lock_environments, publish_snapshot
+from registry.services.transition import lock_environments, publish_at_end, transition
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError
 from steernode.snapshot.records import AlphaBounds
@@ -113,7 +113,7 @@ def set_flag(
         details=flag_document(flag),
         base_model_fingerprint=revision.base_model.fingerprint if revision else "",
     )
-    publish_snapshot(environment, cause=Action.FLAG_CHANGED, actor=actor, only_lowers=not enabled)
+    publish_at_end(environment, cause=Action.FLAG_CHANGED, actor=actor, only_lowers=not enabled)
     return flag
 
 
@@ -138,7 +138,7 @@ def delete_flag(flag_id: UUID, *, actor: User) -> None:
         details=flag_document(flag),
     )
     flag.delete()
-    publish_snapshot(environment, cause=Action.FLAG_DELETED, actor=actor)
+    publish_at_end(environment, cause=Action.FLAG_DELETED, actor=actor)
 
 
 def _inherit(flag: TenantFlag) -> InheritedFlag[Id]:
@@ -224,12 +224,11 @@ def _check_choices(flag: InheritedFlag[Id], environment: Environment) -> None:
 def _check_revisions(keys: Collection[str | None], environment: Environment) -> dict[str | None, ProfileRevision]:
     """These revisions, locked, if every one of them may steer in the environment.
 
-    A batch looks at each once, because a thousand flags may name the same. Should a later step take its ground from it, the
+    A transaction looks at each once, because a thousand flags of a batch may name the same. Should a later step invalidate it, the
     snapshot that ends the batch leaves it out.
     """
-    batch = open_batch()
-    checked: dict[Any, ProfileRevision] = batch.checked if batch else {}
-    wanted = {key for key in keys if key is not None and (environment.pk, key) not in checked}
+    checked, asked = in_progress().checked, {key for key in keys if key is not None}
+    wanted = {key for key in asked if (environment.pk, key) not in checked}
     # Locked, so that none of them is retired between this look and the commit. An empty list asks the database nothing.
     rows = live_revisions(environment).select_for_update(of=("self",)).select_related("profile", "base_model")
     for revision in rows.prefetch_related(Prefetch("components", COMPONENTS)).filter(pk__in=wanted).order_by("pk"):
@@ -238,7 +237,7 @@ def _check_revisions(keys: Collection[str | None], environment: Environment) -> 
         checked[environment.pk, str(revision.pk)] = revision
     for revision in ProfileRevision.objects.filter(pk__in=[key for key in wanted if (environment.pk, key) not in checked]).order_by("pk"):
         _refuse(revision, environment)
-    return {key: checked[environment.pk, key] for key in keys if (environment.pk, key) in checked}
+    return {key: checked[environment.pk, key] for key in asked if (environment.pk, key) in checked}
 
 
 def _refuse(revision: ProfileRevision, environment: Environment) -> NoReturn:

@@ -6,10 +6,9 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import Environment, Freeze, User
-from registry.snapshots import lock_environments
+from registry.services.transition import lock_environments, transition
 
 LONGEST_FREEZE = timedelta(days=366)
 

@@ -7,12 +7,11 @@ What such a process had committed is found by running the request again; service
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from hashlib import sha256
 
-from django.db import connection
 from django.utils import timezone
 
 from registry.errors import TransitionRefused
+from registry.locks import try_request
 from registry.models import IdempotentAnswer, User
 
 KEPT_FOR = timedelta(hours=24)
@@ -21,19 +20,11 @@ KEPT_FOR = timedelta(hours=24)
 @contextmanager
 def hold_key(actor: User, key: str) -> Iterator[None]:
     """Only one request of this actor runs under this key at a time. Raises: TransitionRefused IDEMPOTENCY_IN_PROGRESS."""
-    lock = int.from_bytes(sha256(f"idempotency {actor.pk} {key}".encode()).digest()[:8], signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
-        is_held = cursor.fetchone()[0]
-    if not is_held:
-        raise TransitionRefused("IDEMPOTENCY_IN_PROGRESS", "a request with this Idempotency-Key is still running; ask again in a moment")
-    try:
+    with try_request(f"{actor.pk} {key}") as is_held:
+        if not is_held:
+            message = "a request with this Idempotency-Key is still running; ask again in a moment"
+            raise TransitionRefused("IDEMPOTENCY_IN_PROGRESS", message)
         yield
-    finally:
-        # A connection that broke meanwhile has lost its lock already.
-        if connection.connection is not None and not connection.connection.closed:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
 
 
 def find_answer(actor: User, key: str, *, request_sha256: str) -> IdempotentAnswer | None:

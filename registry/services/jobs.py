@@ -11,7 +11,6 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import (
@@ -30,6 +29,7 @@ from registry.models import (
 from registry.models.fields import refuse_rounding
 from registry.services.notifications import notify
 from registry.services.recipes import parse_extraction_recipe
+from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe

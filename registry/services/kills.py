@@ -6,12 +6,12 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.errors import InvalidInput, NotFound, TransitionRefused
+from registry.locks import Lock, hold
 from registry.models import Environment, Kill, KillKind, Profile, Tenant, User
 from registry.reads.visibility import is_limited, visible_to
 from registry.services.people import stands_for
-from registry.snapshots import lock_environments, publish_snapshot, take_precedence
+from registry.services.transition import lock_environments, publish_at_end, transition
 
 
 @transition
@@ -19,13 +19,14 @@ def engage_kill(kind: str, *, target: str = "", environment: str = "", reason: s
     """Back to α = 0 for a profile, a tenant, an environment or everything. No freeze holds it.
 
     A kill of a profile or a tenant reaches every environment, or with `environment` that one alone. Engaging what is engaged
-    already gives the kill in force. A batch under way gives way to it. Raises: InvalidInput KILL_KIND, KILL_TARGET; NotFound KILL_TARGET.
+    already gives the kill in force. A batch under way is undone for it. Raises: InvalidInput KILL_KIND, KILL_TARGET; NotFound KILL_TARGET.
     """
     if kind not in KillKind.values:
         raise InvalidInput("KILL_KIND", f"cannot kill a {kind!r}; it is one of {', '.join(KillKind.values)}", kind)
     subject = _find_subject(kind, target, environment, actor)
     reached = Environment.objects.filter(pk=subject["environment"].pk) if subject["environment"] else Environment.objects.all()
-    take_precedence()
+    # A batch that holds the environments finds this out at its next step, and is undone.
+    hold(Lock.KILL)
     environments = lock_environments(reached)
     known = Kill.objects.filter(kind=kind, lifted_at__isnull=True, **subject).first()
     if known is not None:
@@ -33,7 +34,7 @@ def engage_kill(kind: str, *, target: str = "", environment: str = "", reason: s
     kill = Kill.objects.create(kind=kind, reason=reason, engaged_by=actor, **subject)
     _record(Action.KILL_ENGAGED, kill, actor, reason=reason)
     for each in environments:
-        publish_snapshot(each, cause=Action.KILL_ENGAGED, actor=actor, only_lowers=True)
+        publish_at_end(each, cause=Action.KILL_ENGAGED, actor=actor, only_lowers=True)
     return kill
 
 
@@ -106,7 +107,7 @@ def confirm_lift(kill_id: UUID, *, actor: User) -> Kill:
     kill.save(update_fields=["lifted_by", "lifted_at"])
     _record(Action.KILL_LIFTED, kill, actor)
     for environment in environments:
-        publish_snapshot(environment, cause=Action.KILL_LIFTED, actor=actor)
+        publish_at_end(environment, cause=Action.KILL_LIFTED, actor=actor)
     return kill
 
 

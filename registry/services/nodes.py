@@ -6,10 +6,10 @@ from typing import Any
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Environment, NodeReport, ReportResult, ServingNode, User
 from registry.services.people import hash_secret
+from registry.services.transition import transition
 from steernode.hub.tokens import NODE, make_token
 
 # A heartbeat that says nothing new is written at most this often.

@@ -11,9 +11,9 @@ from django.core.mail import EmailMessage, get_connection
 from django.db import models, transaction
 from django.utils import timezone
 
-from registry.audit.transition import transition
 from registry.errors import NotFound
 from registry.models import Notification, User
+from registry.services.transition import transition
 
 logger = logging.getLogger(__name__)
 _LONGEST = 2000

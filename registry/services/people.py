@@ -9,9 +9,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from registry.audit import Action, Actor, record
-from registry.audit.transition import transition
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import READ_ONLY, SCOPES, ApiToken, Role, Tenant, User
+from registry.services.transition import transition
 from steernode.hub.tokens import PERSON, make_token
 
 # How exact `last_used_at` is: a busy token costs one write a minute.

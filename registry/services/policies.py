@@ -8,7 +8,6 @@ from typing import Any
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import ALPHA_CAPS, Environment, ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit, User
 from registry.models.fields import NAME, refuse_rounding
@@ -16,7 +15,7 @@ from registry.reads.documents import policy_document
 from registry.reads.steering import is_inside_its_limits
 from registry.services.approvals import return_to_draft
 from registry.services.invalidation import invalidate_revisions, lock_revisions
-from registry.snapshots import lock_environments, publish_snapshot
+from registry.services.transition import lock_environments, publish_at_end, transition
 from steernode.gates import gate_sets
 
 LONGEST_PERIOD_DAYS = 3650
@@ -106,7 +105,7 @@ def change_policy(name: str, *, terms: PolicyTerms, reason: str, actor: User) ->
     if beyond:
         invalidate_revisions(beyond, reason=f"it can go beyond the limits of the risk policy {policy} now: {reason}", actor=actor)
     for environment in environments:
-        publish_snapshot(environment, cause=Action.POLICY_CHANGED, actor=actor)
+        publish_at_end(environment, cause=Action.POLICY_CHANGED, actor=actor)
     return policy
 
 

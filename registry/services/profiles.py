@@ -7,7 +7,6 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.blobs import put_blob
 from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import (
@@ -28,8 +27,8 @@ from registry.reads.lookups import get_policy
 from registry.services.components import ComponentSpec, make_components, write_components
 from registry.services.demands import check_revision, measure_peaks, refuse_unmet
 from registry.services.people import stands_for
+from registry.services.transition import lock_environments, publish_at_end, transition
 from registry.services.versions import next_version
-from registry.snapshots import lock_environments, publish_snapshot
 from steernode.canonical import canonical_json
 
 
@@ -231,7 +230,7 @@ def retire_revision(revision_id: UUID, *, reason: str, actor: User) -> ProfileRe
         base_model_fingerprint=revision.base_model.fingerprint,
     )
     for environment in environments:
-        publish_snapshot(environment, cause=Action.REVISION_RETIRED, actor=actor, only_lowers=True)
+        publish_at_end(environment, cause=Action.REVISION_RETIRED, actor=actor, only_lowers=True)
     return revision
 
 

@@ -8,13 +8,13 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.errors import NotFound, TransitionRefused
 from registry.models import BaseModel, JobState, Profile, Proposal, RevisionState, SteeringVector, User
 from registry.services.jobs import make_extraction, queue_job
 from registry.services.notifications import notify
 from registry.services.recipes import name_layers
 from steernode.records.recipe import ExtractionRecipe
+from registry.services.transition import transition
 
 # A revision in one of these states is, or was until just now, somebody's reason to want the vector.
 _IN_USE = (RevisionState.DRAFT, RevisionState.SUBMITTED, RevisionState.APPROVED, RevisionState.INVALIDATED)

@@ -5,13 +5,13 @@ from decimal import Decimal
 from typing import Any
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.blobs import put_blob
 from registry.errors import InvalidInput
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.chains import draft_validated, follow_extraction, tell_of_draft
 from registry.services.comparisons import compare_evidence, compare_vector, record_comparison
 from registry.services.jobs import complete_job, lock_attempt, queue_job
+from registry.services.transition import transition
 from registry.services.vectors import seal_vector
 from steernode.canonical import canonical_json
 from steernode.files.vectors import read_vector

@@ -5,10 +5,9 @@ from uuid import UUID
 from django.utils import timezone
 
 from registry.audit import Action
-from registry.audit.transition import transition
 from registry.models import Environment, ProfileRevision, RevisionState
 from registry.services.invalidation import invalidate_revisions, lock_revisions
-from registry.snapshots import lock_environments, publish_snapshot
+from registry.services.transition import lock_environments, publish_at_end, transition
 
 
 def end_overdue_reviews() -> int:
@@ -28,5 +27,5 @@ def _end_reviews(keys: list[UUID]) -> int:
         return 0
     invalidate_revisions(overdue, reason="its review is overdue; look at it again and submit a new revision", actor="scheduler")
     for environment in environments:
-        publish_snapshot(environment, cause=Action.REVISION_INVALIDATED, actor="scheduler")
+        publish_at_end(environment, cause=Action.REVISION_INVALIDATED, actor="scheduler")
     return len(overdue)

@@ -1,24 +1,39 @@
 """Environments and tenants. Default: no steering."""
 
+from django.utils import timezone
+
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.errors import TransitionRefused
-from registry.models import ApiToken, Environment, Tenant, User
+from registry.locks import Lock, hold
+from registry.models import ApiToken, Environment, Snapshot, Tenant, User
+from registry.reads.steering import head_snapshot
 from registry.services.base_model_moves import serve_newest
+from registry.services.transition import publish_at_end, transition
 from registry.snapshots import publish_snapshot
 
 
 @transition
 def create_environment(name: str, *, actor: User) -> Environment:
     """A new environment with its first snapshot, which steers nothing. It serves the newest fingerprint of every base model."""
+    hold(Lock.NAMES)
     known = Environment.objects.filter(name=name).first()
     if known is not None:
         return known
     environment = Environment.objects.create(name=name)
     serve_newest(environment, actor=actor)
     record(Action.ENVIRONMENT_CREATED, actor=actor, subject=environment, environment=name)
-    publish_snapshot(environment, cause=Action.ENVIRONMENT_CREATED, actor=actor)
+    publish_at_end(environment, cause=Action.ENVIRONMENT_CREATED, actor=actor)
     return environment
+
+
+@transition
+def reissue_before_expiry(environment_name: str) -> Snapshot | None:
+    """Sign the same content anew once half of its life has passed, so that a quiet environment does not expire."""
+    environment = Environment.objects.select_for_update().get(name=environment_name)
+    head = head_snapshot(environment)
+    if head is None or timezone.now() < head.issued_at + (head.expires_at - head.issued_at) / 2:
+        return None
+    return publish_snapshot(environment, cause=Action.SNAPSHOT_PUBLISHED, actor="scheduler", force=True, only_lowers=True)
 
 
 @transition

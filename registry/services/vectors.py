@@ -3,11 +3,11 @@
 from decimal import Decimal
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.blobs import put_blob
 from registry.errors import InvalidInput
 from registry.models import BaseModel, ContrastSet, Job, SteeringVector, User
 from registry.services.comparisons import compare_vector, record_comparison
+from registry.services.transition import transition
 from registry.services.versions import next_version
 from steernode.canonical import parse_layer
 from steernode.errors import VectorFileError

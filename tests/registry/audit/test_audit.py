@@ -5,12 +5,12 @@ import io
 import json
 
 import pytest
-from django.db import transaction
 
 from registry.audit import Action, record
 from registry.audit.export import open_export
 from registry.models import AuditEvent
 from registry.services.profiles import retire_revision
+from registry.services.transition import transition
 from steernode.canonical import canonical_json
 from steernode.errors import CanonicalError, VerificationFailed
 from steernode.proof.events import INFERENCE_CONFIGURATION
@@ -49,8 +49,7 @@ def test_an_export_is_streamed_in_chunks_and_holds_nothing_later(story, iris, os
     export = open_export("jsonl", actor=iris)
     chunks = export.chunks()
     first = next(chunks)
-    with transaction.atomic():
-        record(Action.USER_CREATED, actor=oscar, subject=oscar)
+    transition(record)(Action.USER_CREATED, actor=oscar, subject=oscar)
     path = tmp_path / "audit.jsonl"
     path.write_bytes(first + b"".join(chunks))
     assert verify_export(path).to_seq == export.to_seq < AuditEvent.objects.count()
@@ -99,8 +98,8 @@ def test_what_a_revision_went_through_is_in_the_log(story, approved):
 
 def test_an_event_outside_the_catalogue_or_with_a_float_is_not_recorded(oscar):
     before = AuditEvent.objects.count()
-    with pytest.raises(ValueError, match="not an audit action"), transaction.atomic():
-        record("user.promoted", actor=oscar, subject=oscar)
-    with pytest.raises(CanonicalError, check=lambda error: error.code == "FLOAT_IN_DIGEST"), transaction.atomic():
-        record(Action.USER_CREATED, actor=oscar, subject=oscar, details={"alpha": 0.5})
+    with pytest.raises(ValueError, match="not an audit action"):
+        transition(record)("user.promoted", actor=oscar, subject=oscar)
+    with pytest.raises(CanonicalError, check=lambda error: error.code == "FLOAT_IN_DIGEST"):
+        transition(record)(Action.USER_CREATED, actor=oscar, subject=oscar, details={"alpha": 0.5})
     assert AuditEvent.objects.count() == before

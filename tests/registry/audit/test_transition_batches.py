@@ -1,18 +1,18 @@
-"""A batch: many transitions, one transaction, one snapshot revision, events in their order."""
+"""Transitions and batches: one transaction, one snapshot revision, events in their order."""
 
 import json
 from itertools import pairwise
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from registry.audit import Action, record
-from registry.audit.transition import transition
 from registry.errors import NotFound
 from registry.models import AuditEvent, Tenant
 from registry.services.kills import engage_kill, request_lift
 from registry.services.tenants import create_environment, create_tenant
-from registry.snapshots import all_or_nothing
+from registry.services.transition import all_or_nothing, lock_environments, publish_at_end, transition
 
 BY_TWO = {"cause": Action.KILL_ENGAGED, "actor": "tests"}
 
@@ -76,6 +76,49 @@ def test_a_transition_records_its_events_at_its_end_and_none_if_it_fails(oscar):
     assert seen == [before, before + 2]
     told = AuditEvent.objects.filter(seq__gt=before).order_by("seq")
     assert [(json.loads(bytes(event.body))["details"]["title"], event.object_version) for event in told] == [("first", 2), ("second", 3)]
+
+
+def test_a_transition_called_in_another_is_a_step_of_it(production, oscar):
+    @transition
+    def found(*names, fails=False):
+        for name in names:
+            create_tenant(name, actor=oscar)
+            engage_kill("tenant", target=name, reason="noise", actor=oscar)
+        if fails:
+            raise NotFound("NOBODY", "nobody")
+
+    before = AuditEvent.objects.count()
+    with pytest.raises(NotFound):
+        found("harbor", fails=True)
+    assert (AuditEvent.objects.count(), Tenant.objects.count()) == (before, 0)
+    found("harbor", "atlas")
+    actions = AuditEvent.objects.filter(seq__gt=before).order_by("seq").values_list("action", flat=True)
+    assert list(actions) == ["tenant.created", "kill.engaged", "tenant.created", "kill.engaged", "snapshot.published"]
+
+
+def test_a_batch_locks_each_environment_once(production, harbor, atlas, oscar):
+    with CaptureQueriesContext(connection) as queries, all_or_nothing(**BY_TWO):
+        engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
+        engage_kill("tenant", target="atlas", reason="noise", actor=oscar)
+    locking = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"] and 'FROM "registry_environment"' in query["sql"]]
+    assert len(locking) == 1
+
+
+def test_what_a_batch_publishes_has_the_cause_of_the_batch(production, harbor, oscar, grace):
+    with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=grace):
+        engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
+    assert production.snapshots.first().cause == Action.MANIFESTS_APPLIED
+    assert AuditEvent.objects.get(action=Action.SNAPSHOT_PUBLISHED, object_version=3).actor_name == "grace"
+
+
+def test_nothing_is_recorded_locked_or_published_outside_of_a_transition(production, oscar):
+    for change in (
+        lambda: record(Action.USER_CREATED, actor=oscar, subject=oscar),
+        lambda: lock_environments([production]),
+        lambda: publish_at_end(production, cause=Action.KILL_ENGAGED, actor=oscar),
+    ):
+        with pytest.raises(RuntimeError, match="in a transition"):
+            change()
 
 
 @pytest.mark.django_db(transaction=True)

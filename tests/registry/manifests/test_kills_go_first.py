@@ -11,6 +11,7 @@ from registry.models import AppliedPlan, Environment, Kill, Tenant
 from registry.services.kills import engage_kill
 from registry.services.tenants import create_environment
 from tests.support.declaring import manifest
+from tests.support.racing import somebody_waits
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TENANTS = [manifest("Tenant", name) for name in ("harbor", "atlas")]
@@ -24,7 +25,7 @@ def kill(oscar):
         thread = threading.Thread(target=run)
         thread.start()
         started = time.monotonic()
-        while thread.is_alive() and not _waits_for_a_row():
+        while thread.is_alive() and not somebody_waits("transactionid", "tuple"):
             assert time.monotonic() - started < 10
             time.sleep(0.01)
         return thread
@@ -36,12 +37,6 @@ def kill(oscar):
             connection.close()
 
     return engage
-
-
-def _waits_for_a_row() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')")
-        return cursor.fetchone()[0] > 0
 
 
 def test_an_apply_gives_way_whole_and_the_same_plan_can_be_applied_after_the_kill(plan, gitops, oscar, kill):

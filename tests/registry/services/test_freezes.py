@@ -15,8 +15,9 @@ from registry.services.flags import ArmSpec, set_flag
 from registry.services.freezes import declare_freeze, end_freeze
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.profiles import retire_revision
-from registry.services.tenants import create_environment
-from registry.snapshots import all_or_nothing, publish, read_snapshot, reissue_before_expiry
+from registry.services.tenants import create_environment, reissue_before_expiry
+from registry.services.transition import all_or_nothing
+from registry.snapshots import publish, read_snapshot
 from steernode.snapshot.records import AlphaBounds
 from steernode.snapshot.resolve import resolve
 
@@ -126,6 +127,19 @@ def test_a_kill_and_an_off_switch_ask_no_freeze_at_all(frozen, put, oscar, monke
     monkeypatch.setattr(publish, "find_increase", broken)
     put(enabled=False)
     engage_kill("everything", reason="now", actor=oscar)
+
+
+def test_a_batch_of_them_asks_none_either_and_any_other_step_does(frozen, put, oscar, monkeypatch):
+    asked = []
+    monkeypatch.setattr(publish, "find_raise", lambda *_: asked.append("a freeze"))
+    with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=oscar):
+        put(enabled=False)
+        engage_kill("tenant", target="harbor", reason="now", actor=oscar)
+    assert asked == []
+    with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=oscar):
+        put(enabled=True)
+        engage_kill("everything", reason="now", actor=oscar)
+    assert asked == ["a freeze"]
 
 
 def test_a_quiet_environment_is_signed_again_in_a_freeze(frozen, production, monkeypatch):

@@ -4,21 +4,24 @@ import pytest
 from django.core import mail
 from django.db import transaction
 
+from registry.audit import Action
+from registry.errors import NotFound
 from registry.models import AuditEvent, Notification, ProfileRevision
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify, read_notifications
 from registry.services.profiles import draft_revision
+from registry.services.transition import all_or_nothing, transition
 from steernode.errors import SteerError
 from tests.support.refusals import refuses
 
 OVERDUE = "its review was due on 1 October"
 
 
+@transition
 def invalidate(revision: ProfileRevision, actor: object, reason: str = OVERDUE) -> list[ProfileRevision]:
-    with transaction.atomic():
-        found = lock_revisions(ProfileRevision.objects.filter(pk=revision.pk))
-        invalidate_revisions(found, reason=reason, actor=actor)
-        return found
+    found = lock_revisions(ProfileRevision.objects.filter(pk=revision.pk))
+    invalidate_revisions(found, reason=reason, actor=actor)
+    return found
 
 
 def test_an_approved_revision_is_invalidated_with_its_reason_on_record(approved, oscar):
@@ -65,9 +68,9 @@ def test_database_refuses_a_notification_that_says_nothing(ada):
 
 
 def test_nothing_is_told_when_the_change_does_not_happen(approved, oscar):
-    with transaction.atomic():
-        invalidate_revisions(lock_revisions(ProfileRevision.objects.all()), reason=OVERDUE, actor=oscar)
-        transaction.set_rollback(True)
+    with pytest.raises(NotFound), all_or_nothing(cause=Action.REVISION_INVALIDATED, actor=oscar):  # noqa: PT012  (the change comes first)
+        invalidate(approved, oscar)
+        raise NotFound("NOBODY", "nobody")
     assert not Notification.objects.exists()
 
 

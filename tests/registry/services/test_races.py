@@ -1,5 +1,6 @@
 """What happens when two people, or two workers, do the same thing at once. Real transactions, real threads."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -17,11 +18,13 @@ from registry.services.profiles import create_profile, draft_revision
 from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction
 from registry.services.tenants import create_environment, create_tenant
+from registry.services.transition import all_or_nothing
 from registry.snapshots.compile import compile_content
 from steernode.errors import SteerError
 from steernode.records.sweep import read_sweep
 from tests.support.files import lines, make_pair, vector_file, write_model_folder
-from tests.support.racing import at_once
+from tests.support.racing import at_once, somebody_waits
+from tests.support.serving import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -164,6 +167,22 @@ def test_a_new_name_and_a_new_environment_made_at_once_see_each_other(base_model
         lambda: register_base_model("other-model", source="other", actor=oscar),
     )
     assert sorted(Environment.objects.get().served.values_list("name", flat=True)) == ["harbor-support", "other-model"]
+
+
+def test_one_environment_made_twice_at_once_is_one(base_model, oscar):
+    made = at_once(*(lambda: create_environment("production", actor=oscar) for _ in range(3)))
+    assert {environment.pk for environment in made} == {Environment.objects.get().pk}
+
+
+def test_an_environment_is_made_after_a_batch_and_not_in_the_middle_of_it(production, oscar):
+    """So the environments that a batch locked at its start are all there are."""
+    with ThreadPoolExecutor(1) as beside:
+        with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=oscar):
+            making = beside.submit(at_once, lambda: create_environment("staging", actor=oscar))
+            wait_until(lambda: somebody_waits("advisory"))
+            assert list(Environment.objects.values_list("name", flat=True)) == ["production"]
+        (staging,) = making.result(20)
+    assert staging.head_revision == 1
 
 
 def test_two_workers_with_one_message_run_one_job(base_model, contrast_set, suites, ada):

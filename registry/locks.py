@@ -1,0 +1,76 @@
+"""The advisory locks by name, and the one order in which locks of all kinds are taken.
+
+A transaction takes what it needs of these from top to bottom, so that two changes queue instead of deadlocking:
+
+1. The `Idempotency-Key` of a request (`try_request`). It is held by the connection, and nobody waits for it.
+2. `Lock.KILL`, held by a kill until it is committed. A batch only looks at it, between its steps, and is undone if it is held.
+3. `Lock.NAMES`, held by whoever makes an environment, registers a base model, or runs a batch. So a new environment and a new name
+   of a base model see each other, and the environments that a batch has locked are all there are.
+4. The rows of environments (`services.transition.lock_environments`), held by every change of what their nodes are sent.
+5. Other rows: a job or a proposal; a risk policy; flags; revisions; vectors; comparisons. Profiles, tenants, kills, freezes, people and
+   nodes are locked one at a time.
+6. The numbers of one series (`hold_numbers`), held by whoever makes the next version of a name.
+7. `Lock.LOG`, held by whoever appends to the log: at the end of a transition, because everybody else waits meanwhile.
+
+Several rows of one table are locked in the order of their keys; flags in that of their names, under their environment.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from hashlib import sha256
+
+from django.db import connection
+
+
+class Lock(IntEnum):
+    """What `pg_locks` shows of each: eight letters in hexadecimal."""
+
+    KILL = 0x737465656B696C6C  # steekill
+    NAMES = 0x7374656572626173  # steerbas
+    LOG = 0x7374656572617564  # steeraud
+
+
+def hold(lock: Lock) -> None:
+    """Wait for the lock, and hold it to the end of the transaction."""
+    _hold(lock.value)
+
+
+def hold_numbers(series: str) -> None:
+    """Wait until nobody else gives numbers of this series, and hold it to the end of the transaction."""
+    _hold(_number_of(series))
+
+
+def is_free(lock: Lock) -> bool:
+    """Whether no other transaction holds the lock at this moment. It is not taken, and nobody waits for this look."""
+    return _ask("SELECT pg_try_advisory_lock_shared(%s) AND pg_advisory_unlock_shared(%s)", lock.value, lock.value)
+
+
+@contextmanager
+def try_request(key: str) -> Iterator[bool]:
+    """Whether no other request runs under this key. Where it is so, none does until the block ends, or the connection."""
+    number = _number_of(f"request {key}")
+    is_held = _ask("SELECT pg_try_advisory_lock(%s)", number)
+    try:
+        yield is_held
+    finally:
+        # A connection that broke meanwhile has lost its lock already.
+        if is_held and connection.connection is not None and not connection.connection.closed:
+            _ask("SELECT pg_advisory_unlock(%s)", number)
+
+
+def _hold(number: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+
+
+def _ask(query: str, *numbers: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(query, numbers)
+        (answer,) = cursor.fetchone()
+    return bool(answer)
+
+
+def _number_of(name: str) -> int:
+    """64 bits of a digest. Should two names ever share them, one waits for the other without need."""
+    return int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
