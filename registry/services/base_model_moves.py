@@ -1,8 +1,8 @@
 """Moves of environments: which fingerprint of each base model an environment serves, and what a move to another one takes with it."""
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from django.db.models import F
 from django.utils import timezone
@@ -13,7 +13,7 @@ from registry.models import BaseModel, Environment, EnvironmentBaseModel, Profil
 from registry.reads.steering import flags_for
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify
-from registry.services.proposals import propose_extractions, tell_of_proposals
+from registry.services.proposals import propose_extractions
 from registry.services.transition import lock_environments, publish_at_end, transition
 from steernode.files.drift import describe_drift
 
@@ -37,24 +37,12 @@ def move_environment(environment: Environment, *, base_model: BaseModel, actor: 
     """serving one fingerprint of a name -> serving another. To an earlier one it is the same move, and revives nothing.
 
     Every flag of the environment on a revision for the old fingerprint is turned off; turning it on again is somebody's
-    decision. A revision that no environment can use any more is invalidated. Moving to what is served already changes nothing.
+    decision. A revision that no environment can use any more is invalidated; an approval of it that is under way finishes first.
+    Moving to what is served already changes nothing.
     """
-    moves = begin_moves(base_model, [environment], actor=actor, environments=lock_environments(Environment.objects.all()))
-    finish_moves(moves, actor=actor)
-    return moves[0]
-
-
-def begin_moves(base_model: BaseModel, wanted: Iterable[Environment], *, actor: User, environments: list[Environment]) -> list[Move]:
-    """Take the wanted ones of the locked `environments` to the base model, and lock what that turns off or invalidates.
-
-    `environments` are all there are: only so is it certain who else serves what. Nothing is recorded yet, because the log's
-    lock comes after all row locks; an approval that is under way finishes first, and is invalidated too.
-    """
-    keys = {environment.pk for environment in wanted}
-    return [_begin_move(environment, base_model, actor) for environment in environments if environment.pk in keys]
-
-
-def _begin_move(environment: Environment, base_model: BaseModel, actor: User) -> Move:
+    # All of them: only so is it certain which others serve the old fingerprint.
+    lock_environments(Environment.objects.all())
+    (environment,) = lock_environments([environment])
     served = environment.served.filter(name=base_model.name).select_related("base_model").first()
     previous = served.base_model if served else None
     if previous == base_model:
@@ -62,50 +50,40 @@ def _begin_move(environment: Environment, base_model: BaseModel, actor: User) ->
     EnvironmentBaseModel.objects.update_or_create(
         environment=environment, name=base_model.name, defaults={"base_model": base_model, "moved_by": actor, "moved_at": timezone.now()}
     )
-    if previous is None:
-        return Move(environment, base_model, previous)
-    move = Move(environment, base_model, previous, describe_drift(previous.manifest, base_model.manifest))
-    move.flags_off.extend(_lock_flags(environment, previous))
-    move.proposals.extend(propose_extractions(previous, base_model))
-    if not previous.served_in.exists():
-        move.invalidated.extend(lock_revisions(ProfileRevision.objects.filter(base_model=previous)))
-    return move
+    changes = describe_drift(previous.manifest, base_model.manifest) if previous else []
+    why = _explain(environment, previous, base_model, changes)
+    flags_off = _lock_flags(environment, previous) if previous else []
+    is_unused = previous is not None and not previous.served_in.exists()
+    invalidated = lock_revisions(ProfileRevision.objects.filter(base_model=previous)) if is_unused else []
+    proposals = propose_extractions(previous, base_model, why=why) if previous else []
+    record(
+        Action.ENVIRONMENT_MOVED,
+        actor=actor,
+        subject=environment,
+        environment=environment.name,
+        details={
+            "base_model": base_model.name,
+            "from": previous.fingerprint if previous else None,
+            "to": base_model.fingerprint,
+            "changes": changes,
+            "flags_off": len(flags_off),
+            "invalidated": [str(revision) for revision in invalidated],
+            "proposed": [str(proposal.vector) for proposal in proposals],
+        },
+        base_model_fingerprint=base_model.fingerprint,
+    )
+    _turn_off(flags_off, why, actor)
+    invalidate_revisions(invalidated, reason=why, actor=actor)
+    _notify_owners(flags_off, {revision.pk for revision in invalidated}, base_model, why)
+    publish_at_end(environment, cause=Action.ENVIRONMENT_MOVED, actor=actor)
+    return Move(environment, base_model, previous, changes, flags_off, invalidated, proposals)
 
 
-def finish_moves(moves: Iterable[Move], *, actor: User) -> None:
-    """Record what `begin_moves` took where, turn off and invalidate what it locked, tell the owners, and publish."""
-    for move in moves:
-        if move.previous == move.base_model:
-            continue
-        why = explain_move(move)
-        record(
-            Action.ENVIRONMENT_MOVED,
-            actor=actor,
-            subject=move.environment,
-            environment=move.environment.name,
-            details={
-                "base_model": move.base_model.name,
-                "from": move.previous.fingerprint if move.previous else None,
-                "to": move.base_model.fingerprint,
-                "changes": move.changes,
-                "flags_off": len(move.flags_off),
-                "invalidated": [str(revision) for revision in move.invalidated],
-                "proposed": [str(proposal.vector) for proposal in move.proposals],
-            },
-            base_model_fingerprint=move.base_model.fingerprint,
-        )
-        _turn_off(move.flags_off, why, actor)
-        invalidate_revisions(move.invalidated, reason=why, actor=actor)
-        _tell_owners(move, why)
-        tell_of_proposals(move.proposals, why)
-        publish_at_end(move.environment, cause=Action.ENVIRONMENT_MOVED, actor=actor)
-
-
-def explain_move(move: Move) -> str:
+def _explain(environment: Environment, previous: BaseModel | None, base_model: BaseModel, changes: list[str]) -> str:
     """One sentence: where, from what, to what, and what differs."""
-    before = move.previous.fingerprint[:12] if move.previous else "nothing"
-    sentence = f"{move.environment} moved {move.base_model.name} from {before} to {move.base_model.fingerprint[:12]}"
-    return f"{sentence} ({'; '.join(move.changes)})" if move.changes else sentence
+    before = previous.fingerprint[:12] if previous else "nothing"
+    sentence = f"{environment} moved {base_model.name} from {before} to {base_model.fingerprint[:12]}"
+    return f"{sentence} ({'; '.join(changes)})" if changes else sentence
 
 
 def _lock_flags(environment: Environment, base_model: BaseModel) -> list[TenantFlag]:
@@ -143,11 +121,10 @@ def _name_revision(flag: TenantFlag) -> dict[str, str | int]:
     return {"profile": flag.revision.profile.name, "revision": flag.revision.number, "revision_digest": flag.revision.digest}
 
 
-def _tell_owners(move: Move, why: str) -> None:
+def _notify_owners(flags: list[TenantFlag], invalidated: set[UUID], base_model: BaseModel, why: str) -> None:
     """Whoever set a flag, and whoever owns or wrote a revision that still stands elsewhere. Owners of invalidated ones know."""
-    invalidated = {revision.pk for revision in move.invalidated}
     lost: dict[User, set[str]] = defaultdict(set)
-    for flag in move.flags_off:
+    for flag in flags:
         concerned = [flag.changed_by]
         if flag.revision is not None and flag.revision.pk not in invalidated:
             concerned += [flag.revision.author, flag.revision.profile.owner]
@@ -155,7 +132,7 @@ def _tell_owners(move: Move, why: str) -> None:
         for person in concerned:
             lost[person.acts_for or person].add(f"{name} ({flag.revision})" if flag.revision else name)
     for person, names in lost.items():
-        notify([person], f"{why}. Turned off: {', '.join(sorted(names))}", about=move.base_model)
+        notify([person], f"{why}. Turned off: {', '.join(sorted(names))}", about=base_model)
 
 
 def serve_newest(environment: Environment, *, actor: User) -> None:

@@ -9,7 +9,7 @@ from registry.audit import Action, record
 from registry.errors import InvalidInput
 from registry.locks import Lock, hold
 from registry.models import BaseModel, Environment, User
-from registry.services.base_model_moves import begin_moves, finish_moves
+from registry.services.base_model_moves import move_environment
 from registry.services.transition import lock_environments, transition
 from steernode.files.basemodels import BaseModelManifest, inspect_model
 from steernode.files.drift import describe_drift
@@ -42,13 +42,14 @@ def register_base_model(
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
     manifest = inspected or inspect_model(resolve_model_folder(source))
     hold(Lock.NAMES)
-    environments = lock_environments(Environment.objects.all())
+    lock_environments(Environment.objects.all())
     named = BaseModel.objects.filter(name=name)
     known = named.filter(fingerprint=manifest.fingerprint).first()
     if known is not None:
         if known.source != source:
             _relocate(known, source, actor)
-        finish_moves(begin_moves(known, move, actor=actor, environments=environments), actor=actor)
+        for environment in lock_environments(move):
+            move_environment(environment, base_model=known, actor=actor)
         return known
     earlier = named.order_by("-registered_at").first()
     base_model = BaseModel.objects.create(
@@ -62,7 +63,6 @@ def register_base_model(
         manifest=manifest.to_document(),
         registered_by=actor,
     )
-    moves = begin_moves(base_model, move if earlier else environments, actor=actor, environments=environments)
     record(
         Action.BASE_MODEL_REGISTERED,
         actor=actor,
@@ -76,7 +76,8 @@ def register_base_model(
         },
         base_model_fingerprint=manifest.fingerprint,
     )
-    finish_moves(moves, actor=actor)
+    for environment in lock_environments(move if earlier else Environment.objects.all()):
+        move_environment(environment, base_model=base_model, actor=actor)
     return base_model
 
 

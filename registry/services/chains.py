@@ -1,7 +1,7 @@
 """Chains: a job that was asked for with a profile goes on by itself, extraction -> validation -> draft revision.
 
 Each link is written in the transaction that completes the job before it, so a message delivered twice finds that job finished
-and adds nothing. The rows come first and the events last, because the log's lock comes after all others.
+and adds nothing.
 """
 
 from decimal import Decimal
@@ -10,51 +10,63 @@ from django.db import transaction
 
 from registry.models import Job, Profile, ProfileRevision, SteeringVector
 from registry.services.components import ComponentSpec
-from registry.services.jobs import make_validation
+from registry.services.jobs import queue_validation
 from registry.services.notifications import notify
-from registry.services.profiles import record_draft, write_draft
+from registry.services.profiles import draft_revision
 from steernode.errors import SteerError
 from steernode.records.evidence import Evidence
 from steernode.records.recipe import ValidationRecipe
 
 _LONGEST_NOTE = 300
+_CANCELLED = "the job was cancelled as it finished"
 
 
-def follow_extraction(job: Job, vector: SteeringVector) -> Job | None:
-    """The row of the validation that comes next, for `queue_job`; None when the chain ends here."""
+def follow_extraction(job: Job, vector: SteeringVector) -> None:
+    """The validation that comes after a completed extraction, with the same suites."""
     if job.draft_for is None:
-        return None
+        return
     if job.cancel_requested_at is not None:
-        job.note = f"no draft of {job.draft_for}: the job was cancelled as it finished"
-        return None
-    return make_validation(vector, draft_for=job.draft_for, follows=job, requested_by=job.requested_by)
+        _end(job, job.draft_for, _CANCELLED)
+        return
+    queue_validation(vector, suites=list(job.suites.all()), draft_for=job.draft_for, follows=job, requested_by=job.requested_by)
 
 
-def draft_validated(job: Job, vector: SteeringVector, evidence: Evidence) -> ProfileRevision | None:
-    """The draft that a validation ends as, at its α in a range from 0 to it. None, and a note on the job, when there is none."""
-    if job.draft_for is None:
-        return None
-    if job.cancel_requested_at is not None:
-        why_not = "the job was cancelled as it finished"
-    elif not evidence.passed:
-        failed = [f"{gate.metric} ({gate.value}, threshold {gate.threshold})" for gate in evidence.gates if gate.verdict != "pass"]
-        why_not = f"gates failed on {', '.join(failed) or 'the whole'}"
-    else:
+def follow_validation(job: Job, vector: SteeringVector, evidence: Evidence) -> None:
+    """The draft that a completed validation ends as, or a note of why there is none. Whoever asked for it is notified of either."""
+    profile = job.draft_for
+    if profile is None:
+        return
+    why_not = _find_refusal(job, evidence)
+    if not why_not:
         try:
             # A savepoint: what a policy refuses leaves the evidence, and no half of a draft.
             with transaction.atomic():
-                return _write(job, job.draft_for, vector)
+                draft = _draft(job, profile, vector)
         except SteerError as error:
             why_not = f"{error.code}: {error.message}"
-    job.note = f"no draft of {job.draft_for}: {why_not}"[:_LONGEST_NOTE]
-    return None
+        else:
+            text = f"{draft} is drafted from {vector}. Submit it with its evidence when it says what you mean."
+            notify([job.requested_by], text, about=draft)
+            return
+    _end(job, profile, why_not)
+    notify([job.requested_by], f"{vector}: {job.note}", about=job)
 
 
-def _write(job: Job, profile: Profile, vector: SteeringVector) -> ProfileRevision:
+def _find_refusal(job: Job, evidence: Evidence) -> str:
+    if job.cancel_requested_at is not None:
+        return _CANCELLED
+    if evidence.passed:
+        return ""
+    failed = [f"{gate.metric} ({gate.value}, threshold {gate.threshold})" for gate in evidence.gates if gate.verdict != "pass"]
+    return f"gates failed on {', '.join(failed) or 'the whole'}"
+
+
+def _draft(job: Job, profile: Profile, vector: SteeringVector) -> ProfileRevision:
+    """At the validated α, in a range from 0 to it."""
     recipe = ValidationRecipe.from_document(job.recipe)
     alpha = Decimal(recipe.alpha)
     component = ComponentSpec(vector, alpha, min(alpha, Decimal(0)), max(alpha, Decimal(0)), recipe.unit)
-    return write_draft(
+    return draft_revision(
         profile,
         components=[component],
         author=job.requested_by,
@@ -63,12 +75,6 @@ def _write(job: Job, profile: Profile, vector: SteeringVector) -> ProfileRevisio
     )
 
 
-def tell_of_draft(job: Job, draft: ProfileRevision | None) -> None:
-    """Record the draft, and tell whoever asked for it how the chain ended."""
-    if draft is None:
-        notify([job.requested_by], f"{job.vector}: {job.note}", about=job)
-        return
-    record_draft(draft)
-    notify(
-        [job.requested_by], f"{draft} is drafted from {job.vector}. Submit it with its evidence when it says what you mean.", about=draft
-    )
+def _end(job: Job, profile: Profile, why_not: str) -> None:
+    job.note = f"no draft of {profile}: {why_not}"[:_LONGEST_NOTE]
+    job.save(update_fields=["note"])

@@ -21,17 +21,29 @@ _NOT_YET = "not both are evaluated yet"
 _LONGEST = 300
 
 
-def compare_vector(vector: SteeringVector, direction: NDArray[np.float32]) -> VectorComparison | None:
-    """The row of a comparison with what the sealed vector replaces; None for the first of its name. `record_comparison` comes after.
-
-    Replaced is the vector whose proposal the job was queued by, or else the version before.
-    """
+def compare_vector(vector: SteeringVector, direction: NDArray[np.float32], *, actor: Actor) -> None:
+    """A comparison of a sealed vector with what it replaces, if it replaces anything: the vector whose proposal the job was queued by,
+    or else the version before."""
     replaced = _find_replaced(vector)
     if replaced is None:
-        return None
+        return
     cosine, missing = _measure_cosine(vector, direction, replaced)
-    return VectorComparison.objects.create(
+    VectorComparison.objects.create(
         vector=vector, replaced=replaced, cosine=cosine, cosine_missing=missing[:_LONGEST], evidence_missing=_NOT_YET
+    )
+    record(
+        Action.VECTOR_COMPARED,
+        actor=actor,
+        subject=vector,
+        details={
+            "replaced": str(replaced),
+            "replaced_digest": replaced.digest,
+            "cosine": _write(cosine),
+            "cosine_missing": missing[:_LONGEST],
+            "layers": [replaced.layer, vector.layer],
+            "alpha_residual": [_write(alpha_in_residual(replaced)), _write(alpha_in_residual(vector))],
+        },
+        base_model_fingerprint=vector.base_model.fingerprint,
     )
 
 
@@ -60,26 +72,8 @@ def _measure_cosine(vector: SteeringVector, direction: NDArray[np.float32], repl
     return Decimal(str(max(-1.0, min(1.0, cosine)))).quantize(_MILLIONTHS), ""
 
 
-def record_comparison(comparison: VectorComparison, *, actor: Actor) -> None:
-    vector, replaced = comparison.vector, comparison.replaced
-    record(
-        Action.VECTOR_COMPARED,
-        actor=actor,
-        subject=vector,
-        details={
-            "replaced": str(replaced),
-            "replaced_digest": replaced.digest,
-            "cosine": None if comparison.cosine is None else format_decimal(comparison.cosine),
-            "cosine_missing": comparison.cosine_missing,
-            "layers": [replaced.layer, vector.layer],
-            "alpha_residual": [_write(alpha_in_residual(replaced)), _write(alpha_in_residual(vector))],
-        },
-        base_model_fingerprint=vector.base_model.fingerprint,
-    )
-
-
-def _write(alpha: Decimal | None) -> str | None:
-    return None if alpha is None else format_decimal(alpha)
+def _write(number: Decimal | None) -> str | None:
+    return None if number is None else format_decimal(number)
 
 
 def alpha_in_residual(vector: SteeringVector) -> Decimal | None:

@@ -51,15 +51,15 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
         gates=_choose_gates(revision, components, validations),
         max_new_tokens=max(validation.max_new_tokens for validation in validations),
     )
-    job = Job.objects.create(
-        kind=JobKind.COMPOSITION,
+    return queue_job(
+        JobKind.COMPOSITION,
+        suites=suites,
         recipe=recipe.to_document(),
         base_model=revision.base_model,
         revision=revision,
         components_digest=digest,
         requested_by=actor,
     )
-    return queue_job(job, suites, actor)
 
 
 def _check_components(revision: ProfileRevision, components: Sequence[Component]) -> None:

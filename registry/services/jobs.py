@@ -56,25 +56,13 @@ def request_extraction(
     the profile, written in the name of `actor`.
     Raises: InvalidInput RECIPE_*, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
-    job = make_extraction(base_model, contrast_set, suites, recipe, actor, draft_for)
-    return queue_job(job, suites, actor)
-
-
-def make_extraction(
-    base_model: BaseModel,
-    contrast_set: ContrastSet,
-    suites: Sequence[EvalSuite],
-    recipe: dict[str, Any],
-    actor: User,
-    draft_for: Profile | None,
-) -> Job:
-    """The row of an extraction, for `queue_job`. Raises: as `request_extraction`."""
     full_recipe = parse_extraction_recipe(recipe, base_model).to_document()
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
     _check_axis(contrast_set, draft_for)
-    return Job.objects.create(
-        kind=JobKind.EXTRACTION,
+    return queue_job(
+        JobKind.EXTRACTION,
+        suites=suites,
         recipe=full_recipe,
         base_model=base_model,
         contrast_set=contrast_set,
@@ -107,12 +95,14 @@ def request_validation(
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
-    job = make_validation(vector, alpha=alpha, unit=unit, requested_by=actor, draft_for=draft_for)
-    return queue_job(job, suites, actor)
+    return queue_validation(vector, suites=suites, alpha=alpha, unit=unit, requested_by=actor, draft_for=draft_for)
 
 
-def make_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", **fields: Any) -> Job:
-    """The row of a validation, for `queue_job`. Raises: InvalidInput ALPHA_MISSING; AlphaError ALPHA_FORMAT."""
+def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", **fields: Any) -> Job:
+    """A validation by the gates of the vector's extraction, with the `fields` of `queue_job`.
+
+    Raises: InvalidInput ALPHA_MISSING; AlphaError ALPHA_FORMAT.
+    """
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
         raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
@@ -123,7 +113,7 @@ def make_validation(vector: SteeringVector, *, alpha: Decimal | None = None, uni
         gates=extraction.gates if extraction else "default",
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
     )
-    return Job.objects.create(kind=JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
+    return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
 
 
 def _check_axis(contrast_set: ContrastSet, profile: Profile | None) -> None:
@@ -136,12 +126,13 @@ def _check_axis(contrast_set: ContrastSet, profile: Profile | None) -> None:
         )
 
 
-def queue_job(job: Job, suites: Sequence[EvalSuite], actor: User) -> Job:
-    """The last step of every request: its suites, its event, and its message on commit."""
+def queue_job(kind: JobKind, *, suites: Sequence[EvalSuite], **fields: Any) -> Job:
+    """The last step of every request: a job with its suites, its event, and its message on commit. `fields` are the job's own."""
+    job = Job.objects.create(kind=kind, **fields)
     job.suites.set(suites)
     record(
         Action.JOB_REQUESTED,
-        actor=actor,
+        actor=job.requested_by,
         subject=job,
         details={
             "kind": job.kind,
@@ -308,7 +299,7 @@ def lock_attempt(job: Job) -> Job | None:
 
 def complete_job(job: Job, *, result_digest: str) -> None:
     """running -> succeeded, for a row locked by `lock_attempt` in the caller's transaction."""
-    _finish(job, JobState.SUCCEEDED, result_digest=result_digest, note=job.note)
+    _finish(job, JobState.SUCCEEDED, result_digest=result_digest)
     _record_end(job, Action.JOB_SUCCEEDED, {"result_digest": result_digest})
 
 

@@ -102,14 +102,7 @@ def check_purpose(purpose: str) -> None:
 
 
 @transition
-def draft_revision(profile: Profile, *, components: Sequence[ComponentSpec], author: User, **options: Any) -> ProfileRevision:
-    """nothing -> draft: revision n + 1 of the profile. `options` are those of `write_draft`. Raises: the codes of `make_components`."""
-    revision = write_draft(profile, components=components, author=author, **options)
-    record_draft(revision)
-    return revision
-
-
-def write_draft(
+def draft_revision(
     profile: Profile,
     *,
     components: Sequence[ComponentSpec],
@@ -120,7 +113,7 @@ def write_draft(
     rationale: str = "",
     drafted_by: Job | None = None,
 ) -> ProfileRevision:
-    """The rows of a draft, inside the caller's transaction and before anything is recorded; `record_draft` comes after."""
+    """nothing -> draft: revision n + 1 of the profile. Raises: the codes of `make_components`."""
     policy = get_policy(profile.risk_class_id)
     made, overrides, base_model = make_components(components, safety_override=safety_override, policy=policy)
     revision = ProfileRevision.objects.create(
@@ -135,11 +128,8 @@ def write_draft(
         drafted_by=drafted_by,
     )
     write_components(revision, made)
+    _record_content(Action.REVISION_DRAFTED, revision, author)
     return revision
-
-
-def record_draft(revision: ProfileRevision) -> None:
-    _record_content(Action.REVISION_DRAFTED, revision, revision.author)
 
 
 @transition

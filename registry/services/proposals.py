@@ -10,7 +10,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import NotFound, TransitionRefused
 from registry.models import BaseModel, JobState, Profile, Proposal, RevisionState, SteeringVector, User
-from registry.services.jobs import make_extraction, queue_job
+from registry.services.jobs import request_extraction
 from registry.services.notifications import notify
 from registry.services.recipes import name_layers
 from steernode.records.recipe import ExtractionRecipe
@@ -20,8 +20,8 @@ from registry.services.transition import transition
 _IN_USE = (RevisionState.DRAFT, RevisionState.SUBMITTED, RevisionState.APPROVED, RevisionState.INVALIDATED)
 
 
-def propose_extractions(previous: BaseModel, base_model: BaseModel) -> list[Proposal]:
-    """One proposal for each vector that the move from `previous` left behind, as rows; `tell_of_proposals` comes after.
+def propose_extractions(previous: BaseModel, base_model: BaseModel, *, why: str) -> list[Proposal]:
+    """One proposal for each vector that the move from `previous` left behind, and a notification of them to each author.
 
     Left behind are the newest version of each name, and those that revisions use. Not again what was proposed before, nor what
     somebody has extracted from the new files already; and an imported vector has no recipe to run again.
@@ -37,10 +37,12 @@ def propose_extractions(previous: BaseModel, base_model: BaseModel) -> list[Prop
         .distinct()
     )
     profiles = _find_profiles(left_behind)
-    return Proposal.objects.bulk_create(
+    proposals = Proposal.objects.bulk_create(
         Proposal(vector=vector, base_model=base_model, profile=(vector.job and vector.job.draft_for) or profiles.get(vector.pk))
         for vector in left_behind
     )
+    _notify_authors(proposals, why)
+    return proposals
 
 
 def _find_profiles(vectors: QuerySet[SteeringVector]) -> dict[UUID, Profile]:
@@ -52,7 +54,7 @@ def _find_profiles(vectors: QuerySet[SteeringVector]) -> dict[UUID, Profile]:
     return {vector: profiles.pop() for vector, profiles in users.items() if len(profiles) == 1}
 
 
-def tell_of_proposals(proposals: list[Proposal], why: str) -> None:
+def _notify_authors(proposals: list[Proposal], why: str) -> None:
     """Each author once, with the names of their vectors."""
     names: dict[User, list[str]] = defaultdict(list)
     for proposal in proposals:
@@ -78,7 +80,9 @@ def accept_proposal(proposal_id: UUID, *, actor: User) -> Proposal:
         raise NotFound("PROPOSAL_NOT_FOUND", f"{proposal.vector} was imported, so there is no recipe to run again", str(proposal_id))
     suites = list(made_by.suites.all())
     recipe = _adapt(made_by.recipe, proposal.vector.base_model)
-    job = make_extraction(proposal.base_model, contrast_set, suites, recipe, actor, proposal.profile)
+    job = request_extraction(
+        base_model=proposal.base_model, contrast_set=contrast_set, suites=suites, recipe=recipe, actor=actor, draft_for=proposal.profile
+    )
     proposal.job, proposal.accepted_by, proposal.accepted_at = job, actor, timezone.now()
     proposal.declined_by, proposal.declined_at, proposal.declined_reason = None, None, ""
     proposal.save()
@@ -89,7 +93,6 @@ def accept_proposal(proposal_id: UUID, *, actor: User) -> Proposal:
         details={"vector": str(proposal.vector), "vector_digest": proposal.vector.digest, "job": str(job.pk)},
         base_model_fingerprint=proposal.base_model.fingerprint,
     )
-    queue_job(job, suites, actor)
     return proposal
 
 

@@ -8,9 +8,9 @@ from registry.audit import Action, record
 from registry.blobs import put_blob
 from registry.errors import InvalidInput
 from registry.models import Evaluation, Job, SteeringVector
-from registry.services.chains import draft_validated, follow_extraction, tell_of_draft
-from registry.services.comparisons import compare_evidence, compare_vector, record_comparison
-from registry.services.jobs import complete_job, lock_attempt, queue_job
+from registry.services.chains import follow_extraction, follow_validation
+from registry.services.comparisons import compare_evidence, compare_vector
+from registry.services.jobs import complete_job, lock_attempt
 from registry.services.transition import transition
 from registry.services.vectors import seal_vector
 from steernode.canonical import canonical_json
@@ -59,8 +59,6 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
         heatmap_digest=put_blob(result.heatmap),
         trace_map_digest=put_blob(result.trace_map) if result.trace_map else "",
     )
-    following = follow_extraction(locked, vector)
-    comparison = compare_vector(vector, file.direction)
     record(
         Action.VECTOR_EXTRACTED,
         actor=locked.lease_owner,
@@ -68,11 +66,9 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
         details={"digest": vector.digest, "layer": vector.layer, "site": vector.site, "sweep_digest": sweep_digest},
         base_model_fingerprint=job.base_model.fingerprint,
     )
-    if comparison is not None:
-        record_comparison(comparison, actor=locked.lease_owner)
+    compare_vector(vector, file.direction, actor=locked.lease_owner)
     complete_job(locked, result_digest=vector.digest)
-    if following is not None:
-        queue_job(following, list(locked.suites.all()), following.requested_by)
+    follow_extraction(locked, vector)
     return vector
 
 
@@ -83,12 +79,10 @@ def complete_validation(job: Job, evidence: Evidence) -> Evaluation | None:
     if locked is None or job.vector is None:
         return None
     recipe = ValidationRecipe.from_document(locked.recipe)
-    draft = draft_validated(locked, job.vector, evidence)
     said = {"alpha": recipe.alpha, "unit": recipe.unit}
     evaluation = _keep_evidence(locked, evidence, said, vector=job.vector, alpha=Decimal(recipe.alpha), unit=recipe.unit)
     compare_evidence(evaluation)
-    if locked.draft_for is not None:
-        tell_of_draft(locked, draft)
+    follow_validation(locked, job.vector, evidence)
     return evaluation
 
 

@@ -6,7 +6,7 @@ from registry.audit import Action, record
 from registry.blobs import put_blob
 from registry.errors import InvalidInput
 from registry.models import BaseModel, ContrastSet, Job, SteeringVector, User
-from registry.services.comparisons import compare_vector, record_comparison
+from registry.services.comparisons import compare_vector
 from registry.services.transition import transition
 from registry.services.versions import next_version
 from steernode.canonical import parse_layer
@@ -39,7 +39,6 @@ def import_vector(name: str, *, data: bytes, author: User) -> SteeringVector:
         raise InvalidInput("VECTOR_EXISTS", f"the same file is registered as {known}", file.digest)
     contrast_set = ContrastSet.objects.filter(digest=file.lineage["contrast_set_digest"]).first()
     vector = seal_vector(name, file=file, data=data, base_model=base_model, contrast_set=contrast_set, author=author)
-    comparison = compare_vector(vector, file.direction)
     record(
         Action.VECTOR_IMPORTED,
         actor=author,
@@ -47,8 +46,7 @@ def import_vector(name: str, *, data: bytes, author: User) -> SteeringVector:
         details={"digest": vector.digest, "layer": vector.layer, "site": vector.site},
         base_model_fingerprint=base_model.fingerprint,
     )
-    if comparison is not None:
-        record_comparison(comparison, actor=author)
+    compare_vector(vector, file.direction, actor=author)
     return vector
 
 
