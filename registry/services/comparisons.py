@@ -85,10 +85,12 @@ def alpha_in_residual(vector: SteeringVector) -> Decimal | None:
 
 
 def compare_evidence(evaluation: Evaluation) -> None:
-    """Fill in the evidence of the comparisons that this evaluation of a vector completes. Called after its event is recorded:
-    of two evaluations at once, the second to hold the log's lock sees the first."""
+    """Fill in the evidence of the comparisons that this evaluation of a vector completes, once the evaluation is written.
+
+    Of two validations that end at once, the second to lock their comparison sees the evaluation of the first.
+    """
     waiting = VectorComparison.objects.filter(Q(vector=evaluation.vector_id) | Q(replaced=evaluation.vector_id), evidence__isnull=True)
-    for comparison in waiting:
+    for comparison in waiting.select_for_update().order_by("pk"):
         both = [comparison.vector_id, comparison.replaced_id]
         evaluations = {found.vector_id: found for found in Evaluation.objects.filter(vector__in=both)}
         if len(evaluations) < 2:

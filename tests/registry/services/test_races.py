@@ -1,30 +1,34 @@
 """What happens when two people, or two workers, do the same thing at once. Real transactions, real threads."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
 
 from registry.audit import Action
-from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, TenantFlag
+from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, TenantFlag, VectorComparison
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.base_model_moves import move_environment
 from registry.services.base_models import register_base_model
+from registry.services.comparisons import compare_evidence
 from registry.services.contrast import seal_contrast_set
 from registry.services.flags import set_flag
-from registry.services.jobs import claim_job, request_extraction
+from registry.services.jobs import claim_job, request_extraction, request_validation
 from registry.services.kills import engage_kill
 from registry.services.profiles import create_profile, draft_revision
 from registry.services.proposals import accept_proposal
-from registry.services.results import ExtractionResult, complete_extraction
+from registry.services.results import ExtractionResult, complete_extraction, complete_validation
 from registry.services.tenants import create_environment, create_tenant
 from registry.services.transition import all_or_nothing
+from registry.services.vectors import import_vector
 from registry.snapshots.compile import compile_content
 from steernode.errors import SteerError
 from steernode.records.sweep import read_sweep
 from tests.support.files import lines, make_pair, vector_file, write_model_folder
 from tests.support.racing import at_once, somebody_waits
 from tests.support.serving import wait_until
+from tests.support.working import make_evidence
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -183,6 +187,24 @@ def test_an_environment_is_made_after_a_batch_and_not_in_the_middle_of_it(produc
             assert list(Environment.objects.values_list("name", flat=True)) == ["production"]
         (staging,) = making.result(20)
     assert staging.head_revision == 1
+
+
+def test_two_validations_that_end_at_once_leave_a_comparison_that_says_so(base_model, contrast_set, suites, ada, monkeypatch):
+    seeds = [vector_file(base_model.fingerprint, contrast_set.digest, seed=seed) for seed in (7, 8)]
+    vectors = [import_vector("empathy", data=data, author=ada) for data in seeds]
+    options = {"suites": suites, "actor": ada, "alpha": Decimal("0.5"), "unit": "mean_difference"}
+    jobs = [claim_job(request_validation(vector=vector, **options).pk, worker="w") for vector in vectors]
+    both_are_written = threading.Barrier(2)
+
+    def meet(evaluation):
+        both_are_written.wait(5)
+        compare_evidence(evaluation)
+
+    monkeypatch.setattr("registry.services.results.compare_evidence", meet)
+    done = at_once(*(lambda job=job: complete_validation(job, make_evidence(job.vector)) for job in jobs))
+    assert [evaluation.vector for evaluation in done] == vectors
+    comparison = VectorComparison.objects.get(vector=vectors[1])
+    assert (comparison.evidence, comparison.evidence_missing) == ({}, "")
 
 
 def test_two_workers_with_one_message_run_one_job(base_model, contrast_set, suites, ada):
