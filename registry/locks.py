@@ -12,7 +12,8 @@ A transaction takes what it needs of these from top to bottom, so that two chang
 6. The numbers of one series (`hold_numbers`), held by whoever makes the next version of a name.
 7. `Lock.LOG`, held by whoever appends to the log: at the end of a transition, because everybody else waits meanwhile.
 
-Several rows of one table are locked in the order of their keys; flags in that of their names, under their environment.
+Several rows of one table are locked in the order of their keys; flags in that of their names, under their environment. Profiles and
+vectors are locked without their keys (`no_key`): whoever drafts a revision holds numbers, and refers to both without waiting.
 """
 
 from collections.abc import Iterator

@@ -35,7 +35,7 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
     _check_components(revision, components)
     vectors = list(dict.fromkeys(component.vector for component in components))
     # The vectors' rows make two requests for the same components queue, whichever drafts they are of.
-    list(SteeringVector.objects.select_for_update().filter(pk__in=[vector.pk for vector in vectors]).order_by("pk"))
+    list(SteeringVector.objects.select_for_update(no_key=True).filter(pk__in=[vector.pk for vector in vectors]).order_by("pk"))
     evaluations = [_need_evidence(vector) for vector in vectors]
     digest = digest_components(revision)
     _refuse_second_look(revision, digest)

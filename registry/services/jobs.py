@@ -86,7 +86,8 @@ def request_validation(
     With `draft_for` it ends as a draft revision of the profile, if it passes.
     Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, SUITES_MISSING, RECIPE_PROFILE_AXIS.
     """
-    vector = SteeringVector.objects.select_for_update(of=("self",)).select_related("base_model", "contrast_set").get(pk=vector.pk)
+    locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
+    vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
     if vector.evaluations.exists():
         raise TransitionRefused("TEST_SPLIT_OPENED", f"the test split was opened for {vector} already; make another version", str(vector))
     if vector.validations.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).exists():

@@ -63,7 +63,7 @@ def edit_profile(name: str, *, intent: str, purpose: str, axis: str, risk_class:
     """
     check_purpose(purpose)
     policy = get_policy(risk_class)
-    profile = Profile.objects.select_for_update().get(name=name)
+    profile = Profile.objects.select_for_update(no_key=True).get(name=name)
     if profile.revisions.exclude(state=RevisionState.DRAFT).exists():
         raise TransitionRefused(
             "PROFILE_FIXED",

@@ -13,8 +13,8 @@ from registry.models import BaseModel, JobState, Profile, Proposal, RevisionStat
 from registry.services.jobs import request_extraction
 from registry.services.notifications import notify
 from registry.services.recipes import name_layers
-from steernode.records.recipe import ExtractionRecipe
 from registry.services.transition import transition
+from steernode.records.recipe import ExtractionRecipe
 
 # A revision in one of these states is, or was until just now, somebody's reason to want the vector.
 _IN_USE = (RevisionState.DRAFT, RevisionState.SUBMITTED, RevisionState.APPROVED, RevisionState.INVALIDATED)

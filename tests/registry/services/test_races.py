@@ -12,11 +12,12 @@ from registry.services.approvals import approve_revision, reject_revision
 from registry.services.base_model_moves import move_environment
 from registry.services.base_models import register_base_model
 from registry.services.comparisons import compare_evidence
+from registry.services.compositions import request_composition
 from registry.services.contrast import seal_contrast_set
 from registry.services.flags import set_flag
 from registry.services.jobs import claim_job, request_extraction, request_validation
 from registry.services.kills import engage_kill
-from registry.services.profiles import create_profile, draft_revision
+from registry.services.profiles import create_profile, draft_revision, edit_profile
 from registry.services.proposals import accept_proposal
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
 from registry.services.tenants import create_environment, create_tenant
@@ -187,6 +188,22 @@ def test_an_environment_is_made_after_a_batch_and_not_in_the_middle_of_it(produc
             assert list(Environment.objects.values_list("name", flat=True)) == ["production"]
         (staging,) = making.result(20)
     assert staging.head_revision == 1
+
+
+def test_a_draft_waits_for_no_batch_that_edits_its_profile_and_drafts_too(production, profile, component, ada):
+    """It would hold the profile's numbers meanwhile, and the batch needs one."""
+    with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=ada):
+        edit_profile(profile.name, intent="Warmer.", purpose="tone", axis="empathy", risk_class="low", actor=ada)
+        (theirs,) = at_once(lambda: draft_revision(profile, components=[component], author=ada))
+        ours = draft_revision(profile, components=[component], author=ada)
+    assert (theirs.number, ours.number) == (1, 2)
+
+
+def test_a_draft_waits_for_no_vector_that_is_asked_to_be_judged(production, combined, component, profile, suites, ada):
+    with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=ada):
+        request_composition(revision=combined, suites=suites, actor=ada)
+        (draft,) = at_once(lambda: draft_revision(profile, components=[component], author=ada))
+    assert draft.number == combined.number + 1
 
 
 def test_two_validations_that_end_at_once_leave_a_comparison_that_says_so(base_model, contrast_set, suites, ada, monkeypatch):
