@@ -11,10 +11,18 @@ OPERATORS = ("add", "ablate", "clamp")
 # Operators whose α is a strength from 0 to 1 and not a length.
 STRENGTH_OPERATORS = ("ablate", "clamp")
 SCOPES = ("generated", "assistant", "prompt", "all")
-STALE_POLICIES = ("zero", "keep")
+STALE_POLICIES = ("keep", "zero")
 # A rollout of 100 percent.
 EVERYBODY = Decimal(100)
-KILL_KINDS = ("everything", "environment", "tenant", "profile")
+KILL_KINDS = ("profile", "tenant", "environment", "everything")
+CONDITION_KINDS = ("intent", "attribute", "probe")
+METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")
+READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")
+PROBE_READ_POSITIONS = ("last_prompt_token", "all")
+# Of a stored vector.
+DTYPES = ("F32", "F16", "BF16")
+SUITE_KINDS = ("behaviour", "factual", "safety", "fluency", "capability")
+SPLITS = ("select", "test")
 # The whole-number parameters of each schedule, counted in generated tokens.
 SCHEDULE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "constant": (),
@@ -24,7 +32,12 @@ SCHEDULE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 # What each may be at least: a decay that takes no token at all is no decay.
 SCHEDULE_LEAST: Mapping[str, int] = {"tokens": 1, "half_life_tokens": 1, "first_token": 0, "last_token": 0}
-# Of a profile: what is judged and served together.
+# In generated tokens. No reply is longer.
+LONGEST_SCHEDULE = 1_000_000
+# Of a profile: its components, and the conditions of its safety override.
 MAX_COMPONENTS = 8
+MAX_OVERRIDES = 8
+# Per condition, in words and values: more than any gateway sends.
+MAX_CONDITION_ENTRIES = 64
 MAX_ARMS = 10
 MAX_ARM_WEIGHT = 1000

@@ -1,39 +1,20 @@
-"""The record and the kit that serves it list the same words. The web process cannot import the engine, so each has its own list."""
+"""Words are listed once; what has its own list beside is held to it."""
 
 import pytest
+from django.db import models
 
-from registry.models import KillKind, Site, Split, StalePolicy, SuiteKind, TokenScope, Unit
-from registry.services import recipes
-from steernode import words
-from steernode.engine.access import sites
-from steernode.engine.applying import operators, positions
-from steernode.engine.reading import methods, triggers
-from steernode.files import suites
+from registry.models.fields import spelled
+from steernode.engine.reading import methods
+from steernode.words import METHODS, SCOPES
 
 
-@pytest.mark.parametrize(
-    ("recorded", "served"),
-    [
-        (Site.values, words.SITES),
-        (Unit.values, words.UNITS),
-        (TokenScope.values, words.SCOPES),
-        (StalePolicy.values, words.STALE_POLICIES),
-        (KillKind.values, words.KILL_KINDS),
-        (SuiteKind.values, suites.KINDS),
-        (Split.values, suites.SPLITS),
-        (positions.SCOPES, words.SCOPES),
-    ],
-    ids=["site", "unit", "scope", "stale policy", "kill", "suite", "split", "engine's scopes"],
-)
-def test_both_sides_know_the_same_words(recorded, served):
-    assert sorted(recorded) == sorted(served)
+def test_choices_that_are_not_the_words_are_refused_where_they_are_defined():
+    with pytest.raises(TypeError, match="Scope lists generated"):
+
+        @spelled(SCOPES)
+        class Scope(models.TextChoices):
+            GENERATED = "generated"
 
 
-def test_the_engine_knows_every_word_that_a_recipe_may_use():
-    assert recipes.METHODS == methods.METHODS
-    assert recipes.READ_POSITIONS == triggers.READ_POSITIONS
-
-
-def test_the_engine_does_nothing_that_a_snapshot_has_no_word_for():
-    assert set(operators.OPERATORS) <= set(words.OPERATORS)
-    assert set(sites.SITES) <= set(words.SITES)
+def test_the_engine_knows_every_method_by_its_least_pairs():
+    assert tuple(methods.MIN_PAIRS) == METHODS

@@ -1,13 +1,24 @@
 """The longer specs: what a recipe, a revision, a policy and a flag may say, word by word."""
 
 from registry.manifests.fields import choice, decimal, either, list_of, mapping, measure, name, reference, switch, text, whole
-from registry.models import MAX_ARM_WEIGHT, MAX_ARMS, FlagField, Operator, Site, StalePolicy, SuiteKind, TokenScope, Unit
-from registry.models.profiles import LONGEST_SCHEDULE
+from registry.models import FlagField, Operator, Site, StalePolicy, SuiteKind, TokenScope, Unit
 from registry.services.policies import LONGEST_PERIOD_DAYS, MOST_APPROVALS, MOST_PAIRS
-from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, METHODS, READ_POSITIONS
+from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES
 from steernode.gates import gate_sets
-from steernode.snapshot.conditions import CONDITION_KINDS, PROBE_READ_POSITIONS
-from steernode.words import MAX_COMPONENTS, SCHEDULE_PARAMETERS
+from steernode.words import (
+    CONDITION_KINDS,
+    DTYPES,
+    LONGEST_SCHEDULE,
+    MAX_ARM_WEIGHT,
+    MAX_ARMS,
+    MAX_COMPONENTS,
+    MAX_CONDITION_ENTRIES,
+    MAX_OVERRIDES,
+    METHODS,
+    PROBE_READ_POSITIONS,
+    READ_POSITIONS,
+    SCHEDULE_PARAMETERS,
+)
 
 # What the flag of a route can take from its tenant's, by the word for it.
 INHERITABLE = {
@@ -33,9 +44,9 @@ _CONDITION = mapping(
     "When it holds: for a request of some intents, with some attribute, or by a probe on the prompt's activations.",
     required={"kind": choice("Its form.", CONDITION_KINDS)},
     optional={
-        "labels": list_of("Of intent: any of these.", text("An intent.", max_length=200), low=1, high=64),
+        "labels": list_of("Of intent: any of these.", text("An intent.", max_length=200), low=1, high=MAX_CONDITION_ENTRIES),
         "name": text("Of attribute: which one.", max_length=64),
-        "values": list_of("Of attribute: any of these.", text("A value.", max_length=200), low=1, high=64),
+        "values": list_of("Of attribute: any of these.", text("A value.", max_length=200), low=1, high=MAX_CONDITION_ENTRIES),
         "vector": reference("Of probe: the direction it reads along."),
         "readPosition": choice("Of probe: which tokens it reads.", PROBE_READ_POSITIONS),
         "scale": measure("Of probe: log-odds per activation unit."),
@@ -69,7 +80,7 @@ REVISION = mapping(
     optional={
         "stalePolicy": choice("What a node does without word from the hub.", StalePolicy.values, default=StalePolicy.ZERO.value),
         "maxStalenessSeconds": whole("After how long it does so.", 0, 30 * 86400, default=900),
-        "safetyOverride": list_of("Conditions any of which forces neutral.", _CONDITION, high=8, default=[]),
+        "safetyOverride": list_of("Conditions any of which forces neutral.", _CONDITION, high=MAX_OVERRIDES, default=[]),
         "rationale": text("Why, for those who decide.", max_length=5000, min_length=0, default=""),
     },
 )
@@ -123,7 +134,7 @@ RECIPE = mapping(
         ),
         "seed": whole("Of everything random.", 0, 2**31 - 1, default=0),
         "maxNewTokens": whole("How long replies may become.", 1, 1024, default=64),
-        "dtype": choice("Of the stored vector.", ("F32", "F16", "BF16"), default="F32"),
+        "dtype": choice("Of the stored vector.", DTYPES, default=DTYPES[0]),
         "finalists": whole("How many layers are measured on the whole select split.", 1, 10_000, default=2),
     },
 )

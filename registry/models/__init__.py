@@ -23,7 +23,7 @@ from registry.models.profiles import (
 from registry.models.proposals import PROPOSAL_STATES, Proposal
 from registry.models.approvals import Approval, Decision, RevisionComment
 from registry.models.tenants import Environment, Tenant
-from registry.models.flags import MAX_ARM_WEIGHT, MAX_ARMS, FlagArm, FlagField, TenantFlag
+from registry.models.flags import FlagArm, FlagField, TenantFlag
 from registry.models.kills import Kill, KillKind
 from registry.models.freezes import Freeze
 from registry.models.snapshots import Snapshot
@@ -34,8 +34,6 @@ from registry.models.audit import AuditEvent
 
 __all__ = [
     "ALPHA_CAPS",
-    "MAX_ARMS",
-    "MAX_ARM_WEIGHT",
     "PROPOSAL_STATES",
     "READ_ONLY",
     "SCOPES",

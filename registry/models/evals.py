@@ -8,9 +8,11 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from registry.models.fields import DigestField
+from registry.models.fields import DigestField, spelled
+from steernode.words import SPLITS, SUITE_KINDS
 
 
+@spelled(SUITE_KINDS)
 class SuiteKind(models.TextChoices):
     BEHAVIOUR = "behaviour"
     FACTUAL = "factual"
@@ -19,6 +21,7 @@ class SuiteKind(models.TextChoices):
     CAPABILITY = "capability"
 
 
+@spelled(SPLITS)
 class Split(models.TextChoices):
     """The select split chooses layer and α; the test split is opened once, for the evaluation that an approval names."""
 

@@ -1,8 +1,9 @@
-"""Column types that mean the same thing everywhere: digests and coefficients."""
+"""Column types that mean the same thing everywhere: digests, coefficients, and words that the record shares with nodes."""
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.validators import RegexValidator
 from django.db import models
@@ -12,6 +13,19 @@ from steernode.errors import AlphaError
 # Names stand in addresses, references (name@3) and file names.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", re.ASCII)
 ALPHA_DECIMALS = 6
+_Choices = TypeVar("_Choices", bound=type[models.TextChoices])
+
+
+def spelled(words: tuple[str, ...]) -> Callable[[_Choices], _Choices]:
+    """Choices that are exactly these words of `steernode.words`, in their order. Here they only get names."""
+
+    def check(choices: _Choices) -> _Choices:
+        listed = tuple(choice.value for choice in choices)
+        if listed != words:
+            raise TypeError(f"{choices.__name__} lists {', '.join(listed)}; the words are {', '.join(words)}")
+        return choices
+
+    return check
 
 
 class DigestField(models.CharField):

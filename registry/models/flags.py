@@ -10,9 +10,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from registry.models.fields import CoefficientField
-
-MAX_ARMS = 10
-MAX_ARM_WEIGHT = 1000
+from steernode.words import MAX_ARM_WEIGHT, MAX_ARMS
 
 
 class FlagField(models.TextChoices):

@@ -7,7 +7,11 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from registry.models.fields import spelled
+from steernode.words import KILL_KINDS
 
+
+@spelled(KILL_KINDS)
 class KillKind(models.TextChoices):
     PROFILE = "profile"
     TENANT = "tenant"

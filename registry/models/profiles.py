@@ -9,16 +9,13 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from registry.models.fields import CoefficientField, DigestField
+from registry.models.fields import CoefficientField, DigestField, spelled
 from registry.models.purposes import Purpose
 from registry.models.vectors import Unit
-from steernode.snapshot.conditions import CONDITION_KINDS
-from steernode.words import SCHEDULE_LEAST, SCHEDULE_PARAMETERS, STRENGTH_OPERATORS
-
-# In generated tokens. No reply is longer.
-LONGEST_SCHEDULE = 1_000_000
+from steernode import words
 
 
+@spelled(words.OPERATORS)
 class Operator(models.TextChoices):
     """What is done with a direction. A capability that a node lacks is refused by name."""
 
@@ -27,6 +24,7 @@ class Operator(models.TextChoices):
     CLAMP = "clamp"
 
 
+@spelled(words.SCOPES)
 class TokenScope(models.TextChoices):
     GENERATED = "generated"
     ASSISTANT = "assistant"
@@ -38,6 +36,7 @@ class TokenScope(models.TextChoices):
 constant_schedule = partial(dict, kind="constant")
 
 
+@spelled(words.STALE_POLICIES)
 class StalePolicy(models.TextChoices):
     """What a node does once it has not reached the hub for `max_staleness_seconds`."""
 
@@ -169,9 +168,9 @@ def has_a_known_schedule() -> Q:
     In PostgreSQL's order of JSON values only a number lies between two numbers.
     """
     known = Q()
-    for kind, parameters in SCHEDULE_PARAMETERS.items():
-        inside = {f"schedule__{name}__gte": SCHEDULE_LEAST[name] for name in parameters}
-        inside |= {f"schedule__{name}__lte": LONGEST_SCHEDULE for name in parameters}
+    for kind, parameters in words.SCHEDULE_PARAMETERS.items():
+        inside = {f"schedule__{name}__gte": words.SCHEDULE_LEAST[name] for name in parameters}
+        inside |= {f"schedule__{name}__lte": words.LONGEST_SCHEDULE for name in parameters}
         known |= Q(schedule__kind=kind, schedule__has_keys=["kind", *parameters], **inside)
     return known
 
@@ -210,7 +209,7 @@ class Component(models.Model):
                 name="component_alpha_is_inside_its_range",
             ),
             models.CheckConstraint(
-                condition=~Q(operator__in=STRENGTH_OPERATORS) | Q(alpha_min__gte=0, alpha_max__lte=1),
+                condition=~Q(operator__in=words.STRENGTH_OPERATORS) | Q(alpha_min__gte=0, alpha_max__lte=1),
                 name="component_strength_is_between_0_and_1",
             ),
             models.CheckConstraint(
@@ -220,7 +219,7 @@ class Component(models.Model):
             ),
             models.CheckConstraint(condition=has_a_known_schedule(), name="component_schedule_has_its_parameters"),
             models.CheckConstraint(
-                condition=Q(condition__isnull=True) | Q(condition__has_key="kind", condition__kind__in=CONDITION_KINDS),
+                condition=Q(condition__isnull=True) | Q(condition__has_key="kind", condition__kind__in=words.CONDITION_KINDS),
                 name="component_condition_is_known",
             ),
         ]

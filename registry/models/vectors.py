@@ -7,9 +7,11 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from registry.models.fields import CoefficientField, DigestField
+from registry.models.fields import CoefficientField, DigestField, spelled
+from steernode.words import SITES, UNITS
 
 
+@spelled(SITES)
 class Site(models.TextChoices):
     """Where in a layer the residual stream is read and written."""
 
@@ -21,6 +23,7 @@ class Site(models.TextChoices):
     EMBEDDING = "embedding"
 
 
+@spelled(UNITS)
 class Unit(models.TextChoices):
     """What a coefficient of 1 means. See design: α is worth nothing without it."""
 

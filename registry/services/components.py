@@ -7,17 +7,12 @@ from typing import Any
 
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Component, ProfileRevision, RiskPolicy, SteeringVector, TokenScope
-from registry.models.profiles import LONGEST_SCHEDULE, constant_schedule
+from registry.models.profiles import constant_schedule
 from registry.reads.documents import component_document, policy_document, vector_entry
 from registry.services.demands import check_limits, refuse_unmet
 from steernode.errors import AlphaError, SnapshotRefused
-from steernode.snapshot.conditions import CONDITION_KINDS
 from steernode.snapshot.readers import read_component, read_condition
-from steernode.words import STRENGTH_OPERATORS
-
-MAX_OVERRIDES = 8
-# Per condition, in words and values: more than any gateway sends.
-MAX_CONDITION_ENTRIES = 64
+from steernode.words import CONDITION_KINDS, LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from registry.audit import Action, record
 from registry.audit.pending import in_progress
 from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
 from registry.models import (
-    MAX_ARM_WEIGHT,
-    MAX_ARMS,
     Environment,
     FlagArm,
     FlagField,
@@ -33,7 +31,7 @@ from registry.services.transition import lock_environments, publish_at_end, tran
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError
 from steernode.snapshot.records import AlphaBounds
-from steernode.words import EVERYBODY
+from steernode.words import EVERYBODY, MAX_ARM_WEIGHT, MAX_ARMS
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.errors import AlphaError
 from steernode.gates import Gate, candidate_layers, gate_sets
 from steernode.records.recipe import ExtractionRecipe
+from steernode.words import DTYPES, METHODS, READ_POSITIONS
 
-METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")
-READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")
 DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
 MAX_ALPHAS = 32
 # The layers that the recipe's own gates do not refuse for their depth, and every one.
@@ -41,7 +40,7 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         alphas=_parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
         unit=_one_of(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
         gates=gates,
-        dtype=_one_of(recipe, "dtype", ("F32", "F16", "BF16")),
+        dtype=_one_of(recipe, "dtype", DTYPES),
         seed=_integer(recipe, "seed", 0, 0, 2**31 - 1),
         max_new_tokens=_integer(recipe, "max_new_tokens", 64, 1, 1024),
         finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),

@@ -9,8 +9,7 @@ import click
 
 from steernode.cli.context import hub_options, read_results, show_document, show_table
 from steernode.hub.client import HubClient
-
-KILL_KINDS = ["profile", "tenant", "environment", "everything"]
+from steernode.words import KILL_KINDS
 
 
 @click.group(invoke_without_command=True)

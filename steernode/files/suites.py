@@ -9,9 +9,8 @@ from typing import Any, NamedTuple, Protocol
 from steernode.canonical import sha256_hex
 from steernode.errors import ContrastSetError, SuiteError
 from steernode.files.conversations import LineProblems, Message, prompt_key, read_lines, read_messages, read_text, refuse_unknown_fields
+from steernode.words import SPLITS, SUITE_KINDS
 
-KINDS = ("behaviour", "factual", "safety", "fluency", "capability")
-SPLITS = ("select", "test")
 _ITEM_FIELDS = ("id", "split", "messages", "expect", "locale", "product")
 _RUBRIC_FIELDS = ("text", "score", "axis")
 _SUITE = LineProblems("SUITE", SuiteError)
@@ -75,8 +74,8 @@ def parse_suite(data: bytes, kind: str) -> SuiteFile:
 
     Raises: SuiteError with a SUITE_ code; `item` names the line.
     """
-    if kind not in KINDS:
-        raise SuiteError("SUITE_KIND", f"unknown suite kind {kind!r}; known are {', '.join(KINDS)}", kind)
+    if kind not in SUITE_KINDS:
+        raise SuiteError("SUITE_KIND", f"unknown suite kind {kind!r}; known are {', '.join(SUITE_KINDS)}", kind)
     items: list[SuiteItem] = []
     line_of_id: dict[str, int] = {}
     line_of_messages: dict[tuple[Message, ...], int] = {}

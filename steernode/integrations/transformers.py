@@ -14,7 +14,7 @@ import torch
 from steernode import __version__
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import load_model
-from steernode.engine.access.sites import SITES, check_layer_site
+from steernode.engine.access.sites import check_layer_site
 from steernode.engine.applying.components import Component, check_component
 from steernode.engine.applying.conditions import decide
 from steernode.engine.applying.generate import generate
@@ -25,7 +25,6 @@ from steernode.files.conversations import Message
 from steernode.files.vectors import VectorFile
 from steernode.node.responder import Generation
 from steernode.snapshot.conditions import (
-    CONDITION_KINDS,
     NO_FACTS,
     Condition,
     ProbeCondition,
@@ -35,7 +34,7 @@ from steernode.snapshot.conditions import (
 )
 from steernode.snapshot.records import Profile
 from steernode.snapshot.resolve import Effective, EffectiveComponent, apply_conditions
-from steernode.words import OPERATORS, SCOPES
+from steernode.words import CONDITION_KINDS, OPERATORS, SCOPES, SITES
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,10 +31,8 @@ from steernode.strict import (
     read_text,
     refuse_field,
 )
-from steernode.words import SITES
+from steernode.words import CONDITION_KINDS, DTYPES, PROBE_READ_POSITIONS, SITES
 
-CONDITION_KINDS = ("intent", "attribute", "probe")
-PROBE_READ_POSITIONS = ("last_prompt_token", "all")
 MAX_FACTS = 64
 _SIGNED = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -190,7 +188,7 @@ def read_vector_entry(value: Any, path: str) -> VectorEntry:
     return VectorEntry(
         sha256=read_digest(value["sha256"], f"{path}.sha256"),
         bytes=read_integer(value["bytes"], f"{path}.bytes", least=1),
-        dtype=read_one_of(value["dtype"], f"{path}.dtype", ("F32", "F16", "BF16")),
+        dtype=read_one_of(value["dtype"], f"{path}.dtype", DTYPES),
         shape=read_list(value["shape"], f"{path}.shape", lambda size, where: read_integer(size, where, least=1)),
     )
 

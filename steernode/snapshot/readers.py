@@ -7,7 +7,7 @@ from typing import Any
 
 from steernode.canonical import canonical_json
 from steernode.errors import EngineError, SnapshotRefused
-from steernode.snapshot.conditions import CONDITION_KINDS, parse_condition, read_vector_entry
+from steernode.snapshot.conditions import parse_condition, read_vector_entry
 from steernode.snapshot.records import AlphaBounds, Arm, BaseModelEntry, Component, ConditionEntry, Flag, Kill, Limits, Profile, RiskLimits
 from steernode.strict import (
     read_alpha,
@@ -21,6 +21,7 @@ from steernode.strict import (
     refuse_field,
 )
 from steernode.words import (
+    CONDITION_KINDS,
     EVERYBODY,
     KILL_KINDS,
     MAX_ARM_WEIGHT,

@@ -13,11 +13,12 @@ from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
 from registry.audit.history import events_of, read_changes
 from registry.errors import NotFound
-from registry.models import MAX_ARM_WEIGHT, MAX_ARMS, FlagField, Role, TenantFlag
+from registry.models import FlagField, Role, TenantFlag
 from registry.reads.documents import tag_flag
 from registry.reads.lookups import get_environment, get_revision
 from registry.services.flags import ArmSpec, set_flag
 from steernode.snapshot.records import AlphaBounds
+from steernode.words import MAX_ARM_WEIGHT, MAX_ARMS
 
 
 class ArmOut(serializers.Serializer):

@@ -24,8 +24,7 @@ from steernode.canonical import parse_layer
 from steernode.engine.access.architectures import Place, find_module
 from steernode.engine.access.models import LoadedModel
 from steernode.errors import EngineError
-
-SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "embedding")
+from steernode.words import SITES
 
 Visit = Callable[[Tensor], None]
 # torch numbers hooks from a plain counter: two threads that register at once could get one number, and one hook would be lost.

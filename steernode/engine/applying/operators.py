@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from steernode.errors import EngineError
-from steernode.words import OPERATORS as OPERATORS
-from steernode.words import STRENGTH_OPERATORS as STRENGTH_OPERATORS
+from steernode.words import OPERATORS, STRENGTH_OPERATORS
 
 
 def check_operator(operator: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from steernode.engine.access.encoding import EncodedConversation
 from steernode.errors import EngineError
-from steernode.words import SCOPES as SCOPES
+from steernode.words import SCOPES
 
 
 @dataclass(frozen=True, eq=False)

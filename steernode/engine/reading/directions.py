@@ -25,16 +25,16 @@ from steernode.engine.reading.capture import (
     capture_pairs,
     capture_spec,
 )
-from steernode.engine.reading.methods import METHODS, check_method, find_direction, mean_difference
+from steernode.engine.reading.methods import check_method, find_direction, mean_difference
 from steernode.engine.reading.spool import ActivationSpool
 from steernode.engine.reading.triggers import ReadPosition
 from steernode.engine.reading.window import CaptureStats
 from steernode.errors import ContrastSetError, EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.vectors import SCHEMA, VectorFile, write_vector
+from steernode.words import METHODS
 
 __all__ = [
-    "METHODS",
     "LayerDirection",
     "extract_directions",
     "extract_encoded",

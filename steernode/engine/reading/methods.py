@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steernode.errors import ContrastSetError, EngineError
+from steernode.words import METHODS
 
 Floats = NDArray[np.float64]
 
 # Below this a method has less to go on than it has to decide; 500 pairs are what the diagnostics recommend.
 MIN_PAIRS = {"mean_difference": 1, "pca_uncentred": 2, "logistic_probe": 4, "whitened_difference": 4}
-METHODS = tuple(MIN_PAIRS)
 # Of the length of the states: float32 noise of two identical prompts is not a direction.
 _NOISE = 1e-6
 

@@ -25,7 +25,8 @@ from steernode.engine.reading.roc import Calibration, calibrate
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.vectors import write_vector
-from steernode.snapshot.conditions import PROBE_READ_POSITIONS, ProbeCondition
+from steernode.snapshot.conditions import ProbeCondition
+from steernode.words import PROBE_READ_POSITIONS
 
 SCHEMA = "steerhub.probe/1"
 MAX_BATCH_TOKENS = 4096

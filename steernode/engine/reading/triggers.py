@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from steernode.engine.access.encoding import EncodedConversation
 from steernode.errors import EngineError
+from steernode.words import READ_POSITIONS
 
-READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")
 _TOKENS, _PATTERN = "trigger:tokens=", "trigger:regex="
 
 

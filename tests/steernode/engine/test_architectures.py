@@ -16,13 +16,14 @@ from steernode.engine.access import architectures
 from steernode.engine.access.architectures import Architecture, Place, find_architecture, register_architecture, registered_architectures
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel, load_model, wrap_model
-from steernode.engine.access.sites import SITES, visit_site
+from steernode.engine.access.sites import visit_site
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import generate
 from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.steer import steered
 from steernode.errors import ModelError
 from steernode.files.basemodels import KNOWN_ARCHITECTURES, inspect_model
+from steernode.words import SITES
 from tests.support.tiny_models import NAMES, ask, build_model
 
 PROMPTS = (ask("the bill is late"), ask("refund"))

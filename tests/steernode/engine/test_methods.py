@@ -12,9 +12,10 @@ from sklearn.covariance import ledoit_wolf
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.reading import methods as methods_module
 from steernode.engine.reading.directions import extract_directions, extract_methods, read_direction, write_direction
-from steernode.engine.reading.methods import METHODS, check_method, find_direction, logistic_probe, pca_uncentred, whitened_difference
+from steernode.engine.reading.methods import check_method, find_direction, logistic_probe, pca_uncentred, whitened_difference
 from steernode.errors import ContrastSetError, EngineError, SteerError
 from steernode.files.vectors import read_vector
+from steernode.words import METHODS
 from tests.support.tiny_models import make_pairs
 
 D_MODEL = 24

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.access.sites import SITES, check_layer_site, check_site, visit_site
+from steernode.engine.access.sites import check_layer_site, check_site, visit_site
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.steer import steered
 from steernode.errors import EngineError, LayerError
+from steernode.words import SITES
 from tests.support.tiny_models import ask, count_hooks
 
 LAYER = 1

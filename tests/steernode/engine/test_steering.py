@@ -11,13 +11,14 @@ from torch import Tensor
 
 from steernode.engine.access.encoding import encode_prompt, pad_left
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.access.sites import SITES, visit_site
+from steernode.engine.access.sites import visit_site
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import generate
 from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.schedules import Schedule, make_schedule
 from steernode.engine.applying.steer import steered
 from steernode.errors import EngineError, LayerError
+from steernode.words import SITES
 from tests.support.tiny_models import ask, build_model, count_hooks
 
 PROMPTS = (ask("the bill is late"), ask("refund"), ask("sorry we help you now"))

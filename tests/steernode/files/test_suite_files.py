@@ -4,7 +4,8 @@ import pytest
 
 from steernode.canonical import sha256_hex
 from steernode.errors import SuiteError
-from steernode.files.suites import KINDS, parse_rubric, parse_suite
+from steernode.files.suites import parse_rubric, parse_suite
+from steernode.words import SUITE_KINDS
 
 
 def item(name="i1", **changes):
@@ -41,7 +42,7 @@ def test_items_are_read_with_their_split_and_digest():
     ],
 )
 def test_each_kind_has_its_own_expectation(kind, expect):
-    assert kind in KINDS
+    assert kind in SUITE_KINDS
     assert parse_suite(lines(item(expect=expect)), kind).items[0].expect == expect
 
 
