@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from steernode.canonical import canonical_json, parse_strict
-from steernode.errors import CanonicalError, SnapshotRefused
-from steernode.strict import read_exactly, read_list, read_text, read_time, refuse_field
+from steernode.errors import CanonicalError, FieldError, SnapshotRefused
+from steernode.strict import read_exactly, read_list, read_text, read_time, refused_as
 
 TRUST_SCHEMA = "steerhub.trust/1"
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -77,14 +77,15 @@ class TrustedKeys:
     keys: tuple[TrustedKey, ...]
 
     @classmethod
+    @refused_as(SnapshotRefused, "SCHEMA")
     def from_document(cls, document: Any) -> TrustedKeys:
         """Raises: SnapshotRefused SCHEMA, naming the field."""
         read_exactly(document, "trust", ("schema", "keys"))
         if document["schema"] != TRUST_SCHEMA:
-            raise refuse_field("schema", f"of the trust document must be {TRUST_SCHEMA!r}, got {document['schema']!r}")
+            raise FieldError("schema", f"of the trust document must be {TRUST_SCHEMA!r}, got {document['schema']!r}")
         keys = read_list(document["keys"], "keys", _read_key)
         if not keys:
-            raise refuse_field("keys", "of the trust document are none; a node that trusts no key can accept nothing")
+            raise FieldError("keys", "of the trust document are none; a node that trusts no key can accept nothing")
         return cls(keys)
 
     def find_signers(self, message: bytes, signatures: Iterable[tuple[str, bytes]], now: datetime) -> set[str]:
@@ -150,10 +151,10 @@ def _read_key(value: Any, path: str) -> TrustedKey:
     try:
         public_key = Ed25519PublicKey.from_public_bytes(base64.b64decode(str(value["public_key"]), validate=True))
     except (ValueError, binascii.Error) as error:
-        raise refuse_field(f"{path}.public_key", "must be the base64 of a raw Ed25519 public key, 32 bytes") from error
+        raise FieldError(f"{path}.public_key", "must be the base64 of a raw Ed25519 public key, 32 bytes") from error
     keyid = read_text(value["keyid"], f"{path}.keyid")
     if keyid != key_id(public_key):
-        raise refuse_field(f"{path}.keyid", f"is {keyid!r}, the key's own id is {key_id(public_key)!r}")
+        raise FieldError(f"{path}.keyid", f"is {keyid!r}, the key's own id is {key_id(public_key)!r}")
     not_after = value["not_after"]
     return TrustedKey(
         keyid=keyid,

@@ -27,6 +27,14 @@ class AlphaError(SteerError):
     """A coefficient is not a plain decimal number, or is outside the range anybody may ask for."""
 
 
+class FieldError(SteerError):
+    """A field of a document is not what it must be. Whoever reads the document says what that means there: `strict.refused_as`."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__("FIELD_INVALID", f"{path} {problem}", path)
+        self.args = (path, problem)
+
+
 class LayerError(SteerError):
     """A layer is not the index of a decoder block of this model."""
 
@@ -55,6 +63,14 @@ class SnapshotRefused(SteerError):
 
     revision: int | None = None
     kills: tuple[Any, ...] | None = None
+
+
+class ConditionError(SteerError):
+    """A condition is of no known kind, or not what its kind must be."""
+
+
+class GateError(SteerError):
+    """A gate, or a set of gates, is not one that can be judged by."""
 
 
 class EngineError(SteerError):

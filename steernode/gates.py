@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 from steernode.canonical import format_measure, parse_alpha, parse_strict
-from steernode.errors import EngineError
+from steernode.errors import GateError
 
 Gate = dict[str, str]
 # What is said of one direction: of several together there is no slope over one α, and each vector's own evidence says it of its own.
@@ -77,11 +77,11 @@ def gate_sets() -> tuple[str, ...]:
 def load_gates(gates: str | Sequence[Mapping[str, str]]) -> tuple[Gate, ...]:
     """The gates of a named set, or a list of gates checked.
 
-    Raises: EngineError GATE_SET_UNKNOWN, and the codes of `check_gates`.
+    Raises: GateError GATE_SET_UNKNOWN, and the codes of `check_gates`.
     """
     if isinstance(gates, str):
         if gates not in _read_sets():
-            raise EngineError("GATE_SET_UNKNOWN", f"gate set {gates!r} is not known; known are {', '.join(gate_sets())}", gates)
+            raise GateError("GATE_SET_UNKNOWN", f"gate set {gates!r} is not known; known are {', '.join(gate_sets())}", gates)
         return tuple(dict(gate) for gate in _read_sets()[gates])
     check_gates(gates)
     return tuple(dict(gate) for gate in gates)
@@ -101,10 +101,10 @@ def composition_gates(asked: Iterable[str | Sequence[Mapping[str, str]]], *, onl
 
 
 def check_gates(gates: Sequence[Mapping[str, str]], metrics: Sequence[str] = METRICS, kinds: Sequence[str] = tuple(KINDS)) -> None:
-    """Raises: EngineError GATE_INVALID naming the gate; AlphaError if a threshold is no plain decimal."""
+    """Raises: GateError GATE_INVALID naming the gate; AlphaError if a threshold is no plain decimal."""
     for gate in gates:
         if set(gate) != {"metric", "kind", "threshold"} or gate["metric"] not in metrics or gate["kind"] not in kinds:
-            raise EngineError(
+            raise GateError(
                 "GATE_INVALID",
                 f"gate {dict(gate)} needs metric ({', '.join(metrics)}), kind ({', '.join(kinds)}) and threshold",
                 str(dict(gate)),

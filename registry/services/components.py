@@ -10,9 +10,11 @@ from registry.models import BaseModel, Component, ProfileRevision, RiskPolicy, S
 from registry.models.profiles import constant_schedule
 from registry.reads.documents import component_document, policy_document, vector_entry
 from registry.services.demands import check_limits, refuse_unmet
-from steernode.errors import AlphaError, SnapshotRefused
-from steernode.snapshot.readers import read_component, read_condition
-from steernode.words import CONDITION_KINDS, LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
+from steernode.errors import AlphaError, FieldError
+from steernode.snapshot.conditions import read_known_condition
+from steernode.snapshot.readers import read_component
+from steernode.strict import refused_as
+from steernode.words import LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class ComponentSpec:
     condition: Mapping[str, Any] | None = None
 
 
+@refused_as(InvalidInput, "COMPONENT_INVALID")
 def make_components(
     specs: Sequence[ComponentSpec], *, safety_override: Sequence[Mapping[str, Any]] = (), policy: RiskPolicy
 ) -> tuple[list[Component], list[dict[str, Any]], BaseModel]:
@@ -47,7 +50,7 @@ def make_components(
     if not specs:
         raise InvalidInput("REVISION_EMPTY", "a revision needs at least one component")
     if len(safety_override) > MAX_OVERRIDES:
-        raise InvalidInput("COMPONENT_INVALID", f"safety_override has {len(safety_override)} conditions; at most {MAX_OVERRIDES} are read")
+        raise FieldError("safety_override", f"has {len(safety_override)} conditions; at most {MAX_OVERRIDES} are read")
     vectors = [spec.vector for spec in specs]
     components = [_make_component(spec, position, vectors) for position, spec in enumerate(specs)]
     overrides = [_write_condition(condition, f"safety_override[{position}]", vectors) for position, condition in enumerate(safety_override)]
@@ -88,12 +91,8 @@ def _make_component(spec: ComponentSpec, position: int, vectors: list[SteeringVe
         schedule=dict(spec.schedule),
         condition=None if spec.condition is None else _write_condition(spec.condition, f"{path}.condition", vectors),
     )
-    try:
-        parameters = dict(read_component(component_document(component), path).schedule)
-    except SnapshotRefused as error:
-        raise InvalidInput("COMPONENT_INVALID", error.message, error.item) from error
-    if any(tokens > LONGEST_SCHEDULE for tokens in parameters.values()):
-        raise InvalidInput("COMPONENT_INVALID", f"{path}.schedule lasts more than {LONGEST_SCHEDULE} tokens", f"{path}.schedule")
+    if any(tokens > LONGEST_SCHEDULE for _, tokens in read_component(component_document(component), path).schedule):
+        raise FieldError(f"{path}.schedule", f"lasts more than {LONGEST_SCHEDULE} tokens")
     return component
 
 
@@ -106,21 +105,16 @@ def _check_alpha(spec: ComponentSpec) -> None:
 
 
 def _write_condition(condition: Mapping[str, Any], path: str, vectors: list[SteeringVector]) -> dict[str, Any]:
-    """The condition as nodes read it, its probe's vector among `vectors`. Raises: InvalidInput COMPONENT_INVALID."""
+    """The condition as nodes read it, its probe's vector among `vectors`. Raises: FieldError."""
     written = dict(condition)
     if written.get("kind") == "probe":
         vector = written.get("vector")
         if not isinstance(vector, SteeringVector) or {"layer", "site"} & set(written):
-            raise InvalidInput("COMPONENT_INVALID", f"{path}: a probe names a vector on record and reads at its layer and site", path)
+            raise FieldError(path, "is a probe, which names a vector on record and reads at its layer and site")
         vectors.append(vector)
         written |= {"vector": vector_entry(vector), "layer": vector.layer, "site": vector.site}
     entries = written.get("labels", written.get("values", []))
     if isinstance(entries, list) and len(entries) > MAX_CONDITION_ENTRIES:
-        raise InvalidInput("COMPONENT_INVALID", f"{path} lists {len(entries)} entries; at most {MAX_CONDITION_ENTRIES} are read", path)
-    try:
-        kind = read_condition(written, path).kind
-    except SnapshotRefused as error:
-        raise InvalidInput("COMPONENT_INVALID", error.message, error.item) from error
-    if kind not in CONDITION_KINDS:
-        raise InvalidInput("COMPONENT_INVALID", f"{path}: condition {kind!r} is not known; known are {', '.join(CONDITION_KINDS)}", path)
+        raise FieldError(path, f"lists {len(entries)} entries; at most {MAX_CONDITION_ENTRIES} are read")
+    read_known_condition(written, path)
     return written

@@ -8,10 +8,8 @@ one text of metadata named `steerhub`, and nothing that two readers might unders
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.errors import CanonicalError, VectorFileError
+from steernode.strict import read_measure, refused_as
 from steernode.words import SITES
 
 SCHEMA = "steerhub.vector/1"
@@ -54,7 +53,6 @@ _LINEAGE_TEXTS = (
     "engine_version",
 )
 _LINEAGE_MEASURES = ("norm", "mean_residual_norm")
-_MEASURE = re.compile(r"(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII)
 _LINEAGE_INTEGERS = ("layer", "seed", "pairs")
 LINEAGE_FIELDS = ("schema", *_LINEAGE_TEXTS, *_LINEAGE_INTEGERS)
 
@@ -250,10 +248,10 @@ def _check_lineage(lineage: Lineage) -> Lineage:
         if not isinstance(lineage[field], str):
             raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be text", field)
     for field in _LINEAGE_MEASURES:
-        if not _MEASURE.fullmatch(lineage[field]):
-            raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be a plain decimal such as '41.2'", field)
+        with refused_as(VectorFileError, "VEC_METADATA"):
+            length = read_measure(lineage[field], field)
         # A coefficient in units of a length of zero would mean nothing.
-        if not Decimal(lineage[field]):
+        if not length:
             raise VectorFileError("VEC_NORM", f"lineage field {field!r} is zero", field)
     if lineage["site"] not in SITES:
         raise VectorFileError("VEC_METADATA", f"lineage site {lineage['site']!r} is not one of {', '.join(SITES)}", "site")

@@ -83,7 +83,7 @@ class TransformersEngine:
         return self._loaded.d_model
 
     def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> StagedVectors:
-        """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, CONDITION_UNKNOWN, CONDITION_INVALID, and those of `check_component`."""
+        """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, and the codes of `parse_condition` and `check_component`."""
         directions: dict[str, torch.Tensor] = {}
         conditions: dict[bytes, Condition] = {}
         for profile in profiles:

@@ -14,9 +14,9 @@ from typing import Any
 
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.dsse import MAX_ENVELOPE_BYTES
-from steernode.errors import CanonicalError, NodeError, SnapshotRefused
+from steernode.errors import CanonicalError, FieldError, NodeError
 from steernode.files.vectors import MAX_FILE_BYTES
-from steernode.strict import format_time, read_digest, read_exactly, read_integer, read_text, read_time, refuse_field
+from steernode.strict import format_time, read_digest, read_exactly, read_integer, read_text, read_time
 
 STATE_SCHEMA = "steerhub.node-state/1"
 _MAX_STATE_BYTES = 64 * 1024
@@ -47,7 +47,7 @@ class NodeState:
     def from_document(cls, document: Any) -> NodeState:
         read_exactly(document, "state", ("schema", "environment", "etag", "highest", "accepted_at", "last_contact_at"))
         if document["schema"] != STATE_SCHEMA:
-            raise refuse_field("schema", f"of the state must be {STATE_SCHEMA!r}, got {document['schema']!r}")
+            raise FieldError("schema", f"of the state must be {STATE_SCHEMA!r}, got {document['schema']!r}")
         read_exactly(document["highest"], "highest", ("revision", "content_digest"))
         return cls(
             environment=read_text(document["environment"], "environment"),
@@ -75,7 +75,7 @@ class NodeStore:
             return None
         try:
             return NodeState.from_document(parse_strict(data))
-        except (CanonicalError, SnapshotRefused) as error:
+        except (CanonicalError, FieldError) as error:
             raise NodeError("STORE_CORRUPT", f"{self.folder / 'state.json'}: {error.message}", "state.json") from error
 
     def read_blob(self, sha256: str) -> bytes | None:

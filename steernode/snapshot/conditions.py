@@ -19,18 +19,9 @@ from decimal import Decimal
 from typing import Any
 
 from steernode.canonical import parse_strict
-from steernode.errors import CanonicalError, EngineError, NodeError, SnapshotRefused
+from steernode.errors import CanonicalError, ConditionError, FieldError, NodeError
 from steernode.snapshot.records import Profile, VectorEntry
-from steernode.strict import (
-    read_digest,
-    read_exactly,
-    read_integer,
-    read_list,
-    read_measure,
-    read_one_of,
-    read_text,
-    refuse_field,
-)
+from steernode.strict import read_digest, read_exactly, read_integer, read_list, read_measure, read_one_of, read_text, refused_as
 from steernode.words import CONDITION_KINDS, DTYPES, PROBE_READ_POSITIONS, SITES
 
 MAX_FACTS = 64
@@ -82,22 +73,25 @@ class ProbeCondition:
 Condition = IntentCondition | AttributeCondition | ProbeCondition
 
 
-def parse_condition(document: Any, path: str = "condition") -> Condition:
-    """Raises: EngineError CONDITION_UNKNOWN for the kind, CONDITION_INVALID naming the field that is wrong, missing or unknown."""
-    kind = document.get("kind") if isinstance(document, dict) else None
-    if not isinstance(kind, str):
-        raise EngineError("CONDITION_INVALID", f"{path} must be an object with a kind", f"{path}.kind")
-    if kind not in CONDITION_KINDS:
-        raise EngineError("CONDITION_UNKNOWN", f"condition {kind[:60]!r} is not known; known are {', '.join(CONDITION_KINDS)}", kind[:60])
+def read_known_condition(value: Any, path: str) -> Condition:
+    """Raises: FieldError."""
     readers: dict[str, Callable[[dict[str, Any], str], Condition]] = {
         "intent": _read_intent,
         "attribute": _read_attribute,
         "probe": _read_probe,
     }
-    try:
-        return readers[kind](document, path)
-    except SnapshotRefused as error:
-        raise EngineError("CONDITION_INVALID", error.message, error.item) from error
+    kind = value.get("kind") if isinstance(value, dict) else None
+    return readers[read_one_of(kind, f"{path}.kind", CONDITION_KINDS)](value, path)
+
+
+@refused_as(ConditionError, "CONDITION_INVALID")
+def parse_condition(document: Any) -> Condition:
+    """Raises: ConditionError CONDITION_UNKNOWN for the kind, CONDITION_INVALID naming the field that is wrong, missing or unknown."""
+    kind = document.get("kind") if isinstance(document, dict) else None
+    if isinstance(kind, str) and kind not in CONDITION_KINDS:
+        known = ", ".join(CONDITION_KINDS)
+        raise ConditionError("CONDITION_UNKNOWN", f"condition {kind[:60]!r} is not known; known are {known}", kind[:60])
+    return read_known_condition(document, "condition")
 
 
 def parse_condition_bytes(data: bytes) -> Condition:
@@ -105,7 +99,7 @@ def parse_condition_bytes(data: bytes) -> Condition:
     try:
         return parse_condition(parse_strict(data))
     except CanonicalError as error:
-        raise EngineError("CONDITION_INVALID", f"condition is not JSON: {error.message}", error.item) from error
+        raise ConditionError("CONDITION_INVALID", f"condition is not JSON: {error.message}", error.item) from error
 
 
 def profile_vectors(profile: Profile) -> tuple[VectorEntry, ...]:
@@ -113,15 +107,14 @@ def profile_vectors(profile: Profile) -> tuple[VectorEntry, ...]:
 
     Raises: as `parse_condition`.
     """
-    found: dict[str, VectorEntry] = {}
     documents = [entry.document for entry in profile.safety_override]
-    for component in profile.components:
-        found.setdefault(component.vector.sha256, component.vector)
-        if component.condition is not None:
-            documents.append(component.condition)
-    for condition in map(parse_condition_bytes, documents):
-        if isinstance(condition, ProbeCondition):
-            found.setdefault(condition.vector.sha256, condition.vector)
+    documents += [component.condition for component in profile.components if component.condition is not None]
+    conditions = [parse_condition_bytes(document) for document in documents]
+    entries = [component.vector for component in profile.components]
+    entries += [condition.vector for condition in conditions if isinstance(condition, ProbeCondition)]
+    found: dict[str, VectorEntry] = {}
+    for entry in entries:
+        found.setdefault(entry.sha256, entry)
     return tuple(found.values())
 
 
@@ -170,7 +163,7 @@ def _read_probe(document: dict[str, Any], path: str) -> ProbeCondition:
     read_exactly(document, path, ("kind", "vector", "layer", "site", "read_position", "scale", "bias", "threshold"))
     scale = read_measure(document["scale"], f"{path}.scale")
     if not scale:
-        raise refuse_field(f"{path}.scale", "must be above 0")
+        raise FieldError(f"{path}.scale", "must be above 0")
     return ProbeCondition(
         vector=read_vector_entry(document["vector"], f"{path}.vector"),
         layer=read_integer(document["layer"], f"{path}.layer", least=0),
@@ -183,7 +176,7 @@ def _read_probe(document: dict[str, Any], path: str) -> ProbeCondition:
 
 
 def read_vector_entry(value: Any, path: str) -> VectorEntry:
-    """Raises: SnapshotRefused SCHEMA."""
+    """Raises: FieldError."""
     read_exactly(value, path, ("sha256", "bytes", "dtype", "shape"))
     return VectorEntry(
         sha256=read_digest(value["sha256"], f"{path}.sha256"),
@@ -196,17 +189,17 @@ def read_vector_entry(value: Any, path: str) -> VectorEntry:
 def _read_set(value: Any, path: str, read: Callable[[Any, str], str]) -> frozenset[str]:
     items = read_list(value, path, read)
     if not items or len(set(items)) != len(items):
-        raise refuse_field(path, "must name at least one, and none twice")
+        raise FieldError(path, "must name at least one, and none twice")
     return frozenset(items)
 
 
 def _read_name(value: Any, path: str) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise refuse_field(path, "must be a label of letters, digits, '_', '.' and '-', at most 64")
+        raise FieldError(path, "must be a label of letters, digits, '_', '.' and '-', at most 64")
     return value
 
 
 def _read_signed(value: Any, path: str) -> Decimal:
     if not isinstance(value, str) or not _SIGNED.fullmatch(value):
-        raise refuse_field(path, f"must be a decimal string, got {value!r}")
+        raise FieldError(path, f"must be a decimal string, got {value!r}")
     return Decimal(value)

@@ -16,12 +16,12 @@ from typing import Any, Generic, TypeVar
 
 from steernode.canonical import DEFAULT_MAX_DEPTH, canonical_json, parse_strict, sha256_hex
 from steernode.dsse import MAX_PAYLOAD_BYTES
-from steernode.errors import SnapshotRefused
+from steernode.errors import FieldError, SnapshotRefused
 from steernode.snapshot.document import SCHEMA, check_agreement, check_references
 from steernode.snapshot.limits import check_flags, check_limits
 from steernode.snapshot.readers import read_base_model, read_flag, read_kill, read_limits, read_profile
 from steernode.snapshot.records import BaseModelEntry, Flag, Kill, Limits, Profile, Snapshot, index_profiles
-from steernode.strict import format_time, read_integer, read_list, read_text, refuse_field
+from steernode.strict import format_time, read_integer, read_list, read_text, refused_as
 
 Record = TypeVar("Record")
 # An entry of a list in a document lies two levels below it.
@@ -53,6 +53,7 @@ def write_entry(document: Mapping[str, Any], read: Callable[[Any, str], Record],
     return _read_entry(canonical_json(document), read, path)
 
 
+@refused_as(SnapshotRefused, "SCHEMA")
 def _read_entry(data: bytes, read: Callable[[Any, str], Record], path: str) -> Entry[Record]:
     return Entry(data, read(parse_strict(data, max_depth=_MAX_ENTRY_DEPTH), path))
 
@@ -128,6 +129,7 @@ class Content:
         return sha256_hex(_join_object(self.members))
 
 
+@refused_as(SnapshotRefused, "SCHEMA")
 def compile_payload(
     content: Content, *, environment: str, revision: int, rollback_of: int | None, issued_at: datetime, expires_at: datetime
 ) -> bytes:
@@ -172,7 +174,7 @@ def compile_payload(
 def _check_tenants(content: Content) -> None:
     """Whether the flags go together with the profiles and the limits, looking only at tenants of whom this is not known."""
     if len(frozenset().union(*[tenant.keys for tenant in content.tenants])) != sum(len(tenant.flags) for tenant in content.tenants):
-        raise refuse_field("flags", "lists one tenant and route twice")
+        raise FieldError("flags", "lists one tenant and route twice")
     revisions: dict[str, tuple[Entry[Profile], ...]] = {}
     for profile in content.profiles:
         revisions[profile.record.id] = (*revisions.get(profile.record.id, ()), profile)

@@ -10,23 +10,10 @@ from typing import Any
 
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.dsse import MAX_PAYLOAD_BYTES
-from steernode.errors import CanonicalError, SnapshotRefused
+from steernode.errors import CanonicalError, FieldError, SnapshotRefused
 from steernode.snapshot.readers import read_base_model, read_flag, read_kill, read_limits, read_profile
-from steernode.snapshot.records import (
-    Flag,
-    ProfileIndex,
-    Snapshot,
-    required_capabilities,
-)
-from steernode.strict import (
-    read_digest,
-    read_exactly,
-    read_integer,
-    read_list,
-    read_text,
-    read_time,
-    refuse_field,
-)
+from steernode.snapshot.records import Flag, ProfileIndex, Snapshot, required_capabilities
+from steernode.strict import read_digest, read_exactly, read_integer, read_list, read_text, read_time, refused_as
 
 SCHEMA = "steerhub.snapshot/1"
 PAYLOAD_TYPE = "application/vnd.steerhub.snapshot.v1+json"
@@ -39,6 +26,7 @@ def digest_content(content: Mapping[str, Any]) -> str:
     return sha256_hex(canonical_json({name: content[name] for name in CONTENT_FIELDS}))
 
 
+@refused_as(SnapshotRefused, "SCHEMA")
 def parse_document(payload: bytes) -> dict[str, Any]:
     """The signed bytes as an object whose identity fields can be read, before anything else in it is looked at.
 
@@ -47,25 +35,22 @@ def parse_document(payload: bytes) -> dict[str, Any]:
     try:
         document = parse_strict(payload, max_bytes=MAX_PAYLOAD_BYTES)
     except CanonicalError as error:
-        raise refuse_field("payload", error.message) from error
+        raise FieldError("payload", error.message) from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise refuse_field("schema", f"the payload must be an object with schema {SCHEMA!r}")
+        raise FieldError("schema", f"the payload must be an object with schema {SCHEMA!r}")
     read_text(document.get("environment"), "environment")
     read_integer(document.get("revision"), "revision", least=1)
     read_digest(document.get("content_digest"), "content_digest")
     return document
 
 
+@refused_as(SnapshotRefused, "SCHEMA")
 def parse_snapshot(document: dict[str, Any]) -> Snapshot:
     """The typed snapshot. An unknown field is refused: it may be a restriction this version would not enforce.
 
     Raises: SnapshotRefused SCHEMA, naming the field; LIMIT for too many components.
     """
-    read_exactly(
-        document,
-        "payload",
-        ("schema", "environment", "revision", "content_digest", "rollback_of", "issued_at", "expires_at", *CONTENT_FIELDS),
-    )
+    read_exactly(document, "payload", (*_HEAD_FIELDS, *CONTENT_FIELDS))
     rollback_of = document["rollback_of"]
     snapshot = Snapshot(
         environment=read_text(document["environment"], "environment"),
@@ -90,38 +75,38 @@ def _check_digest(document: dict[str, Any], snapshot: Snapshot) -> None:
     try:
         digest = digest_content(document)
     except CanonicalError as error:
-        raise refuse_field("payload", error.message) from error
+        raise FieldError("payload", error.message) from error
     if digest != snapshot.content_digest:
-        raise refuse_field("content_digest", f"says {snapshot.content_digest[:12]}, the content has {digest[:12]}")
+        raise FieldError("content_digest", f"says {snapshot.content_digest[:12]}, the content has {digest[:12]}")
 
 
 def check_agreement(snapshot: Snapshot) -> None:
-    """Whether the parts, each of them well formed, go together. Raises: SnapshotRefused SCHEMA, LIMIT."""
+    """Whether the parts, each of them well formed, go together. Raises: FieldError; SnapshotRefused LIMIT."""
     if len({(profile.id, profile.revision) for profile in snapshot.profiles}) != len(snapshot.profiles):
-        raise refuse_field("profiles", "lists one revision of a profile twice")
+        raise FieldError("profiles", "lists one revision of a profile twice")
     if len(snapshot.flag_of) != len(snapshot.flags):
-        raise refuse_field("flags", "lists one tenant and route twice")
+        raise FieldError("flags", "lists one tenant and route twice")
     listed = {model.fingerprint for model in snapshot.base_models}
     for profile in snapshot.profiles:
         if profile.base_model not in listed:
-            raise refuse_field("profiles", f"profile {profile.id!r} is for a base model that base_models does not list")
+            raise FieldError("profiles", f"profile {profile.id!r} is for a base model that base_models does not list")
         if snapshot.limits.risk_classes and profile.risk_class not in snapshot.limits.risk_classes:
-            raise refuse_field("limits.risk_classes", f"lists no class {profile.risk_class!r}, which profile {profile.id!r} is of")
+            raise FieldError("limits.risk_classes", f"lists no class {profile.risk_class!r}, which profile {profile.id!r} is of")
         if len(profile.components) > snapshot.limits.max_components:
             raise SnapshotRefused("LIMIT", f"profile {profile.id!r} has more than {snapshot.limits.max_components} components", profile.id)
     check_references(snapshot.flags, snapshot.profile_of)
     missing = sorted(set(required_capabilities(snapshot.profiles)) - set(snapshot.capabilities))
     if missing:
-        raise refuse_field("capabilities", f"a profile needs {missing[0]!r}, which capabilities does not list")
+        raise FieldError("capabilities", f"a profile needs {missing[0]!r}, which capabilities does not list")
 
 
 def check_references(flags: Iterable[Flag], profile_of: ProfileIndex) -> None:
-    """Whether each profile that a flag or an arm gives is listed. Raises: SnapshotRefused SCHEMA."""
+    """Whether each profile that a flag or an arm gives is listed. Raises: FieldError."""
     for flag in flags:
         for arm in flag.choices if flag.enabled else ():
             # A control may name what is no longer served: it keeps its callers, and gives them nothing.
             is_control = bool(flag.arms) and arm.alpha_scale.is_zero()
             if not is_control and (arm.profile, arm.revision) not in profile_of:
-                raise refuse_field(
+                raise FieldError(
                     "flags", f"give tenant {flag.tenant!r} the profile {arm.profile!r}, which profiles does not list just once"
                 )

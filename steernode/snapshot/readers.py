@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from steernode.canonical import canonical_json
-from steernode.errors import EngineError, SnapshotRefused
-from steernode.snapshot.conditions import parse_condition, read_vector_entry
+from steernode.errors import FieldError
+from steernode.snapshot.conditions import read_known_condition, read_vector_entry
 from steernode.snapshot.records import AlphaBounds, Arm, BaseModelEntry, Component, ConditionEntry, Flag, Kill, Limits, Profile, RiskLimits
 from steernode.strict import (
     read_alpha,
@@ -17,8 +17,8 @@ from steernode.strict import (
     read_list,
     read_measure,
     read_one_of,
+    read_switch,
     read_text,
-    refuse_field,
 )
 from steernode.words import (
     CONDITION_KINDS,
@@ -86,9 +86,6 @@ def read_component(value: Any, path: str) -> Component:
     read_exactly(value, path, (*names, "condition"), optional=("preserve_norm", "bound"))
     schedule_kind, schedule = _schedule(value["schedule"], f"{path}.schedule")
     condition = None if value["condition"] is None else read_condition(value["condition"], f"{path}.condition")
-    preserve_norm = value.get("preserve_norm", False)
-    if not isinstance(preserve_norm, bool):
-        raise refuse_field(f"{path}.preserve_norm", "must be true or false")
     return Component(
         vector=read_vector_entry(value["vector"], f"{path}.vector"),
         layer=read_integer(value["layer"], f"{path}.layer", least=0),
@@ -105,7 +102,7 @@ def read_component(value: Any, path: str) -> Component:
         schedule=schedule,
         condition_kind=None if condition is None else condition.kind,
         condition=None if condition is None else condition.document,
-        preserve_norm=preserve_norm,
+        preserve_norm=read_switch(value.get("preserve_norm", False), f"{path}.preserve_norm"),
         bound=read_alpha(value["bound"], f"{path}.bound") if "bound" in value else None,
     )
 
@@ -113,13 +110,10 @@ def read_component(value: Any, path: str) -> Component:
 def read_condition(value: Any, path: str) -> ConditionEntry:
     """A kind known here is read strictly; another is left to a node that has the capability."""
     if not isinstance(value, dict):
-        raise refuse_field(path, "must be an object with a kind")
+        raise FieldError(path, "must be an object with a kind")
     kind = read_text(value.get("kind"), f"{path}.kind")
     if kind in CONDITION_KINDS:
-        try:
-            parse_condition(value, path)
-        except EngineError as error:
-            raise SnapshotRefused("SCHEMA", error.message, error.item) from error
+        read_known_condition(value, path)
     return ConditionEntry(kind, canonical_json(value))
 
 
@@ -128,23 +122,21 @@ def _schedule(value: Any, path: str) -> tuple[str, tuple[tuple[str, int], ...]]:
     read_exactly(value, path, ("kind", *SCHEDULE_PARAMETERS[kind]))
     parameters = {name: read_integer(value[name], f"{path}.{name}", least=SCHEDULE_LEAST[name]) for name in SCHEDULE_PARAMETERS[kind]}
     if kind == "window" and parameters["last_token"] < parameters["first_token"]:
-        raise refuse_field(f"{path}.last_token", f"is {parameters['last_token']}, before first_token {parameters['first_token']}")
+        raise FieldError(f"{path}.last_token", f"is {parameters['last_token']}, before first_token {parameters['first_token']}")
     return kind, tuple(parameters.items())
 
 
 def read_flag(value: Any, path: str) -> Flag:
     names = ("tenant", "route", "profile", "enabled", "alpha_scale")
     read_exactly(value, path, names, optional=("revision", "rollout", "arms", "override"))
-    if not isinstance(value["enabled"], bool):
-        raise refuse_field(f"{path}.enabled", "must be true or false")
     arms = read_list(value.get("arms", []), f"{path}.arms", _arm)
     if len(arms) > MAX_ARMS or len({arm.name for arm in arms}) != len(arms):
-        raise refuse_field(f"{path}.arms", f"must be at most {MAX_ARMS}, no two of one name")
+        raise FieldError(f"{path}.arms", f"must be at most {MAX_ARMS}, no two of one name")
     return Flag(
         tenant=read_text(value["tenant"], f"{path}.tenant"),
         route=read_text(value["route"], f"{path}.route", least=0),
         profile=read_text(value["profile"], f"{path}.profile"),
-        enabled=value["enabled"],
+        enabled=read_switch(value["enabled"], f"{path}.enabled"),
         alpha_scale=_scale(value["alpha_scale"], f"{path}.alpha_scale"),
         revision=read_integer(value["revision"], f"{path}.revision", least=1) if "revision" in value else None,
         rollout=_rollout(value["rollout"], f"{path}.rollout") if "rollout" in value else EVERYBODY,
@@ -157,7 +149,7 @@ def _arm(value: Any, path: str) -> Arm:
     read_exactly(value, path, ("name", "weight", "profile", "alpha_scale"), optional=("revision",))
     weight = read_integer(value["weight"], f"{path}.weight", least=1)
     if weight > MAX_ARM_WEIGHT:
-        raise refuse_field(f"{path}.weight", f"must be at most {MAX_ARM_WEIGHT}")
+        raise FieldError(f"{path}.weight", f"must be at most {MAX_ARM_WEIGHT}")
     return Arm(
         name=read_text(value["name"], f"{path}.name"),
         weight=weight,
@@ -170,14 +162,14 @@ def _arm(value: Any, path: str) -> Arm:
 def _scale(value: Any, path: str) -> Decimal:
     scale = read_alpha(value, path)
     if scale < 0:
-        raise refuse_field(path, "must not be negative; a scale weakens what was approved, it cannot turn it round")
+        raise FieldError(path, "must not be negative; a scale weakens what was approved, it cannot turn it round")
     return scale
 
 
 def _rollout(value: Any, path: str) -> Decimal:
     share = read_alpha(value, path)
     if not 0 <= share <= EVERYBODY:
-        raise refuse_field(path, "must be a share from 0 to 100 percent")
+        raise FieldError(path, "must be a share from 0 to 100 percent")
     return share
 
 
@@ -185,7 +177,7 @@ def _override(value: Any, path: str) -> AlphaBounds:
     read_exactly(value, path, ("alpha_min", "alpha_max"))
     bounds = AlphaBounds(read_alpha(value["alpha_min"], f"{path}.alpha_min"), read_alpha(value["alpha_max"], f"{path}.alpha_max"))
     if bounds.alpha_min > bounds.alpha_max:
-        raise refuse_field(path, "has a lower bound above its upper one")
+        raise FieldError(path, "has a lower bound above its upper one")
     return bounds
 
 
@@ -198,7 +190,7 @@ def read_limits(value: Any, path: str) -> Limits:
     read_exactly(value, path, ("max_components", "alpha_cap"), optional=("risk_classes",))
     classes = value.get("risk_classes", {})
     if not isinstance(classes, dict):
-        raise refuse_field(f"{path}.risk_classes", "must be an object")
+        raise FieldError(f"{path}.risk_classes", "must be an object")
     return Limits(
         max_components=read_integer(value["max_components"], f"{path}.max_components", least=1),
         alpha_cap=_caps(value["alpha_cap"], f"{path}.alpha_cap"),

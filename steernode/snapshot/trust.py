@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 from steernode.dsse import TrustedKeys, open_envelope
-from steernode.errors import SnapshotRefused
+from steernode.errors import FieldError, SnapshotRefused
 from steernode.snapshot.document import PAYLOAD_TYPE, parse_document, parse_snapshot
 from steernode.snapshot.limits import check_limits
 from steernode.snapshot.readers import read_kill
 from steernode.snapshot.records import Kill, Snapshot
-from steernode.strict import read_time
+from steernode.strict import read_time, refused_as
 
 
 class TrustedSnapshots:
@@ -59,6 +59,7 @@ class TrustedSnapshots:
             refusal.revision = document["revision"]
             raise
 
+    @refused_as(SnapshotRefused, "SCHEMA")
     def _consider_document(self, document: dict[str, Any], now: datetime) -> Snapshot:
         self._check_identity(document)
         if read_time(document.get("expires_at"), "expires_at") <= now:
@@ -110,6 +111,6 @@ def _read_kills(document: Mapping[str, Any]) -> tuple[Kill, ...]:
     """What can be read of them, in a document of which something else may be wrong."""
     kills = []
     for entry in document["kills"] if isinstance(document.get("kills"), list) else ():
-        with suppress(SnapshotRefused):
+        with suppress(FieldError):
             kills.append(read_kill(entry, "kills[]"))
     return tuple(kills)

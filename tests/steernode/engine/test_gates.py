@@ -13,7 +13,7 @@ from steernode.engine.measuring.gates import (
     judge_gates,
     refuse_unmeasurable,
 )
-from steernode.errors import AlphaError, EngineError
+from steernode.errors import AlphaError, EngineError, GateError
 from steernode.gates import METRICS, gate_sets, load_gates
 
 BASELINE = {
@@ -98,7 +98,7 @@ def test_a_screened_cell_is_never_chosen() -> None:
 )
 def test_a_gate_that_nobody_can_judge_is_refused(gate: dict) -> None:
     for judge in (lambda: judge_gates([gate], cell(), BASELINE), lambda: judge_evidence([gate], {}), lambda: load_gates([gate])):
-        with pytest.raises(EngineError) as refused:
+        with pytest.raises(GateError) as refused:
             judge()
         assert refused.value.code == "GATE_INVALID"
 
@@ -207,6 +207,6 @@ def test_a_set_of_gates_goes_by_its_name_and_changes_for_nobody() -> None:
     assert gate_sets() == ("selection", "default", "style_small_suite", "composition")
     load_gates("selection")[0]["threshold"] = "9"
     assert load_gates("selection")[0]["threshold"] == "0.5"
-    with pytest.raises(EngineError, match="style_small_suite") as refused:
+    with pytest.raises(GateError, match="style_small_suite") as refused:
         load_gates("lenient")
     assert (refused.value.code, refused.value.item) == ("GATE_SET_UNKNOWN", "lenient")

@@ -13,7 +13,7 @@ from steernode.canonical import canonical_json
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.reading.directions import LayerDirection, extract_directions, write_direction
 from steernode.engine.reading.probes import TrainedProbe, train_probe
-from steernode.errors import EngineError, LayerError
+from steernode.errors import ConditionError, EngineError, LayerError
 from steernode.files.basemodels import inspect_model
 from steernode.files.vectors import VectorFile, read_vector
 from steernode.integrations.transformers import TransformersEngine
@@ -139,7 +139,7 @@ def test_threads_with_different_steering_do_not_mix(engine: TransformersEngine, 
 def test_a_profile_that_cannot_be_served_is_refused_when_staged(
     engine: TransformersEngine, vector: VectorFile, changes: dict, code: str
 ) -> None:
-    with pytest.raises((EngineError, LayerError)) as refused:
+    with pytest.raises((ConditionError, EngineError, LayerError)) as refused:
         engine.stage([make_profile(vector, **changes)], {vector.digest: vector})
     assert refused.value.code == code
 

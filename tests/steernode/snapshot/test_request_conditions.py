@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steernode.canonical import canonical_json
-from steernode.errors import EngineError, NodeError, SnapshotRefused
+from steernode.errors import ConditionError, NodeError, SnapshotRefused
 from steernode.snapshot.conditions import (
     NO_FACTS,
     AttributeCondition,
@@ -59,10 +59,10 @@ def read_profile(**changes):
 def test_every_field_of_a_condition_is_needed_and_no_other_is_known(document):
     for field in document:
         short = {name: value for name, value in document.items() if name != field}
-        with pytest.raises(EngineError) as refused:
+        with pytest.raises(ConditionError) as refused:
             parse_condition(short)
         assert (refused.value.code, refused.value.item) == ("CONDITION_INVALID", f"condition.{field}")
-    with pytest.raises(EngineError) as refused:
+    with pytest.raises(ConditionError) as refused:
         parse_condition(document | {"negate": True})
     assert (refused.value.code, refused.value.item) == ("CONDITION_INVALID", "condition.negate")
 
@@ -71,7 +71,7 @@ def test_every_field_of_a_condition_is_needed_and_no_other_is_known(document):
 @pytest.mark.parametrize("wrong", [None, [], {}, 1.5, "", -1, True, "\x00", [""], ["a", "a"], [1], "9" * 300])
 def test_no_field_of_a_condition_takes_a_value_it_cannot_mean(document, wrong):
     for field in document:
-        with pytest.raises(EngineError) as refused:
+        with pytest.raises(ConditionError) as refused:
             parse_condition(document | {field: wrong})
         assert refused.value.code in ("CONDITION_INVALID", "CONDITION_UNKNOWN")
         assert refused.value.item is not None
@@ -79,16 +79,16 @@ def test_no_field_of_a_condition_takes_a_value_it_cannot_mean(document, wrong):
 
 @pytest.mark.parametrize("document", [None, [], "intent", {}, {"kind": 3}])
 def test_what_is_no_condition_at_all_is_refused(document):
-    with pytest.raises(EngineError) as refused:
+    with pytest.raises(ConditionError) as refused:
         parse_condition(document)
     assert refused.value.code == "CONDITION_INVALID"
 
 
 def test_an_unknown_kind_is_refused_by_name_and_bytes_must_be_json():
-    with pytest.raises(EngineError, match="known are intent, attribute, probe") as refused:
+    with pytest.raises(ConditionError, match="known are intent, attribute, probe") as refused:
         parse_condition({"kind": "weather"})
     assert (refused.value.code, refused.value.item) == ("CONDITION_UNKNOWN", "weather")
-    with pytest.raises(EngineError) as refused:
+    with pytest.raises(ConditionError) as refused:
         parse_condition_bytes(b"{")
     assert refused.value.code == "CONDITION_INVALID"
 
