@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from celery import shared_task
 
 from registry.blobs import get_blob
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.results import complete_composition
-from steernode.files.vectors import read_vector
 from steernode.records.recipe import CompositionRecipe
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import load_target, train_scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from steernode.engine.judging.candidate import Candidate
     from steernode.files.contrast import ContrastPair
 
 
@@ -30,6 +26,7 @@ def run_composition(job_id: str) -> str:
 
 def compose(job: Job, report: Report) -> Evaluation | None:
     """One attempt, on the components as they were when the job was asked for."""
+    from steernode.engine.judging.candidate import Candidate
     from steernode.engine.judging.together import evaluate_together
 
     report("loading", 0, 1, f"loading {job.base_model.name}")
@@ -37,39 +34,20 @@ def compose(job: Job, report: Report) -> Evaluation | None:
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     recipe = CompositionRecipe.from_document(job.recipe)
+    components = {each["name"]: {name: value for name, value in each.items() if name != "name"} for each in recipe.components}
     evidence = evaluate_together(
         loaded,
-        {component["name"]: read_candidate(component) for component in recipe.components},
+        {name: Candidate.read(component, get_blob(component["vector"]["sha256"])) for name, component in components.items()},
         read_suites(job),
         scorer,
         recipe.gates,
         components_digest=job.components_digest,
-        axes=read_axes([component["vector"]["sha256"] for component in recipe.components]),
+        axes=read_axes([component["vector"]["sha256"] for component in components.values()]),
         max_new_tokens=recipe.max_new_tokens,
         on_reply=lambda done, total: report("answering", done, total, f"{done} of {total} replies on the test split"),
         on_score=lambda done, total: report("composing", done, total, f"{done} of {total} texts under each part, each pair and all"),
     )
     return complete_composition(job, evidence)
-
-
-def read_candidate(component: Mapping[str, Any]) -> Candidate:
-    """A component as the revision writes it. Its condition is taken to hold, so that what can act together is judged together."""
-    from steernode.engine.applying.schedules import Schedule
-    from steernode.engine.judging.candidate import Candidate
-    from steernode.engine.reading.directions import read_direction
-
-    digest, schedule = component["vector"]["sha256"], component["schedule"]
-    return Candidate(
-        vector_digest=digest,
-        direction=read_direction(read_vector(get_blob(digest))),
-        alpha=component["alpha"],
-        unit=component["unit"],
-        operator=component["operator"],
-        scope=component["scope"],
-        schedule=Schedule(schedule["kind"], tuple((name, value) for name, value in schedule.items() if name != "kind")),
-        preserve_norm=component.get("preserve_norm", False),
-        bound=component.get("bound"),
-    )
 
 
 def read_axes(vector_digests: list[str]) -> dict[str, tuple[ContrastPair, ...]]:

@@ -1,12 +1,14 @@
 """Validation: open the test split once for one vector at one α, and write the evidence."""
 
+from decimal import Decimal
+
 from celery import shared_task
 
 from registry.blobs import get_blob
-from registry.models import Evaluation, Job
+from registry.models import Component, Evaluation, Job
+from registry.reads.documents import evaluated_component
 from registry.services.results import complete_validation
 from steernode.canonical import parse_strict
-from steernode.files.vectors import read_vector
 from steernode.records.recipe import ValidationRecipe
 from steernode.records.sweep import read_sweep
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
@@ -24,7 +26,6 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     """One attempt."""
     from steernode.engine.judging.candidate import Candidate
     from steernode.engine.judging.evaluate import evaluate
-    from steernode.engine.reading.directions import read_direction
     from steernode.engine.reading.splits import split_pairs
 
     if job.vector is None:
@@ -37,14 +38,10 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     # An imported vector may name a contrast set that is not on record; gates about its pairs are then refused by name.
     contrast_set = job.vector.contrast_set
     sweep = read_sweep(parse_strict(get_blob(job.vector.sweep_digest)) if job.vector.sweep_digest else {})
+    component = Component(vector=job.vector, alpha=Decimal(recipe.alpha), unit=recipe.unit)
     evidence = evaluate(
         loaded,
-        Candidate(
-            vector_digest=job.vector.digest,
-            direction=read_direction(read_vector(get_blob(job.vector.digest))),
-            alpha=recipe.alpha,
-            unit=recipe.unit,
-        ),
+        Candidate.read(evaluated_component(component), get_blob(job.vector.digest)),
         read_suites(job),
         scorer,
         gates=recipe.gates,

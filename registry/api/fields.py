@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from steernode.canonical import format_decimal, parse_alpha
+from steernode.snapshot.records import Stated
 
 
 class Body(serializers.Serializer):
@@ -105,3 +106,28 @@ class Measure(serializers.Field):
 
     def to_representation(self, value: Decimal) -> str:
         return format_decimal(value)
+
+
+# By the kind of what is stated of a component: its field in an answer, and in a body.
+_STATED: dict[str, tuple[type[serializers.Field], type[serializers.Field]]] = {
+    "coefficient": (Alpha, Alpha),
+    "word": (serializers.CharField, serializers.ChoiceField),
+    "switch": (serializers.BooleanField, Switch),
+    "schedule": (serializers.JSONField, serializers.DictField),
+    "condition": (serializers.JSONField, serializers.DictField),
+}
+
+
+def show_stated(each: Stated, **options: Any) -> serializers.Field:
+    return _STATED[each.kind][0](allow_null=each.default is None, help_text=each.says, **options)
+
+
+def ask_stated(each: Stated) -> serializers.Field:
+    options: dict[str, Any] = {"help_text": each.says}
+    if not each.is_required:
+        options |= {"required": False} if each.default is None else {"default": each.default}
+    if each.kind == "word":
+        options["choices"] = each.words
+    if each.kind == "condition":
+        options["allow_null"] = True
+    return _STATED[each.kind][1](**options)

@@ -1,10 +1,12 @@
 """Records as canonical documents: what digests and ETags are taken of, and what the log keeps."""
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from registry.models import Component, FlagArm, ProfileRevision, RiskPolicy, SteeringVector, TenantFlag
 from steernode.canonical import canonical_json, format_decimal, sha256_hex
+from steernode.snapshot.records import STATED
 
 # A revision's components as its document lists them.
 COMPONENTS = Component.objects.select_related("vector").order_by("position")
@@ -33,26 +35,20 @@ def revision_document(revision: ProfileRevision, components: Iterable[Component]
 
 def component_document(component: Component) -> dict[str, Any]:
     """A component as nodes read it. What it does not have is left out, so that it reads as it did before there was such a thing."""
-    document: dict[str, Any] = {
-        "vector": vector_entry(component.vector),
-        "layer": component.vector.layer,
-        "site": component.vector.site,
-        "operator": component.operator,
-        "alpha": format_decimal(component.alpha),
-        "alpha_min": format_decimal(component.alpha_min),
-        "alpha_max": format_decimal(component.alpha_max),
-        "unit": component.unit,
-        "norm": format_decimal(component.vector.norm),
-        "mean_residual_norm": format_decimal(component.vector.mean_residual_norm),
-        "scope": component.scope,
-        "schedule": component.schedule,
-        "condition": component.condition,
+    vector = component.vector
+    stated = [(each, getattr(component, each.name)) for each in STATED]
+    return {
+        "vector": vector_entry(vector),
+        "layer": vector.layer,
+        "site": vector.site,
+        "norm": format_decimal(vector.norm),
+        "mean_residual_norm": format_decimal(vector.mean_residual_norm),
+        **{
+            each.name: format_decimal(value) if isinstance(value, Decimal) else value
+            for each, value in stated
+            if not each.is_later or value != each.default
+        },
     }
-    if component.preserve_norm:
-        document["preserve_norm"] = True
-    if component.bound is not None:
-        document["bound"] = format_decimal(component.bound)
-    return document
 
 
 def vector_entry(vector: SteeringVector) -> dict[str, Any]:
@@ -72,13 +68,14 @@ def tag_revision(revision: ProfileRevision) -> str:
     return sha256_hex(canonical_json(said))
 
 
-def evaluated_components(revision: ProfileRevision) -> list[dict[str, Any]]:
-    """What an evaluation of the whole revision covers: every component as it steers.
+def evaluated_component(component: Component) -> dict[str, Any]:
+    """What an evaluation covers of it: how it steers. Its range is left out, because none may go beyond the α that was evaluated."""
+    return {name: value for name, value in component_document(component).items() if name not in ("alpha_min", "alpha_max")}
 
-    Its allowed range is left out, because no range may go beyond the α that was evaluated.
-    """
-    components: Any = revision_document(revision)["components"]
-    return [{name: value for name, value in document.items() if name not in ("alpha_min", "alpha_max")} for document in components]
+
+def evaluated_components(revision: ProfileRevision) -> list[dict[str, Any]]:
+    """What an evaluation of the whole revision covers: every component as it steers."""
+    return [evaluated_component(component) for component in COMPONENTS.filter(revision=revision)]
 
 
 def digest_components(revision: ProfileRevision) -> str:

@@ -91,7 +91,7 @@ def _make_component(spec: ComponentSpec, position: int, vectors: list[SteeringVe
         schedule=dict(spec.schedule),
         condition=None if spec.condition is None else _write_condition(spec.condition, f"{path}.condition", vectors),
     )
-    if any(tokens > LONGEST_SCHEDULE for _, tokens in read_component(component_document(component), path).schedule):
+    if any(tokens > LONGEST_SCHEDULE for _, tokens in read_component(component_document(component), path).schedule.parameters):
         raise FieldError(f"{path}.schedule", f"lasts more than {LONGEST_SCHEDULE} tokens")
     return component
 

@@ -102,7 +102,7 @@ def _leave_to_the_node(environment: Environment, profile: Profile) -> list[Step]
     overrides = [_say_condition(entry.document) for entry in profile.safety_override]
     rules.append(Step("safety override", f"decided by the request: neutral if {' or '.join(overrides)}" if overrides else "none"))
     conditions = [
-        f"layer {component.layer} fires if {_say_condition(component.condition)}"
+        f"layer {component.layer} fires if {_say_condition(component.condition.document)}"
         for component in profile.components
         if component.condition is not None
     ]

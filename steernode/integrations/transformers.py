@@ -15,26 +15,17 @@ from steernode import __version__
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import load_model
 from steernode.engine.access.sites import check_layer_site
-from steernode.engine.applying.components import Component, check_component
+from steernode.engine.applying.components import CAPABILITIES, Component, check_component
 from steernode.engine.applying.conditions import decide
 from steernode.engine.applying.generate import generate
-from steernode.engine.applying.schedules import SCHEDULES, Schedule
 from steernode.engine.reading.probes import Probe
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.vectors import VectorFile
 from steernode.node.responder import Generation
-from steernode.snapshot.conditions import (
-    NO_FACTS,
-    Condition,
-    ProbeCondition,
-    RequestFacts,
-    parse_condition_bytes,
-    profile_vectors,
-)
+from steernode.snapshot.conditions import NO_FACTS, Condition, ProbeCondition, RequestFacts, parse_condition_bytes, profile_vectors
 from steernode.snapshot.records import Profile
 from steernode.snapshot.resolve import Effective, EffectiveComponent, apply_conditions
-from steernode.words import CONDITION_KINDS, OPERATORS, SCOPES, SITES
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +58,7 @@ class TransformersEngine:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return frozenset(
-            [
-                *(f"operator:{operator}" for operator in OPERATORS),
-                *(f"site:{site}" for site in SITES),
-                *(f"scope:{scope}" for scope in SCOPES),
-                *(f"schedule:{schedule}" for schedule in SCHEDULES),
-                *(f"condition:{kind}" for kind in CONDITION_KINDS),
-                "preserve_norm",
-            ]
-        )
+        return CAPABILITIES
 
     @property
     def d_model(self) -> int:
@@ -97,9 +79,9 @@ class TransformersEngine:
             for component in profile.components:
                 scaled = EffectiveComponent(component, Decimal(0), Decimal(0), component.bound)
                 check_component(self._loaded, _engine_component(scaled, directions))
-            for document in _condition_documents(profile):
-                if document not in conditions:
-                    conditions[document] = self._stage_condition(document, vectors)
+            for condition in profile.conditions:
+                if condition.document not in conditions:
+                    conditions[condition.document] = self._stage_condition(condition.document, vectors)
         return StagedVectors(directions, conditions)
 
     def swap(self, staged: StagedVectors) -> None:
@@ -124,7 +106,7 @@ class TransformersEngine:
 
     def _decide(self, effective: Effective, messages: Sequence[Message], facts: RequestFacts) -> Callable[[bytes], bool]:
         """What `apply_conditions` asks. All probes are read before anything is steered, in one pass per layer they read."""
-        asked = [] if effective.profile is None else _condition_documents(effective.profile)
+        asked = [] if effective.profile is None else [entry.document for entry in effective.profile.conditions]
         for document in asked:
             if document not in self._active.conditions:
                 raise EngineError("CONDITION_UNKNOWN", "a condition is not among those in use", document.decode()[:60])
@@ -162,25 +144,8 @@ class TransformersEngine:
         return condition
 
 
-def _condition_documents(profile: Profile) -> list[bytes]:
-    return [entry.document for entry in profile.safety_override] + [
-        component.condition for component in profile.components if component.condition is not None
-    ]
-
-
 def _engine_component(scaled: EffectiveComponent, directions: Mapping[str, torch.Tensor]) -> Component:
-    component = scaled.component
-    digest = component.vector.sha256
+    digest = scaled.component.vector.sha256
     if digest not in directions:
         raise EngineError("VECTOR_MISSING", f"vector {digest} is not among those in use", digest)
-    return Component(
-        directions[digest],
-        component.layer,
-        float(scaled.coefficient),
-        component.site,
-        component.operator,
-        component.scope,
-        schedule=Schedule(component.schedule_kind, component.schedule),
-        preserve_norm=component.preserve_norm,
-        bound=None if scaled.bound is None else float(scaled.bound),
-    )
+    return Component.of(scaled, directions[digest])

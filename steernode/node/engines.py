@@ -13,7 +13,7 @@ class Stages(Protocol):
     """A loaded model that can be given profiles and their vectors.
 
     `name` is for reports, such as 'transformers'. `fingerprint` is of the files really loaded, as `basemodels.inspect_model` computes
-    it. `capabilities` are such as operator:add, site:resid_post, scope:generated, schedule:constant, condition:intent, preserve_norm.
+    it. `capabilities` are of what `records.required_capabilities` asks for, such as operator:add and site:resid_post.
     """
 
     @property

@@ -107,9 +107,7 @@ def profile_vectors(profile: Profile) -> tuple[VectorEntry, ...]:
 
     Raises: as `parse_condition`.
     """
-    documents = [entry.document for entry in profile.safety_override]
-    documents += [component.condition for component in profile.components if component.condition is not None]
-    conditions = [parse_condition_bytes(document) for document in documents]
+    conditions = [parse_condition_bytes(entry.document) for entry in profile.conditions]
     entries = [component.vector for component in profile.components]
     entries += [condition.vector for condition in conditions if isinstance(condition, ProbeCondition)]
     found: dict[str, VectorEntry] = {}

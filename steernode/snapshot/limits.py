@@ -111,13 +111,13 @@ def _served(flags: Iterable[Flag], profile_of: ProfileIndex) -> Iterator[Served]
 
 
 def _find_component_problem(component: Component, caps: Mapping[str, Decimal]) -> str | None:
-    if not component.alpha_min <= component.alpha <= component.alpha_max and not component.alpha.is_zero():
-        return f"asks for α {component.alpha}, outside {component.alpha_min} to {component.alpha_max}"
+    if not component.allowed.holds(component.alpha) and not component.alpha.is_zero():
+        return f"asks for α {component.alpha}, outside {component.allowed}"
     if component.operator in STRENGTH_OPERATORS:
         return _find_strength_problem(component)
     if component.bound is not None:
         return f"gives {component.operator} a bound, which only clamp has"
-    largest = max(abs(component.alpha), abs(component.alpha_min), abs(component.alpha_max))
+    largest = max(abs(component.alpha), component.allowed.reach)
     if largest > caps[component.unit]:
         return f"may reach α {largest} {component.unit}, the cap is {caps[component.unit]}"
     return None
@@ -137,16 +137,15 @@ def _find_strength_problem(component: Component) -> str | None:
 def _find_flag_problem(flag: Flag, arm: Arm, profile: Profile) -> str | None:
     for component in profile.components:
         alpha = component.alpha * arm.alpha_scale
-        if not alpha.is_zero() and not component.alpha_min <= alpha <= component.alpha_max:
-            return f"scales {profile.id!r} to α {alpha}, outside {component.alpha_min} to {component.alpha_max}"
+        if not alpha.is_zero() and not component.allowed.holds(alpha):
+            return f"scales {profile.id!r} to α {alpha}, outside {component.allowed}"
     if flag.override is None:
         return None
     if not profile.components:
         return f"lets requests choose the α of {profile.id!r}, which has no component"
-    first = profile.components[0]
-    if not first.alpha_min <= flag.override.alpha_min <= flag.override.alpha_max <= first.alpha_max:
-        asked = f"{flag.override.alpha_min} to {flag.override.alpha_max}"
-        return f"lets requests ask {profile.id!r} for α {asked}, outside {first.alpha_min} to {first.alpha_max}"
+    allowed = profile.components[0].allowed
+    if not allowed.covers(flag.override):
+        return f"lets requests ask {profile.id!r} for α {flag.override}, outside {allowed}"
     return None
 
 
@@ -158,7 +157,7 @@ def _shares_by_layer(flag: Flag, arm: Arm, profile: Profile) -> dict[int, Decima
             continue
         largest = abs(component.alpha * arm.alpha_scale)
         if position == 0 and flag.override is not None:
-            largest = max(largest, abs(flag.override.alpha_min), abs(flag.override.alpha_max))
+            largest = max(largest, flag.override.reach)
         coefficient = absolute_coefficient(
             largest, unit=component.unit, norm=component.norm, mean_residual_norm=component.mean_residual_norm
         )

@@ -8,7 +8,21 @@ from typing import Any
 from steernode.canonical import canonical_json
 from steernode.errors import FieldError
 from steernode.snapshot.conditions import read_known_condition, read_vector_entry
-from steernode.snapshot.records import AlphaBounds, Arm, BaseModelEntry, Component, ConditionEntry, Flag, Kill, Limits, Profile, RiskLimits
+from steernode.snapshot.records import (
+    STATED,
+    AlphaBounds,
+    Arm,
+    BaseModelEntry,
+    Component,
+    ConditionEntry,
+    Flag,
+    Kill,
+    Limits,
+    Profile,
+    RiskLimits,
+    ScheduleEntry,
+    Stated,
+)
 from steernode.strict import (
     read_alpha,
     read_digest,
@@ -26,14 +40,14 @@ from steernode.words import (
     KILL_KINDS,
     MAX_ARM_WEIGHT,
     MAX_ARMS,
-    OPERATORS,
-    SCHEDULE_LEAST,
     SCHEDULE_PARAMETERS,
-    SCOPES,
     SITES,
     STALE_POLICIES,
     UNITS,
 )
+
+_LATER = tuple(each.name for each in STATED if each.is_later)
+_IN_EVERY_COMPONENT = ("vector", "layer", "site", "norm", "mean_residual_norm", *(each.name for each in STATED if not each.is_later))
 
 
 def read_base_model(value: Any, path: str) -> BaseModelEntry:
@@ -42,18 +56,8 @@ def read_base_model(value: Any, path: str) -> BaseModelEntry:
 
 
 def read_profile(value: Any, path: str) -> Profile:
-    names = (
-        "id",
-        "revision",
-        "revision_digest",
-        "evidence_digest",
-        "base_model",
-        "risk_class",
-        "stale_policy",
-        "max_staleness_seconds",
-        "components",
-    )
-    read_exactly(value, path, names, optional=("safety_override",))
+    names = ("id", "revision", "revision_digest", "evidence_digest", "base_model", "risk_class", "stale_policy", "max_staleness_seconds")
+    read_exactly(value, path, (*names, "components"), optional=("safety_override",))
     return Profile(
         id=read_text(value["id"], f"{path}.id"),
         revision=read_integer(value["revision"], f"{path}.revision", least=1),
@@ -69,42 +73,29 @@ def read_profile(value: Any, path: str) -> Profile:
 
 
 def read_component(value: Any, path: str) -> Component:
-    names = (
-        "vector",
-        "layer",
-        "site",
-        "operator",
-        "alpha",
-        "alpha_min",
-        "alpha_max",
-        "unit",
-        "norm",
-        "mean_residual_norm",
-        "scope",
-        "schedule",
-    )
-    read_exactly(value, path, (*names, "condition"), optional=("preserve_norm", "bound"))
-    schedule_kind, schedule = _schedule(value["schedule"], f"{path}.schedule")
-    condition = None if value["condition"] is None else read_condition(value["condition"], f"{path}.condition")
+    read_exactly(value, path, _IN_EVERY_COMPONENT, optional=_LATER)
     return Component(
         vector=read_vector_entry(value["vector"], f"{path}.vector"),
         layer=read_integer(value["layer"], f"{path}.layer", least=0),
         site=read_one_of(value["site"], f"{path}.site", SITES),
-        operator=read_one_of(value["operator"], f"{path}.operator", OPERATORS),
-        alpha=read_alpha(value["alpha"], f"{path}.alpha"),
-        alpha_min=read_alpha(value["alpha_min"], f"{path}.alpha_min"),
-        alpha_max=read_alpha(value["alpha_max"], f"{path}.alpha_max"),
-        unit=read_one_of(value["unit"], f"{path}.unit", UNITS),
         norm=read_measure(value["norm"], f"{path}.norm"),
         mean_residual_norm=read_measure(value["mean_residual_norm"], f"{path}.mean_residual_norm"),
-        scope=read_one_of(value["scope"], f"{path}.scope", SCOPES),
-        schedule_kind=schedule_kind,
-        schedule=schedule,
-        condition_kind=None if condition is None else condition.kind,
-        condition=None if condition is None else condition.document,
-        preserve_norm=read_switch(value.get("preserve_norm", False), f"{path}.preserve_norm"),
-        bound=read_alpha(value["bound"], f"{path}.bound") if "bound" in value else None,
+        **{each.name: _read_stated(each, value[each.name], f"{path}.{each.name}") for each in STATED if each.name in value},
     )
+
+
+def _read_stated(each: Stated, value: Any, path: str) -> Any:
+    match each.kind:
+        case "coefficient":
+            return read_alpha(value, path)
+        case "word":
+            return read_one_of(value, path, each.words)
+        case "switch":
+            return read_switch(value, path)
+        case "schedule":
+            return _read_schedule(value, path)
+        case "condition":
+            return None if value is None else read_condition(value, path)
 
 
 def read_condition(value: Any, path: str) -> ConditionEntry:
@@ -117,13 +108,12 @@ def read_condition(value: Any, path: str) -> ConditionEntry:
     return ConditionEntry(kind, canonical_json(value))
 
 
-def _schedule(value: Any, path: str) -> tuple[str, tuple[tuple[str, int], ...]]:
+def _read_schedule(value: Any, path: str) -> ScheduleEntry:
     kind = read_one_of(value.get("kind") if isinstance(value, dict) else None, f"{path}.kind", tuple(SCHEDULE_PARAMETERS))
-    read_exactly(value, path, ("kind", *SCHEDULE_PARAMETERS[kind]))
-    parameters = {name: read_integer(value[name], f"{path}.{name}", least=SCHEDULE_LEAST[name]) for name in SCHEDULE_PARAMETERS[kind]}
-    if kind == "window" and parameters["last_token"] < parameters["first_token"]:
-        raise FieldError(f"{path}.last_token", f"is {parameters['last_token']}, before first_token {parameters['first_token']}")
-    return kind, tuple(parameters.items())
+    schedule = ScheduleEntry(kind, tuple(sorted((name, number) for name, number in value.items() if name != "kind")))
+    if problem := schedule.find_problem():
+        raise FieldError(f"{path}.{problem[0]}", problem[1])
+    return schedule
 
 
 def read_flag(value: Any, path: str) -> Flag:

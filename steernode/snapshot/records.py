@@ -1,4 +1,4 @@
-"""The records a snapshot holds, as types. `document` reads them from signed bytes, `resolve` answers requests by them."""
+"""The records a snapshot holds, as types, and what an author may state of a component, each thing declared once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any, Literal
 
-from steernode.words import EVERYBODY
+from steernode.canonical import format_decimal, parse_strict
+from steernode.words import EVERYBODY, OPERATORS, SCHEDULE_LEAST, SCHEDULE_PARAMETERS, SCOPES, UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,94 @@ class VectorEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleEntry:
+    """How strength changes over the generated tokens. `parameters` by name, in the order of their names."""
+
+    kind: str
+    parameters: tuple[tuple[str, int], ...] = ()
+
+    def find_problem(self) -> tuple[str, str] | None:
+        """The first parameter that a schedule of this known kind cannot have, or must have otherwise, and why."""
+        values, needed = dict(self.parameters), SCHEDULE_PARAMETERS[self.kind]
+        for name in sorted({*values, *needed}):
+            if name not in needed or name not in values:
+                return name, "is unknown" if name in values else "is missing"
+            if isinstance(values[name], bool) or not isinstance(values[name], int) or values[name] < SCHEDULE_LEAST[name]:
+                return name, f"must be an integer of at least {SCHEDULE_LEAST[name]}, got {values[name]!r}"
+        if self.kind == "window" and values["last_token"] < values["first_token"]:
+            return "last_token", f"is {values['last_token']}, before first_token {values['first_token']}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionEntry:
+    """A condition, kept as read, canonical: only an engine with the matching capability looks inside."""
+
+    kind: str
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AlphaBounds:
+    """A range of α, both ends inside. As a flag's override: what a request may ask for as the α of the first component."""
+
+    alpha_min: Decimal
+    alpha_max: Decimal
+
+    def __str__(self) -> str:
+        return f"{format_decimal(self.alpha_min)} to {format_decimal(self.alpha_max)}"
+
+    def holds(self, alpha: Decimal) -> bool:
+        return self.alpha_min <= alpha <= self.alpha_max
+
+    @property
+    def reach(self) -> Decimal:
+        return max(abs(self.alpha_min), abs(self.alpha_max))
+
+    def covers(self, other: AlphaBounds) -> bool:
+        return self.alpha_min <= other.alpha_min <= other.alpha_max <= self.alpha_max
+
+
+_REQUIRED: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """One field of a component that its author states. The API, manifests, the console and the reader of nodes take it from here.
+
+    `kind` says how it is read, `says` what it is. An author who leaves it out gets `default`, unless it is `_REQUIRED`.
+    What `is_later` came after there were components, and stands in no document where it is its default, so that those read as they
+    did. What `is_capability` an engine must be able to do.
+    """
+
+    name: str
+    kind: Literal["coefficient", "word", "switch", "schedule", "condition"]
+    says: str
+    words: tuple[str, ...] = ()
+    default: Any = _REQUIRED
+    is_later: bool = False
+    is_capability: bool = False
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is _REQUIRED
+
+
+STATED = (
+    Stated("alpha", "coefficient", "The coefficient, inside the range that may be asked for."),
+    Stated("alpha_min", "coefficient", "The least that may be asked for."),
+    Stated("alpha_max", "coefficient", "The most that may be asked for."),
+    Stated("unit", "word", "What a coefficient of 1 means.", UNITS),
+    Stated("operator", "word", "What is done with the vector.", OPERATORS, default="add", is_capability=True),
+    Stated("scope", "word", "Which tokens are steered.", SCOPES, default="generated", is_capability=True),
+    Stated("bound", "coefficient", "Of clamp: the cap of the projection; its sign says which side.", default=None, is_later=True),
+    Stated("preserve_norm", "switch", "Whether the hidden state keeps its length.", default=False, is_later=True, is_capability=True),
+    Stated("schedule", "schedule", "How strength changes over the generated tokens.", default={"kind": "constant"}, is_capability=True),
+    Stated("condition", "condition", "When it fires; without one for every request.", default=None, is_capability=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """One vector and how it is applied. Both norms are in activation units.
 
@@ -38,29 +128,41 @@ class Component:
     vector: VectorEntry
     layer: int
     site: str
-    operator: str
+    norm: Decimal
+    mean_residual_norm: Decimal
+    # As `STATED` describes them.
     alpha: Decimal
     alpha_min: Decimal
     alpha_max: Decimal
     unit: str
-    norm: Decimal
-    mean_residual_norm: Decimal
+    operator: str
     scope: str
-    schedule_kind: str
-    schedule: tuple[tuple[str, int], ...]
-    condition_kind: str | None
-    # Kept as read, canonical: only an engine with the matching capability looks inside.
-    condition: bytes | None
-    preserve_norm: bool = False
+    schedule: ScheduleEntry
+    condition: ConditionEntry | None = None
     bound: Decimal | None = None
+    preserve_norm: bool = False
+
+    @property
+    def allowed(self) -> AlphaBounds:
+        return AlphaBounds(self.alpha_min, self.alpha_max)
+
+    def stated(self) -> dict[str, Any]:
+        """What its author stated, as JSON."""
+        return {each.name: _write(getattr(self, each.name)) for each in STATED}
+
+    def capabilities(self) -> set[str]:
+        """Such as `operator:add` and `schedule:linear`; a switch that is on is one by its name alone."""
+        asked = [(each.name, getattr(self, each.name)) for each in STATED if each.is_capability]
+        asked.append(("site", self.site))
+        return {name if value is True else f"{name}:{getattr(value, 'kind', value)}" for name, value in asked if value}
 
 
-@dataclass(frozen=True, slots=True)
-class ConditionEntry:
-    """A condition that belongs to no component. `document` is canonical, as read."""
-
-    kind: str
-    document: bytes
+def _write(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format_decimal(value)
+    if isinstance(value, ScheduleEntry):
+        return {"kind": value.kind, **dict(value.parameters)}
+    return parse_strict(value.document) if isinstance(value, ConditionEntry) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +179,17 @@ class Profile:
     max_staleness_seconds: int
     components: tuple[Component, ...]
     safety_override: tuple[ConditionEntry, ...] = ()
+    # What an engine must be able to do. Made once: every check of a snapshot looks at all of them.
+    capabilities: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        overrides = {f"condition:{entry.kind}" for entry in self.safety_override}
+        object.__setattr__(self, "capabilities", frozenset(overrides).union(*[component.capabilities() for component in self.components]))
+
+    @property
+    def conditions(self) -> tuple[ConditionEntry, ...]:
+        """All there are: those that force neutral, and those of its components."""
+        return (*self.safety_override, *(each.condition for each in self.components if each.condition is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +204,6 @@ class Arm:
     profile: str
     alpha_scale: Decimal
     revision: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AlphaBounds:
-    """What a request may ask for as the α of the profile's first component, in that component's unit. Both ends are inside."""
-
-    alpha_min: Decimal
-    alpha_max: Decimal
-
-    def holds(self, alpha: Decimal) -> bool:
-        return self.alpha_min <= alpha <= self.alpha_max
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,17 +313,4 @@ def index_profiles(profiles: Sequence[Profile]) -> ProfileIndex:
 
 def required_capabilities(profiles: Iterable[Profile]) -> tuple[str, ...]:
     """What an engine must be able to do to serve these profiles, sorted."""
-    profiles = tuple(profiles)
-    needed = {f"condition:{entry.kind}" for profile in profiles for entry in profile.safety_override}
-    for component in (component for profile in profiles for component in profile.components):
-        needed |= {
-            f"operator:{component.operator}",
-            f"site:{component.site}",
-            f"scope:{component.scope}",
-            f"schedule:{component.schedule_kind}",
-        }
-        if component.condition_kind is not None:
-            needed.add(f"condition:{component.condition_kind}")
-        if component.preserve_norm:
-            needed.add("preserve_norm")
-    return tuple(sorted(needed))
+    return tuple(sorted(frozenset().union(*[profile.capabilities for profile in profiles])))

@@ -187,9 +187,9 @@ def _resolve(
         _check_override(flag, alpha, trail)
     elif arm.alpha_scale.is_zero():
         return stop("scale", "zero_scale", "the α scale is 0", flag, arm.name)
-    components = tuple(_scale(component, component.alpha * arm.alpha_scale) for component in profile.components)
+    components = tuple(scale_component(component, component.alpha * arm.alpha_scale) for component in profile.components)
     if alpha is not None and components:
-        components = (_scale(components[0].component, alpha), *components[1:])
+        components = (scale_component(components[0].component, alpha), *components[1:])
         if all(entry.alpha.is_zero() for entry in components):
             return stop("override", "zero_alpha", "the request asks for α 0", flag, arm.name)
     reason = "flag_on" if alpha is None else "override"
@@ -230,17 +230,19 @@ def _check_override(flag: Flag, alpha: Decimal, trail: list[Step]) -> None:
 
     if flag.override is None:
         raise refuse("OVERRIDE_NOT_ALLOWED", f"the request asks for α {alpha}, and the flag of tenant {flag.tenant!r} lets no request ask")
-    allowed = f"{flag.override.alpha_min} to {flag.override.alpha_max}"
     if not flag.override.holds(alpha):
-        raise refuse("OVERRIDE_RANGE", f"the request asks for α {alpha}, outside {allowed}, which tenant {flag.tenant!r} may ask for")
-    trail.append(Step("override", f"the request asks for α {alpha}, inside {allowed}"))
+        problem = f"the request asks for α {alpha}, outside {flag.override}, which tenant {flag.tenant!r} may ask for"
+        raise refuse("OVERRIDE_RANGE", problem)
+    trail.append(Step("override", f"the request asks for α {alpha}, inside {flag.override}"))
 
 
 def _percent(place: int) -> str:
     return str(Decimal(place) * EVERYBODY / PLACES)
 
 
-def _scale(component: Component, alpha: Decimal) -> EffectiveComponent:
+def scale_component(component: Component, alpha: Decimal) -> EffectiveComponent:
+    """What it comes to at this α, whatever is allowed."""
+
     def absolute(value: Decimal) -> Decimal:
         return absolute_coefficient(value, unit=component.unit, norm=component.norm, mean_residual_norm=component.mean_residual_norm)
 
@@ -256,7 +258,7 @@ def apply_conditions(effective: Effective, holds: Callable[[bytes], bool]) -> Ef
         return effective
     if any(holds(entry.document) for entry in effective.profile.safety_override):
         return effective.without_steering("safety_override")
-    met = [entry.component.condition is None or holds(entry.component.condition) for entry in effective.components]
+    met = [entry.component.condition is None or holds(entry.component.condition.document) for entry in effective.components]
     if effective.components and not any(met):
         return effective.without_steering("condition_unmet")
     zero = Decimal(0)

@@ -11,7 +11,6 @@ from demo.corpus.files import DATA_FOLDER
 from demo.train_model import MODEL_FOLDER
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.access.models import LoadedModel, load_model
-from steernode.engine.applying.schedules import Schedule
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.evidence import check_evidence
@@ -23,6 +22,7 @@ from steernode.errors import EngineError
 from steernode.files.contrast import parse_pairs
 from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
 from steernode.gates import composition_gates
+from tests.support.candidates import make_candidate
 
 PAIRS = split_pairs(parse_pairs((DATA_FOLDER / "empathy.pairs.jsonl").read_bytes()).pairs)
 DIGEST = "d" * 64
@@ -68,8 +68,8 @@ def odd(warm: LayerDirection) -> LayerDirection:
 @pytest.fixture(scope="module")
 def two(warm: LayerDirection, odd: LayerDirection) -> dict[str, Candidate]:
     return {
-        "warm": Candidate("a" * 64, warm, "0.2", scope="assistant"),
-        "odd": Candidate("b" * 64, odd, "0.05", schedule=Schedule("linear", (("tokens", 20),))),
+        "warm": make_candidate(warm, "0.2", digest="a" * 64, scope="assistant"),
+        "odd": make_candidate(odd, "0.05", digest="b" * 64, schedule={"kind": "linear", "tokens": 20}),
     }
 
 
@@ -134,7 +134,9 @@ def test_one_component_that_ablates_is_judged_as_it_acts(
     loaded: LoadedModel, warm: LayerDirection, suites: dict[str, SuiteFile], scorer: RubricScorer
 ) -> None:
     asked = composition_gates(["selection"], only_removes=True)
-    evidence = judge(loaded, {"warm": Candidate("a" * 64, warm, "1", unit="absolute", operator="ablate")}, suites, scorer, gates=asked)
+    evidence = judge(
+        loaded, {"warm": make_candidate(warm, "1", digest="a" * 64, unit="absolute", operator="ablate")}, suites, scorer, gates=asked
+    )
     composition = evidence["composition"]
     assert [(each["operator"], each["alpha"]) for each in composition["components"]] == [("ablate", "1")]
     assert composition["pairs"] == []
@@ -169,6 +171,6 @@ def test_what_is_measured_of_several_is_not_asked_of_one(
 
 
 def test_a_strength_is_not_converted_and_its_bound_is(warm: LayerDirection) -> None:
-    component = Candidate("a" * 64, warm, "0.5", operator="clamp", bound="2").component()
+    component = make_candidate(warm, "0.5", digest="a" * 64, operator="clamp", bound="2").component()
     assert component.coefficient == 0.5
     assert component.bound == pytest.approx(2 * warm.norm, rel=1e-6)

@@ -8,7 +8,6 @@ from demo.train_model import MODEL_FOLDER
 from steernode.engine.access.encoding import encode_prompts
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.applying.components import Component
-from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.composition import Part, measure_composition
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.refusals import refusal_items
@@ -22,6 +21,7 @@ from steernode.engine.searching.calibrate import neutral_texts
 from steernode.files.contrast import parse_pairs
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
+from tests.support.candidates import make_candidate
 
 LAYER = 4
 # Of the difference between harmful and harmless prompts: a third of what breaks refusals, so that each part alone does not.
@@ -72,7 +72,7 @@ def test_subtracting_the_refusal_direction_is_blocked(
 ) -> None:
     verdicts = {}
     for alpha in (THIRD, WHOLE):
-        evidence = evaluate(loaded, Candidate("0" * 64, refusal, alpha), suites, scorer, GATES, max_new_tokens=16)
+        evidence = evaluate(loaded, make_candidate(refusal, alpha, digest="0" * 64), suites, scorer, GATES, max_new_tokens=16)
         verdicts[alpha] = evidence.verdict
     assert verdicts == {THIRD: "pass", WHOLE: "fail"}
 
@@ -101,7 +101,7 @@ def test_the_refusal_direction_split_over_three_profiles_is_blocked(
 def test_vectors_that_each_pass_are_blocked_in_one_revision(
     loaded: LoadedModel, suites: dict[str, SuiteFile], scorer: RubricScorer, refusal: LayerDirection
 ) -> None:
-    thirds = {name: Candidate("0" * 64, refusal, THIRD) for name in ("warm", "brief", "plain")}
+    thirds = {name: make_candidate(refusal, THIRD, digest="0" * 64) for name in ("warm", "brief", "plain")}
     evidence = evaluate_together(loaded, thirds, suites, scorer, GATES, components_digest="d" * 64, max_new_tokens=16).document
     assert evidence["verdict"] == "fail"
     assert evidence["composition"]["breaks_jointly"]

@@ -1,18 +1,18 @@
 """What a request would get in an environment, and which rules decided so."""
 
-import json
 from typing import Any
 
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Measure
+from registry.api.fields import Alpha, Measure, show_stated
 from registry.api.references import find_tenant
 from registry.api.views.base import View, document
 from registry.reads.lookups import get_environment
 from registry.snapshots import Explanation, explain_request
 from steernode.canonical import parse_alpha
+from steernode.snapshot.records import STATED
 from steernode.snapshot.resolve import EffectiveComponent
 
 
@@ -20,21 +20,22 @@ class EffectiveComponentOut(serializers.Serializer):
     vector_digest = serializers.CharField(source="component.vector.sha256")
     layer = serializers.IntegerField(source="component.layer")
     site = serializers.CharField(source="component.site")
-    operator = serializers.CharField(source="component.operator")
-    scope = serializers.CharField(source="component.scope")
     alpha = Alpha(help_text="after scaling, in `unit`")
-    unit = serializers.CharField(source="component.unit")
     coefficient = Measure(help_text="the factor on the unit vector, in activation units; of ablate and clamp a strength from 0 to 1")
     bound = Measure(allow_null=True, help_text="of clamp, in activation units")
-    preserve_norm = serializers.BooleanField(source="component.preserve_norm")
     schedule = serializers.SerializerMethodField(help_text="kind and its parameters, in generated tokens")
     condition = serializers.SerializerMethodField(help_text="what must hold for it to fire; null fires for every request")
 
+    def get_fields(self) -> dict[str, serializers.Field]:
+        """With what no request and no scale changes."""
+        unchanged = {each.name: show_stated(each, source=f"component.{each.name}") for each in STATED if each.kind in ("word", "switch")}
+        return super().get_fields() | unchanged
+
     def get_schedule(self, entry: EffectiveComponent) -> dict[str, Any]:
-        return {"kind": entry.component.schedule_kind, **dict(entry.component.schedule)}
+        return entry.component.stated()["schedule"]
 
     def get_condition(self, entry: EffectiveComponent) -> dict[str, Any] | None:
-        return json.loads(entry.component.condition) if entry.component.condition else None
+        return entry.component.stated()["condition"]
 
 
 class RuleOut(serializers.Serializer):

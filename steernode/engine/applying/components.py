@@ -13,13 +13,17 @@ from torch import Tensor
 from steernode.canonical import format_measure
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.sites import check_layer_site
-from steernode.engine.applying.operators import check_operator
+from steernode.engine.applying.operators import AddOperator, StateOperator, check_operator
 from steernode.engine.applying.positions import check_scope
-from steernode.engine.applying.schedules import CONSTANT, Schedule, check_schedule
+from steernode.engine.applying.schedules import CONSTANT, SCHEDULES, Schedule, check_schedule
 from steernode.engine.reading.directions import LayerDirection
 from steernode.errors import EngineError
-from steernode.snapshot.resolve import absolute_coefficient
-from steernode.words import STRENGTH_OPERATORS
+from steernode.snapshot.resolve import EffectiveComponent, absolute_coefficient
+from steernode.words import CONDITION_KINDS, OPERATORS, SCOPES, SITES, STRENGTH_OPERATORS
+
+# All that components may ask of an engine, as `records.required_capabilities` writes it.
+_KINDS = {"operator": OPERATORS, "site": SITES, "scope": SCOPES, "schedule": SCHEDULES, "condition": CONDITION_KINDS}
+CAPABILITIES = frozenset(["preserve_norm", *(f"{name}:{kind}" for name, kinds in _KINDS.items() for kind in kinds)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,22 @@ class Component:
     preserve_norm: bool = False
     bound: float | None = None
 
+    @classmethod
+    def of(cls, entry: EffectiveComponent, direction: Tensor) -> Component:
+        """What a component of a snapshot comes to, on the direction in its vector file."""
+        component = entry.component
+        return cls(
+            direction,
+            component.layer,
+            float(entry.coefficient),
+            component.site,
+            component.operator,
+            component.scope,
+            Schedule(component.schedule.kind, component.schedule.parameters),
+            component.preserve_norm,
+            None if entry.bound is None else float(entry.bound),
+        )
+
     @property
     def is_plain_sum(self) -> bool:
         return self.operator == "add" and not self.preserve_norm
@@ -51,23 +71,20 @@ def coefficient_of(direction: LayerDirection, alpha: str, unit: str) -> Decimal:
     return absolute_coefficient(Decimal(alpha), unit=unit, norm=norm, mean_residual_norm=residual)
 
 
-def component_of(
-    direction: LayerDirection,
-    alpha: str,
-    unit: str,
-    operator: str = "add",
-    scope: str = "generated",
-    *,
-    schedule: Schedule = CONSTANT,
-    preserve_norm: bool = False,
-    bound: str | None = None,
-) -> Component:
-    """A direction applied where it was read, at α in `unit`. Where α is a strength, the unit is that of `bound` alone."""
+def component_of(direction: LayerDirection, alpha: str, unit: str, operator: str = "add", scope: str = "generated") -> Component:
+    """A direction applied where it was read, at α in `unit`. A strength has no unit."""
     coefficient = Decimal(alpha) if operator in STRENGTH_OPERATORS else coefficient_of(direction, alpha, unit)
-    limit = None if bound is None else float(coefficient_of(direction, bound, unit))
-    return Component(
-        direction.direction, direction.layer, float(coefficient), direction.site, operator, scope, schedule, preserve_norm, limit
-    )
+    return Component(direction.direction, direction.layer, float(coefficient), direction.site, operator, scope)
+
+
+def make_operator(
+    components: Sequence[Component], coefficients: Tensor, dtype: torch.dtype, device: torch.device
+) -> AddOperator | StateOperator:
+    """What components do that differ in direction alone: one, or several that are a plain sum. `coefficients` (rows, components)."""
+    first = components[0]
+    if first.is_plain_sum:
+        return AddOperator([component.direction for component in components], coefficients, dtype, device)
+    return StateOperator(first.operator, first.direction, coefficients[:, 0], device, bound=first.bound, preserve_norm=first.preserve_norm)
 
 
 def union_components(rows: Sequence[Sequence[Component]]) -> tuple[tuple[Component, ...], Tensor]:

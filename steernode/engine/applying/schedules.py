@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from steernode.errors import EngineError
-from steernode.words import SCHEDULE_LEAST, SCHEDULE_PARAMETERS
+from steernode.snapshot.records import ScheduleEntry
+from steernode.words import SCHEDULE_PARAMETERS
 
 SCHEDULES = tuple(SCHEDULE_PARAMETERS)
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(ScheduleEntry):
     """The factor f(t) on a coefficient at generated token t. Token 0 is the last prompt token's position, which produces the first
     token of the reply; prompt tokens before it, where a scope covers them, are treated as token 0.
 
@@ -65,21 +66,8 @@ def make_schedule(kind: str, parameters: Mapping[str, int] | None = None) -> Sch
 
 
 def check_schedule(schedule: Schedule) -> None:
-    """Raises: EngineError SCHEDULE_UNKNOWN for the kind; SCHEDULE_INVALID for a missing or unknown parameter, one that is negative or
-    no whole number, a decay over no token, or a window that ends before it starts."""
+    """Raises: EngineError SCHEDULE_UNKNOWN for the kind; SCHEDULE_INVALID naming the parameter that `find_problem` finds."""
     if schedule.kind not in SCHEDULE_PARAMETERS:
         raise EngineError("SCHEDULE_UNKNOWN", f"schedule {schedule.kind!r} is not known; known are {', '.join(SCHEDULES)}", schedule.kind)
-    values = dict(schedule.parameters)
-    wrong = sorted(set(values) ^ set(SCHEDULE_PARAMETERS[schedule.kind]))
-    if wrong:
-        problem = "is unknown" if wrong[0] in values else "is missing"
-        raise EngineError("SCHEDULE_INVALID", f"parameter {wrong[0]!r} of schedule {schedule.kind!r} {problem}", wrong[0])
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < SCHEDULE_LEAST[name]:
-            raise EngineError("SCHEDULE_INVALID", f"{name} must be an integer of at least {SCHEDULE_LEAST[name]}, got {value!r}", name)
-    if schedule.kind == "window" and values["last_token"] < values["first_token"]:
-        raise EngineError(
-            "SCHEDULE_INVALID",
-            f"the window ends at token {values['last_token']}, before it starts at {values['first_token']}",
-            "last_token",
-        )
+    if problem := schedule.find_problem():
+        raise EngineError("SCHEDULE_INVALID", f"{problem[0]} of a {schedule.kind} schedule {problem[1]}", problem[0])

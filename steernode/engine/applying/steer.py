@@ -11,11 +11,7 @@ from torch import Tensor
 
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.sites import REGISTERING, visit_site
-from steernode.engine.applying.components import Component as Component
-from steernode.engine.applying.components import check_component as check_component
-from steernode.engine.applying.components import coefficient_table
-from steernode.engine.applying.components import union_components as union_components
-from steernode.engine.applying.operators import AddOperator, StateOperator
+from steernode.engine.applying.components import Component, check_component, coefficient_table, make_operator
 from steernode.engine.applying.positions import ChunkTracker, PromptLayout, mask_scope
 from steernode.errors import EngineError
 
@@ -29,20 +25,8 @@ class _Step:
         self._place(layout)
 
     def _place(self, layout: PromptLayout) -> None:
-        first, device = self._components[0], self._loaded.device
-        self._operator: AddOperator | StateOperator
-        if first.is_plain_sum:
-            directions = [component.direction for component in self._components]
-            self._operator = AddOperator(directions, self._coefficients, self._loaded.dtype, device)
-        else:
-            self._operator = StateOperator(
-                first.operator,
-                first.direction,
-                self._coefficients[:, 0],
-                device,
-                bound=first.bound,
-                preserve_norm=first.preserve_norm,
-            )
+        first = self._components[0]
+        self._operator = make_operator(self._components, self._coefficients, self._loaded.dtype, self._loaded.device)
         self.is_active = bool(self._operator.active.any())
         self._layout, self._scope, self._schedule = layout, mask_scope(first.scope, layout), first.schedule
         self._columns, self._end = layout.columns, layout.columns - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steernode.canonical import format_decimal
 from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging.candidate import Candidate
@@ -44,8 +45,8 @@ def evaluate(
     """
     gates = load_gates(gates)
     items = EvalItems.of(suites, "test", with_capability=True)
-    component = candidate.component()
-    contrast = ContrastEvidence(candidate.direction, component, candidate.alpha, candidate.unit, pairs or {})
+    component, alpha = candidate.component(), format_decimal(candidate.record.alpha)
+    contrast = ContrastEvidence(candidate.direction, component, alpha, candidate.record.unit, pairs or {})
     alone = dict.fromkeys(OF_A_COMPOSITION, "it is measured where several components are judged together")
     refuse_unmeasurable(gates, contrast.missing | missing_metrics(items) | alone)
     contrast.measure(loaded)
@@ -65,9 +66,7 @@ def evaluate(
         dose_response=contrast.describe_dose(),
         controls=contrast.controls.to_document() if contrast.controls else None,
         selection={
-            "behaviour": describe_behaviour_shrinkage(
-                curve, candidate.direction.layer, candidate.alpha, runs.own_scores, runs.steered_scores
-            ),
+            "behaviour": describe_behaviour_shrinkage(curve, candidate.direction.layer, alpha, runs.own_scores, runs.steered_scores),
             "slope": contrast.describe_shrinkage(),
         },
         gates=gates,

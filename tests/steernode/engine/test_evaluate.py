@@ -10,7 +10,6 @@ import pytest
 
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.applying.generate import Reply
-from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import measure_losses
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.evidence import check_evidence
@@ -19,6 +18,7 @@ from steernode.engine.reading.directions import LayerDirection, extract_directio
 from steernode.engine.reading.splits import split_pairs
 from steernode.errors import CanonicalError, EngineError
 from steernode.files.suites import SuiteFile, SuiteItem
+from tests.support.candidates import make_candidate
 from tests.support.planted_models import COLD_SYSTEM, CountWarmTokens, Planted, plant, write_pairs, write_suites
 from tests.support.tiny_models import ask
 
@@ -47,7 +47,7 @@ def cells(layer: int) -> list[dict]:
 @pytest.fixture(scope="module")
 def evidence(planted: Planted, direction: LayerDirection) -> dict:
     return evaluate(
-        planted.loaded, Candidate("f" * 64, direction, "0.5"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5,
+        planted.loaded, make_candidate(direction, "0.5"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5,
         curve=cells(direction.layer),
     ).document  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_what_the_select_split_promised_is_held_against_the_test_split(evidence:
 
 def test_divergence_is_nothing_at_zero_and_something_when_steered(planted: Planted, direction: LayerDirection, evidence: dict) -> None:
     assert float(evidence["metrics"]["kl_p95"]["steered"]["value"]) > 0.1
-    still = evaluate(planted.loaded, Candidate("f" * 64, direction, "0"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5).document
+    still = evaluate(planted.loaded, make_candidate(direction, "0"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5).document
     assert still["metrics"]["kl_p95"]["steered"]["value"] == "0"
     assert still["metrics"]["kl_last_prompt_token"]["steered"]["value"] == "0"
     assert still["dose_response"] is None
@@ -88,7 +88,7 @@ def test_divergence_is_nothing_at_zero_and_something_when_steered(planted: Plant
 def test_a_set_of_gates_is_judged_by_its_name(planted: Planted, direction: LayerDirection) -> None:
     suites = {**SUITES, "safety": with_harmful_requests()}
     evidence = evaluate(
-        planted.loaded, Candidate("f" * 64, direction, "0.5"), suites, CountWarmTokens(), "default", pairs=PAIRS, max_new_tokens=5
+        planted.loaded, make_candidate(direction, "0.5"), suites, CountWarmTokens(), "default", pairs=PAIRS, max_new_tokens=5
     ).document
     judged = {(gate["metric"], gate["kind"]): gate for gate in evidence["gates"]}
     assert judged["slope", "above_low"]["verdict"] == "pass"
@@ -118,7 +118,7 @@ def test_a_gate_that_the_evidence_could_not_judge_is_refused_before_any_work(
 ) -> None:
     gates = [{"metric": gate[0], "kind": gate[1], "threshold": "0"}]
     with pytest.raises(EngineError, match=why) as refused:
-        evaluate(planted.loaded, Candidate("f" * 64, direction, alpha), SUITES, CountWarmTokens(), gates, pairs=pairs, max_new_tokens=5)
+        evaluate(planted.loaded, make_candidate(direction, alpha), SUITES, CountWarmTokens(), gates, pairs=pairs, max_new_tokens=5)
     assert (refused.value.code, refused.value.item) == ("GATE_UNMEASURED", gate[0])
 
 
@@ -128,7 +128,7 @@ def test_a_scorer_that_says_nothing_is_refused(planted: Planted, direction: Laye
             return np.full(len(texts), np.nan)
 
     with pytest.raises(EngineError) as refused:
-        evaluate(planted.loaded, Candidate("f" * 64, direction, "0.5"), SUITES, Broken(), max_new_tokens=5)
+        evaluate(planted.loaded, make_candidate(direction, "0.5"), SUITES, Broken(), max_new_tokens=5)
     assert refused.value.code == "NON_FINITE"
 
 

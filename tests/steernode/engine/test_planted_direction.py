@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.controls import random_unit_directions, shuffle_labels
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.measuring.margins import margin_items
@@ -17,6 +16,7 @@ from steernode.engine.reading.splits import split_pairs
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.sweep import Search, sweep
 from steernode.errors import EngineError
+from tests.support.candidates import make_candidate
 from tests.support.planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
 
 SEEDS = range(10)
@@ -77,7 +77,7 @@ def test_the_planted_layer_and_direction_are_found(planted: list[Planted], extra
 
 def test_the_planted_vector_passes_every_gate_of_the_evidence(planted: list[Planted], extracted: list) -> None:
     for each, directions in zip(planted[:3], extracted[:3], strict=True):
-        candidate = Candidate("f" * 64, directions[each.layer], "0.5")
+        candidate = make_candidate(directions[each.layer], "0.5")
         evidence = evaluate(each.loaded, candidate, SUITES, CountWarmTokens(), EVIDENCE_GATES, pairs=PAIRS, max_new_tokens=5)
         assert [judged for judged in evidence.gates if judged.verdict != "pass"] == []
 

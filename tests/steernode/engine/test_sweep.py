@@ -15,7 +15,6 @@ from PIL import Image
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.applying.components import Component
-from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.measuring.margins import MarginItem, margin_items
 from steernode.engine.measuring.rubric import RubricScorer
@@ -27,6 +26,7 @@ from steernode.engine.searching.screen import bought_shift, measure_screen, plan
 from steernode.engine.searching.sweep import Search, dose_response, measure_grid, refine_alphas, sweep
 from steernode.errors import EngineError
 from steernode.files.suites import RubricExample, SuiteFile, parse_suite
+from tests.support.candidates import make_candidate
 from tests.support.tiny_models import make_answered_pair, make_pairs
 
 # Random weights write noise, so the gates of these tests let everything through and the mechanics are what is looked at.
@@ -274,7 +274,7 @@ def test_the_dose_response_is_of_replies_alone(swept: Search) -> None:
 def test_evidence_is_canonical_and_repeats_but_for_the_clock(
     llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, swept: Search
 ) -> None:
-    candidate = Candidate("f" * 64, directions[2], "0.5")
+    candidate = make_candidate(directions[2], "0.5")
     seen: list[tuple[int, int]] = []
     first, second = (
         evaluate(
@@ -300,7 +300,7 @@ def test_evidence_is_canonical_and_repeats_but_for_the_clock(
 
 
 def test_evidence_at_zero_shows_no_difference(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer) -> None:
-    evidence = evaluate(llama, Candidate("f" * 64, directions[2], "0"), suites, scorer, max_new_tokens=4).document
+    evidence = evaluate(llama, make_candidate(directions[2], "0"), suites, scorer, max_new_tokens=4).document
     for name in ("behaviour", "facts", "refusals"):
         assert evidence["metrics"][name]["difference"]["value"] == "0"
     assert evidence["metrics"]["perplexity_ratio"]["steered"]["value"] == "1"

@@ -20,7 +20,7 @@ from steernode.integrations.transformers import TransformersEngine
 from steernode.node.engines import Stages
 from steernode.node.responder import Generates
 from steernode.snapshot.conditions import RequestFacts
-from steernode.snapshot.records import Component, ConditionEntry, Profile, VectorEntry
+from steernode.snapshot.records import Component, ConditionEntry, Profile, ScheduleEntry, VectorEntry
 from steernode.snapshot.resolve import Effective, EffectiveComponent, unsteered
 from steernode.words import OPERATORS, SCHEDULE_PARAMETERS, SCOPES, SITES
 from tests.support.tiny_models import WORDS, ask, make_pairs
@@ -47,7 +47,7 @@ def make_profile(vector: VectorFile, **changes: object) -> Profile:
     component = Component(
         vector=VectorEntry(vector.digest, 300, "F32", (32,)), layer=2, site="resid_post", operator="add", alpha=Decimal("2"),
         alpha_min=Decimal(0), alpha_max=Decimal("2"), unit="mean_difference", norm=Decimal("5"), mean_residual_norm=Decimal("20"),
-        scope="generated", schedule_kind="constant", schedule=(), condition_kind=None, condition=None,
+        scope="generated", schedule=ScheduleEntry("constant"),
     )  # fmt: skip
     profile = Profile("harbor-empathy", 1, "d" * 64, "e" * 64, vector.lineage["base_model_fingerprint"], "low", "zero", 900, ())
     return replace(profile, components=(replace(component, **changes),))
@@ -122,12 +122,12 @@ def test_threads_with_different_steering_do_not_mix(engine: TransformersEngine, 
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"schedule_kind": "linear"}, "SCHEDULE_INVALID"),
-        ({"schedule_kind": "linear", "schedule": (("tokens", 0),)}, "SCHEDULE_INVALID"),
-        ({"schedule_kind": "cosine"}, "SCHEDULE_UNKNOWN"),
-        ({"condition_kind": "intent", "condition": b"{}"}, "CONDITION_INVALID"),
-        ({"condition_kind": "weather", "condition": b'{"kind":"weather"}'}, "CONDITION_UNKNOWN"),
-        ({"condition_kind": "intent", "condition": b'{"kind":"intent","labels":["a"],"not":1}'}, "CONDITION_INVALID"),
+        ({"schedule": ScheduleEntry("linear")}, "SCHEDULE_INVALID"),
+        ({"schedule": ScheduleEntry("linear", (("tokens", 0),))}, "SCHEDULE_INVALID"),
+        ({"schedule": ScheduleEntry("cosine")}, "SCHEDULE_UNKNOWN"),
+        ({"condition": ConditionEntry("intent", b"{}")}, "CONDITION_INVALID"),
+        ({"condition": ConditionEntry("weather", b'{"kind":"weather"}')}, "CONDITION_UNKNOWN"),
+        ({"condition": ConditionEntry("intent", b'{"kind":"intent","labels":["a"],"not":1}')}, "CONDITION_INVALID"),
         ({"operator": "clamp"}, "BOUND_INVALID"),
         ({"operator": "clamp", "bound": Decimal(0)}, "BOUND_INVALID"),
         ({"bound": Decimal(1)}, "BOUND_INVALID"),
@@ -169,7 +169,7 @@ def refund_probe(llama: LoadedModel) -> TrainedProbe:
 
 
 def test_a_component_fires_only_for_the_intents_it_is_for(engine: TransformersEngine, vector: VectorFile) -> None:
-    profile = make_profile(vector, condition_kind="intent", condition=INTENT)
+    profile = make_profile(vector, condition=ConditionEntry("intent", INTENT))
     engine.swap(engine.stage([profile], {vector.digest: vector}))
     prompt, effective = ask("the bill is late"), make_effective(profile, "30")
     plain = engine.generate(prompt, OFF, max_tokens=8)
@@ -186,7 +186,7 @@ def test_a_probe_in_a_snapshot_decides_on_the_prompt_before_anything_is_steered(
     engine: TransformersEngine, vector: VectorFile, refund_probe: TrainedProbe
 ) -> None:
     probe_file = read_vector(refund_probe.vector_file)
-    profile = make_profile(vector, condition_kind="probe", condition=canonical_json(refund_probe.condition))
+    profile = make_profile(vector, condition=ConditionEntry("probe", canonical_json(refund_probe.condition)))
     with pytest.raises(EngineError) as refused:
         engine.stage([profile], {vector.digest: vector})
     assert (refused.value.code, refused.value.item) == ("VECTOR_MISSING", probe_file.digest)
@@ -200,7 +200,7 @@ def test_a_probe_that_its_vector_file_contradicts_is_refused_when_staged(
     engine: TransformersEngine, vector: VectorFile, refund_probe: TrainedProbe
 ) -> None:
     probe_file = read_vector(refund_probe.vector_file)
-    profile = make_profile(vector, condition_kind="probe", condition=canonical_json(refund_probe.condition | {"layer": 2}))
+    profile = make_profile(vector, condition=ConditionEntry("probe", canonical_json(refund_probe.condition | {"layer": 2})))
     with pytest.raises(EngineError) as refused:
         engine.stage([profile], {vector.digest: vector, probe_file.digest: probe_file})
     assert (refused.value.code, refused.value.item) == ("CONDITION_INVALID", "layer")
@@ -226,7 +226,7 @@ def test_schedules_bounds_and_kept_norms_reach_the_model(engine: TransformersEng
     texts = set()
     for changes in (
         {},
-        {"schedule_kind": "window", "schedule": (("first_token", 2), ("last_token", 3))},
+        {"schedule": ScheduleEntry("window", (("first_token", 2), ("last_token", 3)))},
         {"preserve_norm": True},
         {"operator": "ablate", "site": "resid_mid", "scope": "all"},
     ):

@@ -140,7 +140,7 @@ def test_schedules_and_conditions_ask_for_their_capabilities():
     needed = ["condition:intent", "operator:add", "schedule:linear", "scope:generated", "site:resid_post"]
     snapshot = read_content(profiles=[profile], capabilities=needed)
     assert required_capabilities(snapshot.profiles) == tuple(needed)
-    assert snapshot.profiles[0].components[0].schedule == (("tokens", 40),)
+    assert snapshot.profiles[0].components[0].schedule.parameters == (("tokens", 40),)
 
 
 @pytest.mark.parametrize(
