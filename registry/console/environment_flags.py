@@ -84,7 +84,7 @@ def _describe_terms(flag: InheritedFlag[Id], answers: list[Effective], revisions
     if flag.rollout < EVERYBODY:
         terms.append(f"for {format_decimal(flag.rollout)} % of callers")
     if flag.override is not None:
-        terms.append(f"requests may ask for α {format_decimal(flag.override.alpha_min)} to {format_decimal(flag.override.alpha_max)}")
+        terms.append(f"requests may ask for α {flag.override}")
     if flag.inherited:
         terms.append(f"from the tenant's flag: {', '.join(flag.inherited)}")
     return terms

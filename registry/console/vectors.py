@@ -13,10 +13,9 @@ from registry.console.forms.vectors import DraftForm, ValidationForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import BlobMissing
-from registry.models import Evaluation, Job, JobState, Role, SteeringVector, Unit, VectorComparison
+from registry.models import Component, Evaluation, Job, JobState, Role, SteeringVector, Unit, VectorComparison
 from registry.reads.evidence import latest_evaluation
 from registry.services.comparisons import alpha_in_residual
-from registry.services.components import ComponentSpec
 from registry.services.jobs import request_validation
 from registry.services.profiles import draft_revision
 from steernode.records.sweep import read_sweep
@@ -102,7 +101,8 @@ def draft_from_vector(request: Request, vector_id: UUID) -> HttpResponse:
     if accept(request, form):
         vector, data = _get_vector(vector_id), form.cleaned_data
         evaluation = latest_evaluation(vector)
-        component = ComponentSpec(vector, data["alpha"], data["alpha_min"], data["alpha_max"], _unit_of(vector, evaluation))
+        alphas = {name: data[name] for name in ("alpha", "alpha_min", "alpha_max")}
+        component = Component(vector=vector, unit=_unit_of(vector, evaluation), **alphas)
         options = {name: data[name] for name in ("stale_policy", "max_staleness_seconds", "rationale")}
         with telling(request, "Drafted. Submit it with its evidence when it says what you mean."):
             revision = draft_revision(data["profile"], components=[component], author=request.user, **options)

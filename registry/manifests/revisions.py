@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 
 from registry.models import Component, ProfileRevision, SteeringVector
-from registry.services.components import ComponentSpec
 from steernode.canonical import format_decimal
 
 Spec = dict[str, Any]
@@ -92,8 +91,8 @@ def read_revision(spec: Spec, find_vector: Callable[[str], SteeringVector]) -> d
         read = {_WORDS.get(name, name): value for name, value in condition.items()}
         return {**read, "vector": find_vector(condition["vector"])} if "vector" in condition else read
 
-    def read_component(part: Spec) -> ComponentSpec:
-        return ComponentSpec(
+    def read_component(part: Spec) -> Component:
+        return Component(
             vector=find_vector(part["vector"]),
             alpha=Decimal(part["alpha"]),
             alpha_min=Decimal(part["alphaMin"]),

@@ -13,6 +13,7 @@ from registry.models.fields import CoefficientField, DigestField, spelled
 from registry.models.purposes import Purpose
 from registry.models.vectors import Unit
 from steernode import words
+from steernode.snapshot.records import AlphaBounds
 
 
 @spelled(words.OPERATORS)
@@ -223,3 +224,7 @@ class Component(models.Model):
                 name="component_condition_is_known",
             ),
         ]
+
+    @property
+    def allowed(self) -> AlphaBounds:
+        return AlphaBounds(self.alpha_min, self.alpha_max)

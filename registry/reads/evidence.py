@@ -11,14 +11,16 @@ from registry.models import (
     Component,
     Decision,
     Evaluation,
-    Operator,
     ProfileRevision,
     RevisionState,
     SteeringVector,
-    TokenScope,
 )
 from registry.reads.documents import digest_components
+from steernode.snapshot.records import STATED
 from steernode.words import STRENGTH_OPERATORS
+
+# What changes how a component acts. α is its own dose; a schedule or a condition only takes away.
+_HOW_IT_ACTS = [each for each in STATED if not each.is_required and each.kind not in ("schedule", "condition")]
 
 
 def valid_approvals(revision: ProfileRevision) -> QuerySet[Approval]:
@@ -43,9 +45,8 @@ def evidence_of(revision: ProfileRevision) -> Evaluation | None:
 
 
 def is_plain_addition(components: Sequence[Component]) -> bool:
-    """One vector, added to what is generated: what the vector's own validation covers. A schedule or a condition only takes away."""
-    plain = (Operator.ADD, TokenScope.GENERATED, False)
-    return [(component.operator, component.scope, component.preserve_norm) for component in components] == [plain]
+    """One vector, added to what is generated and nothing else: what the vector's own validation covers."""
+    return len(components) == 1 and all(getattr(components[0], each.name) == each.default for each in _HOW_IT_ACTS)
 
 
 def only_removes(components: Sequence[Component]) -> bool:

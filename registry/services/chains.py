@@ -8,8 +8,7 @@ from decimal import Decimal
 
 from django.db import transaction
 
-from registry.models import Job, Profile, ProfileRevision, SteeringVector
-from registry.services.components import ComponentSpec
+from registry.models import Component, Job, Profile, ProfileRevision, SteeringVector
 from registry.services.jobs import queue_validation
 from registry.services.notifications import notify
 from registry.services.profiles import draft_revision
@@ -65,7 +64,8 @@ def _draft(job: Job, profile: Profile, vector: SteeringVector) -> ProfileRevisio
     """At the validated α, in a range from 0 to it."""
     recipe = ValidationRecipe.from_document(job.recipe)
     alpha = Decimal(recipe.alpha)
-    component = ComponentSpec(vector, alpha, min(alpha, Decimal(0)), max(alpha, Decimal(0)), recipe.unit)
+    lowest, highest = sorted((alpha, Decimal(0)))
+    component = Component(vector=vector, alpha=alpha, alpha_min=lowest, alpha_max=highest, unit=recipe.unit)
     return draft_revision(
         profile,
         components=[component],

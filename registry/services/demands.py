@@ -19,6 +19,7 @@ from registry.reads.evidence import evidence_of, is_plain_addition, only_removes
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, SteerError
 from steernode.gates import composition_gates, find_weaker_gates, load_gates
+from steernode.snapshot.records import AlphaBounds
 from steernode.snapshot.resolve import absolute_coefficient
 
 _SHARE = Decimal("0.000001")
@@ -40,7 +41,7 @@ def measure_peaks(components: Sequence[Component]) -> dict[str, Decimal]:
     for component in components:
         if component.operator != Operator.ADD:
             continue
-        vector, reach = component.vector, max(abs(component.alpha_min), abs(component.alpha_max))
+        vector, reach = component.vector, component.allowed.reach
         length = absolute_coefficient(reach, unit=component.unit, norm=vector.norm, mean_residual_norm=vector.mean_residual_norm)
         peaks[f"peak_{component.unit}"] = max(peaks[f"peak_{component.unit}"], reach)
         shares[vector.layer] += length / vector.mean_residual_norm
@@ -131,11 +132,10 @@ def _find_beyond_evidence(components: Sequence[Component]) -> SteerError | None:
     """Evidence reaches from no steering to the evaluated α; a range beyond that would be approved unseen."""
     for component in components:
         lowest, highest = sorted((Decimal(0), component.alpha))
-        if component.alpha_min < lowest or component.alpha_max > highest:
+        if not AlphaBounds(lowest, highest).covers(component.allowed):
             return AlphaError(
                 "ALPHA_RANGE",
-                f"the range {format_decimal(component.alpha_min)} to {format_decimal(component.alpha_max)} goes beyond the evaluated "
-                f"α = {format_decimal(component.alpha)}",
+                f"the range {component.allowed} goes beyond the evaluated α = {format_decimal(component.alpha)}",
                 format_decimal(component.alpha_max),
             )
     return None

@@ -254,20 +254,15 @@ def check_alphas(revision: ProfileRevision, alpha_scale: Decimal, override: Alph
     components = revision.components.all()
     for component in components:
         scaled = component.alpha * alpha_scale
-        if scaled != 0 and not component.alpha_min <= scaled <= component.alpha_max:
+        if scaled != 0 and not component.allowed.holds(scaled):
             raise AlphaError(
                 "ALPHA_RANGE",
                 f"α {format_decimal(component.alpha)} × {format_decimal(alpha_scale)} is outside the approved range "
-                f"{format_decimal(component.alpha_min)} to {format_decimal(component.alpha_max)} {component.unit}",
+                f"{component.allowed} {component.unit}",
                 format_decimal(alpha_scale),
             )
     if override is not None:
         first = components[0]
-        if not first.alpha_min <= override.alpha_min <= override.alpha_max <= first.alpha_max:
-            asked = f"{format_decimal(override.alpha_min)} to {format_decimal(override.alpha_max)}"
-            raise AlphaError(
-                "ALPHA_RANGE",
-                f"requests may not ask for α {asked}: the approved range of {revision} is "
-                f"{format_decimal(first.alpha_min)} to {format_decimal(first.alpha_max)} {first.unit}",
-                asked,
-            )
+        if not first.allowed.covers(override):
+            problem = f"requests may not ask for α {override}: the approved range of {revision} is {first.allowed} {first.unit}"
+            raise AlphaError("ALPHA_RANGE", problem, str(override))

@@ -11,6 +11,7 @@ from registry.blobs import put_blob
 from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import (
     TECHNIQUES,
+    Component,
     Environment,
     Evaluation,
     Job,
@@ -24,7 +25,7 @@ from registry.models import (
 )
 from registry.reads.documents import policy_document, revision_document, tag_revision
 from registry.reads.lookups import get_policy
-from registry.services.components import ComponentSpec, make_components, write_components
+from registry.services.components import make_components, write_components
 from registry.services.demands import check_revision, measure_peaks, refuse_unmet
 from registry.services.people import stands_for
 from registry.services.transition import lock_environments, publish_at_end, transition
@@ -105,7 +106,7 @@ def check_purpose(purpose: str) -> None:
 def draft_revision(
     profile: Profile,
     *,
-    components: Sequence[ComponentSpec],
+    components: Sequence[Component],
     author: User,
     safety_override: Sequence[Mapping[str, Any]] = (),
     stale_policy: str = StalePolicy.ZERO.value,
@@ -136,7 +137,7 @@ def draft_revision(
 def edit_revision(
     revision_id: UUID,
     *,
-    components: Sequence[ComponentSpec],
+    components: Sequence[Component],
     actor: User,
     safety_override: Sequence[Mapping[str, Any]] = (),
     stale_policy: str | None = None,

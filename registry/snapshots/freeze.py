@@ -50,8 +50,8 @@ def _compare(before: Flag | None, in_before: Snapshot, after: Flag | None, in_af
         return f"steering for {after.rollout} % of callers, instead of {before.rollout} %"
     if before.needs_key and not after.needs_key:
         return "steering without a rollout key"
-    if after.override is not None and not _holds(before.override, after.override):
-        return f"α {after.override.alpha_min} to {after.override.alpha_max} by asking"
+    if after.override is not None and not (before.override and before.override.covers(after.override)):
+        return f"α {after.override} by asking"
     same_places = [arm.weight for arm in before.choices] == [arm.weight for arm in after.choices]
     pairs = zip(olds, news, strict=True) if same_places else product(olds, news)
     for old, new in pairs:
@@ -75,7 +75,3 @@ def _doses(flag: Flag | None, snapshot: Snapshot) -> list[tuple[str, int, Decima
         return profile.id, profile.revision, arm.alpha_scale
 
     return [] if flag is None else [dose(arm, flag.override) for arm in flag.choices]
-
-
-def _holds(outer: AlphaBounds | None, inner: AlphaBounds) -> bool:
-    return outer is not None and outer.holds(inner.alpha_min) and outer.holds(inner.alpha_max)

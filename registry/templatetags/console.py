@@ -8,7 +8,9 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from registry.models import Component
 from steernode.canonical import format_decimal
+from steernode.snapshot.records import STATED
 
 register = template.Library()
 
@@ -66,6 +68,21 @@ def short(value: Any) -> str:
         return f"{Decimal(str(value)):.4g}"
     except (InvalidOperation, ValueError):
         return "—" if value in (None, "") else str(value)
+
+
+# What a component does beside its operator. A field that is not here is shown by its name.
+_HOW = {"bound": " at {}", "preserve_norm": ", norm preserved"}
+
+
+@register.filter
+def how(component: Component) -> str:
+    """What a component does, in words: its operator, and whatever of it is not as most are."""
+    said = str(component.operator)
+    for each in STATED:
+        value = getattr(component, each.name)
+        if each.is_later and value != each.default:
+            said += _HOW.get(each.name, f", {each.name.replace('_', ' ')} {{}}").format(number(value))
+    return said
 
 
 @register.filter

@@ -256,9 +256,9 @@ def profile(ada):
 @pytest.fixture
 def component(vector):
     """α = 0.5 in 0 to 0.5 mean differences, as it was evaluated."""
-    from registry.services.components import ComponentSpec
+    from tests.support.components import add
 
-    return ComponentSpec(vector, Decimal("0.5"), Decimal(0), Decimal("0.5"), "mean_difference")
+    return add(vector, "0.5")
 
 
 @pytest.fixture
@@ -281,11 +281,10 @@ def brevity(ada, base_model, contrast_set, evaluate):
 @pytest.fixture
 def combined(ada, profile, component, evaluation, brevity):
     """A draft of two components, each of which passes alone."""
-    from registry.services.components import ComponentSpec
     from registry.services.profiles import draft_revision
+    from tests.support.components import add
 
-    brief = ComponentSpec(brevity, Decimal("0.3"), Decimal(0), Decimal("0.3"), "mean_difference")
-    return draft_revision(profile, components=[component, brief], author=ada)
+    return draft_revision(profile, components=[component, add(brevity, "0.3")], author=ada)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A draft of two vectors through real jobs on the reference model: extracted, validated, judged together, and held to its gates."""
 
 import json
-from decimal import Decimal
 
 import pytest
 
@@ -9,7 +8,6 @@ from registry.blobs import get_blob
 from registry.errors import TransitionRefused
 from registry.models import Job, JobState, ProfileRevision, RevisionState, SteeringVector
 from registry.services.approvals import approve_revision
-from registry.services.components import ComponentSpec
 from registry.services.compositions import request_composition
 from registry.services.evals import seal_eval_suite
 from registry.services.jobs import request_validation
@@ -18,6 +16,7 @@ from registry.services.vectors import import_vector
 from steernode.canonical import parse_strict
 from steernode.engine.reading.directions import extract_directions, write_direction
 from steernode.engine.reading.splits import split_pairs
+from tests.support.components import add
 from tests.support.demo_data import DATA, take
 from workers.composition import compose
 from workers.extraction import extract
@@ -33,10 +32,6 @@ def finish(job: Job, work=compose) -> Job:
     run_job(str(job.pk), work)
     job.refresh_from_db()
     return job
-
-
-def component(vector: SteeringVector, alpha: str) -> ComponentSpec:
-    return ComponentSpec(vector, Decimal(alpha), Decimal(0), Decimal(alpha), "mean_difference")
 
 
 def choose_requests(*, refuse: bool) -> list[dict]:
@@ -59,7 +54,7 @@ def suites(small_job, ada) -> list:
 
 def draft(vectors: list[SteeringVector], alphas: tuple[str, str], author) -> ProfileRevision:
     profile = create_profile("warm", intent="Warm replies.", purpose="tone", axis="empathy", risk_class="low", owner=author)
-    return draft_revision(profile, components=[component(*each) for each in zip(vectors, alphas, strict=True)], author=author)
+    return draft_revision(profile, components=[add(*each) for each in zip(vectors, alphas, strict=True)], author=author)
 
 
 @pytest.fixture
@@ -101,7 +96,7 @@ def test_a_draft_of_two_vectors_is_stopped_as_a_whole_and_once_it_is_gentler_app
     with pytest.raises(TransitionRefused, match="kl_p95") as refused:
         submit_revision(revision.pk, evaluation=evaluation, actor=ada)
     assert refused.value.code == "GATES_FAILED"
-    edit_revision(revision.pk, components=[component(vectors[0], "0.2"), component(vectors[1], "0.1")], actor=ada)
+    edit_revision(revision.pk, components=[add(vectors[0], "0.2"), add(vectors[1], "0.1")], actor=ada)
     revision.refresh_from_db()
     evaluation = finish(request_composition(revision=revision, suites=suites, actor=ada)).evaluation
     assert evaluation.passed, [gate for gate in evaluation.gates if gate["verdict"] != "pass"]
@@ -115,7 +110,7 @@ def test_evidence_of_a_draft_that_was_edited_while_its_job_ran_does_not_fit(revi
     first, second = [each.vector for each in revision.components.select_related("vector").order_by("position")]
 
     def compose_while_somebody_edits(job: Job, report) -> object:
-        edit_revision(revision.pk, components=[component(first, "0.12"), component(second, "0.05")], actor=ada)
+        edit_revision(revision.pk, components=[add(first, "0.12"), add(second, "0.05")], actor=ada)
         return compose(job, report)
 
     assert finish(job, compose_while_somebody_edits).state == JobState.SUCCEEDED

@@ -6,20 +6,19 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Switch, Text, Whole
+from registry.api.fields import Body, Text, Whole, ask_stated, show_stated
 from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_evaluation, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.errors import TransitionRefused
-from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, Role, StalePolicy, TokenScope, Unit
-from registry.models.profiles import constant_schedule
+from registry.models import Approval, Component, Evaluation, ProfileRevision, Role, StalePolicy
 from registry.reads.documents import tag_revision
 from registry.reads.evidence import evidence_of, is_plain_addition
 from registry.reads.lookups import get_profile, get_revision
-from registry.services.components import ComponentSpec
 from registry.services.profiles import draft_revision, edit_revision, submit_revision
-from steernode.words import MAX_COMPONENTS
+from steernode.snapshot.records import STATED
+from steernode.words import MAX_COMPONENTS, MAX_OVERRIDES
 
 
 class RevisionRefOut(serializers.Serializer):
@@ -33,16 +32,9 @@ class ComponentOut(serializers.Serializer):
     vector_digest = serializers.CharField(source="vector.digest")
     layer = serializers.IntegerField(source="vector.layer")
     site = serializers.CharField(source="vector.site")
-    operator = serializers.CharField()
-    alpha = Alpha()
-    alpha_min = Alpha()
-    alpha_max = Alpha()
-    unit = serializers.CharField()
-    scope = serializers.CharField()
-    bound = Alpha(allow_null=True, help_text="of clamp, in the unit")
-    preserve_norm = serializers.BooleanField()
-    schedule = serializers.JSONField(help_text="kind and its parameters, in generated tokens")
-    condition = serializers.JSONField(allow_null=True, help_text="null fires for every request")
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        return super().get_fields() | {each.name: show_stated(each) for each in STATED}
 
     def get_vector(self, component: Component) -> str:
         return f"{component.vector.name}@{component.vector.version}"
@@ -101,22 +93,15 @@ class RevisionOut(serializers.Serializer):
 
 class ComponentBody(Body):
     vector = Text(help_text="name@version, name or id")
-    alpha = Alpha()
-    alpha_min = Alpha()
-    alpha_max = Alpha()
-    unit = serializers.ChoiceField(Unit.choices)
-    scope = serializers.ChoiceField(TokenScope.choices, default=TokenScope.GENERATED)
-    operator = serializers.ChoiceField(Operator.choices, default=Operator.ADD)
-    bound = Alpha(required=False, help_text="of clamp, in the unit; its sign says which side is capped")
-    preserve_norm = Switch(default=False)
-    schedule = serializers.DictField(default=constant_schedule, help_text='such as {"kind": "linear", "tokens": 64}')
-    condition = serializers.DictField(required=False, allow_null=True, help_text="intent, attribute or probe; a probe names its vector")
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        return super().get_fields() | {each.name: ask_stated(each) for each in STATED}
 
 
 class RevisionBody(Body):
     components = ComponentBody(many=True, min_length=1, max_length=MAX_COMPONENTS)
     safety_override = serializers.ListField(
-        child=serializers.DictField(), max_length=8, default=list, help_text="conditions any of which forces neutral"
+        child=serializers.DictField(), max_length=MAX_OVERRIDES, default=list, help_text="conditions any of which forces neutral"
     )
     stale_policy = serializers.ChoiceField(StalePolicy.choices, required=False)
     max_staleness_seconds = Whole(min_value=0, max_value=30 * 86400, required=False)
@@ -138,9 +123,8 @@ def read_revision(view: View) -> dict[str, Any]:
     return {"components": [read_component(component) for component in body.pop("components")], "safety_override": overrides, **body}
 
 
-def read_component(body: dict[str, Any]) -> ComponentSpec:
-    condition = find_probe_vector(body.pop("condition", None))
-    return ComponentSpec(**{**body, "vector": find_vector(body["vector"]), "condition": condition})
+def read_component(body: dict[str, Any]) -> Component:
+    return Component(**{**body, "vector": find_vector(body["vector"]), "condition": find_probe_vector(body.get("condition"))})
 
 
 def find_probe_vector(condition: Any) -> Any:

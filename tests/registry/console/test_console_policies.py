@@ -1,7 +1,5 @@
 """Risk policies in the console, and what a reviewer sees of them on the page of a revision."""
 
-from dataclasses import replace
-
 import pytest
 from django.urls import reverse
 
@@ -9,6 +7,7 @@ from registry.models import ProfileRevision, RevisionComment, RevisionState, Ris
 from registry.services.approvals import approve_revision
 from registry.services.policies import change_policy
 from registry.services.profiles import draft_revision, submit_revision
+from tests.support.components import restate
 
 FIELDS = {
     "alpha_cap_absolute": "100",
@@ -115,10 +114,10 @@ def test_anybody_with_a_role_comments_and_what_they_write_is_inert(as_person, ir
 
 
 def test_the_page_says_in_words_when_and_how_a_component_acts(as_person, grace, ada, profile, component, vector):
-    sometimes = replace(
+    sometimes = restate(
         component, schedule={"kind": "linear", "tokens": 32}, condition={"kind": "intent", "labels": ["refund", "complaint"]}
     )
-    clamped = replace(component, operator="clamp", bound=component.alpha, preserve_norm=True)
+    clamped = restate(component, operator="clamp", bound=component.alpha, preserve_norm=True)
     override = [{"kind": "attribute", "name": "channel", "values": ["phone"]}]
     revision = draft_revision(profile, components=[sometimes, clamped], author=ada, safety_override=override)
     page = page_of(as_person(grace), revision)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.manifests.export import export_manifests
-from registry.models import Declaration, ProfileRevision, RiskPolicy, ServingNode, Tenant, TenantFlag
+from registry.models import Component, Declaration, ProfileRevision, RiskPolicy, ServingNode, Tenant, TenantFlag
 from registry.services.kills import engage_kill
 from steernode.hub.manifests import read_manifests, write_manifests
 from steernode.snapshot.records import AlphaBounds
@@ -51,7 +51,6 @@ _CHANGES = st.lists(
 @pytest.fixture
 def change(approved, production, oscar, ada, root, vector, policy_terms, apply):
     """Make one change as somebody would: through a service, or by applying manifests."""
-    from registry.services.components import ComponentSpec
     from registry.services.flags import ArmSpec, set_flag
     from registry.services.policies import change_policy, create_policy
     from registry.services.profiles import create_profile, draft_revision
@@ -76,12 +75,11 @@ def change(approved, production, oscar, ada, root, vector, policy_terms, apply):
             profile = create_profile(name, intent=f"{name}.", purpose="tone", axis="empathy", risk_class="low", owner=ada)
             alpha = Decimal(tenths) / 10
             probe = {"kind": "probe", "vector": vector, "read_position": "all", "scale": "3.1", "bias": "0", "threshold": "-0.2"}
-            part = ComponentSpec(
-                vector,
-                alpha,
-                Decimal(0),
-                Decimal("0.5"),
-                "mean_difference",
+            part = Component(
+                vector=vector,
+                alpha=alpha,
+                alpha_max=Decimal("0.5"),
+                unit="mean_difference",
                 schedule=schedule,
                 condition=condition,
                 preserve_norm=tenths > 2,

@@ -1,17 +1,15 @@
 """A revision of several components is judged as a whole, once, and its evidence fits nothing else."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from django.db import IntegrityError, transaction
 
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import AuditEvent, Evaluation, Job, JobState, RevisionState
+from registry.models import AuditEvent, Component, Evaluation, Job, JobState, RevisionState
 from registry.reads.documents import digest_components
 from registry.reads.evidence import evidence_of
 from registry.services.approvals import approve_revision
-from registry.services.components import ComponentSpec
 from registry.services.compositions import request_composition
 from registry.services.jobs import claim_job, fail_job
 from registry.services.profiles import draft_revision, edit_revision, submit_revision
@@ -19,14 +17,12 @@ from registry.services.results import complete_composition
 from registry.services.vectors import import_vector
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, ContrastSetError, SteerError
+from tests.support.components import restate
 from tests.support.files import composition_evidence, vector_file, write_model_folder
 
 
-def specs_of(revision) -> list[ComponentSpec]:
-    return [
-        ComponentSpec(each.vector, each.alpha, each.alpha_min, each.alpha_max, each.unit, each.operator, each.scope)
-        for each in revision.components.select_related("vector").order_by("position")
-    ]
+def components_of(revision) -> list[Component]:
+    return list(revision.components.select_related("vector").order_by("position"))
 
 
 def refused(code: str, kind: type[SteerError] = TransitionRefused):
@@ -47,7 +43,7 @@ def test_several_components_judged_together_are_submitted_and_approved(ada, grac
 def test_the_job_holds_what_it_judges_and_every_gate_that_a_part_had_to_pass(ada, combined, suites):
     job = request_composition(revision=combined, suites=suites, actor=ada)
     names = [(component["name"], component["alpha"], component["vector"]["sha256"]) for component in job.recipe["components"]]
-    assert names == [(str(each.vector), format_decimal(each.alpha), each.vector.digest) for each in specs_of(combined)]
+    assert names == [(str(each.vector), format_decimal(each.alpha), each.vector.digest) for each in components_of(combined)]
     metrics = {(gate["metric"], gate["threshold"]) for gate in job.recipe["gates"]}
     assert {("refusal_lost", "0"), ("harmful_compliance_gained", "0.01")} <= metrics
     assert ("norm_share", format_decimal(combined.profile.risk_class.composition_budget)) in metrics
@@ -62,8 +58,8 @@ def test_the_job_holds_what_it_judges_and_every_gate_that_a_part_had_to_pass(ada
 )
 def test_evidence_of_other_components_does_not_fit(ada, combined, compose, change):
     evaluation = compose(combined)
-    first, second = specs_of(combined)
-    edit_revision(combined.pk, components=[replace(first, **change), second], actor=ada)
+    first, second = components_of(combined)
+    edit_revision(combined.pk, components=[restate(first, **change), second], actor=ada)
     with refused("EVIDENCE_MISMATCH"):
         submit_revision(combined.pk, evaluation=evaluation, actor=ada)
 
@@ -71,7 +67,7 @@ def test_evidence_of_other_components_does_not_fit(ada, combined, compose, chang
 def test_a_draft_edited_while_the_job_runs_has_no_evidence(ada, combined, suites):
     job = request_composition(revision=combined, suites=suites, actor=ada)
     claimed = claim_job(job.pk, worker="worker-1")
-    first, second = specs_of(combined)
+    first, second = components_of(combined)
     edit_revision(combined.pk, components=[second, first], actor=ada)
     evaluation = complete_composition(claimed, composition_evidence(job))
     with refused("EVIDENCE_MISMATCH"):
@@ -82,11 +78,11 @@ def test_a_draft_edited_while_the_job_runs_has_no_evidence(ada, combined, suites
 
 def test_a_narrower_range_needs_no_other_evidence_and_a_wider_one_is_refused(ada, combined, compose):
     evaluation = compose(combined)
-    first, second = specs_of(combined)
-    edit_revision(combined.pk, components=[replace(first, alpha_max=Decimal("0.6")), second], actor=ada)
+    first, second = components_of(combined)
+    edit_revision(combined.pk, components=[restate(first, alpha_max=Decimal("0.6")), second], actor=ada)
     with refused("ALPHA_RANGE", AlphaError):
         submit_revision(combined.pk, evaluation=evaluation, actor=ada)
-    edit_revision(combined.pk, components=[replace(first, alpha_min=Decimal("0.4")), second], actor=ada)
+    edit_revision(combined.pk, components=[restate(first, alpha_min=Decimal("0.4")), second], actor=ada)
     assert submit_revision(combined.pk, evaluation=evaluation, actor=ada).state == RevisionState.SUBMITTED
 
 
@@ -110,7 +106,7 @@ def test_evidence_of_the_whole_is_not_evidence_of_one_part(ada, combined, compos
 
 def test_the_test_split_is_opened_once_for_the_same_components_whoever_drafts_them(ada, mary, profile, combined, compose, suites):
     evaluation = compose(combined)
-    again = draft_revision(profile, components=specs_of(combined), author=mary)
+    again = draft_revision(profile, components=components_of(combined), author=mary)
     with refused("TEST_SPLIT_OPENED"):
         request_composition(revision=again, suites=suites, actor=mary)
     # What was measured of these components is still true of them.
@@ -144,7 +140,7 @@ def test_one_component_that_adds_is_covered_by_its_vector(ada, draft, evaluation
 def test_one_component_that_does_something_else_is_judged_as_it_acts(
     ada, profile, component, evaluation, suites, compose, change, raises_behaviour
 ):
-    revision = draft_revision(profile, components=[replace(component, **change)], author=ada)
+    revision = draft_revision(profile, components=[restate(component, **change)], author=ada)
     with refused("EVIDENCE_MISMATCH"):
         submit_revision(revision.pk, evaluation=evaluation, actor=ada)
     assert evidence_of(revision) is None
@@ -158,7 +154,7 @@ def test_one_component_that_does_something_else_is_judged_as_it_acts(
 
 
 def test_nine_components_are_too_many(ada, profile, combined, suites):
-    first, second = specs_of(combined)
+    first, second = components_of(combined)
     crowd = draft_revision(profile, components=[first, *[second] * 8], author=ada)
     with refused("COMPOSITION_SIZE", InvalidInput):
         request_composition(revision=crowd, suites=suites, actor=ada)
@@ -180,7 +176,7 @@ def test_a_part_without_evidence_of_its_own_or_that_failed_alone_is_no_part(
 ):
     fresh = import_vector("fresh", data=vector_file(base_model.fingerprint, contrast_set.digest, seed=9), author=ada)
     evaluate(component.vector)
-    revision = draft_revision(profile, components=[component, replace(component, vector=fresh)], author=ada)
+    revision = draft_revision(profile, components=[component, restate(component, vector=fresh)], author=ada)
     with refused("EVIDENCE_MISSING"):
         request_composition(revision=revision, suites=suites, actor=ada)
     evaluate(fresh, passed=False)

@@ -1,6 +1,5 @@
 """What a risk policy demands is demanded: when a revision is written, submitted, approved, compiled, and for as long as it steers."""
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -12,7 +11,6 @@ from registry.errors import TransitionRefused
 from registry.models import AuditEvent, EvalSuite, Notification, Profile, ProfileRevision, RevisionState, RiskPolicy
 from registry.reads.steering import head_snapshot
 from registry.services.approvals import approve_revision
-from registry.services.components import ComponentSpec
 from registry.services.demands import list_requirements, measure_peaks
 from registry.services.flags import set_flag
 from registry.services.policies import change_policy
@@ -22,6 +20,7 @@ from registry.services.vectors import import_vector
 from registry.snapshots import read_snapshot
 from registry.snapshots.compile import _write_profile, compile_content
 from steernode.errors import AlphaError, SteerError
+from tests.support.components import add, restate
 from tests.support.files import vector_file
 
 
@@ -77,8 +76,7 @@ def test_evidence_that_is_too_old_is_refused_when_submitted_and_when_approved(dr
 
 def test_evidence_whose_contrast_set_is_not_on_record_shows_no_pairs(profile, base_model, evaluate, ada):
     stray = import_vector("stray", data=vector_file(base_model.fingerprint, "f" * 64), author=ada)
-    spec = ComponentSpec(stray, Decimal("0.5"), Decimal(0), Decimal("0.5"), "mean_difference")
-    revision = draft_revision(profile, components=[spec], author=ada)
+    revision = draft_revision(profile, components=[add(stray, "0.5")], author=ada)
     with pytest.raises(TransitionRefused, check=lambda error: error.code == "PAIRS_UNKNOWN"):
         submit_revision(revision.pk, evaluation=evaluate(stray), actor=ada)
 
@@ -89,7 +87,7 @@ def test_evidence_whose_contrast_set_is_not_on_record_shows_no_pairs(profile, ba
     ids=["another operator", "another scope", "another norm"],
 )
 def test_the_evaluation_of_an_addition_is_no_evidence_of_something_else(profile, component, evaluation, ada, change_of):
-    revision = draft_revision(profile, components=[replace(component, **change_of)], author=ada)
+    revision = draft_revision(profile, components=[restate(component, **change_of)], author=ada)
     with pytest.raises(TransitionRefused, check=lambda error: error.code == "EVIDENCE_MISMATCH"):
         submit_revision(revision.pk, evaluation=evaluation, actor=ada)
 
@@ -97,7 +95,7 @@ def test_the_evaluation_of_an_addition_is_no_evidence_of_something_else(profile,
 def test_a_schedule_and_a_condition_only_take_away_and_need_no_other_evidence(
     profile, component, evaluation, ada, grace, production, harbor, oscar
 ):
-    sometimes = replace(component, schedule={"kind": "linear", "tokens": 32}, condition={"kind": "intent", "labels": ["refund"]})
+    sometimes = restate(component, schedule={"kind": "linear", "tokens": 32}, condition={"kind": "intent", "labels": ["refund"]})
     override = [{"kind": "attribute", "name": "channel", "values": ["phone"]}]
     revision = draft_revision(profile, components=[sometimes], author=ada, safety_override=override)
     revision = submit_revision(revision.pk, evaluation=evaluation, actor=ada)

@@ -1,7 +1,6 @@
 """A move proposes to extract again what it left behind; an author accepts, and that queues one job."""
 
 import json
-from decimal import Decimal
 
 import pytest
 from django.db import transaction
@@ -12,11 +11,11 @@ from registry.models import AuditEvent, Job, JobState, Notification, Proposal, S
 from registry.reads.lookups import open_proposals
 from registry.services.base_model_moves import move_environment
 from registry.services.base_models import register_base_model
-from registry.services.components import ComponentSpec
 from registry.services.jobs import request_cancel
 from registry.services.profiles import create_profile, draft_revision
 from registry.services.proposals import accept_proposal, decline_proposal
 from steernode.errors import LayerError
+from tests.support.components import add
 from tests.support.files import write_model_folder
 from tests.support.refusals import refuses
 
@@ -26,8 +25,7 @@ def proposed() -> list[str]:
 
 
 def draft(vector: SteeringVector, profile, author):
-    component = ComponentSpec(vector, Decimal("0.5"), Decimal(0), Decimal("0.5"), "mean_difference")
-    return draft_revision(profile, components=[component], author=author)
+    return draft_revision(profile, components=[add(vector, "0.5")], author=author)
 
 
 def test_a_move_proposes_the_newest_version_of_each_name_and_whatever_is_in_use(

@@ -1,6 +1,5 @@
 """draft -> submitted -> approved / rejected -> retired: who may, on what, and what the record says afterwards."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -12,6 +11,7 @@ from registry.services.approvals import approve_revision, reject_revision
 from registry.services.profiles import create_profile, draft_revision, edit_revision, retire_revision, submit_revision
 from registry.services.vectors import import_vector
 from steernode.errors import AlphaError
+from tests.support.components import restate
 from tests.support.files import vector_file
 
 
@@ -87,7 +87,7 @@ def test_only_its_author_edits_a_revision(submitted, component, person):
 
 def test_an_edit_voids_what_a_reviewer_read(submitted, ada, grace, component, evaluation):
     before = digests(submitted)
-    edit_revision(submitted.pk, components=[replace(component, alpha_max=Decimal("0.5"), alpha_min=Decimal("0.1"))], actor=ada)
+    edit_revision(submitted.pk, components=[restate(component, alpha_max=Decimal("0.5"), alpha_min=Decimal("0.1"))], actor=ada)
     with refused("DIGEST_MISMATCH"):
         approve_revision(submitted.pk, reviewer=grace, comment="stale", **before)
     again = submit_revision(submitted.pk, evaluation=evaluation, actor=ada)
@@ -130,7 +130,7 @@ def test_failed_gates_are_no_evidence(draft, vector, evaluate, ada):
 
 
 def test_a_range_past_the_evaluated_coefficient_is_not_submitted(profile, component, evaluation, ada):
-    for wide in (replace(component, alpha_max=Decimal("0.6")), replace(component, alpha_min=Decimal("-0.1"))):
+    for wide in (restate(component, alpha_max=Decimal("0.6")), restate(component, alpha_min=Decimal("-0.1"))):
         revision = draft_revision(profile, components=[wide], author=ada)
         with pytest.raises(AlphaError, check=lambda error: error.code == "ALPHA_RANGE"):
             submit_revision(revision.pk, evaluation=evaluation, actor=ada)
@@ -145,17 +145,17 @@ def test_components_must_be_some_and_of_one_base_model(profile, ada):
 @pytest.mark.parametrize("bad", ["0.6", "-0.1", "NaN", "Infinity"])
 def test_a_coefficient_outside_its_own_range_is_not_drafted(profile, component, ada, bad):
     with pytest.raises(AlphaError, check=lambda error: error.code == "ALPHA_RANGE"):
-        draft_revision(profile, components=[replace(component, alpha=Decimal(bad))], author=ada)
+        draft_revision(profile, components=[restate(component, alpha=Decimal(bad))], author=ada)
     assert not profile.revisions.exists()
 
 
 def test_a_coefficient_finer_than_the_record_is_refused_not_rounded(profile, component, ada):
     with pytest.raises(AlphaError, check=lambda error: error.code == "ALPHA_FORMAT"):
-        draft_revision(profile, components=[replace(component, alpha=Decimal("0.1234567"))], author=ada)
+        draft_revision(profile, components=[restate(component, alpha=Decimal("0.1234567"))], author=ada)
     assert not profile.revisions.exists()
 
 
 def test_a_coefficient_past_what_any_node_may_be_asked_for_is_not_drafted(profile, component, ada):
     """Otherwise it would be evaluated, submitted and approved, and fail only when a flag is turned on."""
     with pytest.raises(AlphaError, check=lambda error: error.code == "ALPHA_CAP"):
-        draft_revision(profile, components=[replace(component, alpha_max=Decimal(3))], author=ada)
+        draft_revision(profile, components=[restate(component, alpha_max=Decimal(3))], author=ada)
