@@ -88,3 +88,8 @@ def mapping(description: str, *, required: dict[str, Schema] | None = None, opti
         "required": list(required or {}),
         "additionalProperties": False,
     }
+
+
+def camel_case(name: str) -> str:
+    first, *words = name.split("_")
+    return first + "".join(word.capitalize() for word in words)

@@ -1,10 +1,25 @@
 """The longer specs: what a recipe, a revision, a policy and a flag may say, word by word."""
 
-from registry.manifests.fields import choice, decimal, either, list_of, mapping, measure, name, reference, switch, text, whole
-from registry.models import FlagField, Operator, Site, StalePolicy, SuiteKind, TokenScope, Unit
+from registry.manifests.fields import (
+    Schema,
+    camel_case,
+    choice,
+    decimal,
+    either,
+    list_of,
+    mapping,
+    measure,
+    name,
+    reference,
+    switch,
+    text,
+    whole,
+)
+from registry.models import FlagField, Site, StalePolicy, SuiteKind, Unit
 from registry.services.policies import LONGEST_PERIOD_DAYS, MOST_APPROVALS, MOST_PAIRS
 from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES
 from steernode.gates import gate_sets
+from steernode.snapshot.records import STATED, Stated
 from steernode.words import (
     CONDITION_KINDS,
     DTYPES,
@@ -55,23 +70,29 @@ _CONDITION = mapping(
     },
 )
 
+
+def _schema_of(each: Stated) -> Schema:
+    options = {} if each.is_required or each.default is None else {"default": each.default}
+    match each.kind:
+        case "coefficient":
+            return decimal(each.says, **options)
+        case "word":
+            return choice(each.says, each.words, **options)
+        case "switch":
+            return switch(each.says, **options)
+        case "schedule":
+            return {**_SCHEDULE, **options}
+        case "condition":
+            return _CONDITION
+
+
 _COMPONENT = mapping(
     "One vector and how it is applied.",
     required={
         "vector": reference("The vector."),
-        "alpha": decimal("The coefficient, inside [alphaMin, alphaMax]."),
-        "alphaMin": decimal("The least that may be asked for."),
-        "alphaMax": decimal("The most that may be asked for."),
-        "unit": choice("What a coefficient of 1 means.", Unit.values),
+        **{camel_case(each.name): _schema_of(each) for each in STATED if each.is_required},
     },
-    optional={
-        "operator": choice("What is done with the vector.", Operator.values, default=Operator.ADD.value),
-        "scope": choice("Which tokens are steered.", TokenScope.values, default=TokenScope.GENERATED.value),
-        "bound": decimal("Of clamp: the cap of the projection; its sign says which side."),
-        "preserveNorm": switch("Whether the hidden state keeps its length.", default=False),
-        "schedule": {**_SCHEDULE, "default": {"kind": "constant"}},
-        "condition": _CONDITION,
-    },
+    optional={camel_case(each.name): _schema_of(each) for each in STATED if not each.is_required},
 )
 
 REVISION = mapping(
