@@ -31,7 +31,7 @@ Revisions = Mapping[str | None, ProfileRevision]
 
 @dataclass(frozen=True)
 class FlagView:
-    """A flag, whom it steers now by what nodes are told, and what it says in words."""
+    """A flag, whether it steers anybody now by the newest snapshot, and what it says in words."""
 
     flag: TenantFlag
     effect: str
@@ -49,8 +49,8 @@ def view_flags(environment: Environment, tenants: Iterable[Tenant]) -> list[Flag
     revisions: Revisions = {str(revision.pk): revision for revision in found}
 
     def view(flag: InheritedFlag[Id]) -> FlagView:
-        told = head.flag_for(flag.tenant, flag.route) if head else None
-        answers = resolve_arms(head, told) if head and told else []
+        listed = head.flag_for(flag.tenant, flag.route) if head else None
+        answers = resolve_arms(head, listed) if head and listed else []
         record = records[flag.flag_id]
         return FlagView(record, _describe_effect(record.enabled, flag, answers, revisions), _describe_terms(flag, answers, revisions))
 

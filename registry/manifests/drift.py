@@ -1,4 +1,4 @@
-"""Drift: where four accounts of the same thing differ. What the files say, what is on record, what nodes were told, what they report."""
+"""Drift: where four accounts of the same thing differ. What files say, what is on record, what the newest snapshot says, what nodes do."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +32,7 @@ class DriftRow:
 
 
 class Fleet:
-    """What nodes were told and what they report, environment by environment."""
+    """The newest snapshots, and what nodes report, environment by environment."""
 
     @cached_property
     def heads(self) -> dict[str, Snapshot]:

@@ -99,7 +99,7 @@ def _current_fingerprints() -> dict[str, str]:
 
 
 def _judge_environments(rows: dict[str, Any]) -> dict[str, list[Condition]]:
-    nodes = standings(list(rows.values()))
+    nodes = standings(rows.values())
 
     def judge(name: str, row: Any) -> Condition:
         here = nodes[name]

@@ -34,7 +34,7 @@ def revision_document(revision: ProfileRevision, components: Iterable[Component]
 
 
 def component_document(component: Component) -> dict[str, Any]:
-    """A component as nodes read it. What it does not have is left out, so that it reads as it did before there was such a thing."""
+    """A component as a snapshot lists it. A field that it does not use is left out, so that digests from before the field still fit."""
     vector = component.vector
     stated = [(each, getattr(component, each.name)) for each in STATED]
     return {
@@ -52,7 +52,7 @@ def component_document(component: Component) -> dict[str, Any]:
 
 
 def vector_entry(vector: SteeringVector) -> dict[str, Any]:
-    """The vector file as nodes are told of it."""
+    """The vector file as a snapshot lists it."""
     return {"sha256": vector.digest, "bytes": vector.size_bytes, "dtype": vector.dtype, "shape": [vector.d_model]}
 
 

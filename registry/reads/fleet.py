@@ -1,6 +1,6 @@
 """Where each serving node stands against the snapshot of its environment."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -37,8 +37,9 @@ class Standings:
         return len(self.nodes) - len(self.others)
 
 
-def standings(environments: Collection[Environment]) -> dict[str, Standings]:
+def standings(environments: Iterable[Environment]) -> dict[str, Standings]:
     """Who is in step in each of these environments, by its name, in one query."""
+    environments = list(environments)
     judged = judge_nodes(ServingNode.objects.filter(environment__in=environments, is_active=True))
     return {each.name: Standings(tuple(standing for standing in judged if standing.node.environment == each)) for each in environments}
 

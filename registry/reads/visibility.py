@@ -28,7 +28,7 @@ def visible_to(user: User, records: QuerySet[Record], *, tenant: str = "tenant",
 
 
 def events_visible_to(user: User, events: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
-    """An audit event names its tenant; one without may tell of several, so it is for those who see all of them."""
+    """An audit event names its tenant; one without may be about several, so it is for those who see all of them."""
     if user.visible_tenants is None:
         return events
     return events.filter(tenant__in=visible_to(user, Tenant.objects.all(), tenant="pk").values("name"))

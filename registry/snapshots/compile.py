@@ -3,7 +3,7 @@
 `_write_profile` and `_describe_flag` are each the one place to which a new field of their noun is added.
 
 Of thousands of tenants a change touches one. So what is made of the record on the way to the signed bytes is made once in a process,
-and kept under all that it was made of (ADR 8). These are all the caches there are; none is ever told that something changed.
+and kept under all that it was made of (ADR 8). These are all the caches there are. None is ever invalidated: another record is another key.
 
 | what is kept | under |
 | --- | --- |
@@ -193,7 +193,7 @@ def _write_flags(tenant: ListedTenant, named: tuple[NamedRevision, ...]) -> Tena
 
 
 def _describe_flag(flag: InheritedFlag[Id], points_at: Mapping[Id | None, NamedRevision]) -> dict[str, Any]:
-    """A flag as nodes read it. What is as it always was is left out, so that a flag without arms says nothing of arms."""
+    """A flag as a snapshot lists it. What is as it is by default is left out, so that a flag without arms says nothing of arms."""
     gives = _describe(points_at[flag.revision_id], flag.alpha_scale)
     document: dict[str, Any] = {"tenant": flag.tenant, "route": flag.route, "enabled": flag.is_on, **gives}
     if flag.is_on and flag.rollout < EVERYBODY:

@@ -1,7 +1,7 @@
 """What a request would get, and why: each rule that decided, in order, by the code and the bytes that nodes use.
 
-The trail of `steernode.snapshot.resolve.resolve` is the account. What the record knows beside it is put where it belongs: why there is no
-flag in the snapshot, what a route has from its tenant's flag, and what only the node and the request itself can decide.
+That is the trail of `steernode.snapshot.resolve.resolve`. The record adds why the snapshot lists no flag, which freeze is in force, what
+a route inherits from its tenant's flag, and what only the node and the request itself can decide.
 """
 
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
 """Whether one snapshot could steer any request more than another does. A freeze window refuses exactly that.
 
 Judged for every tenant and route by what both snapshots would give each caller, so that it does not matter which change made the
-difference: a flag, what a route inherits, the lift of a kill, or a whole batch. When in doubt it is more: a weight that moves callers
-between arms is, unless every arm gives at most what every arm gave.
+difference: a flag, what a route inherits, the lift of a kill, or a whole batch. In doubt it counts as more: weights that move callers
+between arms do, unless every arm gives at most what every arm gave.
 """
 
 from collections.abc import Iterator

@@ -45,13 +45,13 @@ def read_envelope(payload_zlib: bytes, signatures: Sequence[Mapping[str, str]]) 
 
 
 def read_heads(environments: Iterable[Environment]) -> dict[str, SnapshotDocument]:
-    """What nodes of each environment are told now, by its name. One without a snapshot is left out."""
+    """The newest snapshot of each environment, by its name. One without a snapshot is left out."""
     heads = {environment.name: head_snapshot(environment) for environment in environments}
     return {name: read_snapshot(head) for name, head in heads.items() if head is not None}
 
 
 def read_head(environment: Environment) -> tuple[Snapshot, SnapshotDocument]:
-    """What nodes are told now: the row without its payload, and what it says. Raises: NotFound SNAPSHOT_NOT_FOUND."""
+    """The newest snapshot: its row without the payload, and what it says. Raises: NotFound SNAPSHOT_NOT_FOUND."""
     head = head_snapshot(environment)
     if head is None:
         raise NotFound("SNAPSHOT_NOT_FOUND", f"{environment} has no snapshot yet", environment.name)

@@ -208,7 +208,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """What a tenant gets on a route; the route '' stands for every route without a flag of its own.
+    """What a tenant gets on a route; the route '' is for every route without a flag of its own.
 
     `revision` tells two revisions of one profile apart while tenants move from one to the other; None where only one is listed.
     `rollout` is the share of callers, in percent. With `arms` it is the arms that say what a caller gets.
