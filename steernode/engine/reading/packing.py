@@ -1,4 +1,4 @@
-"""Packing: the tokens of many prompts as a trie, in which every shared prefix is computed once. Exact under causal attention.
+"""Packing: tokens of many prompts as a trie, in which every shared prefix is computed once. Exact under causal attention but for rounding.
 
 A node of the trie is a token after one particular prefix. Its state depends on that prefix alone, so it is computed once,
 whatever the number of prompts that pass through it: its position is its depth, and it sees its ancestors and itself. Nodes

@@ -63,7 +63,8 @@ class PairTrace:
 
     `groups` (layers, len(GROUPS)) patches all aligned positions of a group at once; NaN where a group has none. `positions`
     (layers, corrupt prompt tokens) patches one at a time, NaN where a position is not aligned; None if that was not asked for.
-    `noise_floor` is how far the corrupt metric moves between a pass of its own and a batch, in nats.
+    `noise_floor` is how far the corrupt metric moves between a pass of its own and a batch, in nats. A patch that changes nothing may
+    move it a little more, because its states come from a pass of another shape.
     """
 
     pair: TracePair
@@ -163,7 +164,7 @@ class Patching:
     def recover(self, layer: int, sets: Sequence[Sequence[int]], weight: float = 1.0) -> Floats:
         """What patching each set of corrupt positions at the stream entering `layer` recovers; (sets,)."""
         scored = self.measure(layer, [(), *sets], weight)
-        # Against the unpatched row of the same batch, so that a patch that changes nothing recovers exactly nothing.
+        # Against the unpatched row of the same batch, so that what the shape of the batch does to rounding mostly cancels.
         recovered: Floats = (scored[1:] - scored[0]) / (self.clean - scored[0])
         return recovered
 

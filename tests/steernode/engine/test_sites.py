@@ -20,6 +20,7 @@ from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.steer import steered
 from steernode.errors import EngineError, LayerError
 from steernode.words import SITES
+from tests.support.rounding import tolerance
 from tests.support.tiny_models import ask, count_hooks
 
 LAYER = 1
@@ -32,9 +33,9 @@ def sites_of(loaded: LoadedModel, layer: int) -> list[str]:
     return [site for site in SITES if site not in absent and (layer == 0 or site != "embedding")]
 
 
-def logits_of(loaded: LoadedModel) -> Tensor:
+def logits_of(loaded: LoadedModel, token_ids: Tensor = TOKEN_IDS) -> Tensor:
     with torch.inference_mode():
-        logits: Tensor = loaded.model(input_ids=TOKEN_IDS, use_cache=False).logits
+        logits: Tensor = loaded.model(input_ids=token_ids, use_cache=False).logits
     return logits
 
 
@@ -47,15 +48,21 @@ def visiting(loaded: LoadedModel, layer: int, site: str, visit: Callable[[Tensor
         handle.remove()
 
 
-def read_sites(loaded: LoadedModel, layer: int) -> dict[str, Tensor]:
+def read_sites(loaded: LoadedModel, layer: int, token_ids: Tensor = TOKEN_IDS) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     handles = [
         visit_site(loaded, layer, site, lambda stream, site=site: found.update({site: stream.clone()})) for site in sites_of(loaded, layer)
     ]
-    logits_of(loaded)
+    logits_of(loaded, token_ids)
     for handle in handles:
         handle.remove()
     return found
+
+
+def tolerance_of(loaded: LoadedModel) -> float:
+    """Of what the sites of block LAYER hold, from a row that is computed alone: the same states, from products of another shape."""
+    together, alone = read_sites(loaded, LAYER), read_sites(loaded, LAYER, TOKEN_IDS[:1])
+    return tolerance([float((together[site][0] - alone[site][0]).abs().max()) for site in alone], float(together["resid_post"].abs().max()))
 
 
 def mlp_contribution(loaded: LoadedModel, layer: int, stream: Tensor) -> Tensor:
@@ -218,6 +225,9 @@ def test_a_vector_added_in_place_at_any_site_moves_the_logits_as_the_formula_say
 def test_a_vector_added_to_one_token_is_found_there_and_nowhere_before(every_model: LoadedModel) -> None:
     shift = torch.randn(every_model.d_model, generator=torch.Generator().manual_seed(3))
     base = read_sites(every_model, LAYER)
+    # An expert computes all tokens that are routed to it in one product, whose shape changes with one that is routed elsewhere.
+    # Elsewhere the other tokens are computed as before.
+    nothing = tolerance_of(every_model) if hasattr(getattr(every_model.blocks[LAYER], "mlp", None), "experts") else 0.0
 
     def steer(stream: Tensor) -> None:
         stream[1, 7] += shift
@@ -227,8 +237,8 @@ def test_a_vector_added_to_one_token_is_found_there_and_nowhere_before(every_mod
             moved = read_sites(every_model, LAYER)
         assert_close(moved[site][1, 7], base[site][1, 7] + shift)
         for after in ("resid_post", site):
-            assert torch.equal(moved[after][0], base[after][0]), site
-            assert torch.equal(moved[after][1, :7], base[after][1, :7]), site
+            assert float((moved[after][0] - base[after][0]).abs().max()) <= nothing, site
+            assert float((moved[after][1, :7] - base[after][1, :7]).abs().max()) <= nothing, site
         assert not torch.equal(moved["resid_post"][1, 7], base["resid_post"][1, 7]), site
 
 

@@ -1,4 +1,4 @@
-"""The sweep and the evaluation: measured once, resumed without measuring again, and the same for everybody who repeats them."""
+"""The sweep and the evaluation: measured once, resumed without measuring again, and the same when they are repeated."""
 
 from __future__ import annotations
 
@@ -112,6 +112,7 @@ def test_a_sweep_resumes_without_measuring_a_cell_again(
     resumed = sweep(llama, directions, suites, scorer, RECIPE, items=items, done_cells=half, on_cell=new.append)
     assert resumed.chosen == swept.chosen
     assert sorted(map(str, resumed.cells)) == sorted(map(str, swept.cells))
+    # What is missing is measured in the batches that it was measured in before, and so to the same digits.
     # Whole rounds of the screening are kept, and every cell with replies.
     kept = [cell for cell in resumed.cells if cell not in new]
     assert all(cell in half for cell in kept)
@@ -137,7 +138,7 @@ def test_the_exhaustive_grid_has_replies_in_every_cell_and_none_between(
     grid = measure_grid(llama, directions, suites, scorer, RECIPE)
     assert places(grid.cells, "final") == {(None, "0"), *((layer, alpha) for layer in range(4) for alpha in ("0.5", "1"))}
     assert len(grid.cells) == 9
-    # The same layer and α says the same in either, so that a search finds the grid's best cell if it keeps its layer.
+    # A layer's α are the same batches in either, so that a search finds the grid's best cell if it keeps its layer.
     shared = [(one, other) for one in grid.cells for other in swept.cells if other["stage"] == "final"]
     same = [(one, other) for one, other in shared if (one["layer"], one["alpha"]) == (other["layer"], other["alpha"])]
     assert len(same) == 3
