@@ -1,5 +1,6 @@
 # make demo   play the Harbor story on a real model, from nothing to a verified audit export
 # make test   run every test
+# make test-kernels   run the engine's tests a second time, as a processor with other matrix kernels computes (two minutes)
 # make fuzz   ask the API everything its OpenAPI document allows, as every role and as nobody (two minutes)
 # make test-package   install the built wheel with each extra in a fresh venv, and run the node package's tests without Django
 # make run    open the console, with a worker and a serving node, on the demo's data
@@ -11,7 +12,7 @@ PYTHON3 ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-package governance fuzz run lint format stop clean
+.PHONY: demo test test-kernels test-package governance fuzz run lint format stop clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m demo.play
@@ -21,6 +22,10 @@ run: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Proves first that the kernels are others.
+test-kernels: $(VENV)/.dev
+	$(BIN)/python -m tests.support.kernels tests/steernode/engine
 
 test-package: $(VENV)/.dev
 	$(BIN)/python -m pytest -s -m package tests/package
