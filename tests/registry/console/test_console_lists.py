@@ -2,7 +2,7 @@
 
 import pytest
 from django import forms
-from django.db import connection, transaction
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -11,6 +11,7 @@ from registry.console.forms.fields import LongSelect
 from registry.console.lists import readonly
 from registry.models import AppliedPlan, AuditEvent, Declaration, Environment, Tenant, TenantFlag
 from registry.services.kills import engage_kill
+from registry.services.transition import transition
 from registry.snapshots import publish_snapshot
 
 LOG = reverse("admin:registry_auditevent_changelist")
@@ -59,8 +60,7 @@ def many_flags(production, approved, oscar):
         for tenant in tenants
     )
     # They were written past the services, so nodes have not been told of them.
-    with transaction.atomic():
-        publish_snapshot(Environment.objects.get(pk=production.pk), cause=Action.FLAG_CHANGED, actor=oscar)
+    transition(publish_snapshot)(Environment.objects.get(pk=production.pk), cause=Action.FLAG_CHANGED, actor=oscar)
 
 
 def test_the_flags_of_many_tenants_come_in_pages_and_are_found_by_name(many_flags, as_person, oscar):

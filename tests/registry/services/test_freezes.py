@@ -131,7 +131,7 @@ def test_a_kill_and_an_off_switch_ask_no_freeze_at_all(frozen, put, oscar, monke
 
 def test_a_batch_of_them_asks_none_either_and_any_other_step_does(frozen, put, oscar, monkeypatch):
     asked = []
-    monkeypatch.setattr(publish, "find_raise", lambda *_: asked.append("a freeze"))
+    monkeypatch.setattr(publish, "find_increase", lambda *_: asked.append("a freeze"))
     with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=oscar):
         put(enabled=False)
         engage_kill("tenant", target="harbor", reason="now", actor=oscar)
