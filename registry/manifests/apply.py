@@ -16,7 +16,7 @@ from registry.models import AppliedPlan, BaseModel, Declaration, User
 from registry.services.base_models import resolve_model_folder
 from registry.services.transition import all_or_nothing, stop_for_kills
 from steernode.errors import ModelError, SteerError
-from steernode.files.basemodels import BaseModelManifest, inspect_model
+from steernode.files.basemodels import ModelFiles, inspect_model
 
 
 def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, actor: User, permit: Callable[..., None]) -> Plan:
@@ -47,7 +47,7 @@ def _refuse_replay(plan_digest: str) -> None:
         raise TransitionRefused("PLAN_APPLIED", f"{before.applied_by} applied this plan at {when}; plan again", plan_digest)
 
 
-def _inspect_models(manifests: list[Manifest]) -> dict[str, BaseModelManifest]:
+def _inspect_models(manifests: list[Manifest]) -> dict[str, ModelFiles]:
     """What the files of base models hash to, for those that the record does not have as they are declared."""
     found = {}
     for manifest in manifests:

@@ -36,7 +36,7 @@ from registry.services.policies import PolicyTerms, change_policy, create_policy
 from registry.services.profiles import create_profile, delete_profile, draft_revision, edit_profile, edit_revision
 from registry.services.tenants import create_environment, create_tenant, delete_tenant, rename_tenant
 from registry.services.vectors import import_vector
-from steernode.files.basemodels import BaseModelManifest
+from steernode.files.basemodels import ModelFiles
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Writer:
 
     actor: User
     references: References
-    models: dict[str, BaseModelManifest]
+    models: dict[str, ModelFiles]
 
     @cached_property
     def environments(self) -> dict[str, Environment]:

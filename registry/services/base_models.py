@@ -11,7 +11,7 @@ from registry.locks import Lock, hold
 from registry.models import BaseModel, Environment, User
 from registry.services.base_model_moves import move_environment
 from registry.services.transition import lock_environments, transition
-from steernode.files.basemodels import BaseModelManifest, inspect_model
+from steernode.files.basemodels import ModelFiles, inspect_model
 from steernode.files.drift import describe_drift
 
 # What file systems give one name.
@@ -30,7 +30,7 @@ def resolve_model_folder(source: str) -> Path:
 
 @transition
 def register_base_model(
-    name: str, *, source: str, actor: User, move: Sequence[Environment] = (), inspected: BaseModelManifest | None = None
+    name: str, *, source: str, actor: User, move: Sequence[Environment] = (), inspected: ModelFiles | None = None
 ) -> BaseModel:
     """Fingerprint the files and register them. The same files under the same name are the same record.
 

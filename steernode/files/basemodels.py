@@ -53,7 +53,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class BaseModelManifest:
+class ModelFiles:
     """One exact set of weights, tokenizer, chat template and config. `files` holds (name, sha256, bytes), sorted by name."""
 
     architecture: str
@@ -101,7 +101,7 @@ def unknown_architecture(what: str, item: str) -> ModelError:
     )
 
 
-def inspect_model(folder: Path) -> BaseModelManifest:
+def inspect_model(folder: Path) -> ModelFiles:
     """Reads and hashes a model folder.
 
     Raises: ModelError MODEL_MISSING, MODEL_FORMAT, MODEL_CONFIG_REJECTED, MODEL_ARCHITECTURE, MODEL_TOKENIZER, MODEL_CHAT_TEMPLATE.
@@ -125,7 +125,7 @@ def inspect_model(folder: Path) -> BaseModelManifest:
             "chat_template.jinja",
         )
     others = [name for name in (*CONFIG_FILES, *_TOKENIZER_FILES) if (folder / name).is_file()]
-    return BaseModelManifest(
+    return ModelFiles(
         architecture=architecture,
         model_type=_read_name(config, "model_type"),
         n_layers=_read_size(config, "num_hidden_layers", "n_layer"),

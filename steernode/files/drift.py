@@ -18,7 +18,7 @@ _NAMED_FILES = 3
 def describe_drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """One phrase for each kind of file that differs, such as "chat template: chat_template.jinja changed".
 
-    `before` and `after` are the documents that two fingerprints cover (`BaseModelManifest.to_document`); equal ones give no phrase.
+    `before` and `after` are the documents that two fingerprints cover (`ModelFiles.to_document`); equal ones give no phrase.
     """
     old, new = _read_digests(before), _read_digests(after)
     has_template_file = any(name in CHAT_TEMPLATE_FILES for name in (*old, *new))

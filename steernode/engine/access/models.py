@@ -12,7 +12,7 @@ from torch import nn
 
 from steernode.engine.access.architectures import Architecture, find_architecture, find_module
 from steernode.errors import ModelError
-from steernode.files.basemodels import BaseModelManifest, inspect_model
+from steernode.files.basemodels import ModelFiles, inspect_model
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _ONE_CORE_BYTES = 4 * 1024 * 1024
@@ -31,7 +31,7 @@ class LoadedModel:
 
     model: Any
     tokenizer: Any
-    manifest: BaseModelManifest
+    manifest: ModelFiles
     architecture: Architecture
     decoder: nn.Module
     blocks: tuple[nn.Module, ...]
@@ -93,7 +93,7 @@ def load_model(source: str | Path, *, revision: str | None = None, dtype: str = 
     return wrap_model(model.to(device), tokenizer, manifest)
 
 
-def wrap_model(model: Any, tokenizer: Any, manifest: BaseModelManifest) -> LoadedModel:
+def wrap_model(model: Any, tokenizer: Any, manifest: ModelFiles) -> LoadedModel:
     """Finds the decoder, its blocks and their sites, and puts the model in the only mode the engine uses: evaluation, no gradients.
 
     Raises: ModelError MODEL_ARCHITECTURE if the family is not registered, or keeps something elsewhere than its entry says.
