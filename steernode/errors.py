@@ -8,6 +8,9 @@ from typing import Any
 class SteerError(Exception):
     """Something a user can act on: a stable code, a sentence naming the offending item, and that item alone."""
 
+    # Each of several faults with its code, its message and the field it is of, where the refusal is of more than one thing.
+    errors: list[dict[str, str]]
+
     def __init__(self, code: str, message: str, item: str | None = None) -> None:
         # All three go into args, so that the error survives pickling between worker processes.
         super().__init__(code, message, item)

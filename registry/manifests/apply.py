@@ -8,15 +8,15 @@ from typing import Any
 
 from registry.audit import Action, record
 from registry.errors import TransitionRefused
-from registry.manifests.documents import Manifest, parse_manifests, place_error
+from registry.manifests.documents import place_error
+from registry.manifests.kind import Writer
+from registry.manifests.kinds import KINDS
+from registry.manifests.parse import parse_manifests
 from registry.manifests.plan import Options, Plan, make_plan
 from registry.manifests.steps import CREATE, DELETE, UPDATE, digest_spec
-from registry.manifests.writers import DELETERS, WRITERS, Writer
-from registry.models import AppliedPlan, BaseModel, Declaration, User
-from registry.services.base_models import resolve_model_folder
+from registry.models import AppliedPlan, Declaration, User
 from registry.services.transition import all_or_nothing, stop_for_kills
-from steernode.errors import ModelError, SteerError
-from steernode.files.basemodels import ModelFiles, inspect_model
+from steernode.errors import SteerError
 
 
 def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, actor: User, permit: Callable[..., None]) -> Plan:
@@ -25,8 +25,9 @@ def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, acto
     `permit` raises unless the actor holds one of the roles it is given.
     Raises: what `make_plan` and the services raise; TransitionRefused PLAN_STALE, PLAN_APPLIED, KILL_FIRST.
     """
-    # Hashing takes minutes for a large model, and everybody waits for what happens below; a kill for no more than a step of it.
-    models = _inspect_models(parse_manifests(documents))
+    # Everybody waits for what happens below, a kill for no more than a step of it; so what takes minutes comes before.
+    manifests = parse_manifests(documents)
+    inspected = {name: kind.inspect([each for each in manifests if each.kind == name]) for name, kind in KINDS.items()}
     with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=actor):
         _refuse_replay(plan_digest)
         plan = make_plan(documents, options)
@@ -35,7 +36,7 @@ def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, acto
         if plan.digest != plan_digest:
             raise TransitionRefused("PLAN_STALE", "the record or the manifests changed since this plan was made; plan again", plan_digest)
         if plan.changes:
-            _take_steps(plan, Writer(actor, plan.references, models))
+            _take_steps(plan, Writer(actor, plan.references, inspected))
             _declare(plan, actor)
     return plan
 
@@ -47,46 +48,27 @@ def _refuse_replay(plan_digest: str) -> None:
         raise TransitionRefused("PLAN_APPLIED", f"{before.applied_by} applied this plan at {when}; plan again", plan_digest)
 
 
-def _inspect_models(manifests: list[Manifest]) -> dict[str, ModelFiles]:
-    """What the files of base models hash to, for those that the record does not have as they are declared."""
-    found = {}
-    for manifest in manifests:
-        if manifest.kind != "BaseModel":
-            continue
-        wanted = manifest.spec.get("fingerprint")
-        registered = BaseModel.objects.filter(name=manifest.name).order_by("-registered_at", "-id")
-        known = (registered.filter(fingerprint=wanted) if wanted else registered).first()
-        if known is not None and known.source == manifest.spec["source"]:
-            continue
-        try:
-            found[manifest.name] = model = inspect_model(resolve_model_folder(manifest.spec["source"]))
-            if wanted not in (None, model.fingerprint):
-                raise ModelError("MODEL_FINGERPRINT", f"the files hash to {model.fingerprint}, not to what is declared", manifest.name)
-        except SteerError as error:
-            raise place_error(error, manifest, "spec.source") from error
-    return found
-
-
 def _take_steps(plan: Plan, writer: Writer) -> None:
-    for kind, write in WRITERS:
-        for step in plan.steps:
-            if step.kind == kind and step.manifest is not None and (step.action == CREATE or (step.action == UPDATE and step.changes_spec)):
-                stop_for_kills()
-                try:
-                    write(writer, step)
-                except SteerError as error:
-                    raise place_error(error, step.manifest, "spec") from error
-    for step in plan.steps:
-        if step.action == DELETE:
-            stop_for_kills()
-            DELETERS[step.kind](writer, step)
+    """In the order of kinds: first what recipes and revisions name, then all else, and last what goes."""
+    writing = [(KINDS[step.kind], step) for step in plan.steps if step.changes_record]
+    taken = [(kind.write, step) for kind, step in writing if kind.is_written_first]
+    taken += [(kind.write_rest if kind.is_written_first else kind.write, step) for kind, step in writing]
+    taken += [(KINDS[step.kind].delete, step) for step in plan.steps if step.action == DELETE]
+    for take, step in taken:
+        stop_for_kills()
+        try:
+            take(step, writer)
+        except SteerError as error:
+            if step.manifest is not None:
+                place_error(error, step.manifest, "spec")
+            raise
 
 
 def _declare(plan: Plan, actor: User) -> None:
     """Note who declares what now, and record that the plan was applied."""
     applied = AppliedPlan.objects.create(digest=plan.digest, applied_by=actor)
     taken_over = sorted(f"{step} from {step.owner}" for step in plan.changes if step.is_contested)
-    new, known = [], []
+    new, known = list[Declaration](), list[Declaration]()
     for step in plan.changes:
         declaration = step.declaration or Declaration(kind=step.kind, name=step.name, generation=0)
         spec_digest = digest_spec(step.manifest.spec) if step.manifest else ""

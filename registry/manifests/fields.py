@@ -1,9 +1,15 @@
-"""The words that kinds are declared in. Each gives the JSON Schema of one field; `manifest.py` checks documents by the same schema."""
+"""The words that kinds are declared in. Each gives the JSON Schema of one field, which documents are held against."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cache
 from typing import Any
 
+from steernode.canonical import format_decimal
+
 Schema = dict[str, Any]
+Spec = dict[str, Any]
 
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _REFERENCE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*(@[1-9][0-9]{0,8})?$"
@@ -15,7 +21,7 @@ def text(description: str, *, max_length: int, min_length: int = 1, **more: Any)
     return {"type": "string", "description": description, "minLength": min_length, "maxLength": max_length, **more}
 
 
-def name(description: str, *, max_length: int = 100, **more: Any) -> Schema:
+def slug(description: str, *, max_length: int = 100, **more: Any) -> Schema:
     """Letters, digits, '-' and '_': a name stands in addresses and file names."""
     return {"type": "string", "description": description, "pattern": NAME_PATTERN, "maxLength": max_length, **more}
 
@@ -46,23 +52,21 @@ def decimal(description: str, **more: Any) -> Schema:
     return {"type": ["string", "number"], "description": description, "format": "decimal", "pattern": _DECIMAL_PATTERN, **more}
 
 
-FILE_FIELDS: dict[str, Schema] = {
-    "file": {"type": "string", "description": "Its path, from the manifest's folder."},
-    "digest": digest("The sha256 of its bytes, where they are uploaded already."),
-}
-
-
 def measure(description: str) -> Schema:
     """A measured number, kept as it is written. A whole number needs no quotes."""
     return {"type": ["string", "integer"], "description": description, "format": "measure", "pattern": _DECIMAL_PATTERN, "maxLength": 62}
 
 
-def file(description: str) -> Schema:
+def file(description: str, **instead: Schema) -> Schema:
     """A file beside the manifest. `steer` uploads it and sends its digest; an export names the digest."""
+    fields = {
+        "file": {"type": "string", "description": "Its path, from the manifest's folder."},
+        "digest": digest("The sha256 of its bytes, where they are uploaded already."),
+    }
     return {
         "type": "object",
         "description": description,
-        "properties": FILE_FIELDS,
+        "properties": {**fields, **instead},
         "additionalProperties": False,
         "minProperties": 1,
         "maxProperties": 1,
@@ -90,6 +94,49 @@ def mapping(description: str, *, required: dict[str, Schema] | None = None, opti
     }
 
 
+@cache
+def snake_case(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+
+
 def camel_case(name: str) -> str:
     first, *words = name.split("_")
     return first + "".join(word.capitalize() for word in words)
+
+
+class FieldMap:
+    """Some fields as manifests write them (alphaMin: '0.5') and as the record does (alpha_min: Decimal), at every depth.
+
+    With `as_text` a coefficient stays text on record too, as recipes keep theirs.
+    """
+
+    def __init__(self, fields: Mapping[str, Schema], *, as_text: bool = False) -> None:
+        self.fields = fields
+        self.as_text = as_text
+
+    def to_record(self, spec: Spec) -> dict[str, Any]:
+        """What the spec says of these fields, and nothing of others."""
+        return {snake_case(name): self._to_record(field, spec[name]) for name, field in self.fields.items() if name in spec}
+
+    def to_spec(self, record: Mapping[str, Any]) -> Spec:
+        """The same back, in the order of the schema. What is None is left out."""
+        found = {name: record.get(snake_case(name)) for name in self.fields}
+        return {name: self._to_spec(self.fields[name], value) for name, value in found.items() if value is not None}
+
+    def pick(self, row: object) -> dict[str, Any]:
+        """What a row has in the columns of these fields."""
+        return {snake_case(name): getattr(row, snake_case(name)) for name in self.fields}
+
+    def _to_record(self, schema: Schema, value: Any) -> Any:
+        if schema.get("format") == "decimal" and not self.as_text:
+            return Decimal(value)
+        if "items" in schema:
+            return [self._to_record(schema["items"], item) for item in value]
+        return FieldMap(schema["properties"], as_text=self.as_text).to_record(value) if "properties" in schema else value
+
+    def _to_spec(self, schema: Schema, value: Any) -> Any:
+        if isinstance(value, Decimal):
+            return format_decimal(value)
+        if "items" in schema:
+            return [self._to_spec(schema["items"], item) for item in value]
+        return FieldMap(schema["properties"]).to_spec(value) if "properties" in schema else value

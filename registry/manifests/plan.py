@@ -4,32 +4,26 @@ The digest covers, for every object, the plan that was last applied to it, what 
 plan is stale once anything that it was made from moved, and none can be applied twice.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from registry.manifests.documents import Fault, Manifest, ManifestsConflict, ManifestsRefused, parse_manifests
-from registry.manifests.flags import name_parent
-from registry.manifests.kinds import KINDS
+from registry.manifests.documents import Fault, Manifest, ManifestsConflict, ManifestsRefused
+from registry.manifests.fields import Spec
+from registry.manifests.kind import References
+from registry.manifests.kinds import KINDS, of_each_kind
+from registry.manifests.parse import parse_manifests
 from registry.manifests.prune import find_prunable
-from registry.manifests.references import References
-from registry.manifests.render import Recorded, read_recorded
-from registry.manifests.sealed import find_superseded
-from registry.manifests.steps import CHANGING, CREATE, NO_OP, UPDATE, Step, find_changes
+from registry.manifests.steps import CHANGING, CREATE, NO_OP, UPDATE, Recorded, Step, find_changes
 from registry.models import Declaration, Role
 from steernode.canonical import canonical_json, sha256_hex
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How a plan is made; its digest covers them."""
 
     prune: bool = False
     max_prune_percent: int = 10
     force_conflicts: bool = False
-
-    def document(self) -> dict[str, Any]:
-        return {"prune": self.prune, "max_prune_percent": self.max_prune_percent, "force_conflicts": self.force_conflicts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,74 +56,48 @@ def make_plan(documents: list[Any], options: Options) -> Plan:
     manifests.sort(key=lambda manifest: (order.index(manifest.kind), manifest.name))
     steps, references = _compare_all(manifests)
     conflicts = [_describe_conflict(step) for step in steps if step.is_contested and not options.force_conflicts]
-    conflicts += find_superseded(steps)
+    conflicts += [fault for kind, some in of_each_kind(steps) for fault in kind.find_superseded(some)]
     if conflicts:
         raise ManifestsConflict(conflicts)
     if options.prune:
         steps += find_prunable(manifests, options.max_prune_percent)
-    document = {"schema": "steerhub.plan/1", "options": options.document(), "steps": [step.document() for step in steps]}
+    document = {"schema": "steerhub.plan/1", "options": options._asdict(), "steps": [step.document() for step in steps]}
     return Plan(tuple(steps), references, sha256_hex(canonical_json(document)))
 
 
 def _compare_all(manifests: list[Manifest]) -> tuple[list[Step], References]:
-    names: dict[str, set[str]] = {}
-    for manifest in manifests:
-        names.setdefault(manifest.kind, set()).add(manifest.name)
-    recorded = {kind: read_recorded(kind, names[kind]) for kind in names}
-    declarations = _read_declarations(names)
-    references = References(manifests)
+    recorded = {kind.name: kind.read({each.name for each in manifests if each.kind == kind.name}) for kind in KINDS.values()}
+    rows = Declaration.objects.filter(kind__in={each.kind for each in manifests}, name__in={each.name for each in manifests})
+    declarations = {(row.kind, row.name): row for row in rows.select_related("plan")}
+    references = References(manifests, KINDS)
     steps, faults = [], []
     for manifest in manifests:
-        spec, found = references.resolve(manifest)
+        kind, spec = KINDS[manifest.kind], manifest.spec
+        found = kind.find_missing(manifest, references)
+        if not found:
+            spec, found = kind.resolve(manifest, references)
         faults += found
-        on_record = references.find_registered(manifest) or recorded[manifest.kind].get(manifest.name)
+        on_record = kind.find_recorded(manifest, recorded[manifest.kind], references)
         step = _compare(manifest, spec, on_record, declarations.get((manifest.kind, manifest.name)))
-        if step.changes_spec:
-            references.expect_version(step)
+        if step.changes_field("spec"):
+            references.expect(step)
         steps.append(step)
     if faults:
         raise ManifestsRefused(faults)
     return steps, references
 
 
-def _compare(manifest: Manifest, spec: dict[str, Any], recorded: Recorded | None, declaration: Declaration | None) -> Step:
+def _compare(manifest: Manifest, spec: Spec, recorded: Recorded[Any] | None, declaration: Declaration | None) -> Step:
     step = Step(manifest.kind, manifest.name, CREATE, manifest=manifest, spec=spec, recorded=recorded, declaration=declaration)
     if recorded is None:
         return replace(step, changes=tuple(find_changes("spec", None, spec)))
-    before = _governed(recorded.spec, spec, KINDS[manifest.kind].left_alone)
     labels = declaration.labels if declaration and declaration.spec_digest else {}
     changes = (
         *find_changes("metadata.manager", step.owner, manifest.manager),
         *find_changes("metadata.labels", labels, manifest.labels),
-        *find_changes("spec", before, spec),
+        *find_changes("spec", KINDS[manifest.kind].govern(recorded.spec, spec), spec),
     )
     return replace(step, action=UPDATE if changes else NO_OP, changes=changes)
-
-
-def _governed(recorded: dict[str, Any], wanted: dict[str, Any], left_alone: tuple[str, ...]) -> dict[str, Any]:
-    """What of a recorded spec the manifest speaks of. Of `baseModels` that is name by name."""
-    before = {name: value for name, value in recorded.items() if name in wanted or name not in left_alone}
-    if "baseModels" in before:
-        before["baseModels"] = {name: value for name, value in before["baseModels"].items() if name in wanted["baseModels"]}
-    return before
-
-
-def read_parents(steps: Iterable[Step]) -> dict[str, dict[str, Any]]:
-    """For each flag of a route, the spec of its tenant's flag: as the manifests want it, or as it is on record."""
-    flags = [step for step in steps if step.kind == "TenantFlag"]
-    parent_of = {step.name: name_parent(step.name) for step in flags if name_parent(step.name)}
-    wanted = {step.name: step.spec for step in flags if step.manifest}
-    recorded = read_recorded("TenantFlag", set(parent_of.values()) - set(wanted))
-    known = {**{name: found.spec for name, found in recorded.items()}, **wanted}
-    return {name: known[parent] for name, parent in parent_of.items() if parent in known}
-
-
-def _read_declarations(names: dict[str, set[str]]) -> dict[tuple[str, str], Declaration]:
-    return {
-        (declaration.kind, declaration.name): declaration
-        for kind, some in names.items()
-        for declaration in Declaration.objects.filter(kind=kind, name__in=some).select_related("plan")
-    }
 
 
 def _describe_conflict(step: Step) -> Fault:

@@ -1,12 +1,12 @@
 """Pruning: what a manager's manifests no longer declare. Off by default, bounded, and never of what is sealed or in use."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from registry.manifests.accounts import InUse
 from registry.manifests.documents import Fault, Manifest, ManifestsConflict, ManifestsRefused
 from registry.manifests.kinds import KINDS
-from registry.manifests.render import Recorded, read_recorded
 from registry.manifests.steps import DELETE, RETAIN, Step
-from registry.models import Declaration, Kill, ProfileRevision, TenantFlag
+from registry.models import Declaration
 
 
 def find_prunable(manifests: Sequence[Manifest], max_percent: int) -> list[Step]:
@@ -19,7 +19,7 @@ def find_prunable(manifests: Sequence[Manifest], max_percent: int) -> list[Step]
         message = "pruning takes away what a manager no longer declares, and these manifests name no metadata.manager"
         raise ManifestsRefused([Fault("documents", "PRUNE_MANAGER", message)])
     declared = {(manifest.kind, manifest.name) for manifest in manifests}
-    owned = list(Declaration.objects.filter(manager__in=managers, kind__in=KINDS).exclude(spec_digest="").select_related("plan"))
+    owned = list(Declaration.objects.in_force().filter(manager__in=managers, kind__in=KINDS).select_related("plan"))
     left = [declaration for declaration in owned if (declaration.kind, declaration.name) not in declared]
     steps, active = _judge(left)
     deletions = sum(step.action == DELETE for step in steps)
@@ -35,38 +35,20 @@ def find_prunable(manifests: Sequence[Manifest], max_percent: int) -> list[Step]
     return steps
 
 
-def _judge(left: Iterable[Declaration]) -> tuple[list[Step], list[Fault]]:
+def _judge(left: Sequence[Declaration]) -> tuple[list[Step], list[Fault]]:
     steps: list[Step] = []
     active: list[Fault] = []
-    by_kind: dict[str, dict[str, Declaration]] = {}
-    for declaration in left:
-        by_kind.setdefault(declaration.kind, {})[declaration.name] = declaration
     # The last kind refers to those before it, so it goes first.
-    for kind in reversed([kind for kind in KINDS if kind in by_kind]):
-        recorded = read_recorded(kind, by_kind[kind].keys())
-        in_use = _find_users(kind, recorded, steps)
+    for kind in reversed(KINDS.values()):
+        declarations = {declaration.name: declaration for declaration in left if declaration.kind == kind.name}
+        recorded = kind.read(declarations)
+        users = kind.find_users(recorded, [step for step in steps if step.action == DELETE])
         # Likewise the flag of a route goes before the tenant's flag that it may inherit from.
         for name, found in reversed(recorded.items()):
-            reason, is_active = in_use.get(name, ("", False))
+            reason, is_active = users.get(name, InUse(""))
             if is_active:
-                active.append(Fault("documents", "PRUNE_ACTIVE", f"{kind} {name} {reason}; turn that off first, then prune"))
+                active.append(Fault("documents", "PRUNE_ACTIVE", f"{kind.name} {name} {reason}; turn that off first, then prune"))
                 continue
-            note = KINDS[kind].retained or reason
-            steps.append(Step(kind, name, RETAIN if note else DELETE, recorded=found, declaration=by_kind[kind][name], note=note))
+            note = kind.retained or reason
+            steps.append(Step(kind.name, name, RETAIN if note else DELETE, recorded=found, declaration=declarations[name], note=note))
     return steps, active
-
-
-def _find_users(kind: str, recorded: dict[str, Recorded], steps: Sequence[Step]) -> dict[str, tuple[str, bool]]:
-    """Why an object cannot go, by its name: (the reason, whether it is active). Retained for good otherwise."""
-    rows = [found.row for found in recorded.values()]
-    if kind == "TenantFlag":
-        return {name: ("is on", True) for name, found in recorded.items() if found.row.enabled}
-    if kind == "Tenant":
-        going = [step.recorded.row.pk for step in steps if step.kind == "TenantFlag" and step.action == DELETE and step.recorded]
-        flagged = TenantFlag.objects.filter(tenant__in=rows).exclude(pk__in=going).values_list("tenant__name", flat=True)
-        killed = Kill.objects.filter(tenant__in=rows).values_list("tenant__name", flat=True)
-        return {**dict.fromkeys(killed, ("is named by kills, which stay on record", False)), **dict.fromkeys(flagged, ("has flags", True))}
-    if kind == "SteeringProfile":
-        used = ProfileRevision.objects.filter(profile__in=rows).values_list("profile__name", flat=True)
-        return dict.fromkeys(used, ("has revisions, which stay on record", False))
-    return {}

@@ -2,27 +2,36 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from django.db.models import Model
 
 from registry.manifests.documents import Manifest
-from registry.manifests.render import Recorded
+from registry.manifests.fields import Spec
 from registry.models import Declaration
 from steernode.canonical import canonical_json, sha256_hex
 
 CREATE, UPDATE, NO_OP, DELETE, RETAIN = "create", "update", "no-op", "delete", "retain"
 CHANGING = (CREATE, UPDATE, DELETE)
+Row = TypeVar("Row", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Recorded(Generic[Row]):
+    """One object as the record has it: its spec, and the row that the spec was read from."""
+
+    spec: Spec
+    row: Row
+    # False while a job is still making it.
+    is_finished: bool = True
+
+
+class Change(NamedTuple):
     """One field, as it is and as it would be. None: it is not there."""
 
     field: str
     before: Any
     after: Any
-
-    def document(self) -> dict[str, Any]:
-        return {"field": self.field, "before": self.before, "after": self.after}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +45,21 @@ class Step:
     # None for an object that no manifest declares; it is here because of --prune.
     manifest: Manifest | None = None
     # With every reference in its one form.
-    spec: dict[str, Any] = field(default_factory=dict)
-    recorded: Recorded | None = None
+    spec: Spec = field(default_factory=dict)
+    recorded: Recorded[Any] | None = None
     declaration: Declaration | None = None
     note: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 
+    def changes_field(self, path: str) -> bool:
+        return any(f"{change.field}.".startswith(f"{path}.") for change in self.changes)
+
     @property
-    def changes_spec(self) -> bool:
-        return any(change.field == "spec" or change.field.startswith("spec.") for change in self.changes)
+    def changes_record(self) -> bool:
+        """Whether its kind has something to write. A step may change no more than who declares the object."""
+        return self.action == CREATE or (self.action == UPDATE and self.changes_field("spec"))
 
     @property
     def owner(self) -> str:
@@ -64,12 +77,12 @@ class Step:
             "name": self.name,
             "action": self.action,
             "last_plan": self.declaration.plan.digest if self.declaration else "",
-            "changes": [change.document() for change in self.changes],
+            "changes": [change._asdict() for change in self.changes],
             "spec_digest": digest_spec(self.spec) if self.manifest else "",
         }
 
 
-def digest_spec(spec: dict[str, Any]) -> str:
+def digest_spec(spec: Spec) -> str:
     return sha256_hex(canonical_json(spec))
 
 

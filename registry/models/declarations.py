@@ -26,6 +26,12 @@ class AppliedPlan(models.Model):
         return self.digest[:12]
 
 
+class DeclarationQuerySet(models.QuerySet["Declaration"]):
+    def in_force(self) -> "DeclarationQuerySet":
+        """Without those whose objects were pruned."""
+        return self.exclude(spec_digest="")
+
+
 class Declaration(models.Model):
     """What the last manifest said of one object, and who owns it. Written by `steer apply` and by nothing else.
 
@@ -42,6 +48,8 @@ class Declaration(models.Model):
     generation = models.PositiveIntegerField(default=1)
     spec_digest = DigestField(blank=True)
     plan = models.ForeignKey(AppliedPlan, models.PROTECT, related_name="declarations")
+
+    objects = DeclarationQuerySet.as_manager()
 
     class Meta:
         ordering = ["kind", "name"]

@@ -18,7 +18,8 @@ from registry.errors import NotFound
 from registry.manifests.apply import apply_plan
 from registry.manifests.drift import find_drift
 from registry.manifests.export import export_manifests
-from registry.manifests.kinds import KINDS, MAX_DOCUMENTS, kind_schema, published_schema
+from registry.manifests.kinds import KINDS, kind_schema, published_schema
+from registry.manifests.parse import MAX_DOCUMENTS
 from registry.manifests.plan import Options, Plan, make_plan
 from registry.manifests.risks import Risks
 from registry.manifests.steps import CREATE, DELETE, NO_OP, RETAIN, UPDATE
@@ -92,8 +93,8 @@ def render_plan(plan: Plan, options: dict[str, Any]) -> dict[str, Any]:
             "name": step.name,
             "action": step.action,
             "roles": [str(role) for role in KINDS[step.kind].roles],
-            "changes": [change.document() for change in step.changes],
-            "risks": [{"code": risk.code, "message": risk.message, "blocks": risk.blocks} for risk in risks.of(step)],
+            "changes": [change._asdict() for change in step.changes],
+            "risks": [risk._asdict() for risk in risks.of(step)],
             "note": step.note,
         }
         for step in plan.steps
@@ -228,4 +229,4 @@ class SchemaView(View):
     def get(self, request: Request, kind: str) -> Response:
         if kind not in KINDS:
             raise NotFound("KIND_NOT_FOUND", f"no kind {kind[:100]!r}; known are {', '.join(KINDS)}", kind[:100])
-        return Response(kind_schema(KINDS[kind]))
+        return Response(kind_schema(kind))

@@ -119,7 +119,7 @@ class Declarations(ReadOnlyList):
         return ", ".join(f"{name}={value}" for name, value in sorted(declaration.labels.items())) or "—"
 
     def get_queryset(self, request: Request) -> QuerySet[Declaration]:
-        return super().get_queryset(request).exclude(spec_digest="")
+        return super().get_queryset(request).in_force()
 
 
 @admin.register(Kill)

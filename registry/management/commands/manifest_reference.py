@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from registry.manifests.kinds import published_schema
-from registry.manifests.reference import write_reference
+from registry.manifests.reference_page import write_reference
 
 
 class Command(BaseCommand):

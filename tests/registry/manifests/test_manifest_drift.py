@@ -5,7 +5,7 @@ from django.utils import timezone
 from hypothesis import given, settings
 
 from registry.manifests.drift import find_drift
-from registry.manifests.flags import describe_told
+from registry.manifests.kinds.flag_spec import describe_told
 from registry.models import ServingNode, Tenant
 from steernode.snapshot.resolve import resolve
 from tests.support.declaring import flag, manifest

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from registry.manifests.fields import Schema
-from registry.manifests.kinds import API_VERSION, KINDS, Kind
+from registry.manifests.kind import API_VERSION, Kind
+from registry.manifests.kinds import KINDS
 
 _HEAD = f"""# Manifests
 
@@ -53,12 +55,11 @@ def write_reference() -> str:
     return "\n".join([_HEAD, *(line for kind in KINDS.values() for line in _describe_kind(kind))]).rstrip() + "\n"
 
 
-def _describe_kind(kind: Kind) -> Iterator[str]:
+def _describe_kind(kind: Kind[Any, Any]) -> Iterator[str]:
     yield f"## {kind.name}\n"
     yield f"{kind.about}\n"
-    name = kind.schema()["properties"]["metadata"]["properties"]["name"]["description"]
     pruned = f"Pruning leaves it: {kind.retained}." if kind.retained else "Pruning deletes it once nothing refers to it."
-    yield f"`metadata.name`: {name} Applied by: {' or '.join(kind.roles)}. {pruned}\n"
+    yield f"`metadata.name`: {kind.object_name['description']} Applied by: {' or '.join(kind.roles)}. {pruned}\n"
     rows = list(_describe_fields(kind.spec, "", kind.left_alone))
     if rows:
         yield "| spec field | | |\n| --- | --- | --- |"

@@ -1,0 +1,90 @@
+"""What is said of objects beside their specs: why one stays, what changing it means, what the hub makes of it, what nodes do."""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import NamedTuple, NotRequired, TypedDict
+
+from registry.models import Environment
+from registry.reads.fleet import Standings, standings
+from registry.snapshots import read_heads
+from steernode.snapshot.records import Snapshot
+
+
+class InUse(NamedTuple):
+    """Why an object cannot be pruned. An active one stops the plan; any other is retained."""
+
+    reason: str
+    is_active: bool = False
+
+
+class Risk(NamedTuple):
+    """One consequence. What `blocks` is refused when the plan is applied."""
+
+    code: str
+    message: str
+    blocks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """By object the risks of changing it; by environment whose nodes are told something else, the tenants that are newly steered."""
+
+    risks: Mapping[str, Sequence[Risk]] = field(default_factory=dict)
+    reach: Mapping[str, Set[str]] = field(default_factory=dict)
+
+
+class StatusCondition(TypedDict):
+    """As Kubernetes writes them: `status` is "True" or "False", `reason` one word, `message` for people."""
+
+    type: str
+    status: str
+    reason: str
+    message: NotRequired[str]
+    lastTransitionTime: NotRequired[str]
+
+
+def condition(kind: str, holds: bool, reason: str, message: str = "", *, since: datetime | None = None) -> StatusCondition:
+    found = StatusCondition(type=kind, status="True" if holds else "False", reason=reason)
+    if message:
+        found["message"] = message
+    if since is not None:
+        found["lastTransitionTime"] = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return found
+
+
+# Where an account has nothing to say of a kind.
+SILENT = "-"
+
+
+class DriftRow(NamedTuple):
+    """One object in four accounts."""
+
+    kind: str
+    name: str
+    files: str
+    registry: str
+    snapshot: str
+    nodes: str
+    drifts: bool
+
+
+class Fleet:
+    """The newest snapshots, and what nodes report, environment by environment."""
+
+    @cached_property
+    def heads(self) -> dict[str, Snapshot]:
+        return read_heads(Environment.objects.all())
+
+    @cached_property
+    def standings(self) -> dict[str, Standings]:
+        return standings(Environment.objects.all())
+
+    def convergence(self, environment: str) -> tuple[str, bool]:
+        """In words, and whether every node is in step."""
+        found = self.standings.get(environment, Standings())
+        if not found.nodes:
+            return "no nodes", True
+        behind = sorted({f"{state} at r{node.applied_revision}" if node.applied_revision else state for node, state in found.others})
+        return f"{found.in_step} of {len(found.nodes)} in step" + (f"; {', '.join(behind)}" if behind else ""), not behind

@@ -1,0 +1,178 @@
+"""What a profile's revision does: components and conditions, by the names of vectors where nodes have their bytes."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from registry.manifests.accounts import Risk
+from registry.manifests.fields import FieldMap, Spec, camel_case, choice, decimal, list_of, mapping, measure, reference, switch, text, whole
+from registry.manifests.kinds.policy import Limits
+from registry.manifests.steps import Step
+from registry.models import Component, Evaluation, ProfileRevision, StalePolicy, SteeringVector
+from steernode import words
+from steernode.canonical import format_decimal
+from steernode.snapshot.records import STATED, Stated
+
+_SCHEDULE = mapping(
+    "How strength changes over the generated tokens.",
+    required={"kind": choice("Its form.", list(words.SCHEDULE_PARAMETERS))},
+    optional={
+        "tokens": whole("Of linear: after how many it has faded out.", 1, words.LONGEST_SCHEDULE),
+        "halfLifeTokens": whole("Of exponential: after how many it has halved.", 1, words.LONGEST_SCHEDULE),
+        "firstToken": whole("Of window: the first one steered.", 0, words.LONGEST_SCHEDULE),
+        "lastToken": whole("Of window: the last one steered.", 0, words.LONGEST_SCHEDULE),
+    },
+)
+
+_CONDITION = mapping(
+    "When it holds: for a request of some intents, with some attribute, or by a probe on the prompt's activations.",
+    required={"kind": choice("Its form.", words.CONDITION_KINDS)},
+    optional={
+        "labels": list_of("Of intent: any of these.", text("An intent.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
+        "name": text("Of attribute: which one.", max_length=64),
+        "values": list_of("Of attribute: any of these.", text("A value.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
+        "vector": reference("Of probe: the direction it reads along."),
+        "readPosition": choice("Of probe: which tokens it reads.", words.PROBE_READ_POSITIONS),
+        "scale": measure("Of probe: log-odds per activation unit."),
+        "bias": measure("Of probe: log-odds."),
+        "threshold": measure("Of probe: the log-odds from which it holds."),
+    },
+)
+
+
+def _schema_of(field: Stated) -> dict[str, Any]:
+    forms = {
+        "coefficient": decimal(field.says),
+        "word": choice(field.says, field.words),
+        "switch": switch(field.says),
+        "schedule": _SCHEDULE,
+        "condition": _CONDITION,
+    }
+    return forms[field.kind] if field.is_required or field.default is None else {**forms[field.kind], "default": field.default}
+
+
+_COMPONENT = mapping(
+    "One vector and how it is applied.",
+    required={"vector": reference("The vector."), **{camel_case(each.name): _schema_of(each) for each in STATED if each.is_required}},
+    optional={camel_case(each.name): _schema_of(each) for each in STATED if not each.is_required},
+)
+
+REVISION = mapping(
+    "What the latest revision does. Other content than the latest one's becomes a draft: the one at hand, or the next number.",
+    required={"components": list_of("What is added, and where.", _COMPONENT, low=1, high=words.MAX_COMPONENTS)},
+    optional={
+        "stalePolicy": choice("What a node does without word from the hub.", StalePolicy.values, default=StalePolicy.ZERO.value),
+        "maxStalenessSeconds": whole("After how long it does so.", 0, 30 * 86400, default=900),
+        "safetyOverride": list_of("Conditions any of which forces neutral.", _CONDITION, high=words.MAX_OVERRIDES, default=[]),
+        "rationale": text("Why, for those who decide.", max_length=5000, min_length=0, default=""),
+    },
+)
+
+_COMPONENT_FIELDS = FieldMap(_COMPONENT["properties"])
+_FIELDS = FieldMap(REVISION["properties"])
+
+
+def find_vectors(revision: Spec) -> Iterator[tuple[str, str]]:
+    """Path and text of every name of a vector in a spec's revision."""
+    holders = [(f"components.{position}", component) for position, component in enumerate(revision["components"])]
+    holders += [(f"{path}.condition", component["condition"]) for path, component in holders if "condition" in component]
+    holders += [(f"safetyOverride.{position}", condition) for position, condition in enumerate(revision["safetyOverride"])]
+    return ((f"{path}.vector", holder["vector"]) for path, holder in holders if "vector" in holder)
+
+
+def replace_vectors(content: Any, replace: Callable[[str], Any]) -> Any:
+    """The same with something else for every name of a vector."""
+    if isinstance(content, list):
+        return [replace_vectors(item, replace) for item in content]
+    if isinstance(content, dict):
+        return {name: replace(value) if name == "vector" else replace_vectors(value, replace) for name, value in content.items()}
+    return content
+
+
+def render_revisions(revisions: Collection[ProfileRevision]) -> dict[UUID, Spec]:
+    """By their profiles, with their components and vectors at hand."""
+    conditions = [component.condition for revision in revisions for component in revision.components.all()]
+    conditions += [condition for revision in revisions for condition in revision.safety_override]
+    # The rows of conditions have no names of vectors.
+    digests = {condition["vector"]["sha256"] for condition in conditions if condition and "vector" in condition}
+    vectors = {row.digest: _name_vector(row) for row in SteeringVector.objects.filter(digest__in=digests)}
+
+    def name_probe(condition: dict[str, Any] | None) -> dict[str, Any] | None:
+        return {**condition, "vector": vectors[condition["vector"]["sha256"]]} if condition and "vector" in condition else condition
+
+    def render(revision: ProfileRevision) -> Spec:
+        components = [
+            {**_COMPONENT_FIELDS.pick(row), "vector": _name_vector(row.vector), "condition": name_probe(row.condition)}
+            for row in sorted(revision.components.all(), key=lambda row: row.position)
+        ]
+        overrides = [name_probe(condition) for condition in revision.safety_override]
+        return _FIELDS.to_spec({**_FIELDS.pick(revision), "components": components, "safety_override": overrides})
+
+    return {revision.profile_id: render(revision) for revision in revisions}
+
+
+def _name_vector(vector: SteeringVector) -> str:
+    return f"{vector.name}@{vector.version}"
+
+
+def read_revision(spec: Spec, find_vector: Callable[[str], SteeringVector]) -> dict[str, Any]:
+    """What `draft_revision` and `edit_revision` take."""
+    record = _FIELDS.to_record(replace_vectors(spec, find_vector))
+    return {**record, "components": [Component(**component) for component in record["components"]]}
+
+
+# By what is steered (an arm and a vector): how much, and in which unit.
+Alphas = Mapping[str, tuple[Decimal, str]]
+
+
+def authored_alphas(spec: Spec | None) -> Alphas:
+    """Of the revision in a profile's spec, if it has one."""
+    parts = spec["revision"]["components"] if spec and "revision" in spec else ()
+    return {part["vector"]: (Decimal(part["alpha"]), part["unit"]) for part in parts}
+
+
+def find_alpha_changes(before: Alphas, after: Alphas) -> Iterator[Risk]:
+    for what in [*after, *(what for what in before if what not in after)]:
+        old, unit = before.get(what, (Decimal(0), after.get(what, (Decimal(0), ""))[1]))
+        new, new_unit = after.get(what, (Decimal(0), unit))
+        if unit != new_unit:
+            shown = f"{format_decimal(old)} {unit} → {format_decimal(new)} {new_unit}; the units differ"
+            yield Risk("ALPHA_CHANGE", f"α of {what}: {shown}")
+        elif old != new:
+            sign = "+" if new > old else ""
+            shown = f"{format_decimal(old)} → {format_decimal(new)} {unit} (Δα {sign}{format_decimal(new - old)})"
+            yield Risk("ALPHA_CHANGE", f"α of {what}: {shown}")
+
+
+class DraftRisks:
+    """The consequences of drafting revisions, read in a few queries whatever their number."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self.limits = Limits()
+        wanted = {part["vector"] for step in steps for part in step.spec["revision"]["components"]}
+        rows = SteeringVector.objects.filter(name__in={reference.partition("@")[0] for reference in wanted})
+        self.vectors = {reference: row for row in rows if (reference := f"{row.name}@{row.version}") in wanted}
+        evaluations = Evaluation.objects.filter(vector__in=self.vectors.values())
+        self.evaluated = {(row.vector_id, row.alpha, row.unit): row.passed for row in evaluations}
+
+    def find(self, step: Step) -> Iterator[Risk]:
+        risk_class, parts = step.spec["riskClass"], step.spec["revision"]["components"]
+        yield from find_alpha_changes(authored_alphas(step.recorded.spec if step.recorded else None), authored_alphas(step.spec))
+        for part in parts:
+            largest = max(abs(Decimal(part[name])) for name in ("alpha", "alphaMin", "alphaMax"))
+            yield from self.limits.find_excess(largest, part["unit"], part["operator"], risk_class)
+        if len(parts) == 1:
+            yield from self._find_evidence(parts[0])
+        else:
+            yield Risk("EVIDENCE_MISSING", f"an evaluation of all {len(parts)} components together is needed before it can be submitted")
+        yield Risk("APPROVAL_NEEDED", f"a draft; it steers nobody before {self.limits.who_approves(risk_class)}")
+
+    def _find_evidence(self, part: Spec) -> Iterator[Risk]:
+        vector = self.vectors.get(part["vector"])
+        passed = self.evaluated.get((vector.pk, Decimal(part["alpha"]), part["unit"])) if vector else None
+        what = f"{part['vector']} at α = {part['alpha']} {part['unit']}"
+        if passed is None:
+            yield Risk("EVIDENCE_MISSING", f"no evaluation of {what}; it is needed before the draft can be submitted")
+        elif not passed:
+            yield Risk("GATES_FAILED", f"the evaluation of {what} failed its gates")

@@ -1,0 +1,198 @@
+"""SteeringVector: a direction, from a file or from a recipe whose job makes it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.db.models import QuerySet
+
+from registry.blobs import get_blob
+from registry.manifests.accounts import Risk, StatusCondition, condition
+from registry.manifests.documents import Fault, Manifest
+from registry.manifests.fields import FieldMap, Spec, choice, decimal, either, file, list_of, mapping, reference, slug, text, whole
+from registry.manifests.kind import Names, Reference, References, Writer
+from registry.manifests.kinds.base_model import BaseModels, current_fingerprints, get_base_model, match_base_model, refer_to_base_model
+from registry.manifests.kinds.contrast_set import ContrastSets
+from registry.manifests.kinds.eval_suite import EvalSuites
+from registry.manifests.kinds.sealed import Sealed, get_version
+from registry.manifests.steps import CREATE, Recorded, Step
+from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, JobKind, JobState, Profile, Site, SteeringVector, Unit
+from registry.services.jobs import request_extraction
+from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, name_layers, parse_extraction_recipe
+from registry.services.vectors import import_vector
+from steernode.errors import SteerError
+from steernode.gates import gate_sets
+from steernode.records.recipe import ExtractionRecipe
+from steernode.words import DTYPES, METHODS, READ_POSITIONS
+
+_GATE = mapping(
+    "A threshold that must be met.",
+    required={
+        "metric": text("What is measured.", max_length=100),
+        "kind": text("How it is compared.", max_length=100),
+        "threshold": decimal("With what."),
+    },
+)
+
+# What a recipe says beside its inputs.
+_SETTINGS = {
+    "method": choice("The formula of the direction.", METHODS, default=METHODS[0]),
+    "site": choice("Where in a layer.", Site.values, default=Site.RESID_POST.value),
+    "readPosition": choice("Which tokens are read.", READ_POSITIONS, default=READ_POSITIONS[0]),
+    "layers": either(
+        "Which layers are searched; candidates are those that the gates do not refuse for their depth.",
+        choice("", LAYER_NAMES),
+        list_of("", whole("A layer.", 0, 10_000), low=1, high=1000),
+        default=LAYER_NAMES[0],
+    ),
+    "alphas": list_of(
+        "Which coefficients are tried; 0 is the unsteered baseline.",
+        decimal("A coefficient."),
+        low=2,
+        high=32,
+        default=list(DEFAULT_ALPHAS),
+    ),
+    "unit": choice("Of the coefficients.", Unit.values, default=Unit.MEAN_DIFFERENCE.value),
+    "gates": either(
+        "What a candidate must meet.",
+        {"type": "string", "enum": list(gate_sets())},
+        list_of("", _GATE, low=1, high=50),
+        default="default",
+    ),
+    "seed": whole("Of everything random.", 0, 2**31 - 1, default=0),
+    "maxNewTokens": whole("How long replies may become.", 1, 1024, default=64),
+    "dtype": choice("Of the stored vector.", DTYPES, default=DTYPES[0]),
+    "finalists": whole("How many layers are measured on the whole select split.", 1, 10_000, default=2),
+}
+_FIELDS = FieldMap(_SETTINGS, as_text=True)
+
+_RECIPE = mapping(
+    "How to make the vector. Its job extracts, searches and seals a version; other inputs or settings make another version.",
+    required={
+        "baseModel": text(
+            "The base model: NAME for the one registered last, or NAME@FINGERPRINT with 12 digits or more.",
+            max_length=170,
+            pattern="^[A-Za-z0-9][A-Za-z0-9_-]*(@[0-9a-f]{12,64})?$",
+        ),
+        "contrastSet": reference("The pairs."),
+        "suites": list_of(
+            "What candidates are judged by: one behaviour, one factual and one safety suite.", reference("A suite."), low=1, high=20
+        ),
+    },
+    optional={"profile": slug("The profile that its job, and the validation that follows, end as a draft revision of."), **_SETTINGS},
+)
+
+
+class Vectors(Sealed):
+    name = "SteeringVector"
+    about = "A direction, from a file or from a recipe. Another file or recipe becomes the next version."
+    spec = {**file("A vector file, in safetensors, or a recipe.", recipe=_RECIPE), "required": []}
+    model = SteeringVector
+    # A recipe may name a profile.
+    is_written_first = False
+
+    def versions(self) -> "QuerySet[SteeringVector]":
+        related = SteeringVector.objects.select_related("base_model", "job__base_model", "job__contrast_set", "job__draft_for")
+        return related.prefetch_related("job__suites")
+
+    def render(self, row: SteeringVector) -> Spec:
+        return {"recipe": _render_recipe(row.job)} if row.job else {"digest": row.digest}
+
+    def what_makes(self, spec: Spec) -> Spec:
+        """The profile that a recipe ends as a draft of is no part of the vector: the same recipe for another makes the same bytes."""
+        recipe = spec.get("recipe")
+        return {"recipe": {name: value for name, value in recipe.items() if name != "profile"}} if recipe else spec
+
+    def _read(self, names: Names) -> dict[str, Recorded[Any]]:
+        """By name, the latest version, or the job that is making the next one."""
+        found = super()._read(names)
+        jobs = Job.objects.filter(kind=JobKind.EXTRACTION, state__in=[JobState.QUEUED, JobState.RUNNING])
+        jobs = jobs if names is None else jobs.filter(recipe__vector__in=names)
+        for job in jobs.select_related("base_model", "contrast_set", "draft_for").prefetch_related("suites").order_by("requested_at"):
+            found[job.recipe["vector"]] = Recorded({"recipe": _render_recipe(job)}, job, is_finished=False)
+        return found
+
+    def references(self, manifest: Manifest) -> Iterator[Reference]:
+        recipe = manifest.spec.get("recipe")
+        if recipe is None:
+            return
+        if "profile" in recipe:
+            yield Reference("SteeringProfile", "spec.recipe.profile", recipe["profile"])
+        yield Reference(BaseModels.name, "spec.recipe.baseModel", recipe["baseModel"])
+        yield Reference(ContrastSets.name, "spec.recipe.contrastSet", recipe["contrastSet"])
+        for index, suite in enumerate(recipe["suites"]):
+            yield Reference(EvalSuites.name, f"spec.recipe.suites.{index}", suite)
+
+    def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
+        recipe = manifest.spec.get("recipe")
+        if recipe is None:
+            return manifest.spec, []
+        versions = {
+            "contrastSet": references.of(ContrastSets).complete(recipe["contrastSet"]),
+            "suites": sorted(references.of(EvalSuites).complete(suite) for suite in recipe["suites"]),
+        }
+        base_model = references.of(BaseModels).find(recipe["baseModel"])
+        if base_model is None:
+            # Its layers are not known before it is registered; the job's own check comes then.
+            return {"recipe": {**recipe, **versions}}, []
+        try:
+            settings = parse_extraction_recipe(_read_settings(manifest.name, recipe), base_model).to_document()
+        except SteerError as error:
+            return manifest.spec, [manifest.fault("spec.recipe", error.code, error.message)]
+        rendered = _render_settings(settings, base_model)
+        return {"recipe": {**recipe, **versions, "baseModel": refer_to_base_model(base_model), **rendered}}, []
+
+    def write(self, step: Step, writer: Writer) -> None:
+        if "digest" in step.spec:
+            import_vector(step.name, data=get_blob(step.spec["digest"]), author=writer.actor)
+            return
+        recipe = step.spec["recipe"]
+        request_extraction(
+            base_model=get_base_model(recipe["baseModel"]),
+            contrast_set=get_version(ContrastSet.objects.all(), recipe["contrastSet"]),
+            suites=[get_version(EvalSuite.objects.all(), suite) for suite in recipe["suites"]],
+            recipe=_read_settings(step.name, recipe),
+            draft_for=Profile.objects.get(name=recipe["profile"]) if "profile" in recipe else None,
+            actor=writer.actor,
+        )
+
+    def judge(self, rows: Mapping[str, Any]) -> Mapping[str, list[StatusCondition]]:
+        vectors = {name: row for name, row in rows.items() if not isinstance(row, Job)}
+        current = current_fingerprints()
+        passed = dict(Evaluation.objects.filter(vector__in=vectors.values()).values_list("vector_id", "passed"))
+        reasons = {None: "NoEvaluation", True: "GatesPassed", False: "GatesFailed"}
+        found = dict(super().judge(vectors))
+        for name, row in vectors.items():
+            verdict = passed.get(row.pk)
+            found[name] += [match_base_model(row.base_model, current), condition("EvidenceComplete", verdict is True, reasons[verdict])]
+        for name in rows.keys() - vectors.keys():
+            found[name] = [condition("Sealed", False, f"Job{rows[name].state.title()}", f"job {rows[name].pk} is {rows[name].state}")]
+        return found
+
+    def find_risks(self, step: Step) -> Iterator[Risk]:
+        if "recipe" in step.spec:
+            recipe = step.spec["recipe"]
+            verb = "makes" if step.action == CREATE else "makes another version of"
+            onward = f", and if it passes its validation, a draft of {recipe['profile']}" if "profile" in recipe else ""
+            yield Risk("JOB_QUEUED", f"a job {verb} the vector from {recipe['contrastSet']} and {recipe['baseModel']}{onward}")
+
+
+def _render_recipe(job: Job) -> Spec:
+    contrast_set = job.contrast_set
+    return {
+        "baseModel": refer_to_base_model(job.base_model),
+        "contrastSet": f"{contrast_set.name}@{contrast_set.version}" if contrast_set else "",
+        "suites": sorted(f"{suite.name}@{suite.version}" for suite in job.suites.all()),
+        **({"profile": job.draft_for.name} if job.draft_for else {}),
+        **_render_settings(job.recipe, job.base_model),
+    }
+
+
+def _render_settings(settings: dict[str, Any], base_model: BaseModel) -> Spec:
+    """Layers by name where they have one."""
+    spec = _FIELDS.to_spec(settings)
+    return {**spec, "layers": name_layers(ExtractionRecipe.from_document(settings), base_model)} if "layers" in settings else spec
+
+
+def _read_settings(name: str, recipe: Spec) -> dict[str, Any]:
+    """The recipe as jobs take it, without its inputs."""
+    return {"vector": name, **_FIELDS.to_record(recipe)}
