@@ -85,8 +85,8 @@ def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponse:
 def _api_problem(error: exceptions.APIException) -> JsonResponse:
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), str(error.default_code).upper())
     response = problem(error.status_code, code, str(error.detail))
-    if getattr(error, "auth_header", None):
-        response["WWW-Authenticate"] = error.auth_header
+    if header := getattr(error, "auth_header", None):
+        response["WWW-Authenticate"] = header
     return response
 
 

@@ -25,7 +25,8 @@ class Body(serializers.Serializer):
             raise serializers.ValidationError(
                 {name[:100]: [serializers.ErrorDetail(f"unknown field; known are {known}", code="unknown_field")] for name in unknown[:10]}
             )
-        return super().to_internal_value(data)
+        parsed: dict[str, Any] = super().to_internal_value(data)
+        return parsed
 
 
 class Text(serializers.CharField):

@@ -12,6 +12,7 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from registry.api.permissions import person_of
 from registry.errors import TransitionRefused
 from registry.models import IdempotentAnswer
 from registry.services.idempotency import find_answer, hold_key, keep_answer
@@ -53,7 +54,7 @@ class HeldKey:
 
     def __init__(self, request: Request, key: str) -> None:
         """Raises: AnsweredBefore; TransitionRefused IDEMPOTENCY_*."""
-        self._actor, self._key, self._request_sha256 = request.user, key, _digest_of(request)
+        self._actor, self._key, self._request_sha256 = person_of(request), key, _digest_of(request)
         with ExitStack() as held:
             held.enter_context(hold_key(self._actor, key))
             answer = find_answer(self._actor, key, request_sha256=self._request_sha256)
@@ -94,7 +95,7 @@ def take_key(request: Request, *, is_required: bool) -> HeldKey | None:
 def _digest_of(request: Request) -> str:
     """Of all that decides what the request does. The credential is part of it: another token of the same person may see less."""
     credential = str(request.auth.pk) if request.auth is not None else "session"
-    parts = (credential, request.method, request.get_full_path(), request.content_type or "")
+    parts = (credential, str(request.method), request.get_full_path(), request.content_type or "")
     digest = sha256("\n".join(parts).encode())
     digest.update(b"\n" + request._request.body)
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """The OpenAPI document's side of what every endpoint shares: headers it reads, and answers it may give whatever it is for."""
 
-from typing import Any
+from typing import Any, Literal
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
@@ -24,7 +24,7 @@ class HubSchema(AutoSchema):
         )
         return [key]
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
         from registry.api.views.base import ProblemDocument
 
         answers = super()._get_response_bodies(direction)

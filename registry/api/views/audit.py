@@ -3,15 +3,16 @@
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from django.apps import apps
 from django.core.handlers.asgi import ASGIRequest
-from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from registry.api import periods
 from registry.api.views.base import Records, View
@@ -54,10 +55,10 @@ class AuditEventOut(serializers.Serializer):
         return str(self._body(event)["inference_configuration"])
 
     @extend_schema_field(OpenApiTypes.OBJECT)
-    def get_details(self, event: AuditEvent) -> dict[str, object]:
+    def get_details(self, event: AuditEvent) -> dict[str, Any]:
         return dict(self._body(event)["details"])
 
-    def _body(self, event: AuditEvent) -> dict[str, object]:
+    def _body(self, event: AuditEvent) -> Any:
         return json.loads(bytes(event.body))
 
 
@@ -88,11 +89,11 @@ class AuditEventsView(Records):
             )
         ]
     )
-    def get(self, request: Request, *args: object, **kwargs: object) -> object:
+    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
 
-    def filter_queryset(self, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
-        queryset = events_visible_to(self.request.user, queryset)
+    def filter_queryset(self, queryset: Any) -> Any:
+        queryset = events_visible_to(self.person, queryset)
         for name in self.filters:
             value = self.request.query_params.get(name)
             if value is not None and name == "object":
@@ -127,7 +128,7 @@ class AuditExportView(View):
         name = request.query_params.get("format", "jsonl")
         if name not in FORMATS:
             raise serializers.ValidationError({"format": [f"want one of {', '.join(FORMATS)}"]})
-        export = open_export(name, actor=request.user)
+        export = open_export(name, actor=self.person)
         # Under ASGI a plain iterator would be read whole before the first byte is sent.
         chunks = stream_in_background(export) if isinstance(request._request, ASGIRequest) else export.chunks()
         response = StreamingHttpResponse(chunks, content_type=FORMATS[name])

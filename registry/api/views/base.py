@@ -1,6 +1,6 @@
 """What every endpoint shares: how it permits, reads, lists and documents itself."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.db.models import Model
@@ -17,7 +17,8 @@ from rest_framework.views import APIView
 from registry.api.fields import Body
 from registry.api.idempotency import HeldKey, take_key
 from registry.api.pagination import PARAMETERS
-from registry.api.permissions import HoldsRole, MayReachTenants
+from registry.api.permissions import HoldsRole, MayReachTenants, person_of
+from registry.models import User
 from registry.reads.visibility import visible_to
 from registry.web.problems import PROBLEM_TYPE
 
@@ -36,11 +37,12 @@ class ProblemDocument(serializers.Serializer):
 class OneForm(BaseContentNegotiation):
     """Every answer has one form, so neither Accept nor a `format` in the query string chooses another."""
 
-    def select_parser(self, request: Request, parsers: Sequence[Any]) -> Any:
+    def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:
         return next((parser for parser in parsers if _media_type(request.content_type) == parser.media_type), None)
 
-    def select_renderer(self, request: Request, renderers: Sequence[Any], format_suffix: str | None = None) -> tuple[Any, str]:
-        return renderers[0], renderers[0].media_type
+    def select_renderer(self, request: Request, renderers: Iterable[Any], format_suffix: str | None = None) -> tuple[Any, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
 
 
 def _media_type(content_type: str | None) -> str:
@@ -71,7 +73,7 @@ class View(APIView):
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            response = super().dispatch(request, *args, **kwargs)
+            response: Any = super().dispatch(request, *args, **kwargs)
             response.setdefault("Cache-Control", "no-store")
             if self._key is not None:
                 self._key.keep(response.render() if hasattr(response, "render") else response, holds_secret=self.shows_secret)
@@ -79,6 +81,10 @@ class View(APIView):
         finally:
             if self._key is not None:
                 self._key.release()
+
+    @property
+    def person(self) -> User:
+        return person_of(self.request)
 
     def read_body(self, body_class: type[Body]) -> dict[str, Any]:
         body = body_class(data=self.request.data)
@@ -101,7 +107,7 @@ class Records(View, ListAPIView):
 
     def filter_queryset(self, queryset: Any) -> Any:
         if self.tenant:
-            queryset = visible_to(self.request.user, queryset, tenant=self.tenant, shared=self.shares_tenantless)
+            queryset = visible_to(self.person, queryset, tenant=self.tenant, shared=self.shares_tenantless)
         for name, lookup in self.filters.items():
             if name in self.request.query_params:
                 queryset = queryset.filter(**_resolve(queryset.model, lookup, self.request.query_params[name]))
@@ -113,7 +119,7 @@ def _resolve(model: type[Model], lookup: str, value: str) -> dict[str, Any]:
     first, _, rest = lookup.partition("__")
     if not rest:
         return {lookup: value}
-    related = model._meta.get_field(first).related_model
+    related: Any = model._meta.get_field(first).related_model
     return {f"{first}__in": list(related._default_manager.filter(**{rest: value}).order_by().values_list("pk", flat=True))}
 
 

@@ -21,7 +21,7 @@ MAY_MOVE = (Role.OPERATOR, Role.APPROVER)
 class BaseModelOut(serializers.Serializer):
     id = serializers.UUIDField()
     name = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # Field has a `source` too
     fingerprint = serializers.CharField()
     architecture = serializers.CharField()
     n_layers = serializers.IntegerField()
@@ -64,7 +64,9 @@ class BaseModelsView(Records):
 
     class NewBaseModelBody(Body):
         name = Name()
-        source = Text(max_length=500, help_text="a folder below STEERHUB_MODEL_ROOT")
+        source = Text(  # type: ignore[assignment]  # as above
+            max_length=500, help_text="a folder below STEERHUB_MODEL_ROOT"
+        )
         move = serializers.ListField(
             child=Name(max_length=50),
             max_length=100,
@@ -78,7 +80,7 @@ class BaseModelsView(Records):
         move = [get_environment(name) for name in body.get("move", [])]
         if move:
             require_role(request, *MAY_MOVE)
-        base_model = register_base_model(body["name"], source=body["source"], move=move, actor=request.user)
+        base_model = register_base_model(body["name"], source=body["source"], move=move, actor=self.person)
         return Response(BaseModelDetailOut(base_model).data, status=201)
 
 
@@ -125,5 +127,5 @@ class MoveView(View):
     @document("Move an environment to a fingerprint of a base model", body=MoveBody, answer=MoveOut, refuses=[404])
     def post(self, request: Request, environment: str) -> Response:
         body = self.read_body(self.MoveBody)
-        move = move_environment(get_environment(environment), base_model=find_base_model(body["base_model"]), actor=request.user)
+        move = move_environment(get_environment(environment), base_model=find_base_model(body["base_model"]), actor=self.person)
         return Response(MoveOut(move).data)

@@ -56,7 +56,7 @@ class ContrastSetsView(Records):
     @document("Seal a contrast set", body=NewContrastSetBody, answer=ContrastSetOut, status=201, refuses=[404, 409, 422])
     def post(self, request: Request) -> Response:
         body = self.read_body(self.NewContrastSetBody)
-        contrast_set = seal_contrast_set(body["name"], axis=body["axis"], data=get_blob(body["digest"]), author=request.user)
+        contrast_set = seal_contrast_set(body["name"], axis=body["axis"], data=get_blob(body["digest"]), author=self.person)
         return Response(ContrastSetOut(contrast_set).data, status=201)
 
 
@@ -93,7 +93,7 @@ class EvalSuitesView(Records):
             kind=body["kind"],
             data=get_blob(body["digest"]),
             rubric=get_blob(body["rubric_digest"]) if "rubric_digest" in body else None,
-            author=request.user,
+            author=self.person,
         )
         return Response(EvalSuiteOut(suite).data, status=201)
 

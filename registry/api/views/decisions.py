@@ -68,7 +68,7 @@ class DecisionView(View):
     def send_decision(self, request: Request, name: str, number: int) -> Response:
         revision = get_revision(name, number)
         shown = {"revision_digest": revision.digest, "evidence_digest": revision.evaluation.digest if revision.evaluation else ""}
-        type(self).decide(revision.pk, reviewer=request.user, **{**shown, **self.read_body(self.body)})
+        type(self).decide(revision.pk, reviewer=self.person, **{**shown, **self.read_body(self.body)})
         return Response(render_revision(name, number))
 
 
@@ -114,7 +114,7 @@ class CommentsView(View):
     @document("Comment on a revision", body=CommentBody, answer=RevisionOut, status=201, refuses=[404, 422])
     def post(self, request: Request, name: str, number: int) -> Response:
         body = self.read_body(self.CommentBody)
-        comment_on_revision(get_revision(name, number).pk, author=request.user, **body)
+        comment_on_revision(get_revision(name, number).pk, author=self.person, **body)
         return Response(render_revision(name, number), status=201)
 
 
@@ -129,5 +129,5 @@ class RetireRevisionView(View):
     @document("Retire an approved revision", body=RetireBody, answer=RevisionOut, refuses=[404, 409])
     def post(self, request: Request, name: str, number: int) -> Response:
         body = self.read_body(self.RetireBody)
-        retire_revision(get_revision(name, number).pk, actor=request.user, **body)
+        retire_revision(get_revision(name, number).pk, actor=self.person, **body)
         return Response(render_revision(name, number))

@@ -44,13 +44,14 @@ class EnvironmentOut(serializers.Serializer):
 
     @extend_schema_field(SnapshotOut(allow_null=True))
     def get_head(self, environment: Environment) -> dict[str, Any] | None:
-        return SnapshotOut(environment.heads[0]).data if environment.heads else None
+        head = next(iter(environment.snapshots.all()), None)
+        return SnapshotOut(head).data if head else None
 
 
 def _environments() -> QuerySet[Environment]:
-    """Each with what it serves and with `heads`, the one snapshot that nodes are given now, without its payload."""
+    """Each with what it serves, and of its snapshots the one that nodes are given now, without its payload."""
     heads = Snapshot.objects.filter(revision=F("environment__head_revision")).defer("payload_zlib")
-    return Environment.objects.prefetch_related(Prefetch("snapshots", heads, to_attr="heads"), "served__base_model", "served__moved_by")
+    return Environment.objects.prefetch_related(Prefetch("snapshots", heads), "served__base_model", "served__moved_by")
 
 
 class EnvironmentsView(Records):
@@ -66,7 +67,7 @@ class EnvironmentsView(Records):
 
     @document("Create an environment; its first snapshot steers nothing", body=NewEnvironmentBody, answer=EnvironmentOut, status=201)
     def post(self, request: Request) -> Response:
-        environment = create_environment(self.read_body(self.NewEnvironmentBody)["name"], actor=request.user)
+        environment = create_environment(self.read_body(self.NewEnvironmentBody)["name"], actor=self.person)
         return Response(EnvironmentOut(_environments().get(pk=environment.pk)).data, status=201)
 
 
@@ -87,5 +88,5 @@ class SnapshotsView(Records):
     serializer_class = SnapshotOut
     queryset = Snapshot.objects.order_by("-revision").defer("payload_zlib")
 
-    def get_queryset(self) -> object:
+    def get_queryset(self) -> QuerySet[Snapshot]:
         return super().get_queryset().filter(environment=get_environment(self.kwargs["environment"]))

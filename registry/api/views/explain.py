@@ -32,10 +32,12 @@ class EffectiveComponentOut(serializers.Serializer):
         return super().get_fields() | unchanged
 
     def get_schedule(self, entry: EffectiveComponent) -> dict[str, Any]:
-        return entry.component.stated()["schedule"]
+        schedule: dict[str, Any] = entry.component.stated()["schedule"]
+        return schedule
 
     def get_condition(self, entry: EffectiveComponent) -> dict[str, Any] | None:
-        return entry.component.stated()["condition"]
+        condition: dict[str, Any] | None = entry.component.stated()["condition"]
+        return condition
 
 
 class RuleOut(serializers.Serializer):
@@ -82,7 +84,7 @@ class ExplainView(View):
         if not given.get("tenant"):
             raise serializers.ValidationError({"tenant": ["say which tenant: ?tenant=NAME"]})
         alpha = parse_alpha(given["alpha"]) if given.get("alpha") else None
-        where, who = get_environment(environment), find_tenant(given["tenant"], seen_by=request.user)
+        where, who = get_environment(environment), find_tenant(given["tenant"], seen_by=self.person)
         route = given.get("route", "")
         explanation = explain_request(where, who.name, route, key=given.get("key", ""), alpha=alpha)
         return Response(ExplanationOut(_render(explanation, where.name, who.name, route)).data)

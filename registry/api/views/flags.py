@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -13,7 +14,7 @@ from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
 from registry.audit.history import events_of, read_changes
 from registry.errors import NotFound
-from registry.models import FlagField, Role, TenantFlag
+from registry.models import AuditEvent, FlagField, Role, TenantFlag
 from registry.reads.documents import tag_flag
 from registry.reads.lookups import get_environment, get_revision
 from registry.services.flags import ArmSpec, set_flag
@@ -78,7 +79,7 @@ class FlagsView(Records):
     queryset = FLAGS
     filters = {"tenant": "tenant__name", "profile": "revision__profile__name"}
 
-    def get_queryset(self) -> object:
+    def get_queryset(self) -> QuerySet[TenantFlag]:
         return super().get_queryset().filter(environment=get_environment(self.kwargs["environment"]))
 
 
@@ -103,7 +104,7 @@ class FlagBody(Body):
     revision = Whole(min_value=1, max_value=2**31 - 1, required=False)
     alpha_scale = Alpha(required=False)
     rollout = Alpha(required=False, help_text="the share of callers in percent, with at most 3 decimals")
-    arms = ArmBody(many=True, required=False, max_length=MAX_ARMS)
+    arms: serializers.ListSerializer = serializers.ListSerializer(child=ArmBody(), required=False, max_length=MAX_ARMS)
     override = OverrideBody(required=False, allow_null=True)
     inherit = serializers.ListField(
         child=serializers.ChoiceField(FlagField.choices), required=False, max_length=5, help_text="fields to take from the tenant's flag"
@@ -125,14 +126,14 @@ class FlagView(View):
 
     @document("One flag", answer=FlagOut, refuses=[404], query={"route": "the route; left out: the tenant's flag"})
     def get(self, request: Request, environment: str, tenant: str) -> Response:
-        flag = _find_flag(request, environment, tenant)
+        flag = _find_flag(self, environment, tenant)
         return tagged(Response(FlagOut(flag).data), tag_flag(flag))
 
     @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 412, 422])
     def put(self, request: Request, environment: str, tenant: str) -> Response:
         body = self.read_body(FlagBody)
-        where, who = get_environment(environment), find_tenant(tenant, seen_by=request.user)
-        flag = set_flag(where, who, actor=request.user, if_tag=read_if_match(request), **_read_stated(body))
+        where, who = get_environment(environment), find_tenant(tenant, seen_by=self.person)
+        flag = set_flag(where, who, actor=self.person, if_tag=read_if_match(request), **_read_stated(body))
         return tagged(Response(FlagOut(flag).data), tag_flag(flag))
 
 
@@ -156,22 +157,22 @@ class FlagHistoryView(Records):
     def query(self) -> tuple[str, ...]:  # type: ignore[override]
         return (*super().query, "route")
 
-    def get_queryset(self) -> object:
-        return events_of(_find_flag(self.request, self.kwargs["environment"], self.kwargs["tenant"]))
+    def get_queryset(self) -> QuerySet[AuditEvent]:
+        return events_of(_find_flag(self, self.kwargs["environment"], self.kwargs["tenant"]))
 
-    def paginate_queryset(self, queryset: object) -> object:
-        return read_changes(super().paginate_queryset(queryset))
+    def paginate_queryset(self, queryset: Any) -> Any:
+        return read_changes(super().paginate_queryset(queryset) or [])
 
     @document(
         "The changes of a flag", answer=FlagChangeOut(many=True), refuses=[404], query={"route": "the route; left out: the tenant's flag"}
     )
-    def get(self, request: Request, *args: object, **kwargs: object) -> object:
+    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
 
 
-def _find_flag(request: Request, environment: str, tenant: str) -> TenantFlag:
-    where, who = get_environment(environment), find_tenant(tenant, seen_by=request.user)
-    route = request.query_params.get("route", "")
+def _find_flag(view: View, environment: str, tenant: str) -> TenantFlag:
+    where, who = get_environment(environment), find_tenant(tenant, seen_by=view.person)
+    route = view.request.query_params.get("route", "")
     flag = FLAGS.filter(environment=where, tenant=who, route=route).first()
     if flag is None:
         raise NotFound("FLAG_NOT_FOUND", f"{who} has no flag{f' for the route {route}' if route else ''} in {where}", tenant)
@@ -195,8 +196,10 @@ def _read_stated(body: dict[str, Any]) -> dict[str, Any]:
 def _read_revision(body: dict[str, Any], path: str) -> dict[str, Any]:
     """Turning off must not wait for somebody to look up a number, so a body may name no revision; but never half of one."""
     profile, number = body.get("profile"), body.get("revision")
-    if (profile is None) != (number is None):
+    if profile is None and number is None:
+        return {}
+    if profile is None or number is None:
         raise serializers.ValidationError(
             {f"{path}{'revision' if number is None else 'profile'}": ["give both profile and revision, or neither"]}
         )
-    return {} if profile is None else {"revision": get_revision(profile, number)}
+    return {"revision": get_revision(profile, number)}

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -46,13 +47,13 @@ class FreezesView(Records):
         ends_at = Moment()
         reason = Text(max_length=2000)
 
-    def get_queryset(self) -> object:
+    def get_queryset(self) -> QuerySet[Freeze]:
         return super().get_queryset().filter(environment=get_environment(self.kwargs["environment"]))
 
     @document("Refuse everything that raises steering, for a time", body=FreezeBody, answer=FreezeOut, status=201, refuses=[404, 422])
     def post(self, request: Request, environment: str) -> Response:
         body = self.read_body(self.FreezeBody)
-        freeze = declare_freeze(get_environment(environment), **body, actor=request.user)
+        freeze = declare_freeze(get_environment(environment), **body, actor=self.person)
         return Response(FreezeOut(freeze).data, status=201)
 
 
@@ -66,5 +67,5 @@ class EndFreezeView(View):
 
     @document("End a freeze", body=EndBody, answer=FreezeOut, refuses=[404, 409])
     def post(self, request: Request, freeze_id: UUID) -> Response:
-        freeze = end_freeze(freeze_id, **self.read_body(self.EndBody), actor=request.user)
+        freeze = end_freeze(freeze_id, **self.read_body(self.EndBody), actor=self.person)
         return Response(FreezeOut(freeze).data)

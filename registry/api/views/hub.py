@@ -36,7 +36,7 @@ class WhoamiView(View):
 
     @document("Who the hub takes the caller for", answer=WhoamiOut)
     def get(self, request: Request) -> Response:
-        return Response(WhoamiOut(request.user).data)
+        return Response(WhoamiOut(self.person).data)
 
 
 class HealthView(View):

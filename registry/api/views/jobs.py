@@ -125,11 +125,11 @@ class JobsView(Records):
     def post(self, request: Request) -> Response:
         kind = request.data.get("kind") if isinstance(request.data, dict) else None
         if kind == JobKind.VALIDATION:
-            job = _ask_for_validation(self.read_body(ValidationBody), request.user)
+            job = _ask_for_validation(self.read_body(ValidationBody), self.person)
         elif kind == JobKind.COMPOSITION:
-            job = _ask_for_composition(self.read_body(CompositionBody), request.user)
+            job = _ask_for_composition(self.read_body(CompositionBody), self.person)
         else:
-            job = _ask_for_extraction(self.read_body(ExtractionBody), request.user)
+            job = _ask_for_extraction(self.read_body(ExtractionBody), self.person)
         return Response(JobOut(find_job(job.pk)).data, status=201)
 
 
@@ -188,5 +188,5 @@ class CancelJobView(View):
     @document("Call a job off", body=NothingBody, answer=JobOut, refuses=[404, 409])
     def post(self, request: Request, job_id: UUID) -> Response:
         self.read_body(self.NothingBody)
-        request_cancel(job_id, actor=request.user)
+        request_cancel(job_id, actor=self.person)
         return Response(JobOut(find_job(job_id)).data)

@@ -71,7 +71,7 @@ class KillsView(Records):
             OpenApiParameter("is_engaged", OpenApiTypes.BOOL, description="true: in force; false: lifted"),
         ]
     )
-    def get(self, request: Request, *args: object, **kwargs: object) -> object:
+    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
 
     class KillBody(Body):
@@ -89,7 +89,7 @@ class KillsView(Records):
     @document("Back to α = 0, now", body=KillBody, answer=KillOut, status=201, refuses=[404, 422])
     def post(self, request: Request) -> Response:
         body = self.read_body(self.KillBody)
-        kill = engage_kill(**body, actor=request.user)
+        kill = engage_kill(**body, actor=self.person)
         return Response(KillOut(kill).data, status=201)
 
 
@@ -100,7 +100,7 @@ class KillView(View):
 
     @document("One kill", answer=KillOut, refuses=[404])
     def get(self, request: Request, kill_id: UUID) -> Response:
-        return Response(KillOut(find_kill(kill_id, seen_by=request.user)).data)
+        return Response(KillOut(find_kill(kill_id, seen_by=self.person)).data)
 
 
 class RequestLiftView(View):
@@ -112,7 +112,7 @@ class RequestLiftView(View):
     @document("Ask that a kill be lifted", body=NothingBody, answer=KillOut, refuses=[404])
     def post(self, request: Request, kill_id: UUID) -> Response:
         self.read_body(NothingBody)
-        kill = request_lift(kill_id, actor=request.user)
+        kill = request_lift(kill_id, actor=self.person)
         return Response(KillOut(kill).data)
 
 
@@ -125,5 +125,5 @@ class ConfirmLiftView(View):
     @document("Lift a kill that somebody else asked to lift", body=NothingBody, answer=KillOut, refuses=[404, 409])
     def post(self, request: Request, kill_id: UUID) -> Response:
         self.read_body(NothingBody)
-        kill = confirm_lift(kill_id, actor=request.user)
+        kill = confirm_lift(kill_id, actor=self.person)
         return Response(KillOut(kill).data)

@@ -115,8 +115,7 @@ class PlanView(View):
     @document("Plan manifests", body=PlanBody, answer=PlanOut, refuses=[404, 409, 422])
     def post(self, request: Request) -> Response:
         body = self.read_body(PlanBody)
-        options = {name: body[name] for name in OptionsOut().fields}
-        return Response(render_plan(make_plan(body["documents"], read_options(body)), options))
+        return Response(render_plan(make_plan(body["documents"], read_options(body)), OptionsOut(body).data))
 
 
 class AppliedStepOut(serializers.Serializer):
@@ -143,7 +142,7 @@ class ApplyView(View):
             body["documents"],
             options=read_options(body),
             plan_digest=body["planDigest"],
-            actor=request.user,
+            actor=self.person,
             permit=partial(require_role, request),
         )
         steps = [{"kind": step.kind, "name": step.name, "action": step.action} for step in plan.steps]

@@ -56,7 +56,7 @@ class NodeDetailOut(NodeOut):
 
     @extend_schema_field(NodeReportOut(many=True))
     def get_reports(self, node: ServingNode) -> list[dict[str, Any]]:
-        return NodeReportOut(node.reports.order_by("-received_at")[:20], many=True).data
+        return list(NodeReportOut(node.reports.order_by("-received_at")[:20], many=True).data)
 
 
 class NodesView(Records):
@@ -78,9 +78,8 @@ class NodesView(Records):
     )
     def post(self, request: Request) -> Response:
         body = self.read_body(self.NewNodeBody)
-        node, secret = enroll_node(body["name"], environment=get_environment(body["environment"]), actor=request.user)
-        node.token = secret
-        return Response(NewNodeOut(node).data, status=201)
+        node, secret = enroll_node(body["name"], environment=get_environment(body["environment"]), actor=self.person)
+        return Response({**NodeOut(node).data, "token": secret}, status=201)
 
 
 class NodeView(View):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -46,8 +47,8 @@ class NotificationsView(Records):
     def query(self) -> Sequence[str]:  # type: ignore[override]
         return (*super().query, "unread")
 
-    def get_queryset(self) -> Any:
-        own = notifications_of(self.request.user).order_by("-created_at", "pk")
+    def get_queryset(self) -> QuerySet[Notification]:
+        own = notifications_of(self.person).order_by("-created_at", "pk")
         wanted = self.request.query_params.get("unread", "false")
         if wanted not in ("true", "false"):
             raise serializers.ValidationError({"unread": ["want true or false"]})
@@ -68,5 +69,5 @@ class ReadNotificationsView(View):
 
     @document("Mark notifications as read", body=ReadBody, answer=ReadOut, refuses=[404])
     def post(self, request: Request) -> Response:
-        read = read_notifications(reader=request.user, ids=self.read_body(self.ReadBody).get("ids"))
+        read = read_notifications(reader=self.person, ids=self.read_body(self.ReadBody).get("ids"))
         return Response(self.ReadOut({"read": read}).data)

@@ -55,7 +55,9 @@ class Context:
 
 
 class EvaluationRequest(serializers.Serializer):
-    context = serializers.DictField(help_text="environment, tenant, route, targetingKey, alpha")
+    context = serializers.DictField(  # type: ignore[assignment]  # Field has a `context` too
+        help_text="environment, tenant, route, targetingKey, alpha"
+    )
 
 
 class SteeringValue(serializers.Serializer):
@@ -126,7 +128,7 @@ class OfrepView(View):
             return Context(
                 environment=get_environment(texts["environment"]),
                 # A tenant that the caller may not see is answered like one that is not there.
-                tenant=find_tenant(texts["tenant"], seen_by=request.user).name,
+                tenant=find_tenant(texts["tenant"], seen_by=self.person).name,
                 route=texts["route"],
                 key=texts["targetingKey"],
                 alpha=parse_alpha(texts["alpha"]) if texts["alpha"] else None,

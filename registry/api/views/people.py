@@ -4,6 +4,7 @@ from uuid import UUID
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -68,7 +69,7 @@ class UsersView(Records):
         user = create_user(
             body["name"],
             roles=body["roles"],
-            actor=request.user,
+            actor=self.person,
             password=body.get("password"),
             email=body["email"],
             acts_for=find_user(body["acts_for"]) if "acts_for" in body else None,
@@ -103,8 +104,8 @@ class UserView(View):
     def put(self, request: Request, name: str) -> Response:
         body = self.read_body(self.AccessBody)
         names = body.pop("tenants")
-        tenants = None if names is None else [find_tenant(tenant, seen_by=request.user) for tenant in names]
-        return Response(UserOut(change_access(find_user(name), tenants=tenants, actor=request.user, **body)).data)
+        tenants = None if names is None else [find_tenant(tenant, seen_by=self.person) for tenant in names]
+        return Response(UserOut(change_access(find_user(name), tenants=tenants, actor=self.person, **body)).data)
 
 
 class NewTokenBody(Body):
@@ -124,7 +125,7 @@ class TokensView(Records):
     serializer_class = TokenOut
     queryset = ApiToken.objects.select_related("tenant")
 
-    def get_queryset(self) -> object:
+    def get_queryset(self) -> QuerySet[ApiToken]:
         return super().get_queryset().filter(user=self.get_user())
 
     def get_user(self) -> User:
@@ -140,10 +141,9 @@ class TokensView(Records):
     def post(self, request: Request, **kwargs: str) -> Response:
         body = self.read_body(NewTokenBody)
         if "tenant" in body:
-            body["tenant"] = find_tenant(body["tenant"], seen_by=request.user)
-        token, secret = issue_token(self.get_user(), actor=request.user, **body)
-        token.token = secret
-        return Response(NewTokenOut(token).data, status=201)
+            body["tenant"] = find_tenant(body["tenant"], seen_by=self.person)
+        token, secret = issue_token(self.get_user(), actor=self.person, **body)
+        return Response({**TokenOut(token).data, "token": secret}, status=201)
 
 
 class TokenView(View):
@@ -156,7 +156,7 @@ class TokenView(View):
 
     @document("Revoke a token", status=204, refuses=[404])
     def delete(self, request: Request, token_id: UUID, **kwargs: str) -> Response:
-        revoke_token(find_token(self.get_user(), token_id), actor=request.user)
+        revoke_token(find_token(self.get_user(), token_id), actor=self.person)
         return Response(status=204)
 
 
@@ -167,7 +167,7 @@ class OwnTokensView(TokensView):
     limited = ("GET", "POST")
 
     def get_user(self) -> User:
-        return self.request.user
+        return self.person
 
 
 class OwnTokenView(TokenView):
@@ -177,4 +177,4 @@ class OwnTokenView(TokenView):
     limited = ("DELETE",)
 
     def get_user(self) -> User:
-        return self.request.user
+        return self.person

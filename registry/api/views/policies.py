@@ -86,7 +86,7 @@ class PoliciesView(Records):
     @document("Declare a risk class", body=NewPolicyBody, answer=PolicyOut, status=201, refuses=[409, 422])
     def post(self, request: Request) -> Response:
         body = self.read_body(NewPolicyBody)
-        policy = create_policy(body.pop("name"), actor=request.user, **read_terms(body))
+        policy = create_policy(body.pop("name"), actor=self.person, **read_terms(body))
         return Response(PolicyOut(policy).data, status=201)
 
 
@@ -102,5 +102,5 @@ class PolicyView(View):
     @document("Change a risk policy", body=PolicyBody, answer=PolicyOut, refuses=[404, 422])
     def put(self, request: Request, name: str) -> Response:
         body = self.read_body(PolicyBody)
-        policy = change_policy(get_policy(name).name, actor=request.user, **read_terms(body))
+        policy = change_policy(get_policy(name).name, actor=self.person, **read_terms(body))
         return Response(PolicyOut(policy).data)

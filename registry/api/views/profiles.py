@@ -40,7 +40,7 @@ class ProfileDetailOut(ProfileOut):
 
     @extend_schema_field(RevisionStateOut(many=True))
     def get_revisions(self, profile: Profile) -> list[dict[str, Any]]:
-        return RevisionStateOut(profile.revisions.select_related("author").order_by("-number"), many=True).data
+        return list(RevisionStateOut(profile.revisions.select_related("author").order_by("-number"), many=True).data)
 
 
 class ProfilesView(Records):
@@ -61,7 +61,7 @@ class ProfilesView(Records):
 
     @document("Name an intent", body=NewProfileBody, answer=ProfileDetailOut, status=201, refuses=[404, 409, 422])
     def post(self, request: Request) -> Response:
-        profile = create_profile(owner=request.user, **self.read_body(self.NewProfileBody))
+        profile = create_profile(owner=self.person, **self.read_body(self.NewProfileBody))
         return Response(ProfileDetailOut(profile).data, status=201)
 
 

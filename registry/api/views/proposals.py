@@ -1,9 +1,9 @@
 """Proposals: vectors that a move left behind, to be extracted again by the same recipe once an author accepts."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -45,7 +45,7 @@ class ProposalsView(Records):
     def query(self) -> Sequence[str]:  # type: ignore[override]
         return (*super().query, "state")
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[Proposal]:
         state = self.request.query_params.get("state")
         if state is None:
             return super().get_queryset()
@@ -73,7 +73,7 @@ class AcceptProposalView(View):
     @document("Accept a proposal", body=NothingToSayBody, answer=ProposalOut, refuses=[404, 409, 422])
     def post(self, request: Request, proposal_id: UUID) -> Response:
         self.read_body(self.NothingToSayBody)
-        accept_proposal(proposal_id, actor=request.user)
+        accept_proposal(proposal_id, actor=self.person)
         return Response(ProposalOut(find_proposal(proposal_id)).data)
 
 
@@ -88,5 +88,5 @@ class DeclineProposalView(View):
     @document("Decline a proposal", body=DeclineBody, answer=ProposalOut, refuses=[404, 409, 422])
     def post(self, request: Request, proposal_id: UUID) -> Response:
         body = self.read_body(self.DeclineBody)
-        decline_proposal(proposal_id, reason=body["reason"], actor=request.user)
+        decline_proposal(proposal_id, reason=body["reason"], actor=self.person)
         return Response(ProposalOut(find_proposal(proposal_id)).data)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -99,7 +100,7 @@ class ComponentBody(Body):
 
 
 class RevisionBody(Body):
-    components = ComponentBody(many=True, min_length=1, max_length=MAX_COMPONENTS)
+    components: serializers.ListSerializer = serializers.ListSerializer(child=ComponentBody(), min_length=1, max_length=MAX_COMPONENTS)
     safety_override = serializers.ListField(
         child=serializers.DictField(), max_length=MAX_OVERRIDES, default=list, help_text="conditions any of which forces neutral"
     )
@@ -143,12 +144,12 @@ class RevisionsView(Records):
     queryset = WHOLE_REVISIONS.order_by("-number")
     filters = {"state": "state"}
 
-    def get_queryset(self) -> object:
+    def get_queryset(self) -> QuerySet[ProfileRevision]:
         return super().get_queryset().filter(profile=get_profile(self.kwargs["name"]))
 
     @document("Draft a revision", body=RevisionBody, answer=RevisionOut, status=201, refuses=[404, 409, 422])
     def post(self, request: Request, name: str) -> Response:
-        revision = draft_revision(get_profile(name), author=request.user, **read_revision(self))
+        revision = draft_revision(get_profile(name), author=self.person, **read_revision(self))
         return Response(render_revision(name, revision.number), status=201)
 
 
@@ -171,7 +172,7 @@ class RevisionView(View):
     def put(self, request: Request, name: str, number: int) -> Response:
         read_tag = read_if_match(request, is_required=True)
         revision = get_revision(name, number)
-        edit_revision(revision.pk, actor=request.user, read_tag=read_tag, **read_revision(self))
+        edit_revision(revision.pk, actor=self.person, read_tag=read_tag, **read_revision(self))
         return _tagged(name, number)
 
 
@@ -192,7 +193,7 @@ class SubmitRevisionView(View):
         body = self.read_body(self.SubmitBody)
         revision = get_revision(name, number)
         evaluation = find_evaluation(body["evaluation"]) if "evaluation" in body else _find_evidence(revision)
-        submit_revision(revision.pk, evaluation=evaluation, actor=request.user)
+        submit_revision(revision.pk, evaluation=evaluation, actor=self.person)
         return Response(render_revision(name, number))
 
 

@@ -33,7 +33,7 @@ class TenantsView(Records):
 
     @document("Create a tenant, unsteered", body=NewTenantBody, answer=TenantOut, status=201)
     def post(self, request: Request) -> Response:
-        tenant = create_tenant(actor=request.user, **self.read_body(self.NewTenantBody))
+        tenant = create_tenant(actor=self.person, **self.read_body(self.NewTenantBody))
         return Response(TenantOut(tenant).data, status=201)
 
 
@@ -44,4 +44,4 @@ class TenantView(View):
 
     @document("One tenant", answer=TenantOut, refuses=[404])
     def get(self, request: Request, name: str) -> Response:
-        return Response(TenantOut(find_tenant(name, seen_by=request.user)).data)
+        return Response(TenantOut(find_tenant(name, seen_by=self.person)).data)

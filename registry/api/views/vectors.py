@@ -104,7 +104,7 @@ class VectorsView(Records):
     @document("Import a vector file", body=ImportBody, answer=VectorOut, status=201, refuses=[404, 409, 413, 415, 422])
     def post(self, request: Request) -> Response:
         body = self.read_body(self.ImportBody)
-        vector = import_vector(body["name"], data=get_blob(body["digest"]), author=request.user)
+        vector = import_vector(body["name"], data=get_blob(body["digest"]), author=self.person)
         return Response(VectorOut(vector).data, status=201)
 
 
