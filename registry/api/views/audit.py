@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from django.apps import apps
@@ -70,10 +69,7 @@ class AuditEventsView(Records):
     serializer_class = AuditEventOut
     queryset = AuditEvent.objects.order_by("-seq")
     filters = {"action": "action", "actor": "actor_name", "object": "object", "tenant": "tenant", "environment": "environment"}
-
-    @property
-    def query(self) -> Sequence[str]:  # type: ignore[override]
-        return (*super().query, *periods.PARAMETERS)
+    query = periods.PARAMETERS
 
     @extend_schema(
         parameters=[

@@ -53,8 +53,8 @@ class View(APIView):
     """What a view declares beside its methods; the rest is the same for all.
 
     `roles` says which role each method takes, and `limited` which methods callers take who are limited to some tenants; `query`
-    names the parameters, any other is refused by name. `needs_key`: its POST takes an Idempotency-Key, which others merely accept.
-    `shows_secret`: the answer is not kept for a repeat.
+    names the parameters of its GET, any other is refused by name. `needs_key`: its POST takes an Idempotency-Key, which others
+    merely accept. `shows_secret`: the answer is not kept for a repeat.
     """
 
     roles: ClassVar[Mapping[str, Sequence[str]]] = {}
@@ -68,7 +68,7 @@ class View(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        refuse_unknown_parameters(request, self.query)
+        refuse_unknown_parameters(request, self.known_parameters() if request.method in ("GET", "HEAD") else ())
         self._key = take_key(request, is_required=self.needs_key)
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -86,6 +86,9 @@ class View(APIView):
     def person(self) -> User:
         return person_of(self.request)
 
+    def known_parameters(self) -> Sequence[str]:
+        return self.query
+
     def read_body(self, body_class: type[Body]) -> dict[str, Any]:
         body = body_class(data=self.request.data)
         body.is_valid(raise_exception=True)
@@ -93,7 +96,7 @@ class View(APIView):
 
 
 class Records(View, ListAPIView):
-    """A list of records. `filters` maps query parameters to lookups."""
+    """A list of records. `filters` maps query parameters to lookups; `query` names those that the view reads beside them."""
 
     filters: ClassVar[Mapping[str, str]] = {}
     # Where a record's tenant is found, if it has one: callers limited to some tenants are shown no others' records.
@@ -101,9 +104,8 @@ class Records(View, ListAPIView):
     # Whether records of no tenant are shown to them too.
     shares_tenantless: ClassVar[bool] = False
 
-    @property
-    def query(self) -> Sequence[str]:  # type: ignore[override]
-        return (*self.filters, *PARAMETERS) if self.request.method in ("GET", "HEAD") else ()
+    def known_parameters(self) -> Sequence[str]:
+        return (*self.filters, *PARAMETERS, *self.query)
 
     def filter_queryset(self, queryset: Any) -> Any:
         if self.tenant:

@@ -119,10 +119,7 @@ class FlagView(View):
 
     roles = {"PUT": [Role.OPERATOR]}
     limited = ("GET", "PUT")
-
-    @property
-    def query(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("route",) if self.request.method in ("GET", "HEAD") else ()
+    query = ("route",)
 
     @document("One flag", answer=FlagOut, refuses=[404], query={"route": "the route; left out: the tenant's flag"})
     def get(self, request: Request, environment: str, tenant: str) -> Response:
@@ -152,10 +149,7 @@ class FlagHistoryView(Records):
 
     limited = ("GET",)
     serializer_class = FlagChangeOut
-
-    @property
-    def query(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (*super().query, "route")
+    query = ("route",)
 
     def get_queryset(self) -> QuerySet[AuditEvent]:
         return events_of(_find_flag(self, self.kwargs["environment"], self.kwargs["tenant"]))

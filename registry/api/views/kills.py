@@ -53,10 +53,7 @@ class KillsView(Records):
         "-engaged_at"
     )
     filters = {"kind": "kind"}
-
-    @property
-    def query(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (*super().query, "is_engaged") if self.request.method in ("GET", "HEAD") else ()
+    query = ("is_engaged",)
 
     def filter_queryset(self, queryset: Any) -> Any:
         wanted = self.request.query_params.get("is_engaged")

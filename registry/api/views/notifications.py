@@ -1,6 +1,5 @@
 """Notifications: what the hub tells the caller about what is theirs."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
@@ -42,10 +41,7 @@ class NotificationsView(Records):
     serializer_class = NotificationOut
     queryset = Notification.objects.all()
     filters = {"about": "object_type"}
-
-    @property
-    def query(self) -> Sequence[str]:  # type: ignore[override]
-        return (*super().query, "unread")
+    query = ("unread",)
 
     def get_queryset(self) -> QuerySet[Notification]:
         own = notifications_of(self.person).order_by("-created_at", "pk")

@@ -1,6 +1,5 @@
 """Proposals: vectors that a move left behind, to be extracted again by the same recipe once an author accepts."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -40,10 +39,7 @@ class ProposalsView(Records):
         "vector", "base_model", "profile", "accepted_by", "declined_by"
     )
     filters = {"vector": "vector__name", "base_model": "base_model__name", "author": "vector__author__username"}
-
-    @property
-    def query(self) -> Sequence[str]:  # type: ignore[override]
-        return (*super().query, "state")
+    query = ("state",)
 
     def get_queryset(self) -> QuerySet[Proposal]:
         state = self.request.query_params.get("state")
