@@ -15,7 +15,7 @@ EVERYWHERE, WEB = "steerhub", "steerhub_web"
 @register(WEB)
 def check_web_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """What only the web process needs: a worker holds neither the key that signs snapshots nor the one that signs sessions."""
-    problems = []
+    problems: list[CheckMessage] = []
     if settings.SECRET_KEY == "unset":  # noqa: S105  (what the settings say when the variable is missing)
         problems.append(Error("STEERHUB_SECRET_KEY is not set; sessions cannot be signed without it.", id="steerhub.E001"))
     problems += _check_signing_key()
@@ -83,6 +83,6 @@ def check_database(app_configs: Any, databases: Any = None, **kwargs: Any) -> Se
     """The server must be a PostgreSQL that the migrations are written for."""
     if not databases:
         return []
-    if connection.vendor != "postgresql" or connection.pg_version < 150000:
+    if getattr(connection, "pg_version", 0) < 150000:
         return [Error("DATABASE_URL must name a PostgreSQL of version 15 or later.", id="steerhub.E010")]
     return []

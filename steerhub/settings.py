@@ -7,6 +7,7 @@ With it, the hub is in production mode and every service is named by its variabl
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from steerhub import embedded
@@ -55,7 +56,7 @@ STEERHUB_OIDC_ROLES = [tuple(pair.rsplit("=", 1)) for pair in os.environ.get("ST
 # -- Services -------------------------------------------------------------------------------------------------------------------
 
 
-def _database(url: str) -> dict:
+def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     return {

@@ -6,6 +6,7 @@ A thousand nodes that poll must cost next to nothing, so neither the ORM nor DRF
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import psycopg
 from django.db import DatabaseError
@@ -38,7 +39,8 @@ ROUTES: tuple[tuple[re.Pattern[str], tuple[str, ...], Callable[[Ask, str], Await
 class FleetApplication:
     """The process's ASGI application. `fallback` answers whatever is not below /fleet/v1/."""
 
-    def __init__(self, fallback: Callable[[Scope, Receive, Send], Awaitable[None]], *, max_held: int = MAX_HELD) -> None:
+    # Django's types of an ASGI application are narrower than ours, hence Any.
+    def __init__(self, fallback: Callable[[Any, Any, Any], Awaitable[None]], *, max_held: int = MAX_HELD) -> None:
         self._fallback = fallback
         self._places = Places(max_held)
         self._heads: Heads | None = None

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.migrations.state import StateApps
 
 FOLDER = Path(__file__).parent.parent / "guards"
 # The first is asked by the others.
@@ -38,7 +40,7 @@ ALTER TABLE registry_approval
 """
 
 
-def refuse_what_was_before(apps, schema_editor):
+def refuse_what_was_before(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """A database made by the migrations that these replace has their 0001 too: it would come out half migrated, or worse, seem whole."""
     if MigrationRecorder(schema_editor.connection).migration_qs.filter(app="registry", name="0002_roles_and_append_only_audit").exists():
         raise CommandError(

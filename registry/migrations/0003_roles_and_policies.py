@@ -1,6 +1,8 @@
 """What a new registry holds: the five roles, and the three risk policies that every registry starts with."""
 
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import StateApps
 
 ROLES = ["author", "approver", "operator", "auditor", "admin"]
 POLICIES = {
@@ -22,14 +24,14 @@ COMMON = {
 }
 
 
-def create(apps, schema_editor):
+def create(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     for name in ROLES:
         apps.get_model("auth", "Group").objects.get_or_create(name=name)
     for name, terms in POLICIES.items():
         apps.get_model("registry", "RiskPolicy").objects.create(name=name, **COMMON, **terms)
 
 
-def delete(apps, schema_editor):
+def delete(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     apps.get_model("registry", "RiskPolicy").objects.filter(name__in=POLICIES).delete()
     apps.get_model("auth", "Group").objects.filter(name__in=ROLES).delete()
 

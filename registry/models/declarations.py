@@ -23,7 +23,7 @@ class AppliedPlan(models.Model):
         constraints = [models.UniqueConstraint(fields=["digest"], name="plan_is_applied_once")]
 
     def __str__(self) -> str:
-        return self.digest[:12]
+        return str(self.digest[:12])
 
 
 class DeclarationQuerySet(models.QuerySet["Declaration"]):

@@ -1,7 +1,7 @@
 """Column types that mean the same thing everywhere: digests, coefficients, and words that the record shares with nodes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -36,7 +36,7 @@ class DigestField(models.CharField):
         options.setdefault("validators", [RegexValidator(r"\A[0-9a-f]{64}\Z", "want 64 lower-case hex digits")])
         super().__init__(**options)
 
-    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         """A migration keeps the column alone, as Django's own type: it must not change with this class."""
         name, _, args, options = super().deconstruct()
         del options["validators"]
@@ -51,7 +51,7 @@ class CoefficientField(models.DecimalField):
         options.setdefault("decimal_places", ALPHA_DECIMALS)
         super().__init__(**options)
 
-    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         """As a DigestField's."""
         name, _, args, options = super().deconstruct()
         return name, "django.db.models.DecimalField", args, options

@@ -34,7 +34,7 @@ class User(AbstractUser):
     is_limited_to_tenants = models.BooleanField(default=False)
     tenants = models.ManyToManyField("registry.Tenant", blank=True, related_name="+")
 
-    class Meta(AbstractUser.Meta):
+    class Meta(AbstractUser.Meta):  # type: ignore[name-defined, misc]  # the stubs leave it out
         constraints = [models.UniqueConstraint(fields=["id", "person"], name="user_stands_for_one_person")]
 
     # Set by whoever authenticates a request: the API token that it came with. It narrows everything below.
@@ -57,7 +57,7 @@ class User(AbstractUser):
 
         A service account sees no more than the person it acts for, and a token no more than its user.
         """
-        limits = [limit for limit in (self._own_tenants(), self.acts_for and self.acts_for.visible_tenants) if limit is not None]
+        limits = [limit for limit in (self._own_tenants(), self.acts_for.visible_tenants if self.acts_for else None) if limit is not None]
         if self.token is not None and self.token.tenant_id is not None:
             limits.append(frozenset([self.token.tenant_id]))
         return frozenset.intersection(*limits) if limits else None

@@ -34,7 +34,7 @@ class TokenScope(models.TextChoices):
 
 
 # Not a function of this module: a migration can name `dict`, and must not name what may move.
-constant_schedule = partial(dict, kind="constant")
+constant_schedule: partial[dict[str, str]] = partial(dict, kind="constant")
 
 
 @spelled(words.STALE_POLICIES)

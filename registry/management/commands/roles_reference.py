@@ -25,6 +25,6 @@ def list_changes() -> str:
     rows = []
     for pattern in urlpatterns:
         address = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
-        for method, roles in getattr(pattern.callback.view_class, "roles", {}).items():
+        for method, roles in getattr(getattr(pattern.callback, "view_class", None), "roles", {}).items():
             rows.append(f"| `{method} /{address}` | {', '.join(str(role) for role in roles)} |\n")
     return _HEAD + "".join(rows)
