@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from rich.console import Console
@@ -64,7 +64,7 @@ def hub_options(function: _F) -> _F:
         finally:
             hub.close()
 
-    return with_hub  # type: ignore[return-value]
+    return cast(_F, with_hub)
 
 
 def parse_reference(text: str) -> tuple[str, int]:

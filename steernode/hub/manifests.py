@@ -42,7 +42,7 @@ class ManifestDocument:
 
 
 # The C parser is ten times as fast, and reads the same.
-class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # which of the two is known only at run time
     """YAML without the surprises of version 1.1: a plain scalar is true, false, a whole number, null, or the text that it is."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
@@ -207,7 +207,7 @@ def _read_upload(path: Path, written: str, where: str, boundary: Path) -> bytes:
     return path.read_bytes()
 
 
-class _Writer(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+class _Writer(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # which of the two is known only at run time
     """YAML that `read_manifests` reads back as the same documents."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -151,11 +151,11 @@ def _run(loaded: LoadedModel, inputs: dict[str, Any], picks: _Picks, read: Read)
     return torch.stack([reads[layer] for layer in read.layers], dim=1)
 
 
-class _RootLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+class _RootLayer(DynamicLayer):
     """Keys and values of a root (1, heads, columns, head size) that every row of a batch sees. What comes after is not kept."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers says no type of it
         self.lazy_initialization(keys, values)
         self.keys, self.values = self._root = (keys, values)
 
