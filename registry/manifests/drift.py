@@ -21,5 +21,5 @@ def find_drift(documents: list[Any]) -> list[DriftRow]:
     for kind in KINDS.values():
         left = Declaration.objects.in_force().filter(kind=kind.name, manager__in=managers).values_list("name", flat=True)
         gone = kind.read([name for name in left if (kind.name, name) not in declared])
-        rows += [DriftRow(kind.name, name, "absent", "present", SILENT, SILENT, True) for name in gone]
+        rows += [DriftRow(kind.name, name, "absent", "present", SILENT, SILENT, True) for name in sorted(gone)]
     return rows

@@ -18,7 +18,7 @@ def export_manifests(
         recorded = kind.read(set(names) or None)
         declarations = {row.name: row for row in Declaration.objects.in_force().filter(kind=kind.name, name__in=recorded)}
         conditions = kind.judge({name: found.row for name, found in recorded.items()}) if with_status else {}
-        for name, found in recorded.items():
+        for name, found in sorted(recorded.items()):
             declaration = declarations.get(name)
             owner, labels = (declaration.manager, declaration.labels) if declaration else ("", {})
             if manager is None or owner == manager:

@@ -104,7 +104,6 @@ class Kind(ABC, Generic[Row, Found]):
     spec: ClassVar[Schema]
     model: ClassVar[type[Model]]
     index: type[Found]
-    # What the objects are called.
     object_name: ClassVar[Schema] = slug("Unique among objects of this kind.")
     # Why pruning leaves it where it is; empty where an unused one may be deleted.
     retained: ClassVar[str] = ""
@@ -147,11 +146,7 @@ class Kind(ABC, Generic[Row, Found]):
         return mapping(self.about, required=head, optional={"spec": {**self.spec, "default": {}}, "status": status})
 
     def read(self, names: Names = None) -> dict[str, Recorded[Row]]:
-        """The objects by name, in the order of their names: what manifests would have to say for a plan to find nothing to do."""
-        found = self._read(names)
-        return {name: found[name] for name in sorted(found)}
-
-    def _read(self, names: Names) -> dict[str, Recorded[Row]]:
+        """The objects by name, in any order: what manifests would have to say for a plan to find nothing to do."""
         rows = self.records() if names is None else self.records().filter(name__in=names)
         return {name: Recorded(self.render(row), row) for name, row in rows.in_bulk(field_name="name").items()}
 
@@ -169,19 +164,17 @@ class Kind(ABC, Generic[Row, Found]):
 
     def find_missing(self, manifest: Manifest, references: References) -> list[Fault]:
         """A fault for each of its references that refers to nothing."""
-        return [
-            manifest.fault(reference.path, "MANIFEST_REFERENCE", f"no {reference.kind} {reference.text!r} on record or in these manifests")
-            for reference in self.references(manifest)
-            if not references.has(reference)
-        ]
+        missing = [each for each in self.references(manifest) if not references.has(each)]
+        message = "no {0.kind} {0.text!r} on record or in these manifests"
+        return [manifest.fault(each.path, "MANIFEST_REFERENCE", message.format(each)) for each in missing]
 
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
         """The spec with every reference in its one form, and what is wrong with it. All that it refers to is there."""
         return manifest.spec, []
 
-    def find_recorded(self, manifest: Manifest, recorded: Mapping[str, Recorded[Row]], references: References) -> Recorded[Row] | None:
-        """The object that the manifest is compared with."""
-        return recorded.get(manifest.name)
+    def find_recorded(self, manifest: Manifest, recorded: Recorded[Row] | None, references: References) -> Recorded[Row] | None:
+        """The object that the manifest is compared with, where it is not the one that was read."""
+        return recorded
 
     def govern(self, recorded: Spec, wanted: Spec) -> Spec:
         """What of the recorded spec a manifest with the wanted one speaks of."""

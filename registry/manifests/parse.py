@@ -93,7 +93,7 @@ def _find_faults(document: Any, position: int) -> Iterator[Fault]:
 def _describe(error: ValidationError) -> Iterator[tuple[list[Any], str, str]]:
     """Path, code and sentence of what a schema found wrong."""
     path, wanted = list(error.absolute_path), error.validator_value
-    here = _name_path(path)
+    here = ".".join(map(str, path)) or "the document"
     if error.validator == "additionalProperties" and isinstance(wanted, bool):
         known = error.schema["properties"]
         for name in error.instance:
@@ -155,10 +155,6 @@ _TYPES = {
     "object": "a mapping",
 }
 _PATTERNS: dict[str, str] = {"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, '-' and '_', starting with a letter or digit"}
-
-
-def _name_path(path: list[Any]) -> str:
-    return ".".join(str(part) for part in path) or "the document"
 
 
 def _show(value: Any) -> str:

@@ -55,7 +55,8 @@ def make_plan(documents: list[Any], options: Options) -> Plan:
     order = list(KINDS)
     manifests.sort(key=lambda manifest: (order.index(manifest.kind), manifest.name))
     steps, references = _compare_all(manifests)
-    conflicts = [_describe_conflict(step) for step in steps if step.is_contested and not options.force_conflicts]
+    contested = [step for step in steps if step.is_contested and not options.force_conflicts]
+    conflicts = [_describe_conflict(step.owner, step.manifest) for step in contested if step.manifest]
     conflicts += [fault for kind, some in of_each_kind(steps) for fault in kind.find_superseded(some)]
     if conflicts:
         raise ManifestsConflict(conflicts)
@@ -77,7 +78,7 @@ def _compare_all(manifests: list[Manifest]) -> tuple[list[Step], References]:
         if not found:
             spec, found = kind.resolve(manifest, references)
         faults += found
-        on_record = kind.find_recorded(manifest, recorded[manifest.kind], references)
+        on_record = kind.find_recorded(manifest, recorded[manifest.kind].get(manifest.name), references)
         step = _compare(manifest, spec, on_record, declarations.get((manifest.kind, manifest.name)))
         if step.changes_field("spec"):
             references.expect(step)
@@ -100,8 +101,7 @@ def _compare(manifest: Manifest, spec: Spec, recorded: Recorded[Any] | None, dec
     return replace(step, action=UPDATE if changes else NO_OP, changes=changes)
 
 
-def _describe_conflict(step: Step) -> Fault:
-    assert step.manifest is not None  # noqa: S101  (only a manifest contests)
-    whose = f"by {step.manifest.manager}" if step.manifest.manager else "without a manager"
-    message = f"{step.owner} owns it, and it is declared {whose}; leave it to them, or take it over with --force-conflicts"
-    return step.manifest.fault("metadata.manager", "OWNERSHIP_CONFLICT", message)
+def _describe_conflict(owner: str, manifest: Manifest) -> Fault:
+    whose = f"by {manifest.manager}" if manifest.manager else "without a manager"
+    message = f"{owner} owns it, and it is declared {whose}; leave it to them, or take it over with --force-conflicts"
+    return manifest.fault("metadata.manager", "OWNERSHIP_CONFLICT", message)

@@ -44,7 +44,7 @@ def _judge(left: Sequence[Declaration]) -> tuple[list[Step], list[Fault]]:
         recorded = kind.read(declarations)
         users = kind.find_users(recorded, [step for step in steps if step.action == DELETE])
         # Likewise the flag of a route goes before the tenant's flag that it may inherit from.
-        for name, found in reversed(recorded.items()):
+        for name, found in sorted(recorded.items(), reverse=True):
             reason, is_active = users.get(name, InUse(""))
             if is_active:
                 active.append(Fault("documents", "PRUNE_ACTIVE", f"{kind.name} {name} {reason}; turn that off first, then prune"))

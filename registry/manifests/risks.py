@@ -37,9 +37,5 @@ class Risks:
             for environment, newly_steered in consequences.reach.items():
                 touched[environment] |= newly_steered
         nodes = standings(Environment.objects.filter(name__in=touched))
-
-        def read(name: str) -> Reach:
-            here = nodes.get(name, Standings())
-            return Reach(name, len(here.nodes), here.in_step, tuple(sorted(touched[name])))
-
-        return [read(name) for name in sorted(touched)]
+        found = ((name, nodes.get(name, Standings())) for name in sorted(touched))
+        return [Reach(name, len(here.nodes), here.in_step, tuple(sorted(touched[name]))) for name, here in found]

@@ -79,13 +79,11 @@ class BaseModels(Kind[BaseModel, Fingerprints]):
     def render(self, row: BaseModel) -> Spec:
         return {"source": row.source, "fingerprint": row.fingerprint}
 
-    def find_recorded(
-        self, manifest: Manifest, recorded: Mapping[str, Recorded[BaseModel]], references: References
-    ) -> Recorded[BaseModel] | None:
+    def find_recorded(self, manifest: Manifest, recorded: Recorded[BaseModel] | None, references: References) -> Recorded[BaseModel] | None:
         """The one of the fingerprint that is declared, whether or not another was registered after it."""
         rows = references.of(BaseModels).registered.get(manifest.name, ())
         row = next((row for row in rows if row.fingerprint == manifest.spec.get("fingerprint")), None)
-        return Recorded(self.render(row), row) if row else recorded.get(manifest.name)
+        return Recorded(self.render(row), row) if row else recorded
 
     def inspect(self, manifests: Sequence[Manifest]) -> dict[str, ModelFiles]:
         """What the files hash to, of those that the record does not have as they are declared."""

@@ -90,10 +90,7 @@ class Environments(Kind[Environment, Index[Environment]]):
 
     def find_risks(self, step: Step) -> Iterator[Risk]:
         """What moving to another fingerprint takes with it."""
-        for change in step.changes:
-            if not change.field.startswith("spec.baseModels.") or change.before is None:
-                continue
-            before = change.before
+        for before in [change.before for change in step.changes if change.before and change.field.startswith("spec.baseModels.")]:
             on = TenantFlag.objects.filter(environment__name=step.name, enabled=True, revision__base_model__fingerprint=before).count()
             approved = ProfileRevision.objects.filter(base_model__fingerprint=before, state=RevisionState.APPROVED).count()
             message = f"turns off {on} flags; {approved} approved revisions are for the fingerprint that it leaves"

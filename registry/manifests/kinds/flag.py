@@ -34,7 +34,7 @@ class Flags(Kind[TenantFlag, Index[TenantFlag]]):
     def render(self, row: TenantFlag) -> Spec:
         return render_flag(row)
 
-    def _read(self, names: Names) -> dict[str, Recorded[TenantFlag]]:
+    def read(self, names: Names = None) -> dict[str, Recorded[TenantFlag]]:
         rows = TenantFlag.objects.select_related("environment", "tenant", "revision__profile").prefetch_related("arms__revision__profile")
         if names is not None:
             # Whoever asks for one name of every kind asks for names that no flag can have.

@@ -53,8 +53,8 @@ class Profiles(Kind[Profile, Revisions]):
     def render(self, row: Profile) -> Spec:
         return {"intent": row.intent, "purpose": row.purpose, "axis": row.axis, "riskClass": row.risk_class_id}
 
-    def _read(self, names: Names) -> dict[str, Recorded[Profile]]:
-        found = super()._read(names)
+    def read(self, names: Names = None) -> dict[str, Recorded[Profile]]:
+        found = super().read(names)
         latest = _latest_revisions(recorded.row for recorded in found.values())
         revisions = render_revisions(latest.prefetch_related("components__vector"))
         for recorded in found.values():

@@ -33,8 +33,5 @@ class Tenants(Kind[Tenant, Index[Tenant]]):
         deleted = [step.recorded.row.pk for step in going if step.recorded and isinstance(step.recorded.row, TenantFlag)]
         flagged = TenantFlag.objects.filter(tenant__in=rows).exclude(pk__in=deleted).values_list("tenant__name", flat=True)
         killed = Kill.objects.filter(tenant__in=rows).values_list("tenant__name", flat=True)
-        # Whatever has flags is active, and says that first.
-        return {
-            **dict.fromkeys(killed, InUse("is named by kills, which stay on record")),
-            **dict.fromkeys(flagged, InUse("has flags", is_active=True)),
-        }
+        users = dict.fromkeys(killed, InUse("is named by kills, which stay on record"))
+        return users | dict.fromkeys(flagged, InUse("has flags", is_active=True))

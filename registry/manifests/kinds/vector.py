@@ -102,9 +102,9 @@ class Vectors(Sealed):
         recipe = spec.get("recipe")
         return {"recipe": {name: value for name, value in recipe.items() if name != "profile"}} if recipe else spec
 
-    def _read(self, names: Names) -> dict[str, Recorded[Any]]:
+    def read(self, names: Names = None) -> dict[str, Recorded[Any]]:
         """By name, the latest version, or the job that is making the next one."""
-        found = super()._read(names)
+        found = super().read(names)
         jobs = Job.objects.filter(kind=JobKind.EXTRACTION, state__in=[JobState.QUEUED, JobState.RUNNING])
         jobs = jobs if names is None else jobs.filter(recipe__vector__in=names)
         for job in jobs.select_related("base_model", "contrast_set", "draft_for").prefetch_related("suites").order_by("requested_at"):
