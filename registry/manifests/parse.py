@@ -190,7 +190,7 @@ _Validator = validators.extend(Draft202012Validator, {"pattern": _match_whole})
 def _is_decimal(value: object) -> bool:
     # What is neither text nor a number is a fault of its type.
     if isinstance(value, str | int | float) and not isinstance(value, bool):
-        parse_alpha(value)  # type: ignore[arg-type]
+        parse_alpha(value)  # type: ignore[arg-type]  # a float it refuses itself
     return True
 
 

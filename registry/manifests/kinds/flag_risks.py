@@ -69,7 +69,7 @@ class FlagRisks:
             yield Risk("OVERRIDE_OFFERED", f"requests may ask for α from {describe_bounds(after.override)}")
         if (environment, tenant) not in self.steered:
             yield Risk("TENANT_NEWLY_STEERED", f"{tenant} is not steered in {environment} now, and would be")
-        for pointer in dict.fromkeys(arm.revision_id for arm in after.choices if arm.revision_id in after.offered):
+        for pointer in dict.fromkeys(arm.revision_id for arm in after.choices if arm.revision_id and arm.revision_id in after.offered):
             # At none where only requests may ask.
             scales = {arm.alpha_scale for arm in after.choices if arm.revision_id == pointer and arm.alpha_scale}
             yield from self._of_revision(self.revisions[pointer], scales)
@@ -93,7 +93,7 @@ class FlagRisks:
         """What a flag steers with. On record, a revision that is not approved steers nothing."""
         found: dict[str, tuple[Decimal, str]] = {}
         for arm in flag.choices if flag.steers else ():
-            revision = self.revisions.get(arm.revision_id)
+            revision = self.revisions.get(arm.revision_id) if arm.revision_id else None
             if revision is None or (only_live and revision.state != RevisionState.APPROVED):
                 continue
             for component in revision.components.all():

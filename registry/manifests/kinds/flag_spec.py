@@ -119,7 +119,9 @@ def state_flag(spec: Spec, revisions: Mapping[Pointer, ProfileRevision]) -> Stat
         FlagField.ARMS: [
             ArmSpec(arm.name, arm.weight, revisions[arm.revision_id] if arm.revision_id else None, arm.alpha_scale) for arm in flag.arms
         ],
-        FlagField.OVERRIDE: AlphaBounds(flag.override_min, flag.override_max) if flag.override_min is not None else None,
+        FlagField.OVERRIDE: None
+        if flag.override_min is None or flag.override_max is None
+        else AlphaBounds(flag.override_min, flag.override_max),
     }
     kept = {field.value: value for field, value in stated.items() if field not in flag.inherits}
     return cast(Stated, {**kept, "inherit": list(flag.inherits)})
@@ -169,6 +171,7 @@ def describe_bounds(bounds: AlphaBounds) -> str:
 
 
 def _describe_choice(arm: InheritedArm[Pointer], stopped: str) -> str:
+    assert arm.revision_id is not None  # noqa: S101  (of a flag that steers)
     profile, number = arm.revision_id
     return (f"{arm.name} {arm.weight}: " if arm.name else "") + (stopped or f"{profile}@{number} × {format_decimal(arm.alpha_scale)}")
 

@@ -1,9 +1,11 @@
 """What a profile's revision does: components and conditions, by the names of vectors where nodes have their bytes."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
+
+from django.db.models import QuerySet
 
 from registry.manifests.accounts import Risk
 from registry.manifests.fields import FieldMap, Spec, camel_case, choice, decimal, list_of, mapping, measure, reference, switch, text, whole
@@ -90,7 +92,7 @@ def replace_vectors(content: Any, replace: Callable[[str], Any]) -> Any:
     return content
 
 
-def render_revisions(revisions: Collection[ProfileRevision]) -> dict[UUID, Spec]:
+def render_revisions(revisions: QuerySet[ProfileRevision]) -> dict[UUID, Spec]:
     """By their profiles, with their components and vectors at hand."""
     conditions = [component.condition for revision in revisions for component in revision.components.all()]
     conditions += [condition for revision in revisions for condition in revision.safety_override]
