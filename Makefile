@@ -25,7 +25,7 @@ test: $(VENV)/.dev
 
 # Proves first that the kernels are others.
 test-kernels: $(VENV)/.dev
-	$(BIN)/python -m tests.support.kernels tests/steernode/engine
+	$(BIN)/python -m tests.support.kernels tests/steernode/engine tests/steernode/integrations
 
 test-package: $(VENV)/.dev
 	$(BIN)/python -m pytest -s -m package tests/package
