@@ -1,5 +1,5 @@
 # make demo   play the Harbor story on a real model, from nothing to a verified audit export
-# make test   run every test
+# make test   run the tests, but for those of the next three targets
 # make test-kernels   run the engine's tests a second time, as a processor with other matrix kernels computes (two minutes)
 # make fuzz   ask the API everything its OpenAPI document allows, as every role and as nobody (two minutes)
 # make test-package   install the built wheel with each extra in a fresh venv, and run the node package's tests without Django

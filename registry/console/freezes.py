@@ -8,11 +8,9 @@ from django.shortcuts import get_object_or_404, redirect
 from registry.console.forms.fields import ReasonForm
 from registry.console.forms.flags import FreezeForm
 from registry.console.pages import Request, accept, action, telling
-from registry.models import Freeze, Role
+from registry.models import Freeze
 from registry.reads.lookups import get_environment
-from registry.services.freezes import declare_freeze, end_freeze
-
-MAY_FREEZE = (Role.OPERATOR, Role.APPROVER)
+from registry.services.freezes import MAY_FREEZE, declare_freeze, end_freeze
 
 
 @action(*MAY_FREEZE)

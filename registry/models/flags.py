@@ -9,10 +9,11 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from registry.models.fields import CoefficientField
-from steernode.words import MAX_ARM_WEIGHT, MAX_ARMS
+from registry.models.fields import CoefficientField, spelled
+from steernode.words import FLAG_FIELDS, MAX_ARM_WEIGHT, MAX_ARMS
 
 
+@spelled(FLAG_FIELDS)
 class FlagField(models.TextChoices):
     """What the flag of a route may take from the tenant's flag. Whether it is on, it says itself."""
 

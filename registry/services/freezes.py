@@ -7,10 +7,12 @@ from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.errors import InvalidInput, NotFound, TransitionRefused
-from registry.models import Environment, Freeze, User
+from registry.models import Environment, Freeze, Role, User
 from registry.services.transition import lock_environments, transition
 
 LONGEST_FREEZE = timedelta(days=366)
+# At every door.
+MAY_FREEZE = (Role.OPERATOR, Role.APPROVER)
 
 
 @transition

@@ -12,8 +12,8 @@ from steernode.canonical import format_decimal, parse_alpha
 from steernode.cli.context import hub_options, parse_reference, read_results, show_document, show_table
 from steernode.hub.client import HubClient
 from steernode.hub.flagtext import read_arm, read_bounds
+from steernode.words import FLAG_FIELDS
 
-INHERITED = ["revision", "alpha_scale", "rollout", "arms", "override"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -61,7 +61,7 @@ def flag() -> None:
 @click.option("--arm", "arms", multiple=True, type=parse_arm, metavar="NAME=WEIGHT[,NAME@NUMBER][,xSCALE]", help="One side of an A/B test.")
 @click.option("--no-arms", is_flag=True, help="End the A/B test.")
 @click.option("--override", metavar="LEAST:MOST", help="What a request may ask for as its α, or none.")
-@click.option("--inherit", multiple=True, type=click.Choice(INHERITED), help="Give a route's field back to the tenant's flag.")
+@click.option("--inherit", multiple=True, type=click.Choice(FLAG_FIELDS), help="Give a route's field back to the tenant's flag.")
 @click.option("--reason", required=True)
 @hub_options
 def set_flag(

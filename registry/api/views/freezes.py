@@ -10,11 +10,9 @@ from rest_framework.response import Response
 
 from registry.api.fields import Body, Moment, Text
 from registry.api.views.base import Records, View, document
-from registry.models import Freeze, Role
+from registry.models import Freeze
 from registry.reads.lookups import get_environment
-from registry.services.freezes import declare_freeze, end_freeze
-
-MAY_FREEZE = [Role.OPERATOR, Role.APPROVER]
+from registry.services.freezes import MAY_FREEZE, declare_freeze, end_freeze
 
 
 class FreezeOut(serializers.Serializer):

@@ -1,4 +1,7 @@
-"""TenantFlag: which approved revision a tenant is steered by, named by its place and complete in what it says."""
+"""TenantFlag: which approved revision a tenant is steered by, named by its place and complete in what it says.
+
+Its fields, and how they read as text, are in `flag_spec`; what a plan of flags warns of is in `flag_risks`.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
