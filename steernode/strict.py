@@ -16,6 +16,7 @@ _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _MEASURE = re.compile(r"(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII)
 _MAX_ITEMS = 100_000
+_LONGEST_SHOWN = 80
 _T = TypeVar("_T")
 
 
@@ -48,9 +49,14 @@ def read_text(value: Any, path: str, least: int = 1) -> str:
     return value
 
 
+def _shown(value: Any) -> str:
+    """As much of a wrong value as a sentence needs: whoever sent it knows the rest."""
+    return repr(value)[:_LONGEST_SHOWN]
+
+
 def read_one_of(value: Any, path: str, known: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in known:
-        raise FieldError(path, f"is {value!r}; known are {', '.join(known)}")
+        raise FieldError(path, f"is {_shown(value)}; known are {', '.join(known)}")
     return value
 
 
@@ -62,7 +68,7 @@ def read_switch(value: Any, path: str) -> bool:
 
 def read_integer(value: Any, path: str, *, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise FieldError(path, f"must be an integer of at least {least}, got {value!r}")
+        raise FieldError(path, f"must be an integer of at least {least}, got {_shown(value)}")
     return value
 
 
@@ -74,7 +80,7 @@ def read_digest(value: Any, path: str) -> str:
 
 def read_alpha(value: Any, path: str) -> Decimal:
     if not isinstance(value, str):
-        raise FieldError(path, f"must be a decimal string, got {value!r}")
+        raise FieldError(path, f"must be a decimal string, got {_shown(value)}")
     try:
         return parse_alpha(value)
     except AlphaError as error:
@@ -83,7 +89,7 @@ def read_alpha(value: Any, path: str) -> Decimal:
 
 def read_measure(value: Any, path: str) -> Decimal:
     if not isinstance(value, str) or not _MEASURE.fullmatch(value):
-        raise FieldError(path, f"must be a decimal string from 0 up, got {value!r}")
+        raise FieldError(path, f"must be a decimal string from 0 up, got {_shown(value)}")
     return Decimal(value)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
-from steernode.errors import CanonicalError, VectorFileError
-from steernode.strict import read_measure, refused_as
+from steernode.errors import CanonicalError, FieldError, VectorFileError
+from steernode.strict import read_measure
 from steernode.words import SITES
 
 SCHEMA = "steerhub.vector/1"
@@ -248,8 +248,10 @@ def _check_lineage(lineage: Lineage) -> Lineage:
         if not isinstance(lineage[field], str):
             raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be text", field)
     for field in _LINEAGE_MEASURES:
-        with refused_as(VectorFileError, "VEC_METADATA"):
+        try:
             length = read_measure(lineage[field], field)
+        except FieldError as error:
+            raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be a plain decimal such as '41.2'", field) from error
         # A coefficient in units of a length of zero would mean nothing.
         if not length:
             raise VectorFileError("VEC_NORM", f"lineage field {field!r} is zero", field)

@@ -94,7 +94,7 @@ class ValidationBody(Body):
     vector = Text(help_text="name@version, name or id")
     suites = serializers.ListField(child=Text(), max_length=20)
     alpha = Alpha(required=False, help_text="left out: the α that the vector's search proposes")
-    unit = serializers.ChoiceField(Unit.choices, required=False)
+    unit = serializers.ChoiceField(Unit.values, required=False)
     profile = Text(max_length=100, required=False, help_text="if it passes, draft a revision of this profile")
 
 

@@ -63,7 +63,7 @@ class Probe:
 
 @dataclass(frozen=True, eq=False)
 class TrainedProbe:
-    """A probe with what it is stored as. `vector_file` holds u (`vectorfile`); `document` everything else, numbers as decimal strings.
+    """A probe with what it is stored as. `vector_file` holds u (`files.vectors`); `document` everything else, numbers as decimal strings.
 
     `condition` is what a component or a safety override puts into a snapshot.
     """
