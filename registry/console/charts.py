@@ -77,10 +77,7 @@ class Panel:
 
 
 def draw_panels(
-    curve: Sequence[Cell],
-    tested: Mapping[str, Mapping[Decimal, Estimate]],
-    gates: Sequence[JudgedGate],
-    proposed: Decimal,
+    curve: Sequence[Cell], tested: Mapping[str, Mapping[Decimal, Estimate]], gates: Sequence[JudgedGate], proposed: Decimal
 ) -> list[Panel]:
     """One panel for each metric that has anything to show.
 

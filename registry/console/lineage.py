@@ -33,9 +33,7 @@ class Step:
 def trace_vector(vector: SteeringVector, here: ProfileRevision | None = None) -> list[Step]:
     """contrast set (on a base model) -> job -> vector -> evaluation -> revisions."""
     base_model = vector.base_model
-    sources = [
-        Box("Base model", base_model.name, reverse("console:base-model", args=[base_model.pk]), base_model.fingerprint),
-    ]
+    sources = [Box("Base model", base_model.name, reverse("console:base-model", args=[base_model.pk]), base_model.fingerprint)]
     if vector.contrast_set is not None:
         contrast_set = vector.contrast_set
         url = reverse("admin:registry_contrastset_change", args=[contrast_set.pk])

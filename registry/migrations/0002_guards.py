@@ -15,18 +15,7 @@ from django.db.migrations.state import StateApps
 
 FOLDER = Path(__file__).parent.parent / "guards"
 # The first is asked by the others.
-GUARDS = [
-    "refusals",
-    "environment_base_model",
-    "revision",
-    "component",
-    "approval",
-    "comment",
-    "flag",
-    "kill",
-    "snapshot",
-    "audit_event",
-]
+GUARDS = ["refusals", "environment_base_model", "revision", "component", "approval", "comment", "flag", "kill", "snapshot", "audit_event"]
 UNGUARD = """
 DROP FUNCTION
     registry_guard_revision, registry_guard_component, registry_guard_approval, registry_stamp_flag, registry_stamp_flag_of_arm,

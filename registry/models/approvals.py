@@ -46,8 +46,7 @@ class Approval(models.Model):
             models.CheckConstraint(condition=Q(decision__in=Decision.values), name="approval_decision_is_known"),
             models.CheckConstraint(condition=Q(decision=Decision.APPROVE) | Q(comment__regex=r"\S"), name="approval_refusal_says_why"),
             models.UniqueConstraint(
-                fields=["revision", "revision_digest", "evidence_digest", "reviewer_person"],
-                name="approval_once_per_person_and_state",
+                fields=["revision", "revision_digest", "evidence_digest", "reviewer_person"], name="approval_once_per_person_and_state"
             ),
         ]
 

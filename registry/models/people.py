@@ -94,9 +94,8 @@ class ApiToken(models.Model):
         ordering = ["-created_at"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(scopes__isnull=True) | Q(scopes__len__gt=0, scopes__contained_by=list(SCOPES)),
-                name="token_scopes_are_known",
-            ),
+                condition=Q(scopes__isnull=True) | Q(scopes__len__gt=0, scopes__contained_by=list(SCOPES)), name="token_scopes_are_known"
+            )
         ]
 
     def __str__(self) -> str:

@@ -6,15 +6,7 @@ from datetime import timedelta
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from registry.models import (
-    Approval,
-    Component,
-    Decision,
-    Evaluation,
-    ProfileRevision,
-    RevisionState,
-    SteeringVector,
-)
+from registry.models import Approval, Component, Decision, Evaluation, ProfileRevision, RevisionState, SteeringVector
 from registry.reads.documents import digest_components
 from steernode.snapshot.records import STATED
 from steernode.words import STRENGTH_OPERATORS

@@ -125,10 +125,7 @@ def inherit_flag(stated: StatedFlag[Key], of_tenant: StatedFlag[Key] | None, *, 
         rollout=source(FlagField.ROLLOUT).rollout or Decimal(0),
         arms=tuple(
             InheritedArm(
-                arm.name,
-                int(arm.weight),
-                arm.revision_id or revision_id,
-                alpha_scale if arm.alpha_scale is None else arm.alpha_scale,
+                arm.name, int(arm.weight), arm.revision_id or revision_id, alpha_scale if arm.alpha_scale is None else arm.alpha_scale
             )
             for arm in source(FlagField.ARMS).arms
         ),

@@ -6,16 +6,7 @@ from typing import TypeVar
 from django.db.models import Model, QuerySet
 
 from registry.errors import NotFound
-from registry.models import (
-    PROPOSAL_STATES,
-    BaseModel,
-    Environment,
-    EnvironmentBaseModel,
-    Profile,
-    ProfileRevision,
-    Proposal,
-    RiskPolicy,
-)
+from registry.models import PROPOSAL_STATES, BaseModel, Environment, EnvironmentBaseModel, Profile, ProfileRevision, Proposal, RiskPolicy
 
 Versioned = TypeVar("Versioned", bound=Model)
 _VERSIONED = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,100})(?:@(?P<version>[0-9]{1,9}))?", re.ASCII)

@@ -5,18 +5,7 @@ from datetime import datetime
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from registry.models import (
-    BaseModel,
-    Environment,
-    FlagArm,
-    Freeze,
-    Kill,
-    ProfileRevision,
-    RevisionState,
-    Snapshot,
-    TenantFlag,
-    Unit,
-)
+from registry.models import BaseModel, Environment, FlagArm, Freeze, Kill, ProfileRevision, RevisionState, Snapshot, TenantFlag, Unit
 
 
 def flags_for(environment: Environment, base_model: BaseModel) -> QuerySet[TenantFlag]:

@@ -12,16 +12,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.audit.pending import in_progress
 from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
-from registry.models import (
-    Environment,
-    FlagArm,
-    FlagField,
-    ProfileRevision,
-    RevisionState,
-    Tenant,
-    TenantFlag,
-    User,
-)
+from registry.models import Environment, FlagArm, FlagField, ProfileRevision, RevisionState, Tenant, TenantFlag, User
 from registry.models.fields import refuse_rounding
 from registry.reads.documents import COMPONENTS, flag_document, is_as_approved, revision_document, tag_flag
 from registry.reads.inheritance import Id, InheritedFlag, read_tenants_anew
@@ -128,12 +119,7 @@ def delete_flag(flag_id: UUID, *, actor: User) -> None:
     if heir is not None:
         raise TransitionRefused("FLAG_INHERITED", f"{heir} depends on {flag}; turn that off and delete it first", str(flag))
     record(
-        Action.FLAG_DELETED,
-        actor=actor,
-        subject=flag,
-        tenant=flag.tenant.name,
-        environment=environment.name,
-        details=flag_document(flag),
+        Action.FLAG_DELETED, actor=actor, subject=flag, tenant=flag.tenant.name, environment=environment.name, details=flag_document(flag)
     )
     flag.delete()
     publish_at_end(environment, cause=Action.FLAG_DELETED, actor=actor)

@@ -13,19 +13,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
-from registry.models import (
-    BaseModel,
-    ContrastSet,
-    EvalItem,
-    EvalSuite,
-    Job,
-    JobKind,
-    JobState,
-    Profile,
-    SteeringVector,
-    SuiteKind,
-    User,
-)
+from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, Profile, SteeringVector, SuiteKind, User
 from registry.models.fields import refuse_rounding
 from registry.services.notifications import notify
 from registry.services.recipes import parse_extraction_recipe

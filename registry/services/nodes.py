@@ -14,11 +14,7 @@ from steernode.hub.tokens import NODE, make_token
 
 # A heartbeat that says nothing new is written at most this often.
 HEARTBEAT = timedelta(seconds=10)
-_EVENTS = {
-    ReportResult.ACK: Action.NODE_ACKED,
-    ReportResult.NACK: Action.NODE_REFUSED,
-    ReportResult.STALE: Action.NODE_STALE,
-}
+_EVENTS = {ReportResult.ACK: Action.NODE_ACKED, ReportResult.NACK: Action.NODE_REFUSED, ReportResult.STALE: Action.NODE_STALE}
 
 
 @transition

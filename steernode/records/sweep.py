@@ -55,9 +55,5 @@ def _read_cell(document: Document) -> Cell | None:
         return None
     values = {name: number for name, value in document.items() if isinstance(value, str) and (number := read_number(value)) is not None}
     return Cell(
-        stage=str(document.get("stage", "")),
-        layer=layer if isinstance(layer, int) else None,
-        alpha=alpha,
-        values=values,
-        document=document,
+        stage=str(document.get("stage", "")), layer=layer if isinstance(layer, int) else None, alpha=alpha, values=values, document=document
     )

@@ -192,11 +192,7 @@ def _evaluate(context: Context) -> dict[str, Any]:
         "value": _render_value(effective),
         "variant": effective.arm or ("on" if effective.profile else "off"),
         "reason": _reason_of(effective),
-        "metadata": {
-            "steering_reason": effective.reason,
-            "environment": context.environment.name,
-            "snapshot_revision": head.revision,
-        },
+        "metadata": {"steering_reason": effective.reason, "environment": context.environment.name, "snapshot_revision": head.revision},
     }
 
 

@@ -5,11 +5,7 @@ from typing import Any, cast
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q
-from unfold.widgets import (
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
-    UnfoldBooleanSwitchWidget,
-)
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from registry.console.forms.fields import AlphaField, LongSelect, choices_field, name_field, text_field
 from registry.models import FlagField, ProfileRevision, RevisionState, Tenant
@@ -80,10 +76,7 @@ class FlagForm(forms.Form):
         help_text="Such as 0:0.6, inside the approved range; none for nothing.",
     )
     inherit = choices_field(
-        FlagField.choices,
-        label="Inherited fields",
-        required=False,
-        help_text="What a route's flag takes from the one for all routes.",
+        FlagField.choices, label="Inherited fields", required=False, help_text="What a route's flag takes from the one for all routes."
     )
     enabled = forms.BooleanField(label="On", required=False, widget=UnfoldBooleanSwitchWidget)
     reason = text_field(max_length=2000, label="Reason")
@@ -129,10 +122,7 @@ class ExplainForm(forms.Form):
 class FreezeForm(forms.Form):
     ends_at = forms.DateTimeField(label="Until (UTC)", widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}))
     starts_at = forms.DateTimeField(
-        label="From (UTC)",
-        required=False,
-        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
-        help_text="Empty for now.",
+        label="From (UTC)", required=False, widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}), help_text="Empty for now."
     )
     reason = text_field(max_length=2000, label="Reason")
 

@@ -8,14 +8,7 @@ from unfold.decorators import display
 
 from registry.console.lists.readonly import ReadOnlyList, column, link_to
 from registry.console.pages import Request
-from registry.models import (
-    BaseModel,
-    ContrastSet,
-    EvalSuite,
-    Evaluation,
-    Job,
-    SteeringVector,
-)
+from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, SteeringVector
 from registry.templatetags.console import digest, moment, number, state
 
 

@@ -14,12 +14,7 @@ from unfold.decorators import display
 from registry.audit import Action
 from registry.console.lists.readonly import ReadOnlyList, column, one_of
 from registry.console.pages import Request
-from registry.models import (
-    AuditEvent,
-    Environment,
-    Role,
-    User,
-)
+from registry.models import AuditEvent, Environment, Role, User
 from registry.templatetags.console import digest, moment
 
 # People and roles are managed by services and by the command line, not by editing rows; nor are logins, whose settings are

@@ -20,10 +20,7 @@ _INHERITABLE = {camel_case(field): field for field in FlagField}
 
 _ARM = mapping(
     "One side of an A/B test. What it leaves open, it has from its flag.",
-    required={
-        "name": text("Its name.", max_length=50),
-        "weight": whole("Its parts of the callers.", 1, MAX_ARM_WEIGHT),
-    },
+    required={"name": text("Its name.", max_length=50), "weight": whole("Its parts of the callers.", 1, MAX_ARM_WEIGHT)},
     optional={
         "profile": slug("The profile; with revision."),
         "revision": whole("The number of its revision.", 1, 2**31 - 1),
@@ -44,8 +41,7 @@ FLAG = mapping(
         "rollout": decimal("The share of callers, in percent. 100 if left out."),
         "arms": list_of("The sides of an A/B test. None if left out.", _ARM, high=MAX_ARMS),
         "override": mapping(
-            "The α that a request may ask for. None if left out.",
-            required={"min": decimal("At least."), "max": decimal("At most.")},
+            "The α that a request may ask for. None if left out.", required={"min": decimal("At least."), "max": decimal("At most.")}
         ),
         "inherits": list_of(
             "What the flag of a route takes from its tenant's flag.",

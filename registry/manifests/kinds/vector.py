@@ -53,10 +53,7 @@ _SETTINGS = {
     ),
     "unit": choice("Of the coefficients.", Unit.values, default=Unit.MEAN_DIFFERENCE.value),
     "gates": either(
-        "What a candidate must meet.",
-        {"type": "string", "enum": list(gate_sets())},
-        list_of("", _GATE, low=1, high=50),
-        default="default",
+        "What a candidate must meet.", {"type": "string", "enum": list(gate_sets())}, list_of("", _GATE, low=1, high=50), default="default"
     ),
     "seed": whole("Of everything random.", 0, 2**31 - 1, default=0),
     "maxNewTokens": whole("How long replies may become.", 1, 1024, default=64),

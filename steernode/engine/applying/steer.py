@@ -108,12 +108,7 @@ class AppliedSteering:
 
 @contextmanager
 def steered(
-    loaded: LoadedModel,
-    components: Sequence[Component],
-    layout: PromptLayout,
-    *,
-    row_coefficients: Tensor | None = None,
-    beams: int = 1,
+    loaded: LoadedModel, components: Sequence[Component], layout: PromptLayout, *, row_coefficients: Tensor | None = None, beams: int = 1
 ) -> Iterator[AppliedSteering]:
     """Applies the components to every forward pass inside the block, to a batch laid out as `layout`.
 

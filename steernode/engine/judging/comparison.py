@@ -76,12 +76,7 @@ class Loss:
     gained: int
 
     def to_document(self) -> Document:
-        return {
-            "lost": len(self.lost_items),
-            "gained": self.gained,
-            "share": self.share.to_document(),
-            "lost_items": list(self.lost_items),
-        }
+        return {"lost": len(self.lost_items), "gained": self.gained, "share": self.share.to_document(), "lost_items": list(self.lost_items)}
 
 
 def measure_losses(items: EvalItems, own: ReplyScores, steered: ReplyScores) -> dict[str, Loss]:

@@ -60,11 +60,7 @@ class CapturedPairs:
 
 
 def capture_spec(
-    loaded: LoadedModel,
-    *,
-    layers: Sequence[int] | None = None,
-    site: str = "resid_post",
-    read_position: ReadPosition = "last_prompt_token",
+    loaded: LoadedModel, *, layers: Sequence[int] | None = None, site: str = "resid_post", read_position: ReadPosition = "last_prompt_token"
 ) -> CaptureSpec:
     """The layers that have the site and that the default gates allow, unless told otherwise; each checked against the model.
 

@@ -54,10 +54,7 @@ def spread_items(items: Sequence[MarginItem]) -> tuple[MarginItem, ...]:
 
 
 def measure_screen(
-    loaded: LoadedModel,
-    items: Sequence[MarginItem],
-    variants: Mapping[tuple[int, str], Component],
-    on_progress: Progress | None = None,
+    loaded: LoadedModel, items: Sequence[MarginItem], variants: Mapping[tuple[int, str], Component], on_progress: Progress | None = None
 ) -> dict[tuple[int | None, str], Cell]:
     """What each (layer, α) does to the items, and the unsteered model as (None, "0"); all numbers are decimal strings.
 
