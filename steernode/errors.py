@@ -68,6 +68,10 @@ class SnapshotRefused(SteerError):
     kills: tuple[Any, ...] | None = None
 
 
+class StopRefused(SteerError):
+    """Bytes are not a stop statement that a node may believe."""
+
+
 class ConditionError(SteerError):
     """A condition is of no known kind, or not what its kind must be."""
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from steernode.canonical import parse_alpha
 from steernode.errors import AlphaError, FieldError, SteerError
 
-_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _MEASURE = re.compile(r"(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII)
 _MAX_ITEMS = 100_000
@@ -73,8 +73,12 @@ def read_integer(value: Any, path: str, *, least: int) -> int:
 
 
 def read_digest(value: Any, path: str) -> str:
-    if not isinstance(value, str) or not _HEX.fullmatch(value):
-        raise FieldError(path, "must be 64 lower-case hexadecimal digits")
+    return read_hexadecimal(value, path, 64)
+
+
+def read_hexadecimal(value: Any, path: str, *lengths: int) -> str:
+    if not isinstance(value, str) or len(value) not in lengths or not _HEX.fullmatch(value):
+        raise FieldError(path, f"must be {' or '.join(map(str, lengths))} lower-case hexadecimal digits")
     return value
 
 

@@ -6,7 +6,7 @@ So whatever answers requests, in whichever thread or loop, may ask at any time a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -38,8 +38,7 @@ class InForce:
     obeyed: Snapshot = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        kills = self.snapshot.kills + self.pending_kills
-        object.__setattr__(self, "obeyed", replace(self.snapshot, kills=kills) if self.pending_kills else self.snapshot)
+        object.__setattr__(self, "obeyed", self.snapshot.under(self.pending_kills))
 
     def is_past_staleness(self, profile: Profile, now: datetime) -> bool:
         """Whether the hub has vouched for the snapshot too long ago for this profile."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -240,7 +240,7 @@ class Flag:
 ProfileIndex = Mapping[tuple[str, int | None], Profile]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Kill:
     kind: str
     target: str
@@ -288,6 +288,11 @@ class Snapshot:
         # Everything means everything, whatever a careless client wrote as its target.
         kills = {(kill.kind, "*" if kill.kind == "everything" else kill.target): kill for kill in self.kills}
         object.__setattr__(self, "_kill_of", kills)
+
+    def under(self, kills: Iterable[Kill]) -> Snapshot:
+        """What this snapshot gives where these kills are in force besides its own."""
+        more = tuple(kill for kill in kills if kill not in self.kills)
+        return replace(self, kills=self.kills + more) if more else self
 
     def flag_for(self, tenant: str, route: str) -> Flag | None:
         """The flag that decides for a tenant on a route: the route's own, or else the tenant's."""
