@@ -18,7 +18,7 @@ def check_web_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage
     problems: list[CheckMessage] = []
     if settings.SECRET_KEY == "unset":  # noqa: S105  (what the settings say when the variable is missing)
         problems.append(Error("STEERHUB_SECRET_KEY is not set; sessions cannot be signed without it.", id="steerhub.E001"))
-    problems += _check_signing_key()
+    problems += _check_keys()
     problems += _check_single_sign_on()
     if settings.STEERHUB_PROXIES < 0:
         problems.append(Error("STEERHUB_PROXIES is the number of proxies in front, 0 or more.", id="steerhub.E014"))
@@ -66,16 +66,25 @@ def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     return problems
 
 
-def _check_signing_key() -> list[CheckMessage]:
-    from registry.snapshots.sign import signing_key
+def _check_keys() -> list[CheckMessage]:
+    from registry.snapshots.sign import offline_stop_keys, signing_key, stop_key
 
-    if not settings.STEERHUB_SIGNING_KEY:
-        return [Error("STEERHUB_SIGNING_KEY is not set; give the Ed25519 private key in PEM.", id="steerhub.E002")]
+    problems: list[CheckMessage] = []
+    for name, read, number in (("STEERHUB_SIGNING_KEY", signing_key, "E002"), ("STEERHUB_STOP_KEY", stop_key, "E015")):
+        if not getattr(settings, name):
+            problems.append(Error(f"{name} is not set; give the Ed25519 private key in PEM.", id=f"steerhub.{number}"))
+            continue
+        try:
+            read()
+        except ValueError as error:
+            problems.append(Error(f"{name} is not usable: {error}.", id=f"steerhub.{number}"))
+    if not problems and settings.STEERHUB_STOP_KEY.strip() == settings.STEERHUB_SIGNING_KEY.strip():
+        problems.append(Error("STEERHUB_STOP_KEY must be another key than the one that signs snapshots.", id="steerhub.E015"))
     try:
-        signing_key()
+        offline_stop_keys()
     except ValueError as error:
-        return [Error(f"STEERHUB_SIGNING_KEY is not usable: {error}.", id="steerhub.E002")]
-    return []
+        problems.append(Error(f"{error}.", id="steerhub.E016"))
+    return problems
 
 
 @register("database")

@@ -33,6 +33,12 @@ CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("STEERHUB_ORIGINS", 
 STEERHUB_SIGNING_KEY = os.environ.get("STEERHUB_SIGNING_KEY") or (
     embedded.signing_key_file(VAR_DIR / "keys/signing.pem") if EMBEDDED else ""
 )
+# The one that signs stops, another key: who can only sign snapshots can neither stop the fleet nor let anything go.
+STEERHUB_STOP_KEY = os.environ.get("STEERHUB_STOP_KEY") or (embedded.signing_key_file(VAR_DIR / "keys/stop.pem") if EMBEDDED else "")
+# Who may stop the fleet by a file while the hub is down: pairs such as "ops-safe=BASE64", a name and a raw Ed25519 public key.
+STEERHUB_OFFLINE_STOP_KEYS = [
+    tuple(pair.strip().split("=", 1)) for pair in os.environ.get("STEERHUB_OFFLINE_STOP_KEYS", "").split(",") if pair.strip()
+]
 # Where vector files, data sets and evidence are kept: file:///folder, or s3://bucket/prefix through django-storages.
 STEERHUB_BLOB_URL = os.environ.get("STEERHUB_BLOB_URL") or ((VAR_DIR / "blobs").as_uri() if EMBEDDED else "")
 # Base models given as a local path must lie below this folder.

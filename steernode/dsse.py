@@ -22,6 +22,10 @@ from steernode.errors import CanonicalError, FieldError, SnapshotRefused
 from steernode.strict import read_exactly, read_list, read_text, read_time, refused_as
 
 TRUST_SCHEMA = "steerhub.trust/1"
+# What a key may sign. A signature for one purpose says nothing for another.
+SNAPSHOT, STOP, OFFLINE_STOP = "snapshot", "stop", "offline-stop"
+# Who holds a key that the trust document names nobody for.
+HUB = "hub"
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 # Base64 makes the payload a third longer; the rest is room for signatures.
 MAX_ENVELOPE_BYTES = MAX_PAYLOAD_BYTES * 4 // 3 + 64 * 1024
@@ -31,6 +35,19 @@ _MAX_SIGNATURES = 64
 def key_id(public_key: Ed25519PublicKey) -> str:
     """The first 16 hexadecimal digits of the sha256 of the raw public key."""
     return hashlib.sha256(public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+
+
+def write_public_key(public_key: Ed25519PublicKey) -> str:
+    """The base64 of the raw 32 bytes, which is how documents hold one."""
+    return base64.b64encode(public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode("ascii")
+
+
+def read_public_key(text: Any, path: str) -> Ed25519PublicKey:
+    """Raises: FieldError."""
+    try:
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(str(text), validate=True))
+    except (ValueError, binascii.Error) as error:
+        raise FieldError(path, "must be the base64 of a raw Ed25519 public key, 32 bytes") from error
 
 
 def encode_preauthentication(payload_type: str, payload: bytes) -> bytes:
@@ -59,15 +76,17 @@ def sign_envelope(payload: bytes, payload_type: str, private_key: Ed25519Private
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """A public key and when its signatures count. `not_after` is None for a key without a planned end."""
+    """A public key, when its signatures count and for what, and who holds it. `not_after` is None for a key without a planned end."""
 
     keyid: str
     public_key: Ed25519PublicKey
     not_before: datetime
     not_after: datetime | None
+    purposes: frozenset[str] = frozenset({SNAPSHOT})
+    issuer: str = HUB
 
-    def is_valid_at(self, moment: datetime) -> bool:
-        return self.not_before <= moment and (self.not_after is None or moment <= self.not_after)
+    def counts_for(self, purpose: str, moment: datetime) -> bool:
+        return purpose in self.purposes and self.not_before <= moment and (self.not_after is None or moment <= self.not_after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +107,47 @@ class TrustedKeys:
             raise FieldError("keys", "of the trust document are none; a node that trusts no key can accept nothing")
         return cls(keys)
 
-    def find_signers(self, message: bytes, signatures: Iterable[tuple[str, bytes]], now: datetime) -> set[str]:
-        """The ids of the distinct valid keys that made these (key id, signature) pairs. A key that signs twice counts once."""
-        signers: set[str] = set()
+    def find_signers(
+        self, message: bytes, signatures: Iterable[tuple[str, bytes]], now: datetime, purpose: str = SNAPSHOT
+    ) -> dict[str, TrustedKey]:
+        """The distinct keys, by id, that made these (key id, signature) pairs and count for this purpose. One that signs twice is one."""
+        signers: dict[str, TrustedKey] = {}
         for hint, signature in signatures:
             # The hinted key first, then every other: a wrong or missing hint costs time, never trust.
             for key in sorted(self.keys, key=lambda key: key.keyid != hint):
-                if key.is_valid_at(now) and _verifies(key.public_key, signature, message):
-                    signers.add(key.keyid)
+                if key.counts_for(purpose, now) and _verifies(key.public_key, signature, message):
+                    signers[key.keyid] = key
                     break
         return signers
 
 
-def open_envelope(envelope: bytes, *, keys: TrustedKeys, payload_type: str, now: datetime, signers_needed: int = 1) -> bytes:
-    """The payload of an envelope that enough trusted keys signed.
+def open_envelope(
+    envelope: bytes, *, keys: TrustedKeys, payload_type: str, now: datetime, purpose: str = SNAPSHOT, signers_needed: int = 1
+) -> bytes:
+    """The payload of an envelope that enough keys trusted for this purpose signed.
 
     Raises: SnapshotRefused LIMIT, ENVELOPE, SIGNATURE.
     """
+    payload, _signers = open_signed(envelope, keys=keys, payload_type=payload_type, now=now, purpose=purpose, signers_needed=signers_needed)
+    return payload
+
+
+def open_signed(
+    envelope: bytes, *, keys: TrustedKeys, payload_type: str, now: datetime, purpose: str, signers_needed: int = 1
+) -> tuple[bytes, tuple[TrustedKey, ...]]:
+    """As `open_envelope`, and by whom it was signed, for whoever must know the issuer. In the order of their ids."""
     if len(envelope) > MAX_ENVELOPE_BYTES:
         raise SnapshotRefused("LIMIT", f"the envelope has {len(envelope)} bytes, at most {MAX_ENVELOPE_BYTES} are read")
     payload, signatures = _read_envelope(envelope, payload_type)
-    signers = keys.find_signers(encode_preauthentication(payload_type, payload), signatures, now)
+    signers = keys.find_signers(encode_preauthentication(payload_type, payload), signatures, now, purpose)
     if len(signers) < signers_needed:
         hints = ", ".join(sorted({hint for hint, _signature in signatures if hint})) or "no key id"
         raise SnapshotRefused(
-            "SIGNATURE", f"{len(signers)} of {signers_needed} needed trusted keys signed the envelope, which names {hints}", hints
+            "SIGNATURE",
+            f"{len(signers)} of {signers_needed} needed keys trusted for {purpose!r} signed the envelope, which names {hints}",
+            hints,
         )
-    return payload
+    return payload, tuple(signers[keyid] for keyid in sorted(signers))
 
 
 def _read_envelope(envelope: bytes, payload_type: str) -> tuple[bytes, list[tuple[str, bytes]]]:
@@ -147,11 +180,8 @@ def _decode_base64(text: Any, field: str) -> bytes:
 
 
 def _read_key(value: Any, path: str) -> TrustedKey:
-    read_exactly(value, path, ("keyid", "public_key", "not_before", "not_after"))
-    try:
-        public_key = Ed25519PublicKey.from_public_bytes(base64.b64decode(str(value["public_key"]), validate=True))
-    except (ValueError, binascii.Error) as error:
-        raise FieldError(f"{path}.public_key", "must be the base64 of a raw Ed25519 public key, 32 bytes") from error
+    read_exactly(value, path, ("keyid", "public_key", "not_before", "not_after"), optional=("purposes", "issuer"))
+    public_key = read_public_key(value["public_key"], f"{path}.public_key")
     keyid = read_text(value["keyid"], f"{path}.keyid")
     if keyid != key_id(public_key):
         raise FieldError(f"{path}.keyid", f"is {keyid!r}, the key's own id is {key_id(public_key)!r}")
@@ -161,6 +191,9 @@ def _read_key(value: Any, path: str) -> TrustedKey:
         public_key=public_key,
         not_before=read_time(value["not_before"], f"{path}.not_before"),
         not_after=None if not_after is None else read_time(not_after, f"{path}.not_after"),
+        # A purpose that this node does not know is for nothing that it opens. A document of before purposes is about snapshots.
+        purposes=frozenset(read_list(value.get("purposes", [SNAPSHOT]), f"{path}.purposes", read_text)),
+        issuer=read_text(value.get("issuer", HUB), f"{path}.issuer"),
     )
 
 

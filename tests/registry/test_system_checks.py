@@ -25,6 +25,11 @@ def test_settings_of_embedded_mode_have_no_problem():
         ("SECRET_KEY", "unset", "steerhub.E001"),
         ("STEERHUB_SIGNING_KEY", "", "steerhub.E002"),
         ("STEERHUB_SIGNING_KEY", "not a key", "steerhub.E002"),
+        ("STEERHUB_STOP_KEY", "", "steerhub.E015"),
+        ("STEERHUB_STOP_KEY", "not a key", "steerhub.E015"),
+        ("STEERHUB_OFFLINE_STOP_KEYS", [("ops",)], "steerhub.E016"),
+        ("STEERHUB_OFFLINE_STOP_KEYS", [("ops", "c2hvcnQ=")], "steerhub.E016"),
+        ("STEERHUB_OFFLINE_STOP_KEYS", [("hub", "A" * 43 + "=")], "steerhub.E016"),
         ("STEERHUB_BLOB_URL", "", "steerhub.E003"),
         ("STEERHUB_BLOB_URL", "ftp://files/blobs", "steerhub.E003"),
         ("CELERY_BROKER_URL", "", "steerhub.E004"),
@@ -41,6 +46,11 @@ def test_a_wrong_setting_is_named_by_its_check(settings, name, value, problem):
     (found,) = (*check_web_settings(None), *check_settings(None))
     assert found.id == problem
     assert name.removeprefix("STEERHUB_") in found.msg
+
+
+def test_the_key_of_stops_is_a_key_of_its_own(settings):
+    settings.STEERHUB_STOP_KEY = settings.STEERHUB_SIGNING_KEY
+    assert ids() == ["steerhub.E015"]
 
 
 @pytest.mark.parametrize("issuer", ["http://login.example", "ftp://login.example", "login.example", "http://127.0.0.1.example"])
@@ -62,7 +72,7 @@ def test_atomic_requests_and_open_hosts_are_refused(settings, monkeypatch):
 
 
 SHARED = ["STEERHUB_BLOB_URL", "CELERY_BROKER_URL"]
-WEB = ["STEERHUB_SECRET_KEY", "STEERHUB_SIGNING_KEY"]
+WEB = ["STEERHUB_SECRET_KEY", "STEERHUB_SIGNING_KEY", "STEERHUB_STOP_KEY"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +104,7 @@ def test_production_settings_pass_djangos_own_checks(tmp_path):
         "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
         "STEERHUB_BLOB_URL": tmp_path.as_uri(),
         "STEERHUB_SIGNING_KEY": settings.STEERHUB_SIGNING_KEY,
+        "STEERHUB_STOP_KEY": settings.STEERHUB_STOP_KEY,
         "STEERHUB_SECRET_KEY": secrets.token_urlsafe(48),
         "STEERHUB_HOSTS": "hub.example",
         "STEERHUB_PROXIES": "1",

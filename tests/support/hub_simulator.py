@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from steernode.canonical import canonical_json, sha256_hex
-from steernode.dsse import TrustedKeys, key_id, sign_envelope
+from steernode.dsse import TrustedKeys, key_id, sign_envelope, write_public_key
 from steernode.files.vectors import write_vector
 from steernode.node.responder import Generation
 from steernode.snapshot.conditions import NO_FACTS, parse_condition_bytes, profile_vectors
@@ -123,12 +122,9 @@ class Signer:
         return sign_envelope(payload, payload_type, self.private_key)
 
     def key_document(self, **changes):
-        import base64
-
-        raw = self.private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return {
             "keyid": self.keyid,
-            "public_key": base64.b64encode(raw).decode(),
+            "public_key": write_public_key(self.private_key.public_key()),
             "not_before": "2026-01-01T00:00:00Z",
             "not_after": "2036-01-01T00:00:00Z",
         } | changes

@@ -168,5 +168,7 @@ def test_a_quiet_stream_says_that_it_lives(hub, node, monkeypatch):
 
 
 def test_times_of_the_trust_document_cover_now(hub):
-    (key,) = httpx.get(f"{hub}/fleet/v1/trust").json()["keys"]
-    assert key["not_before"] < datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") < key["not_after"]
+    keys = httpx.get(f"{hub}/fleet/v1/trust").json()["keys"]
+    assert [key["purposes"] for key in keys] == [["snapshot"], ["stop"]]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert all(key["not_before"] < now < key["not_after"] for key in keys)

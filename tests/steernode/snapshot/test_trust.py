@@ -6,7 +6,16 @@ from decimal import Decimal
 import pytest
 
 from steernode.canonical import canonical_json
-from steernode.dsse import MAX_ENVELOPE_BYTES, TrustedKeys, encode_preauthentication, open_envelope, sign_envelope
+from steernode.dsse import (
+    MAX_ENVELOPE_BYTES,
+    OFFLINE_STOP,
+    STOP,
+    TrustedKeys,
+    encode_preauthentication,
+    open_envelope,
+    open_signed,
+    sign_envelope,
+)
 from steernode.errors import SnapshotRefused
 from steernode.snapshot.document import PAYLOAD_TYPE
 from steernode.snapshot.trust import TrustedSnapshots
@@ -301,6 +310,9 @@ def test_a_refusal_names_the_revision_once_it_is_known(hub):
         {"schema": "steerhub.trust/1", "keys": [Signer().key_document(keyid="0" * 16)]},
         {"schema": "steerhub.trust/1", "keys": [Signer().key_document(not_before="now")]},
         {"schema": "steerhub.trust/1", "keys": [Signer().key_document(surprise=1)]},
+        {"schema": "steerhub.trust/1", "keys": [Signer().key_document(purposes="snapshot")]},
+        {"schema": "steerhub.trust/1", "keys": [Signer().key_document(purposes=[1])]},
+        {"schema": "steerhub.trust/1", "keys": [Signer().key_document(issuer="")]},
         [],
     ],
 )
@@ -308,6 +320,30 @@ def test_a_trust_document_is_read_strictly(document):
     with pytest.raises(SnapshotRefused) as caught:
         TrustedKeys.from_document(document)
     assert caught.value.code == "SCHEMA"
+
+
+@pytest.mark.parametrize("purposes", [["stop"], ["offline-stop"], ["a purpose of later"], []])
+def test_a_key_of_another_purpose_signs_no_snapshot(hub, purposes):
+    keys = trust(hub, purposes=purposes)
+    with pytest.raises(SnapshotRefused) as caught:
+        open_envelope(hub.sign(make_document()), keys=keys, payload_type=PAYLOAD_TYPE, now=NOW)
+    assert caught.value.code == "SIGNATURE"
+
+
+def test_a_key_of_before_purposes_signs_snapshots_and_nothing_else(hub):
+    envelope, keys = hub.sign(make_document()), trust(hub)
+    assert open_envelope(envelope, keys=keys, payload_type=PAYLOAD_TYPE, now=NOW)
+    with pytest.raises(SnapshotRefused) as caught:
+        open_envelope(envelope, keys=keys, payload_type=PAYLOAD_TYPE, now=NOW, purpose=STOP)
+    assert caught.value.code == "SIGNATURE"
+
+
+def test_an_envelope_says_who_issued_it():
+    safe, ops = Signer(), Signer()
+    documents = [safe.key_document(purposes=["offline-stop"], issuer="safe"), ops.key_document(purposes=["offline-stop"], issuer="ops")]
+    keys = TrustedKeys.from_document({"schema": "steerhub.trust/1", "keys": documents})
+    payload, signers = open_signed(ops.sign(b"{}"), keys=keys, payload_type=PAYLOAD_TYPE, now=NOW, purpose=OFFLINE_STOP)
+    assert (payload, [signer.issuer for signer in signers]) == (b"{}", ["ops"])
 
 
 def test_signing_the_same_bytes_gives_the_same_envelope(hub):
