@@ -95,6 +95,11 @@ class HubError(SteerError):
         # The whole problem document, for who knows what its further fields mean.
         self.problem: dict[str, Any] = {}
 
+    @property
+    def is_the_hubs_own(self) -> bool:
+        """Whether the hub itself said so, and not something on the way to it, such as a proxy with a page of its own."""
+        return str(self.problem.get("type", "")).startswith("urn:steerhub:error:")
+
 
 class VerificationFailed(SteerError):
     """An audit export does not prove what it claims."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from steernode.dsse import MAX_ENVELOPE_BYTES
 from steernode.errors import HubError
 from steernode.files.vectors import MAX_FILE_BYTES
 from steernode.hub.connection import READ_SECONDS, Connection, read_document
+from steernode.stop.document import MAX_ENVELOPE_BYTES as MAX_STOP_BYTES
 
 # A long poll is answered late on purpose; the hub may add a sixteenth of jitter.
 LONG_POLL_MARGIN_SECONDS = 10.0
@@ -22,44 +25,82 @@ RETRY_PAUSES_SECONDS = (0.5, 1.0)
 _WORTH_A_RETRY = ("HUB_UNREACHABLE", "UNAVAILABLE", "IDEMPOTENCY_IN_PROGRESS")
 
 
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
+
+
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """The hub has nothing newer than what the ETag named."""
+    """The hub has nothing newer than what the ETag named, by a record that it read this long ago."""
+
+    record_age_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A signed envelope, not yet judged, and the ETag to remember once it is accepted."""
+    """A signed envelope, not yet judged, the ETag to remember once it is accepted, and how long ago the hub read its record."""
 
     envelope: bytes
     etag: str
+    record_age_seconds: float = 0.0
 
 
 class FleetClient:
-    """What a serving node asks of the hub: `/fleet/v1`."""
+    """What a serving node asks of the hub: `/fleet/v1`. Threads may share one.
+
+    `stop_digest` is of the newest stop statement, by the last answer that named one, whatever else it said: empty until then, and of a
+    hub that knows no stops. It is a hint to ask, and nothing is believed of it.
+    """
 
     def __init__(self, hub_url: str, environment: str, node_name: str, token: str) -> None:
         self._connection = Connection(hub_url, token)
+        self._connection.hear = self._hear
         self.environment = environment
         self.node_name = node_name
+        self.stop_digest = ""
 
-    def snapshot(self, etag: str | None, wait_seconds: int = 0) -> NotModified | Fetched:
-        """The environment's signed snapshot, or word that it is still the one of this ETag, held back for up to `wait_seconds`."""
-        headers = {"If-None-Match": etag} if etag else {}
-        if wait_seconds:
-            headers["Prefer"] = f"wait={wait_seconds}"
+    def snapshot(self, etag: str | None, wait_seconds: int = 0, *, stop_digest: str = "") -> NotModified | Fetched:
+        """The environment's signed snapshot, or word that it is still the one of this ETag, held back for up to `wait_seconds`.
+
+        `stop_digest` is of the stop statement that the node has: told that, a hub that has another answers at once.
+        """
+        return self._ask_for("snapshot", etag, wait_seconds, MAX_ENVELOPE_BYTES, {"Stop-Digest": stop_digest} if stop_digest else {})
+
+    def stop(self, digest: str = "", wait_seconds: int = 0) -> NotModified | Fetched:
+        """The newest signed stop statement, or word that it is still the one of this digest, held back likewise."""
+        return self._ask_for("stop", f'"{digest}"' if digest else None, wait_seconds, MAX_STOP_BYTES, {})
+
+    def hand_back_stop(self, envelope: bytes) -> None:
+        """Gives the hub a signed stop statement that brought what its own does not list."""
+        self._connection.ask(
+            "POST",
+            f"/fleet/v1/environments/{quote(self.environment, safe='')}/stop",
+            content=envelope,
+            headers={"Content-Type": "application/vnd.dsse+json"},
+        )
+
+    def _ask_for(self, what: str, etag: str | None, wait_seconds: int, max_bytes: int, headers: Mapping[str, str]) -> NotModified | Fetched:
         answer = self._connection.ask(
             "GET",
-            f"/fleet/v1/environments/{quote(self.environment, safe='')}/snapshot",
-            headers=headers,
+            f"/fleet/v1/environments/{quote(self.environment, safe='')}/{what}",
+            headers={
+                **headers,
+                **({"If-None-Match": etag} if etag else {}),
+                **({"Prefer": f"wait={wait_seconds}"} if wait_seconds else {}),
+            },
             read_seconds=(wait_seconds + LONG_POLL_MARGIN_SECONDS) if wait_seconds else READ_SECONDS,
-            max_bytes=MAX_ENVELOPE_BYTES,
+            max_bytes=max_bytes,
         )
+        age = read_record_age(answer.headers)
         if answer.status == 304:
             if etag is None:
                 raise HubError("HUB_ANSWER", "the hub answered 304 to a request without an ETag")
-            return NotModified()
-        return Fetched(answer.body, answer.headers.get("ETag", ""))
+            return NotModified(age)
+        return Fetched(answer.body, answer.headers.get("ETag", ""), age)
+
+    def _hear(self, headers: Mapping[str, str]) -> None:
+        if _DIGEST.fullmatch(named := headers.get("Stop-Digest", "")):
+            self.stop_digest = named
 
     def blob(self, sha256: str) -> bytes:
         """The bytes the hub has under this digest; the caller checks them."""
@@ -77,6 +118,15 @@ class FleetClient:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def read_record_age(headers: Mapping[str, str]) -> float:
+    """How many seconds ago the hub read what it answered from: 0 of a hub that does not say, infinite if what it says is no number.
+
+    What a cache on the way kept is older by the `Age` that it states.
+    """
+    stated = [headers.get("Record-Age", "0"), headers.get("Age", "0")]
+    return sum(float(seconds) if _SECONDS.fullmatch(seconds) else math.inf for seconds in stated)
 
 
 class HubClient:

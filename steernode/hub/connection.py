@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Connection:
         if not _TOKEN.fullmatch(token):
             raise HubError("HUB_TOKEN", "the token is empty or holds characters no token has; copy it again")
         self.hub_url = str(url).rstrip("/")
+        # Told of the headers of every answer, a refusal's too.
+        self.hear: Callable[[httpx.Headers], None] = lambda _headers: None
         self._client = httpx.Client(
             base_url=self.hub_url,
             headers={"Authorization": f"Bearer {token}", "User-Agent": f"steernode/{__version__}"},
@@ -70,6 +72,7 @@ class Connection:
         timeout = httpx.Timeout(read_seconds, connect=CONNECT_SECONDS)
         try:
             with self._client.stream(method, path, json=json, content=content, headers=headers, timeout=timeout) as response:
+                self.hear(response.headers)
                 body = bytearray()
                 for chunk in response.iter_bytes():
                     body += chunk

@@ -31,6 +31,7 @@ PAYLOAD_TYPE = "application/vnd.steerhub.stop.v1+json"
 HUB = "hub"
 # Ten thousand kills are a megabyte. A stop is never refused for its size by who writes it; this only bounds what a stranger can send.
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+MAX_ENVELOPE_BYTES = MAX_PAYLOAD_BYTES * 4 // 3 + 64 * 1024
 _FIELDS = ("schema", "issuer", "sequence", "issued_at", "kills", "released", "adopted")
 # Of a kill, and of an offline stop as a whole.
 _ID_DIGITS, _DIGEST_DIGITS = 32, 64

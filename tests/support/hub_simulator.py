@@ -18,6 +18,8 @@ from steernode.node.responder import Generation
 from steernode.snapshot.conditions import NO_FACTS, parse_condition_bytes, profile_vectors
 from steernode.snapshot.document import CONTENT_FIELDS, PAYLOAD_TYPE, digest_content
 from steernode.snapshot.resolve import apply_conditions
+from steernode.stop.document import HUB, StoppedKill, StopStatement, write_stop
+from steernode.stop.document import PAYLOAD_TYPE as STOP_TYPE
 from steernode.strict import format_time
 
 FINGERPRINT = "f0" * 32
@@ -26,6 +28,8 @@ D_MODEL = 16
 CAPABILITIES = frozenset({"operator:add", "site:resid_post", "scope:generated", "schedule:constant"})
 CONDITIONS = frozenset({"condition:intent", "condition:attribute"})
 NODE_TOKEN = "shn_" + "n" * 43
+# What is kept of who asks for a snapshot, and the header that says it.
+ASKED = {"etag": "if-none-match", "prefer": "prefer", "stop": "stop-digest"}
 
 
 def make_vector(seed=1, fingerprint=FINGERPRINT):
@@ -113,8 +117,8 @@ def make_document(revision=1, *, content=None, **changes):
 
 
 class Signer:
-    def __init__(self):
-        self.private_key = Ed25519PrivateKey.generate()
+    def __init__(self, **said):
+        self.private_key, self._said = Ed25519PrivateKey.generate(), said
         self.keyid = key_id(self.private_key.public_key())
 
     def sign(self, document, payload_type=PAYLOAD_TYPE):
@@ -127,6 +131,7 @@ class Signer:
             "public_key": write_public_key(self.private_key.public_key()),
             "not_before": "2026-01-01T00:00:00Z",
             "not_after": "2036-01-01T00:00:00Z",
+            **self._said,
         } | changes
 
 
@@ -162,28 +167,53 @@ class FakeEngine:
 
 
 class HubSimulator:
-    """The fleet protocol over a dictionary. `fail_with` makes every answer that status; `cut_blobs` sends half of each vector."""
+    """The fleet protocol over a dictionary.
+
+    `fail_with` makes every answer that status, as the hub itself would say it; `proxy_with` as somebody on the way would; and
+    `fail_snapshots_with` only the answers to who asks for a snapshot. `cut_blobs` sends half of each vector. Until the first
+    `publish_stop` it is a hub that knows no stops. `holds_stops` is whether it holds a poll for the next one back.
+    """
 
     def __init__(self):
         self.signer = Signer()
+        self.stop_signer = Signer(purposes=["stop"])
         self.envelope, self.etag = None, '"r0"'
+        self.stop_envelope, self.stop_sequence, self.stop_digest = None, 0, ""
         self.blobs = {sha256_hex(VECTOR): VECTOR}
-        self.reports, self.requests = [], []
-        self.fail_with, self.cut_blobs = None, False
-        self._changed = threading.Event()
+        self.reports, self.requests, self.stop_requests, self.handed_back = [], [], [], []
+        self.fail_with, self.fail_snapshots_with, self.proxy_with, self.refuse_hand_backs_with = None, None, None, None
+        self.cut_blobs, self.holds_stops, self.record_age = False, True, None
+        self._changed = threading.Condition()
+
+    @property
+    def keys(self):
+        return trust(self.signer, self.stop_signer)
 
     def publish(self, revision=1, *, signer=None, **changes):
         self.publish_bytes((signer or self.signer).sign(make_document(revision, **changes)))
 
     def publish_bytes(self, envelope):
-        self.envelope, self.etag = envelope, f'"{sha256_hex(envelope)[:16]}"'
-        self._changed.set()
+        with self._changed:
+            self.envelope, self.etag = envelope, f'"{sha256_hex(envelope)[:16]}"'
+            self._changed.notify_all()
+
+    def publish_stop(self, *kills, sequence=None, released=(), adopted=(), signer=None):
+        """The statement of these kills, which are of `make_kill`. Returns its envelope."""
+        sequence = sequence or self.stop_sequence + 1
+        payload = write_stop(StopStatement(HUB, sequence, NOW, tuple(kills), frozenset(released), frozenset(adopted)))
+        envelope = (signer or self.stop_signer).sign(payload, STOP_TYPE)
+        with self._changed:
+            self.stop_envelope, self.stop_sequence, self.stop_digest = envelope, sequence, sha256_hex(payload)
+            self._changed.notify_all()
+        return envelope
 
     @property
     def app(self):
         return Starlette(
             routes=[
                 Route("/fleet/v1/environments/{environment}/snapshot", self._snapshot),
+                Route("/fleet/v1/environments/{environment}/stop", self._stop),
+                Route("/fleet/v1/environments/{environment}/stop", self._take_back, methods=["POST"]),
                 Route("/fleet/v1/blobs/sha256/{digest}", self._blob),
                 Route("/fleet/v1/nodes/{name}/report", self._report, methods=["POST"]),
                 Route("/fleet/v1/trust", self._trust),
@@ -191,36 +221,79 @@ class HubSimulator:
         )
 
     def _snapshot(self, request):
-        self.requests.append({"etag": request.headers.get("if-none-match"), "prefer": request.headers.get("prefer")})
-        if self.fail_with or self.envelope is None:
-            return self._failure(request)
-        if request.headers.get("authorization") != f"Bearer {NODE_TOKEN}":
-            return JSONResponse({"code": "NOT_AUTHENTICATED", "detail": "no node has this token"}, status_code=401)
-        if request.headers.get("if-none-match") == self.etag:
-            wait = float((request.headers.get("prefer") or "wait=0").removeprefix("wait="))
-            self._changed.clear()
-            self._changed.wait(wait)
-            if request.headers.get("if-none-match") == self.etag:
-                return Response(status_code=304, headers={"ETag": self.etag})
-        return Response(self.envelope, headers={"ETag": self.etag}, media_type="application/vnd.dsse+json")
+        headers = request.headers
+        self.requests.append({name: headers.get(field) for name, field in ASKED.items()})
+        if failure := self._failure(request, self.fail_snapshots_with):
+            return failure
+        if self.envelope is None:
+            return self._refuse(503)
+        known_stop = headers.get("stop-digest", self.stop_digest)
+        self._hold(request, lambda: headers.get("if-none-match") != self.etag or known_stop != self.stop_digest)
+        if headers.get("if-none-match") == self.etag:
+            return self._say(Response(status_code=304, headers={"ETag": self.etag}))
+        return self._say(Response(self.envelope, headers={"ETag": self.etag}, media_type="application/vnd.dsse+json"))
+
+    def _stop(self, request):
+        self.stop_requests.append({"etag": request.headers.get("if-none-match"), "prefer": request.headers.get("prefer")})
+        if failure := self._failure(request):
+            return failure
+        if self.stop_envelope is None:
+            return self._refuse(404, "NOT_FOUND")
+        if self.holds_stops:
+            self._hold(request, lambda: request.headers.get("if-none-match") != f'"{self.stop_digest}"')
+        headers = {"ETag": f'"{self.stop_digest}"'}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return self._say(Response(status_code=304, headers=headers))
+        return self._say(Response(self.stop_envelope, headers=headers, media_type="application/vnd.dsse+json"))
+
+    async def _take_back(self, request):
+        if failure := self._failure(request, self.refuse_hand_backs_with):
+            return failure
+        self.handed_back.append(await request.body())
+        return self._say(Response(status_code=204))
 
     def _blob(self, request):
         data = self.blobs.get(request.path_params["digest"])
         if data is None:
-            return JSONResponse({"code": "NOT_FOUND", "detail": "no such blob"}, status_code=404)
+            return self._refuse(404, "NOT_FOUND")
         return Response(data[: len(data) // 2] if self.cut_blobs else data, media_type="application/octet-stream")
 
     async def _report(self, request):
-        if self.fail_with:
-            return self._failure(request)
+        if failure := self._failure(request):
+            return failure
         self.reports.append(await request.json())
         return Response(status_code=204)
 
     def _trust(self, request):
-        return JSONResponse({"schema": "steerhub.trust/1", "keys": [self.signer.key_document()]})
+        return JSONResponse({"schema": "steerhub.trust/1", "keys": [self.signer.key_document(), self.stop_signer.key_document()]})
 
-    def _failure(self, request):
-        return JSONResponse({"code": "UNAVAILABLE", "detail": "try later"}, status_code=self.fail_with or 503, headers={"Retry-After": "1"})
+    def _hold(self, request, is_news):
+        wait = float((request.headers.get("prefer") or "wait=0").removeprefix("wait="))
+        with self._changed:
+            self._changed.wait_for(is_news, wait)
+
+    def _failure(self, request, own=None):
+        if self.proxy_with:
+            return Response("<h1>Forbidden</h1>", status_code=self.proxy_with, media_type="text/html")
+        if request.headers.get("authorization") != f"Bearer {NODE_TOKEN}":
+            return self._refuse(401, "NOT_AUTHENTICATED")
+        return self._refuse(self.fail_with or own) if self.fail_with or own else None
+
+    def _refuse(self, status, code="UNAVAILABLE"):
+        body = {"type": f"urn:steerhub:error:{code}", "code": code, "detail": "the hub says no"}
+        return self._say(JSONResponse(body, status_code=status, headers={"Retry-After": "1"} if status == 503 else {}))
+
+    def _say(self, answer):
+        """What every answer says of stops and of the record, once the hub knows stops."""
+        if self.stop_envelope is not None:
+            answer.headers["Stop-Sequence"], answer.headers["Stop-Digest"] = str(self.stop_sequence), self.stop_digest
+        if self.record_age is not None:
+            answer.headers["Record-Age"] = str(self.record_age)
+        return answer
+
+
+def make_kill(target="harbor", *, kind="tenant", environment="", id=None):
+    return StoppedKill(kind, environment, target, id or sha256_hex(f"{kind} {environment} {target}".encode())[:32])
 
 
 def read_payload(envelope):

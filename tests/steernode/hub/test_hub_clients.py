@@ -1,5 +1,7 @@
 import gzip
 import logging
+import math
+import time
 
 import pytest
 from starlette.applications import Starlette
@@ -8,8 +10,8 @@ from starlette.routing import Route
 
 from steernode.canonical import sha256_hex
 from steernode.errors import HubError
-from steernode.hub.client import Fetched, FleetClient, HubClient, NotModified
-from tests.support.hub_simulator import NODE_TOKEN, VECTOR, HubSimulator
+from steernode.hub.client import Fetched, FleetClient, HubClient, NotModified, read_record_age
+from tests.support.hub_simulator import NODE_TOKEN, VECTOR, HubSimulator, make_kill
 from tests.support.serving import served
 
 TOKEN = "sht_" + "p" * 43
@@ -224,3 +226,56 @@ def test_a_node_with_a_wrong_token_is_told_so(url):
         client.snapshot(None)
     assert (caught.value.code, caught.value.status) == ("NOT_AUTHENTICATED", 401)
     client.close()
+
+
+def test_every_answer_names_the_newest_stop_even_a_refusal(url, simulator):
+    simulator.stop_envelope = None
+    fleet = FleetClient(url, "production", "node-1", NODE_TOKEN)
+    fleet.snapshot(None)
+    assert fleet.stop_digest == ""
+    simulator.publish_stop(make_kill())
+    assert fleet.snapshot(simulator.etag) == NotModified()
+    assert fleet.stop_digest == simulator.stop_digest
+    simulator.publish_stop(make_kill("atlas"))
+    assert code_of(fleet.blob, "00" * 32) == "NOT_FOUND"
+    assert fleet.stop_digest == simulator.stop_digest
+    fleet.close()
+
+
+def test_a_node_gets_the_stop_then_not_modified_and_can_hand_one_back(fleet, simulator):
+    envelope = simulator.publish_stop(make_kill())
+    fetched = fleet.stop()
+    assert fetched == Fetched(envelope, f'"{simulator.stop_digest}"')
+    assert fleet.stop(simulator.stop_digest, 1) == NotModified()
+    fleet.hand_back_stop(envelope)
+    assert simulator.handed_back[-1] == envelope
+
+
+def test_a_poll_that_states_another_stop_is_answered_at_once(fleet, simulator):
+    simulator.publish_stop(make_kill())
+    began = time.monotonic()
+    fleet.snapshot(simulator.etag, 5, stop_digest="0" * 64)
+    assert time.monotonic() - began < 2
+    assert simulator.requests[-1]["stop"] == "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("headers", "age"),
+    [
+        ({}, 0.0),
+        ({"Record-Age": "1.25"}, 1.25),
+        ({"Record-Age": "1", "Age": "30"}, 31.0),
+        *(({"Record-Age": odd}, math.inf) for odd in ("", "-1", "nan", "inf", "1e3", "1.2.3", "\u0661")),
+    ],
+)
+def test_the_age_of_the_record_is_what_the_hub_says_and_endless_where_that_is_nonsense(headers, age):
+    assert read_record_age(headers) == age
+
+
+def test_only_the_hubs_own_refusal_is_taken_for_one(fleet, simulator):
+    for own, foreign, is_own in ((401, None, True), (None, 403, False)):
+        simulator.fail_with, simulator.proxy_with = own, foreign
+        with pytest.raises(HubError) as caught:
+            fleet.snapshot(None)
+        assert caught.value.is_the_hubs_own is is_own
+    simulator.fail_with = simulator.proxy_with = None
