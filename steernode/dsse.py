@@ -133,12 +133,17 @@ def open_envelope(
 
 
 def open_signed(
-    envelope: bytes, *, keys: TrustedKeys, payload_type: str, now: datetime, purpose: str, signers_needed: int = 1
+    envelope: bytes,
+    *,
+    keys: TrustedKeys,
+    payload_type: str,
+    now: datetime,
+    purpose: str,
+    signers_needed: int = 1,
+    max_bytes: int = MAX_ENVELOPE_BYTES,
 ) -> tuple[bytes, tuple[TrustedKey, ...]]:
     """As `open_envelope`, and by whom it was signed, for whoever must know the issuer. In the order of their ids."""
-    if len(envelope) > MAX_ENVELOPE_BYTES:
-        raise SnapshotRefused("LIMIT", f"the envelope has {len(envelope)} bytes, at most {MAX_ENVELOPE_BYTES} are read")
-    payload, signatures = _read_envelope(envelope, payload_type)
+    payload, signatures = _read_envelope(envelope, payload_type, max_bytes)
     signers = keys.find_signers(encode_preauthentication(payload_type, payload), signatures, now, purpose)
     if len(signers) < signers_needed:
         hints = ", ".join(sorted({hint for hint, _signature in signatures if hint})) or "no key id"
@@ -150,9 +155,16 @@ def open_signed(
     return payload, tuple(signers[keyid] for keyid in sorted(signers))
 
 
-def _read_envelope(envelope: bytes, payload_type: str) -> tuple[bytes, list[tuple[str, bytes]]]:
+def read_unverified(envelope: bytes, *, payload_type: str, max_bytes: int = MAX_ENVELOPE_BYTES) -> bytes:
+    """The payload, whoever signed it. Raises: SnapshotRefused LIMIT, ENVELOPE."""
+    return _read_envelope(envelope, payload_type, max_bytes)[0]
+
+
+def _read_envelope(envelope: bytes, payload_type: str, max_bytes: int = MAX_ENVELOPE_BYTES) -> tuple[bytes, list[tuple[str, bytes]]]:
+    if len(envelope) > max_bytes:
+        raise SnapshotRefused("LIMIT", f"the envelope has {len(envelope)} bytes, at most {max_bytes} are read")
     try:
-        document = parse_strict(envelope, max_bytes=MAX_ENVELOPE_BYTES, max_depth=8)
+        document = parse_strict(envelope, max_bytes=max_bytes, max_depth=8)
     except CanonicalError as error:
         raise SnapshotRefused("ENVELOPE", f"the envelope is not strict JSON: {error.message}") from error
     # DSSE lets an envelope carry further fields; nothing outside the signature is believed anyway.

@@ -8,7 +8,7 @@ without a lift, whatever is restored, replayed or reordered on the way.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from steernode.snapshot.records import Kill
 from steernode.stop.document import HUB, StoppedKill, StopStatement
@@ -16,7 +16,10 @@ from steernode.stop.document import HUB, StoppedKill, StopStatement
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A kill that is obeyed, and the statement that it was heard from: the sha256 of its payload, and its issuer."""
+    """A kill that is obeyed, and a statement that lists it: the sha256 of its payload, and its issuer.
+
+    Of the hub's it is the newest; an offline stop stays the one that is obeyed until it is released by name, whoever lists its kills.
+    """
 
     kill: StoppedKill
     digest: str
@@ -39,17 +42,24 @@ class HeldStops:
 
     def hear(self, statement: StopStatement, digest: str) -> HeldStops:
         """After this statement, whose signature by a key of its issuer the caller has checked. `digest` is the sha256 of its payload."""
-        held = {kill.id: Held(kill, digest, statement.issuer) for kill in statement.kills} | dict(self.held)
         if statement.issuer != HUB or statement.sequence <= self.sequence:
-            return HeldStops(self.sequence, self.digest, held, self.listed, self.adopted)
-        listed = frozenset(kill.id for kill in statement.kills)
+            return self.add(statement, digest)
+        brought = {kill.id: Held(kill, digest, statement.issuer) for kill in statement.kills}
+        # Of what the hub said itself, the newest statement that lists it says it all, so that older ones need not be kept.
+        held = {**self.held, **{key: each for key, each in brought.items() if key not in self.held or self.held[key].issuer == HUB}}
+        listed = frozenset(brought)
         kept = {key: each for key, each in held.items() if key in listed or not statement.released & {key, each.digest}}
         return HeldStops(statement.sequence, digest, kept, listed, statement.adopted)
 
+    def add(self, statement: StopStatement, digest: str) -> HeldStops:
+        """After what this statement stops, whatever else it says."""
+        brought = {kill.id: Held(kill, digest, statement.issuer) for kill in statement.kills}
+        return replace(self, held=brought | dict(self.held))
+
     def kills_in(self, environment: str) -> tuple[Kill, ...]:
         """What is killed there, in the words of a snapshot, each once."""
-        reaching = (each.kill for each in self.held.values() if each.kill.reaches(environment))
-        return tuple(sorted({Kill(kill.kind, kill.target) for kill in reaching}))
+        reaching = {(each.kill.kind, each.kill.target) for each in self.held.values() if each.kill.reaches(environment)}
+        return tuple(Kill(kind, target) for kind, target in sorted(reaching))
 
     @property
     def surplus(self) -> dict[str, Held]:
