@@ -26,19 +26,21 @@ class InForce:
     envelope: bytes
     etag: str
     accepted_at: datetime
-    # When the hub last vouched for it.
+    # When the hub last read in its record that it holds.
     last_contact_at: datetime
     fingerprint: str
     staged: Any = field(repr=False, compare=False)
     # Of the hub's last word, while it could not be applied. Its kills count all the same: they need nothing but trust.
     pending_kills: tuple[Kill, ...] = ()
+    # By the stop statements that this node has heard, whatever its snapshot says.
+    stopped: tuple[Kill, ...] = ()
     # Its environment serves other files now. This node refuses every later snapshot, kills included, so it may not steer on.
     is_left_behind: bool = False
-    # The snapshot with the pending kills. Made once, because it is an index of all its flags.
+    # The snapshot under all of them. Made once, because it is an index of all its flags.
     obeyed: Snapshot = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "obeyed", self.snapshot.under(self.pending_kills))
+        object.__setattr__(self, "obeyed", self.snapshot.under((*self.pending_kills, *self.stopped)))
 
     def is_past_staleness(self, profile: Profile, now: datetime) -> bool:
         """Whether the hub has vouched for the snapshot too long ago for this profile."""

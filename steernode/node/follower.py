@@ -8,12 +8,13 @@ snapshot, nor once a verified one no longer lists this node's files.
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -24,22 +25,28 @@ from steernode.dsse import TrustedKeys, open_envelope
 from steernode.errors import HubError, NodeError, SnapshotRefused, SteerError, VectorFileError
 from steernode.files.vectors import VectorFile, read_vector
 from steernode.hub.client import Fetched, NotModified
-from steernode.node.clock import SteadyClock
+from steernode.node.clock import SteadyClock, read_wall_clock
 from steernode.node.deciding import InForce
 from steernode.node.engines import Stages
+from steernode.node.stops import StopProtocol, Stops
 from steernode.node.store import NodeState, NodeStore
 from steernode.snapshot.conditions import profile_vectors
 from steernode.snapshot.document import PAYLOAD_TYPE, parse_document
-from steernode.snapshot.records import Profile, Snapshot, VectorEntry
+from steernode.snapshot.records import Kill, Profile, Snapshot, VectorEntry
 from steernode.snapshot.trust import TrustedSnapshots
 
 log = logging.getLogger("steernode.node")
 
 
-class FleetProtocol(Protocol):
+# Of a node whose disk cannot have been written when it says: nobody has vouched for anything.
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG_AGO = 10.0**9
+
+
+class FleetProtocol(StopProtocol, Protocol):
     """What a node asks of the hub; `hub.client.FleetClient` is the real one."""
 
-    def snapshot(self, etag: str | None, wait_seconds: int = 0) -> NotModified | Fetched: ...
+    def snapshot(self, etag: str | None, wait_seconds: int = 0, *, stop_digest: str = "") -> NotModified | Fetched: ...
     def blob(self, sha256: str) -> bytes: ...
     def report(self, report: Mapping[str, Any]) -> None: ...
 
@@ -63,7 +70,9 @@ class Follower:
     """One engine under one environment of one hub. `start` reads the disk; `poll` asks the hub once; `runner` keeps asking.
 
     `swapping` is entered around each swap of the engine and of `in_force` together. Whoever may not see one without the other
-    puts its gate there, before `start`.
+    puts its gate there, before `start`. A stop replaces `in_force` without it, because nothing may hold a stop back.
+
+    `clock` says how long ago something was, and `wall` what the time is now; they differ once somebody sets the machine's clock.
     """
 
     def __init__(
@@ -77,22 +86,48 @@ class Follower:
         engine: Stages,
         alpha_cap: Mapping[str, Decimal] | None = None,
         clock: Callable[[], datetime] | None = None,
+        wall: Callable[[], datetime] | None = None,
     ) -> None:
         self.environment, self.name, self.client, self.engine = environment, name, client, engine
         self.boot_id = uuid.uuid4().hex
         self.counters: Counter[str] = Counter()
         self.now = clock or SteadyClock()
+        self.wall = wall or clock or read_wall_clock
         self.in_force: InForce | None = None
-        self.refusal: Nack | None = None
+        self._refusal: Nack | None = None
         self.swapping: Callable[[], AbstractContextManager[None]] = nullcontext
         self._store, self._keys, self._alpha_cap = NodeStore(store), keys, alpha_cap
         self._trusted = self._trust(None)
+        # Whoever replaces `in_force` by another one holds it, for no longer than that.
+        self._replacing = threading.Lock()
+        self._stopped: tuple[Kill, ...] = ()
+        self.stops = Stops(environment=environment, store=store, keys=keys, moments=lambda: (self.now(), self.wall()), obey=self._obey)
+
+    @property
+    def refusal(self) -> Nack | None:
+        """Why the newest snapshot is not in force, or else what is wrong with the stops; None if all is well."""
+        trouble = self.stops.trouble
+        return self._refusal or (Nack(trouble.code, trouble.message, None) if trouble else None)
+
+    @property
+    def stop_report(self) -> dict[str, Any] | None:
+        """What reports say of stops: sequence, digest, held, surplus. None before the first was heard."""
+        return self.stops.report
+
+    def _obey(self, kills: tuple[Kill, ...]) -> None:
+        with self._replacing:
+            if kills != self._stopped:
+                self._stopped = kills
+                if self.in_force is not None:
+                    self.in_force = replace(self.in_force, stopped=kills)
 
     def start(self) -> None:
         """Takes up the last snapshot this node accepted, so that it can serve while the hub is away.
 
-        A file that cannot be believed means no steering until the hub answers. Raises: NodeError STORE_ENVIRONMENT.
+        A file that cannot be believed means no steering until the hub answers; the stops on disk are obeyed in any case.
+        Raises: NodeError STORE_ENVIRONMENT.
         """
+        self.stops.start()
         try:
             state = self._store.read_state()
             if state is not None:
@@ -101,7 +136,7 @@ class Follower:
             if error.code == "STORE_ENVIRONMENT":
                 raise
             log.error("starting without steering, the stored state is refused: %s: %s", error.code, error.message)
-            self.refusal = Nack(error.code, error.message, None)
+            self._refusal = Nack(error.code, error.message, None)
             if self._trusted.highest is None:
                 self._trusted = self._trust(self._highest_from_envelope())
 
@@ -118,8 +153,10 @@ class Follower:
             raise NodeError("STORE_CORRUPT", f"{self._store.folder / 'snapshot.dsse'} is missing", "snapshot.dsse")
         # Judged by the time it was accepted at: since then only its age counts, and for that there is the stale policy.
         snapshot = self._trusted.consider(envelope, state.accepted_at)
-        self._swap(snapshot, envelope, state, self._stage(snapshot))
-        log.info("serving revision %d from disk, last vouched for at %s", snapshot.revision, state.last_contact_at.isoformat())
+        # Nobody has vouched for anything in the future: one of the clocks was wrong, and nobody knows since when.
+        contact = state.last_contact_at if state.last_contact_at <= self.now() else NEVER
+        self._swap(snapshot, envelope, replace(state, last_contact_at=contact), self._stage(snapshot))
+        log.info("serving revision %d from disk, last vouched for at %s", snapshot.revision, contact.isoformat())
 
     def _highest_from_envelope(self) -> tuple[int, str] | None:
         """How far a node had come whose state is unreadable, if the signed bytes still say so."""
@@ -145,21 +182,24 @@ class Follower:
         in_force = self.in_force
         # Only the ETag of an accepted snapshot is ever sent: one that was refused must be fetched and judged again.
         try:
-            answer = self.client.snapshot((in_force.etag or None) if in_force else None, wait_seconds)
+            answer = self.client.snapshot((in_force.etag or None) if in_force else None, wait_seconds, stop_digest=self.stops.known_digest)
         except HubError as error:
             if error.code != "HUB_TOO_LARGE":
                 raise
             return self._refuse(Nack("LIMIT", error.message, None))
+        finally:
+            self._heed_stop()
+        read_at = self.now() - timedelta(seconds=answer.record_age_seconds) if answer.record_age_seconds < _LONG_AGO else NEVER
         if in_force is not None and (isinstance(answer, NotModified) or answer.envelope == in_force.envelope):
-            self._note_contact(in_force, answer.etag if isinstance(answer, Fetched) else in_force.etag)
+            self._note_contact(in_force, answer.etag if isinstance(answer, Fetched) else in_force.etag, read_at)
             return PollOutcome.UNCHANGED
         if isinstance(answer, NotModified):
             raise HubError("HUB_ANSWER", "the hub says nothing changed, but this node has nothing yet")
         attempted: int | None = None
         try:
-            snapshot = self._trusted.consider(answer.envelope, self.now())
+            snapshot, judged_at = self._consider(answer.envelope)
             attempted = snapshot.revision
-            self._apply(snapshot, answer)
+            self._apply(snapshot, answer, judged_at, read_at)
         except SnapshotRefused as error:
             if error.kills is not None:
                 self._note(pending_kills=error.kills)
@@ -171,16 +211,37 @@ class Follower:
             return self._refuse(Nack("INTERNAL", f"{type(error).__name__}: {error}", attempted))
         return PollOutcome.APPLIED
 
-    def _apply(self, snapshot: Snapshot, fetched: Fetched) -> None:
+    def _heed_stop(self) -> None:
+        """Takes up the stop that the hub's last answer named, before anything is made of the rest of it, and whatever that is."""
+        named = self.client.stop_digest
+        if not named or named == self.stops.known_digest:
+            return
+        try:
+            self.stops.ask(self.client)
+        except HubError as error:
+            log.warning("the stop %s cannot be fetched: %s: %s", named[:12], error.code, error.message)
+
+    def _consider(self, envelope: bytes) -> tuple[Snapshot, datetime]:
+        """The snapshot, and the time by which it is accepted: the steady one, or else the machine's, which may have been set right
+        since this process began with a wrong one. Raises: SnapshotRefused."""
+        now = self.now()
+        try:
+            return self._trusted.consider(envelope, now), now
+        except SnapshotRefused as refusal:
+            wall = self.wall()
+            if refusal.code not in ("EXPIRED", "SIGNATURE") or wall == now:
+                raise
+            return self._trusted.consider(envelope, wall), wall
+
+    def _apply(self, snapshot: Snapshot, fetched: Fetched, judged_at: datetime, read_at: datetime) -> None:
         self._note(pending_kills=snapshot.kills)
         staged = self._stage(snapshot)
-        now = self.now()
         # Written before it is in force, so that a node never serves what it would not find again after a restart.
-        state = NodeState(self.environment, fetched.etag, snapshot.revision, snapshot.content_digest, now, now)
+        state = NodeState(self.environment, fetched.etag, snapshot.revision, snapshot.content_digest, judged_at, self._dated(read_at))
         self._store.write_snapshot(fetched.envelope, state)
-        self._swap(snapshot, fetched.envelope, state, staged)
+        self._swap(snapshot, fetched.envelope, replace(state, last_contact_at=read_at), staged)
         self._trusted.accept(snapshot)
-        self.refusal = None
+        self._refusal = None
         self.counters["snapshots_applied"] += 1
         log.info("revision %d is in force", snapshot.revision)
 
@@ -188,28 +249,37 @@ class Follower:
         fingerprint = self.engine.fingerprint
         with self.swapping():
             self.engine.swap(staged)
-            self.in_force = InForce(snapshot, envelope, state.etag, state.accepted_at, state.last_contact_at, fingerprint, staged)
+            with self._replacing:
+                self.in_force = InForce(
+                    snapshot, envelope, state.etag, state.accepted_at, state.last_contact_at, fingerprint, staged, stopped=self._stopped
+                )
 
     def _refuse(self, refusal: Nack) -> PollOutcome:
-        if refusal != self.refusal:
+        if refusal != self._refusal:
             log.error("snapshot refused, the one in force stays: %s: %s", refusal.code, refusal.message)
-        self.refusal = refusal
+        self._refusal = refusal
         if refusal.code == "BASE_MODEL_MISMATCH":
             self._note(is_left_behind=True)
         self.counters["snapshots_refused"] += 1
         return PollOutcome.REFUSED
 
-    def _note_contact(self, in_force: InForce, etag: str) -> None:
-        """The hub said that what is in force still holds. Past its expiry only a newly signed snapshot can say so."""
-        now = self.now()
-        last_contact_at = now if now < in_force.snapshot.expires_at else in_force.last_contact_at
+    def _note_contact(self, in_force: InForce, etag: str, read_at: datetime) -> None:
+        """The hub read in its record then that what is in force still holds. Past its expiry only a newly signed snapshot can say so."""
+        if min(self.now(), self.wall()) >= in_force.snapshot.expires_at:
+            read_at = NEVER
+        last_contact_at = max(read_at, in_force.last_contact_at)
         self._note(etag=etag, last_contact_at=last_contact_at, pending_kills=(), is_left_behind=False)
-        self.refusal = None
+        self._refusal = None
 
     def _note(self, **changes: Any) -> None:
         """Something was heard about what is in force, if anything is."""
-        if self.in_force is not None:
-            self.in_force = replace(self.in_force, **changes)
+        with self._replacing:
+            if self.in_force is not None:
+                self.in_force = replace(self.in_force, **changes)
+
+    def _dated(self, moment: datetime) -> datetime:
+        """A moment of the steady clock as the machine's own would have told it: what another process can make something of."""
+        return moment if moment == NEVER else self.wall() - (self.now() - moment)
 
     def remember_contact(self) -> None:
         """Puts the time of the last contact on disk, where a restart counts staleness from. Once per heartbeat is enough."""
@@ -218,7 +288,8 @@ class Follower:
         held = self.in_force
         revision, digest = self._trusted.highest
         try:
-            self._store.write_state(NodeState(self.environment, held.etag, revision, digest, held.accepted_at, held.last_contact_at))
+            contact = self._dated(held.last_contact_at)
+            self._store.write_state(NodeState(self.environment, held.etag, revision, digest, held.accepted_at, contact))
         except NodeError as error:
             log.warning("%s: %s", error.code, error.message)
 

@@ -1,4 +1,4 @@
-"""Keeps a node in step with its hub: long polls, back-off, reports and heartbeats, in one thread."""
+"""Keeps a node in step with its hub: long polls, back-off, reports and heartbeats, in one thread. Stops have a road of their own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import time
 from steernode.errors import HubError
 from steernode.node.follower import Follower, PollOutcome
 from steernode.node.report import Answers, describe_report
+from steernode.node.stoproad import StopRoad
 
 log = logging.getLogger("steernode.node")
 
 POLL_SECONDS = 20
 HEARTBEAT_SECONDS = 30.0
-# Short, because a kill may be waiting behind the failure.
+# Short, because what lowers may be waiting behind the failure.
 BACK_OFF_CAP_SECONDS = 15.0
 # Asking again with a token the hub does not know helps nobody.
 UNAUTHORISED_SECONDS = 60.0
@@ -40,6 +41,7 @@ class NodeRunner:
     ) -> None:
         self._follower, self._answering = follower, answering
         self._poll_seconds, self._heartbeat_seconds = poll_seconds, heartbeat_seconds
+        self._road = StopRoad(follower, poll_seconds=poll_seconds)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="steernode-node", daemon=True)
         self._failures = 0
@@ -53,10 +55,12 @@ class NodeRunner:
     def stop(self, wait_seconds: float = 2.0) -> None:
         """A long poll in flight is not waited for: the process may end under it."""
         self._stopping.set()
+        self._road.stop()
         if self._thread.is_alive():
             self._thread.join(wait_seconds)
 
     def run(self) -> None:
+        self._road.start()
         while not self._stopping.is_set():
             try:
                 pause = self._poll()
@@ -90,14 +94,19 @@ class NodeRunner:
             log.warning("the hub cannot be asked, what is in force stays: %s: %s", error.code, error.message)
         limit = min(BACK_OFF_CAP_SECONDS, 2.0 ** min(self._failures - 1, 10))
         pause = limit * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, so that a fleet does not come back all at once
-        if error is not None and error.status in _UNAUTHORISED:
+        if error is None:
+            return pause
+        # Only the hub's own word is worth a long pause: something on the way to it may say anything, and be gone in a second.
+        if not error.is_the_hubs_own:
+            return max(pause, min(error.retry_after_seconds or 0.0, BACK_OFF_CAP_SECONDS))
+        if error.status in _UNAUTHORISED:
             return max(pause, UNAUTHORISED_SECONDS)
-        return max(pause, min(error.retry_after_seconds or 0.0, 300.0)) if error is not None else pause
+        return max(pause, min(error.retry_after_seconds or 0.0, 300.0))
 
     def _report(self) -> None:
         """Says what changed at once, and that the node is alive every heartbeat."""
         report = describe_report(self._follower, self._reports + 1, self._answering)
-        said = (report["result"], report["code"], report["revision"])
+        said = (report["result"], report["code"], report["revision"], self._follower.stop_report)
         is_due = time.monotonic() - self._reported_at >= self._heartbeat_seconds or self._reports == 0
         if said == self._last_said and not is_due:
             return

@@ -66,11 +66,11 @@ class NodeStore:
         self.folder = folder
 
     def read_envelope(self) -> bytes | None:
-        return _read(self.folder / "snapshot.dsse", MAX_ENVELOPE_BYTES)
+        return read_file(self.folder / "snapshot.dsse", MAX_ENVELOPE_BYTES)
 
     def read_state(self) -> NodeState | None:
         """None for a node that has never accepted anything. Raises: NodeError STORE_CORRUPT."""
-        data = _read(self.folder / "state.json", _MAX_STATE_BYTES)
+        data = read_file(self.folder / "state.json", _MAX_STATE_BYTES)
         if data is None:
             return None
         try:
@@ -81,7 +81,7 @@ class NodeStore:
     def read_blob(self, sha256: str) -> bytes | None:
         """The bytes with this digest; None if they are not there, or no longer what they were."""
         try:
-            data = _read(self.folder / "blobs" / sha256, MAX_FILE_BYTES)
+            data = read_file(self.folder / "blobs" / sha256, MAX_FILE_BYTES)
         except NodeError:
             # A vector can be had again from the hub, whatever is wrong with this copy.
             return None
@@ -89,17 +89,18 @@ class NodeStore:
 
     def write_snapshot(self, envelope: bytes, state: NodeState) -> None:
         """The snapshot first: found with an older state it is simply news, whereas an older snapshot would look like a rollback."""
-        _write_atomically(self.folder / "snapshot.dsse", envelope)
+        write_atomically(self.folder / "snapshot.dsse", envelope)
         self.write_state(state)
 
     def write_state(self, state: NodeState) -> None:
-        _write_atomically(self.folder / "state.json", canonical_json(state.to_document()))
+        write_atomically(self.folder / "state.json", canonical_json(state.to_document()))
 
     def write_blob(self, sha256: str, data: bytes) -> None:
-        _write_atomically(self.folder / "blobs" / sha256, data)
+        write_atomically(self.folder / "blobs" / sha256, data)
 
 
-def _read(path: Path, max_bytes: int) -> bytes | None:
+def read_file(path: Path, max_bytes: int) -> bytes | None:
+    """Its first `max_bytes` + 1 bytes; None if it is not there. Raises: NodeError STORE_CORRUPT."""
     try:
         with path.open("rb") as stream:
             return stream.read(max_bytes + 1)
@@ -109,7 +110,7 @@ def _read(path: Path, max_bytes: int) -> bytes | None:
         raise NodeError("STORE_CORRUPT", f"cannot read {path}: {error.strerror or error}", path.name) from error
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write a temporary file, fsync it, rename it into place, fsync the folder. Raises: NodeError CACHE_UNWRITABLE."""
     temporary = ""
     try:
@@ -118,6 +119,7 @@ def _write_atomically(path: Path, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
+            os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         os.replace(temporary, path)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -291,7 +291,8 @@ class Snapshot:
 
     def under(self, kills: Iterable[Kill]) -> Snapshot:
         """What this snapshot gives where these kills are in force besides its own."""
-        more = tuple(kill for kill in kills if kill not in self.kills)
+        own = set(self.kills)
+        more = tuple(dict.fromkeys(kill for kill in kills if kill not in own))
         return replace(self, kills=self.kills + more) if more else self
 
     def flag_for(self, tenant: str, route: str) -> Flag | None:

@@ -4,7 +4,7 @@ import pytest
 
 from steernode.hub.client import FleetClient
 from steernode.node.follower import Follower
-from tests.support.hub_simulator import NODE_TOKEN, FakeEngine, HubSimulator, trust
+from tests.support.hub_simulator import NODE_TOKEN, FakeEngine, HubSimulator
 from tests.support.node_rig import Clock, CurrentHub
 from tests.support.serving import served
 from tests.support.steer_rig import recording_hub, recording_server, steer
@@ -47,7 +47,7 @@ def make_node(hub_url, hub, clock, tmp_path):
             "name": "node-1",
             "store": tmp_path / "store",
             "client": clients[-1],
-            "keys": trust(hub.signer),
+            "keys": hub.keys,
             "engine": FakeEngine(),
             "clock": clock,
         }
