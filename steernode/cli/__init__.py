@@ -14,6 +14,7 @@ from steernode.cli.governing import profile
 from steernode.cli.inspecting import inspect
 from steernode.cli.jobs import job
 from steernode.cli.nodes import node
+from steernode.cli.offline import stop_key
 from steernode.cli.stopping import freeze, kill
 from steernode.cli.tokens import token
 from steernode.hub.client import HubClient
@@ -43,7 +44,7 @@ def whoami(hub: HubClient) -> None:
 COMMANDS = (
     *(inspect, audit, verify, job, node, base_model, proposal),
     *(plan, apply, diff, export, drift, schema),
-    *(profile, flag, explain, kill, freeze, token),
+    *(profile, flag, explain, kill, stop_key, freeze, token),
 )
 for command in COMMANDS:
     main.add_command(command)

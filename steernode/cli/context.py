@@ -49,7 +49,7 @@ def read_token(token: str | None, token_file: Path | None) -> str:
 
 
 def hub_options(function: _F) -> _F:
-    """Adds --hub, --token and --token-file, and passes the client they make as `hub`."""
+    """Adds --hub, --token and --token-file, and passes the client they make as `hub`: None to a command that is told --offline."""
 
     @click.option("--hub", "hub_url", envvar="STEERHUB_URL", default=DEFAULT_HUB, show_default=True, help="The hub's URL [STEERHUB_URL].")
     @click.option("--token", envvar="STEERHUB_TOKEN", help="Your API token; better in STEERHUB_TOKEN, other users can see arguments.")
@@ -58,6 +58,8 @@ def hub_options(function: _F) -> _F:
     )
     @functools.wraps(function)
     def with_hub(*args: Any, hub_url: str, token: str | None, token_file: Path | None, **kwargs: Any) -> Any:
+        if kwargs.get("offline"):
+            return function(*args, hub=None, **kwargs)
         hub = HubClient(hub_url, read_token(token, token_file))
         try:
             return function(*args, hub=hub, **kwargs)

@@ -11,13 +11,16 @@ import click
 import httpx
 
 from steernode.canonical import parse_strict
-from steernode.cli.context import read_token, show_document
+from steernode.cli.context import printable, read_token, show_document
+from steernode.cli.offline import drop_stop
 from steernode.dsse import TrustedKeys
 from steernode.errors import CanonicalError, HubError, NodeError
 from steernode.hub.client import FleetClient
 from steernode.node.follower import Follower
 from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
+from steernode.stop.document import MAX_ENVELOPE_BYTES
+from steernode.stop.trust import believe_stop, read_stop
 
 DEFAULT_PORT = 8300
 _MAX_TRUST_BYTES = 256 * 1024
@@ -58,6 +61,29 @@ def serve_node(
     responder = Responder(follower, engine)
     follower.start()
     serve(responder, NodeRunner(follower, responder), model_name=model_folder.name, port=port)
+
+
+@node.command("stop")
+@click.option("--file", "stop_file", type=_FILE, required=True, help="A signed stop: of `steer kill --offline`, or the hub's own.")
+@click.option("--store", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder that the node was given.")
+@click.option("--trust", "trust_file", type=_FILE, help="The node's trust document, to check the signature here too, before the node does.")
+def stop_node(stop_file: Path, store: Path, trust_file: Path | None) -> None:
+    """Give a node a signed stop as a file, with no hub. A running node obeys within a second, another one when it starts."""
+    envelope = _read_stop_file(stop_file)
+    statement, digest = read_stop(envelope)
+    if trust_file is not None:
+        believe_stop(envelope, keys=read_trust(trust_file), moments=())
+    drop_stop(envelope, digest, store)
+    kills = ", ".join(f"{kill.kind} {kill.target}" for kill in statement.kills[:10])
+    click.echo(f"stop {digest[:12]} of {printable(statement.issuer)}: {printable(kills)}")
+
+
+def _read_stop_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_ENVELOPE_BYTES + 1)
+    except OSError as error:
+        raise NodeError("FILE_UNREADABLE", f"cannot read {path}: {error.strerror or error}", str(path)) from error
 
 
 @node.command("status")

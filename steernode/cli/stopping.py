@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 
 from steernode.cli.context import hub_options, read_results, show_document, show_table
+from steernode.cli.offline import write_offline_stop
 from steernode.hub.client import HubClient
 from steernode.words import KILL_KINDS
 
@@ -16,10 +18,25 @@ from steernode.words import KILL_KINDS
 @click.option("--kind", type=click.Choice(KILL_KINDS))
 @click.option("--target", default="", help="The profile, tenant or environment; nothing for everything.")
 @click.option("--environment", default="", help="Only here, for a profile or a tenant; or the target of an environment kill.")
-@click.option("--reason")
+@click.option("--reason", help="Why; of a stop that is written offline nothing keeps it but your own notes.")
+@click.option("--offline", is_flag=True, help="Ask no hub: write a signed stop, for `steer node stop` on each node's machine.")
+@click.option("--key", "key_file", type=click.Path(dir_okay=False, path_type=Path), help="Of `steer stop-key`; with --offline.")
+@click.option("--issuer", help="Whose key that is; with --offline.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where the stop is written; with --offline.")
 @hub_options
 @click.pass_context
-def kill(context: click.Context, hub: HubClient, kind: str | None, target: str, environment: str, reason: str | None) -> None:
+def kill(
+    context: click.Context,
+    hub: HubClient,
+    kind: str | None,
+    target: str,
+    environment: str,
+    reason: str | None,
+    offline: bool,
+    key_file: Path | None,
+    issuer: str | None,
+    output: Path | None,
+) -> None:
     """Return to α = 0 at once. Needs no approval and waits for no freeze."""
     if context.invoked_subcommand is not None:
         return
@@ -27,6 +44,14 @@ def kill(context: click.Context, hub: HubClient, kind: str | None, target: str, 
         raise click.UsageError("say --kind and --reason; or list, or lift")
     if kind != "everything" and not target and not (kind == "environment" and environment):
         raise click.UsageError(f"--kind {kind} needs --target")
+    if offline:
+        if key_file is None or issuer is None or output is None:
+            raise click.UsageError("--offline needs --key, --issuer and --output")
+        write_offline_stop(kind=kind, target=target, environment=environment, key_file=key_file, issuer=issuer, output=output)
+        click.echo(f"On the machine of each node: steer node stop --file {output} --store FOLDER", err=True)
+        return
+    if key_file is not None or issuer is not None or output is not None:
+        raise click.UsageError("--key, --issuer and --output are for --offline")
     show_document(hub.post("/kills", {"kind": kind, "target": target, "environment": environment, "reason": reason}))
 
 
