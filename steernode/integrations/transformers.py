@@ -89,19 +89,27 @@ class TransformersEngine:
         with self._one_at_a_time:
             self._active = staged
 
-    def generate(self, messages: Sequence[Message], effective: Effective, *, max_tokens: int, facts: RequestFacts = NO_FACTS) -> Generation:
+    def generate(
+        self,
+        messages: Sequence[Message],
+        effective: Effective,
+        *,
+        max_tokens: int,
+        facts: RequestFacts = NO_FACTS,
+        stop_reason: Callable[[], str] | None = None,
+    ) -> Generation:
         """Raises: EngineError VECTOR_MISSING if what is effective was never swapped in, and the codes of the engine's `generate`."""
         with self._one_at_a_time:
             settled = apply_conditions(effective, self._decide(effective, messages, facts))
             components = [_engine_component(scaled, self._active.directions) for scaled in settled.components]
-            [reply] = generate(self._loaded, [messages], components=components, max_new_tokens=max_tokens)
+            [reply] = generate(self._loaded, [messages], components=components, max_new_tokens=max_tokens, stop_reason=stop_reason)
         return Generation(
             text=reply.text,
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=len(reply.scored_token_ids),
             milliseconds_per_token=reply.milliseconds_per_token,
             finish_reason="length" if reply.end_token_id is None else "stop",
-            effective=settled,
+            effective=settled.until(reply.stopped),
         )
 
     def _decide(self, effective: Effective, messages: Sequence[Message], facts: RequestFacts) -> Callable[[bytes], bool]:

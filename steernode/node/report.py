@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from steernode import __version__
@@ -26,7 +26,8 @@ class Answers(Protocol):
 
 
 def describe_steering(effective: Effective) -> dict[str, Any] | None:
-    """What steered a reply, or None. `alpha` and `layer` are the first component's; `components` has them all."""
+    """What steered a reply, or None. `alpha` and `layer` are the first component's; `components` has them all. `stopped` is there if it
+    was steered only up to a token, counted from 0."""
     if effective.profile is None:
         return None
     components = [
@@ -42,6 +43,7 @@ def describe_steering(effective: Effective) -> dict[str, Any] | None:
         for entry in effective.components
     ]
     first = components[0] if components else {"alpha": "0", "layer": None}
+    stopped = effective.stopped
     return {
         "profile": effective.profile.id,
         "revision": effective.profile.revision,
@@ -49,7 +51,13 @@ def describe_steering(effective: Effective) -> dict[str, Any] | None:
         "alpha": first["alpha"],
         "layer": first["layer"],
         "components": components,
+        **({"stopped": {"reason": stopped.reason, "from_token": stopped.from_token, "at": _format_moment(stopped.at)}} if stopped else {}),
     }
+
+
+def _format_moment(moment: datetime) -> str:
+    """UTC to the millisecond."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def describe_slots(in_force: InForce | None, now: datetime) -> list[dict[str, Any]]:

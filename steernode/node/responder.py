@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
+from steernode.errors import AlphaError
 from steernode.files.conversations import Message
 from steernode.node.deciding import decide
 from steernode.node.follower import Follower
@@ -20,8 +21,8 @@ from steernode.snapshot.resolve import Effective
 class Generation:
     """One reply. `finish_reason` is 'stop' when the model ended it, 'length' when max_tokens did.
 
-    `effective` is what steered it once its conditions were decided; None from an engine that has no conditions, and so applied
-    what it was given.
+    `effective` is what steered it once its conditions were decided, with `stopped` if it was not steered to its end; None from an
+    engine that has neither conditions nor a way to stop, and so applied what it was given.
     """
 
     text: str
@@ -35,10 +36,19 @@ class Generation:
 class Generates(Protocol):
     """A loaded model that answers. `Responder` never asks while the follower swaps."""
 
-    def generate(self, messages: Sequence[Message], effective: Effective, *, max_tokens: int, facts: RequestFacts = NO_FACTS) -> Generation:
+    def generate(
+        self,
+        messages: Sequence[Message],
+        effective: Effective,
+        *,
+        max_tokens: int,
+        facts: RequestFacts = NO_FACTS,
+        stop_reason: Callable[[], str] | None = None,
+    ) -> Generation:
         """The most likely reply, steered by `effective.components`; their vectors are found by `component.vector.sha256`.
 
-        `facts` are what conditions on intents and attributes look at.
+        `facts` are what conditions on intents and attributes look at. `stop_reason` is to be asked before every token: once it has a
+        reason, the rest is what the unsteered model says after the prompt and the tokens that are there (`Effective.until`).
         """
         ...
 
@@ -63,16 +73,32 @@ class Responder:
         alpha: Decimal | None = None,
         facts: RequestFacts = NO_FACTS,
     ) -> tuple[Effective, Generation]:
-        """One reply, steered as the snapshot in force at its first token says, and what really steered it once its conditions
-        were decided. An unknown tenant is not steered. Raises: as `decide`, and the engine's own errors."""
-        with self._gate.batch():
-            effective = decide(self.follower.in_force, tenant, route, now=self.follower.now(), key=key, alpha=alpha)
+        """One reply, steered as the snapshot in force at its first token says, for as long as anything steers the request, and what
+        really steered it once its conditions were decided. An unknown tenant is not steered. Raises: as `decide`, and the engine's own
+        errors."""
+
+        def decide_now() -> Effective:
+            return decide(self.follower.in_force, tenant, route, now=self.follower.now(), key=key, alpha=alpha)
+
+        def stop_reason() -> str:
             try:
-                generation = self._engine.generate(messages, effective, max_tokens=max_tokens, facts=facts)
+                effective = decide_now()
+            except AlphaError:
+                # What its flag lets requests ask for has changed: a matter for the next request, since this one has begun as it may.
+                return ""
+            return "" if effective.profile else effective.reason
+
+        with self._gate.batch():
+            effective = decide_now()
+            asked = stop_reason if effective.profile else None
+            try:
+                generation = self._engine.generate(messages, effective, max_tokens=max_tokens, facts=facts, stop_reason=asked)
             except Exception:
                 self.counters["requests_failed"] += 1
                 raise
             effective = generation.effective or effective
             self.counters["requests_steered" if effective.profile else "requests_unsteered"] += 1
+            if effective.stopped:
+                self.counters["requests_stopped"] += 1
             self.counters["tokens_generated"] += generation.completion_tokens
             return effective, generation

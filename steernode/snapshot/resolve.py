@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal, localcontext
 
 from steernode.errors import AlphaError
@@ -32,10 +33,24 @@ class EffectiveComponent:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """Where the steering of a reply ended before the reply did, and why: one of `REASONS`.
+
+    The first `from_token` tokens were steered, the others are what the unsteered model goes on with after them. `at` is when the first of
+    those was there.
+    """
+
+    reason: str
+    from_token: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Effective:
     """`profile` is None exactly when nothing is steered; `reason` says why either way. `arm` is the caller's side of an A/B test.
 
     `alpha_scale` is the flag's or the arm's; 0 when nothing is steered. `flag` is the flag that decided; None where none was asked.
+    `stopped` is of a reply that was steered, and then no longer.
     """
 
     profile: Profile | None
@@ -44,6 +59,7 @@ class Effective:
     arm: str = ""
     alpha_scale: Decimal = Decimal(0)
     flag: Flag | None = field(default=None, compare=False)
+    stopped: Stopped | None = None
 
     @property
     def killed_by(self) -> str:
@@ -53,6 +69,12 @@ class Effective:
     def without_steering(self, reason: str) -> Effective:
         """The same request with nothing steered, for another reason."""
         return unsteered(reason, self.arm, self.flag)
+
+    def until(self, stopped: Stopped | None) -> Effective:
+        """The same request once its reply is written: nothing was steered if the steering ended before the first token."""
+        if stopped is None or self.profile is None:
+            return self
+        return replace(self, stopped=stopped) if stopped.from_token else self.without_steering(stopped.reason)
 
 
 # The reasons, in the order they are looked for; the last two mean steering.

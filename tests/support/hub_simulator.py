@@ -157,7 +157,7 @@ class FakeEngine:
     def swap(self, staged):
         self.staged_in_use = staged
 
-    def generate(self, messages, effective, *, max_tokens, facts=NO_FACTS):
+    def generate(self, messages, effective, *, max_tokens, facts=NO_FACTS, stop_reason=None):
         effective = apply_conditions(effective, lambda document: parse_condition_bytes(document).holds(facts))
         for entry in effective.components:
             assert entry.component.vector.sha256 in self.staged_in_use

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.steer import AppliedSteering, steered
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
+from steernode.snapshot.resolve import Stopped
 
 MAX_BATCH_ROWS = 128
 # Selecting rows copies the cache, so it is done when it buys at least this share of the batch.
@@ -31,7 +33,8 @@ _COMPACT_BELOW = 0.75
 class Reply:
     """What the model wrote. `token_ids` leave out the token that ended it; `end_token_id` is None if the limit cut it off.
 
-    `milliseconds_per_token` is the time of the batch it was in over all tokens of that batch.
+    `milliseconds_per_token` is the time of the batch it was in over all tokens of that batch. `stopped` says from which of its tokens on
+    it was no longer steered; None if that never changed.
     """
 
     text: str
@@ -39,6 +42,7 @@ class Reply:
     end_token_id: int | None
     prompt_tokens: int
     milliseconds_per_token: float
+    stopped: Stopped | None = None
 
     @property
     def scored_token_ids(self) -> tuple[int, ...]:
@@ -55,11 +59,15 @@ def generate(
     max_new_tokens: int,
     max_batch_rows: int = MAX_BATCH_ROWS,
     on_progress: Progress | None = None,
+    stop_reason: Callable[[], str] | None = None,
 ) -> list[Reply]:
     """The most likely reply to each conversation, in the given order. `on_progress(done, total)` counts replies.
 
     `row_coefficients` (conversations, components) steers each row by its own amount; conversations that repeat, as in an α
     grid, share the work on their prompt.
+
+    `stop_reason` is asked before every token. Once it has a reason, nothing is steered any more: the cache is computed anew from the
+    prompt and the tokens that are there, so that the rest is what the unsteered model says after them.
 
     Raises: EngineError MAX_NEW_TOKENS, CONTEXT_LENGTH, LAYOUT_MISMATCH, NO_ASSISTANT_TOKENS, OUT_OF_MEMORY, and the
     codes of `encode_prompt` and `steered`.
@@ -78,7 +86,7 @@ def generate(
 
     def answer(batch: Sequence[int]) -> list[Reply]:
         rows = None if row_coefficients is None else row_coefficients[list(batch)]
-        return _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens)
+        return _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens, stop_reason)
 
     for parts in in_lanes(lambda batch: halve_on_oom(batch, answer), batches, loaded):
         for batch, answers in parts:
@@ -112,6 +120,7 @@ def _generate_batch(
     components: Sequence[Component],
     row_coefficients: Tensor | None,
     max_new_tokens: int,
+    stop_reason: Callable[[], str] | None,
 ) -> list[Reply]:
     started = time.perf_counter()
     decoding = _Decoding(loaded, prompts, max_new_tokens)
@@ -119,10 +128,13 @@ def _generate_batch(
         decoding.read_shared_prompts()
     layout = PromptLayout.of(prompts) if components else None
     with steered(loaded, components, layout, row_coefficients=row_coefficients) if layout else nullcontext() as steering:
-        decoding.run(steering)
+        reason = decoding.run(steering, stop_reason if layout else None)
+    if reason:
+        decoding.start_over()
+        decoding.run(None)
     milliseconds = (time.perf_counter() - started) * 1000
     per_token = milliseconds / max(1, sum(len(written) for written in decoding.written))
-    return [decoding.reply(row, per_token) for row in range(len(prompts))]
+    return [decoding.reply(row, per_token, reason) for row in range(len(prompts))]
 
 
 class _Decoding:
@@ -132,13 +144,28 @@ class _Decoding:
         self._loaded, self._prompts, self._max_new_tokens = loaded, prompts, max_new_tokens
         self.written: list[list[int]] = [[] for _ in prompts]
         self._end_tokens: list[int | None] = [None for _ in prompts]
-        padded = pad_left([prompt.token_ids for prompt in prompts], loaded)
+        # How many tokens each row that was still writing had when it was started over.
+        self._kept: dict[int, int] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is in the cache yet, and what is to be read is the prompts with what they have been answered so far."""
+        self._writing = [row for row, end_token in enumerate(self._end_tokens) if end_token is None]
+        # Rows that still write have written the same number of tokens.
+        self._steps = self._max_new_tokens - len(self.written[self._writing[0]])
+        padded = pad_left([(*self._prompts[row].token_ids, *self.written[row]) for row in self._writing], self._loaded)
         self._chunk, self._positions = padded.token_ids, padded.position_ids
         # As wide as it will ever be; a step takes the columns there are by then.
-        self._mask = torch.nn.functional.pad(padded.attention_mask, (0, max_new_tokens), value=1)
+        self._mask = torch.nn.functional.pad(padded.attention_mask, (0, self._steps), value=1)
         # Without padding there is nothing to mask, and attention may take its fast path.
         self._is_padded = not bool(padded.attention_mask.all())
-        self._cache: Any = new_cache(loaded.model.config, self._chunk.shape[1] + max_new_tokens)
+        self._cache: Any = new_cache(self._loaded.model.config, self._chunk.shape[1] + self._steps)
+
+    def start_over(self) -> None:
+        """Keeps what is written and forgets how it was computed."""
+        self._cache = None
+        self._begin()
+        self._kept = {row: len(self.written[row]) for row in self._writing}
 
     def read_shared_prompts(self) -> None:
         """Reads repeated prompts once, up to but not including the last prompt token, and copies the cache to their rows.
@@ -155,14 +182,16 @@ class _Decoding:
         self._cache.batch_select_indices(torch.tensor(source, device=self._chunk.device))
         self._chunk, self._positions = self._chunk[:, -1:], self._positions[:, -1:]
 
-    def run(self, steering: AppliedSteering | None) -> None:
-        writing = list(range(len(self._prompts)))
+    def run(self, steering: AppliedSteering | None, stop_reason: Callable[[], str] | None = None) -> str:
+        """Writes until every row has ended, or until there is a reason to stop, which it returns."""
         end_token_ids = self._loaded.end_token_ids
-        columns = self._mask.shape[1] - self._max_new_tokens
-        for step in range(self._max_new_tokens):
+        columns = self._mask.shape[1] - self._steps
+        for step in range(self._steps):
+            if stop_reason is not None and (reason := stop_reason()):
+                return reason
             chosen = self._forward(self._chunk, self._positions, self._mask[:, : columns + step]).argmax(dim=-1)
             keep = []
-            for position, (row, token) in enumerate(zip(writing, chosen.tolist(), strict=True)):
+            for position, (row, token) in enumerate(zip(self._writing, chosen.tolist(), strict=True)):
                 if self._end_tokens[row] is not None:
                     continue
                 if token in end_token_ids:
@@ -170,12 +199,15 @@ class _Decoding:
                 else:
                     self.written[row].append(token)
                     keep.append(position)
-            if not keep or step == self._max_new_tokens - 1:
-                return
+            if step == 0:
+                self._first_token_at = datetime.now(UTC)
+            if not keep or step == self._steps - 1:
+                break
             self._chunk, self._positions = chosen[:, None], self._positions[:, -1:] + 1
-            if len(keep) < _COMPACT_BELOW * len(writing):
-                writing = [writing[position] for position in keep]
+            if len(keep) < _COMPACT_BELOW * len(self._writing):
+                self._writing = [self._writing[position] for position in keep]
                 self._select_rows(torch.tensor(keep, device=self._chunk.device), steering)
+        return ""
 
     def _select_rows(self, rows: Tensor, steering: AppliedSteering | None) -> None:
         self._chunk, self._positions, self._mask = self._chunk[rows], self._positions[rows], self._mask[rows]
@@ -199,7 +231,8 @@ class _Decoding:
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def reply(self, row: int, milliseconds_per_token: float) -> Reply:
+    def reply(self, row: int, milliseconds_per_token: float, reason: str) -> Reply:
         token_ids = tuple(self.written[row])
         text = self._loaded.tokenizer.decode(token_ids, skip_special_tokens=True)
-        return Reply(text, token_ids, self._end_tokens[row], len(self._prompts[row].token_ids), milliseconds_per_token)
+        stopped = Stopped(reason, self._kept[row], self._first_token_at) if row in self._kept else None
+        return Reply(text, token_ids, self._end_tokens[row], len(self._prompts[row].token_ids), milliseconds_per_token, stopped)
