@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from steernode.canonical import canonical_json
-from steernode.errors import FieldError
+from steernode.errors import CanonicalError, FieldError
 from steernode.snapshot.conditions import read_known_condition, read_vector_entry
 from steernode.snapshot.records import (
     STATED,
@@ -105,7 +105,10 @@ def read_condition(value: Any, path: str) -> ConditionEntry:
     kind = read_text(value.get("kind"), f"{path}.kind")
     if kind in CONDITION_KINDS:
         read_known_condition(value, path)
-    return ConditionEntry(kind, canonical_json(value))
+    try:
+        return ConditionEntry(kind, canonical_json(value))
+    except CanonicalError as error:
+        raise FieldError(path, f"is not canonical: {error.message}") from error
 
 
 def _read_schedule(value: Any, path: str) -> ScheduleEntry:

@@ -5,8 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from steernode.snapshot.content import Content
-from steernode.snapshot.document import parse_snapshot
+from steernode.snapshot.document import digest_content, parse_snapshot
 from steernode.snapshot.records import Snapshot
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -45,6 +44,10 @@ PROFILES = [make_profile("warm", 1), make_profile("warm", 2), make_profile("shor
 
 
 def make_snapshot(*flags: dict[str, Any], kills: tuple[tuple[str, str], ...] = ()) -> Snapshot:
+    return parse_snapshot(make_document(*flags, kills=kills))
+
+
+def make_document(*flags: dict[str, Any], kills: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
     content = {
         "base_models": [{"name": "harbor", "fingerprint": "cc" * 32}],
         "profiles": PROFILES,
@@ -57,12 +60,12 @@ def make_snapshot(*flags: dict[str, Any], kills: tuple[tuple[str, str], ...] = (
         "schema": "steerhub.snapshot/1",
         "environment": "production",
         "revision": 1,
-        "content_digest": Content.from_document(content).digest,
+        "content_digest": digest_content(content),
         "rollback_of": None,
         "issued_at": NOW.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "expires_at": (NOW + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    return parse_snapshot({**head, **content})
+    return {**head, **content}
 
 
 def flag(**changes: Any) -> dict[str, Any]:
