@@ -61,11 +61,11 @@ class VectorFileError(SteerError):
 class SnapshotRefused(SteerError):
     """A snapshot must not be applied; the node keeps the one it has and reports the code. `revision` is None if it was not read.
 
-    `kills` are its kills if the hub did sign it for this environment, in order and in time; None if that is not known.
+    `word` is a `lowering.Word` if it is the hub's newest for this environment all the same, and what it lowers counts; None if not.
     """
 
     revision: int | None = None
-    kills: tuple[Any, ...] | None = None
+    word: Any = None
 
 
 class StopRefused(SteerError):

@@ -6,20 +6,33 @@ So whatever answers requests, in whichever thread or loop, may ask at any time a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from steernode.snapshot.lowering import Lowered, Word, lower
 from steernode.snapshot.records import Kill, Profile, Snapshot
 from steernode.snapshot.resolve import Effective, resolve, unsteered
+
+
+@dataclass(frozen=True, slots=True)
+class Unservable:
+    """A profile for this node's own files that it cannot serve, and why. Whoever would get it is not steered."""
+
+    profile: str
+    revision: int
+    code: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class InForce:
     """The snapshot that decides about requests, and what has been heard of it since. Replaced as a whole, never changed.
 
-    `fingerprint` is of the files the engine loaded. `staged` is what the engine prepared for exactly this snapshot.
+    `fingerprint` is of the files the engine loaded. `staged` is what the engine prepared for exactly this snapshot, all but what is
+    `unservable`, by name and revision.
     """
 
     snapshot: Snapshot
@@ -30,17 +43,20 @@ class InForce:
     last_contact_at: datetime
     fingerprint: str
     staged: Any = field(repr=False, compare=False)
-    # Of the hub's last word, while it could not be applied. Its kills count all the same: they need nothing but trust.
-    pending_kills: tuple[Kill, ...] = ()
+    unservable: Mapping[tuple[str, int], Unservable] = field(default_factory=dict)
     # By the stop statements that this node has heard, whatever its snapshot says.
     stopped: tuple[Kill, ...] = ()
-    # Its environment serves other files now. This node refuses every later snapshot, kills included, so it may not steer on.
+    # The hub's newest, while it could not be applied. What it lowers counts all the same: that needs nothing but trust.
+    word: Word | None = None
+    # Its environment serves other files now. This node refuses every later snapshot, so it may not steer on.
     is_left_behind: bool = False
-    # The snapshot under all of them. Made once, because it is an index of all its flags.
+    # What the word leaves of the snapshot, and that under the stops. Made once, because each is an index of all its flags.
+    lowered: Lowered = field(init=False, repr=False, compare=False)
     obeyed: Snapshot = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "obeyed", self.snapshot.under((*self.pending_kills, *self.stopped)))
+        object.__setattr__(self, "lowered", lower(self.snapshot, self.word))
+        object.__setattr__(self, "obeyed", self.lowered.snapshot.under(self.stopped))
 
     def is_past_staleness(self, profile: Profile, now: datetime) -> bool:
         """Whether the hub has vouched for the snapshot too long ago for this profile."""
@@ -57,10 +73,14 @@ def decide(in_force: InForce | None, tenant: str, route: str, *, now: datetime, 
     if in_force.is_left_behind:
         return unsteered("wrong_base_model")
     effective = resolve(in_force.obeyed, tenant, route, key=key, alpha=alpha)
+    if effective.flag is not None and (effective.flag.tenant, effective.flag.route) in in_force.lowered.unfollowed:
+        return effective.without_steering("unservable")
     if effective.profile is None:
         return effective
     if effective.profile.base_model != in_force.fingerprint:
         return effective.without_steering("wrong_base_model")
+    if (effective.profile.id, effective.profile.revision) in in_force.unservable:
+        return effective.without_steering("unservable")
     if effective.profile.stale_policy == "zero" and in_force.is_past_staleness(effective.profile, now):
         return effective.without_steering("stale")
     return effective

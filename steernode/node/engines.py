@@ -31,7 +31,8 @@ class Stages(Protocol):
         """Prepares these profiles beside the ones in use, and returns a handle for `swap`, which `InForce.staged` keeps too.
 
         `vectors` is keyed by file digest and holds all that `conditions.profile_vectors` names. The profiles are those for
-        this engine's own fingerprint. Raises: SteerError if one cannot be served; nothing in use changes.
+        this engine's own fingerprint. Raises: SteerError if one cannot be served; nothing in use changes. Each is then tried alone, and
+        what can be served together after that.
         """
         ...
 

@@ -13,29 +13,31 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from steernode.canonical import sha256_hex
 from steernode.dsse import TrustedKeys, open_envelope
-from steernode.errors import HubError, NodeError, SnapshotRefused, SteerError, VectorFileError
-from steernode.files.vectors import VectorFile, read_vector
+from steernode.errors import HubError, NodeError, SnapshotRefused, SteerError
 from steernode.hub.client import Fetched, NotModified
 from steernode.node.clock import SteadyClock, read_wall_clock
-from steernode.node.deciding import InForce
+from steernode.node.deciding import InForce, Unservable
 from steernode.node.engines import Stages
+from steernode.node.staging import Vectors, stage_profiles
 from steernode.node.stops import StopProtocol, Stops
 from steernode.node.store import NodeState, NodeStore
-from steernode.snapshot.conditions import profile_vectors
 from steernode.snapshot.document import PAYLOAD_TYPE, parse_document
-from steernode.snapshot.records import Kill, Profile, Snapshot, VectorEntry
+from steernode.snapshot.lowering import Word
+from steernode.snapshot.records import Kill, Snapshot
 from steernode.snapshot.trust import TrustedSnapshots
 
 log = logging.getLogger("steernode.node")
+
+# What the engine prepared, and the profiles that it could not.
+Staged = tuple[Any, dict[tuple[str, int], Unservable]]
 
 
 # Of a node whose disk cannot have been written when it says: nobody has vouched for anything.
@@ -121,6 +123,11 @@ class Follower:
                 if self.in_force is not None:
                     self.in_force = replace(self.in_force, stopped=kills)
 
+    @property
+    def unservable(self) -> list[dict[str, Any]]:
+        """The profiles for this node's own files that it cannot serve, and why."""
+        return [asdict(each) for each in self.in_force.unservable.values()] if self.in_force else []
+
     def start(self) -> None:
         """Takes up the last snapshot this node accepted, so that it can serve while the hub is away.
 
@@ -155,8 +162,31 @@ class Follower:
         snapshot = self._trusted.consider(envelope, state.accepted_at)
         # Nobody has vouched for anything in the future: one of the clocks was wrong, and nobody knows since when.
         contact = state.last_contact_at if state.last_contact_at <= self.now() else NEVER
+        word, self._refusal = self._read_word()
         self._swap(snapshot, envelope, replace(state, last_contact_at=contact), self._stage(snapshot))
+        self._note(word=word, is_left_behind=self._refusal is not None and self._refusal.code == "BASE_MODEL_MISMATCH")
         log.info("serving revision %d from disk, last vouched for at %s", snapshot.revision, contact.isoformat())
+
+    def _read_word(self) -> tuple[Word | None, Nack | None]:
+        """What the hub said last and could not be applied, and why not. Nothing of what is in force by now.
+
+        Raises: SnapshotRefused if it cannot be believed any more: then nobody knows what it took away.
+        """
+        envelope = self._store.read_word()
+        if envelope is None:
+            return None, None
+        try:
+            word = Word.of(self._trusted.consider(envelope, self.now()))
+            refusal = Nack("NOT_APPLIED", "it was kept before it could be applied, and waits for the hub", word.revision)
+        except SnapshotRefused as error:
+            if error.word is None and error.code != "ROLLBACK":
+                raise
+            word, refusal = error.word, Nack(error.code, error.message, error.revision)
+        highest = self._trusted.highest
+        if word is None or (highest is not None and word.revision <= highest[0]):
+            return None, None
+        self._trusted.hear(word)
+        return word, refusal
 
     def _highest_from_envelope(self) -> tuple[int, str] | None:
         """How far a node had come whose state is unreadable, if the signed bytes still say so."""
@@ -192,24 +222,27 @@ class Follower:
         read_at = self.now() - timedelta(seconds=answer.record_age_seconds) if answer.record_age_seconds < _LONG_AGO else NEVER
         if in_force is not None and (isinstance(answer, NotModified) or answer.envelope == in_force.envelope):
             self._note_contact(in_force, answer.etag if isinstance(answer, Fetched) else in_force.etag, read_at)
+            self._mend()
             return PollOutcome.UNCHANGED
         if isinstance(answer, NotModified):
             raise HubError("HUB_ANSWER", "the hub says nothing changed, but this node has nothing yet")
-        attempted: int | None = None
+        word, revision = None, None
         try:
             snapshot, judged_at = self._consider(answer.envelope)
-            attempted = snapshot.revision
+            word, revision = Word.of(snapshot), snapshot.revision
             self._apply(snapshot, answer, judged_at, read_at)
         except SnapshotRefused as error:
-            if error.kills is not None:
-                self._note(pending_kills=error.kills)
-            return self._refuse(Nack(error.code, error.message, error.revision or attempted))
+            word = error.word or word
+            refusal = Nack(error.code, error.message, error.revision or revision)
         except SteerError as error:
-            return self._refuse(Nack(error.code, error.message, attempted))
+            refusal = Nack(error.code, error.message, revision)
         except Exception as error:  # An engine may fail in ways nobody foresaw; the node must go on serving.
             log.exception("a snapshot could not be applied")
-            return self._refuse(Nack("INTERNAL", f"{type(error).__name__}: {error}", attempted))
-        return PollOutcome.APPLIED
+            refusal = Nack("INTERNAL", f"{type(error).__name__}: {error}", revision)
+        else:
+            return PollOutcome.APPLIED
+        self._heed(word, refusal, answer.envelope)
+        return self._refuse(refusal)
 
     def _heed_stop(self) -> None:
         """Takes up the stop that the hub's last answer named, before anything is made of the rest of it, and whatever that is."""
@@ -234,32 +267,60 @@ class Follower:
             return self._trusted.consider(envelope, wall), wall
 
     def _apply(self, snapshot: Snapshot, fetched: Fetched, judged_at: datetime, read_at: datetime) -> None:
-        self._note(pending_kills=snapshot.kills)
+        if self.in_force is not None and self.in_force.word is None:
+            # What it takes away counts while it is prepared, and within replies that the swap waits for.
+            self._note(word=Word.of(snapshot, is_coming=True))
         staged = self._stage(snapshot)
         # Written before it is in force, so that a node never serves what it would not find again after a restart.
         state = NodeState(self.environment, fetched.etag, snapshot.revision, snapshot.content_digest, judged_at, self._dated(read_at))
         self._store.write_snapshot(fetched.envelope, state)
         self._swap(snapshot, fetched.envelope, replace(state, last_contact_at=read_at), staged)
+        self._store.forget_word()
         self._trusted.accept(snapshot)
         self._refusal = None
         self.counters["snapshots_applied"] += 1
         log.info("revision %d is in force", snapshot.revision)
 
-    def _swap(self, snapshot: Snapshot, envelope: bytes, state: NodeState, staged: Any) -> None:
-        fingerprint = self.engine.fingerprint
+    def _swap(self, snapshot: Snapshot, envelope: bytes, state: NodeState, staged: Staged) -> None:
+        handle, unservable = staged
+        times = state.accepted_at, state.last_contact_at
         with self.swapping():
-            self.engine.swap(staged)
+            self.engine.swap(handle)
             with self._replacing:
-                self.in_force = InForce(
-                    snapshot, envelope, state.etag, state.accepted_at, state.last_contact_at, fingerprint, staged, stopped=self._stopped
-                )
+                fingerprint, stopped = self.engine.fingerprint, self._stopped
+                self.in_force = InForce(snapshot, envelope, state.etag, *times, fingerprint, handle, unservable, stopped=stopped)
+
+    def _mend(self) -> None:
+        """Tries again what a profile was not served for, once the hub answers."""
+        held = self.in_force
+        if held is None or not self._vectors().can_mend(held.unservable, held.snapshot):
+            return
+        try:
+            handle, unservable = self._stage(held.snapshot)
+        except SteerError as error:
+            log.error("what was missing is here, but cannot be used: %s: %s", error.code, error.message)
+            return
+        with self.swapping():
+            self.engine.swap(handle)
+            self._note(staged=handle, unservable=unservable)
+
+    def _heed(self, word: Word | None, refusal: Nack, envelope: bytes) -> None:
+        """What a snapshot lowers that cannot be applied counts from now on, and after a restart, until one that is newer is applied."""
+        held = self.in_force
+        if word is None or held is None:
+            return
+        self._trusted.hear(word)
+        self._note(word=word, is_left_behind=held.is_left_behind or refusal.code == "BASE_MODEL_MISMATCH")
+        try:
+            if self._store.read_word() != envelope:
+                self._store.write_word(envelope)
+        except NodeError as error:
+            log.warning("%s: %s", error.code, error.message)
 
     def _refuse(self, refusal: Nack) -> PollOutcome:
         if refusal != self._refusal:
             log.error("snapshot refused, the one in force stays: %s: %s", refusal.code, refusal.message)
         self._refusal = refusal
-        if refusal.code == "BASE_MODEL_MISMATCH":
-            self._note(is_left_behind=True)
         self.counters["snapshots_refused"] += 1
         return PollOutcome.REFUSED
 
@@ -267,9 +328,11 @@ class Follower:
         """The hub read in its record then that what is in force still holds. Past its expiry only a newly signed snapshot can say so."""
         if min(self.now(), self.wall()) >= in_force.snapshot.expires_at:
             read_at = NEVER
-        last_contact_at = max(read_at, in_force.last_contact_at)
-        self._note(etag=etag, last_contact_at=last_contact_at, pending_kills=(), is_left_behind=False)
-        self._refusal = None
+        self._note(etag=etag, last_contact_at=max(read_at, in_force.last_contact_at))
+        # A hub that has forgotten its newest word, because it was restored, takes nothing of it back.
+        if in_force.word is None:
+            self._note(is_left_behind=False)
+            self._refusal = None
 
     def _note(self, **changes: Any) -> None:
         """Something was heard about what is in force, if anything is."""
@@ -293,43 +356,13 @@ class Follower:
         except NodeError as error:
             log.warning("%s: %s", error.code, error.message)
 
-    def _stage(self, snapshot: Snapshot) -> Any:
-        """Gets every vector the profiles of this node's model need, checks each, and lets the engine prepare them."""
-        profiles = [profile for profile in snapshot.profiles if profile.base_model == self.engine.fingerprint]
-        vectors: dict[str, VectorFile] = {}
-        for profile in profiles:
-            for entry in profile_vectors(profile):
-                if entry.sha256 not in vectors:
-                    vectors[entry.sha256] = self._get_vector(entry, profile)
-        return self.engine.stage(profiles, vectors)
+    def _stage(self, snapshot: Snapshot) -> Staged:
+        return stage_profiles(
+            snapshot,
+            engine=self.engine,
+            vectors=self._vectors(),
+            find_problem=lambda profile: self._trusted.find_problem(profile, snapshot),
+        )
 
-    def _get_vector(self, entry: VectorEntry, profile: Profile) -> VectorFile:
-        data = self._store.read_blob(entry.sha256)
-        if data is None:
-            data = self._fetch_blob(entry)
-            self._store.write_blob(entry.sha256, data)
-        try:
-            vector = read_vector(data, d_model=self.engine.d_model)
-        except VectorFileError as error:
-            raise SnapshotRefused(
-                "BLOB_INVALID", f"vector {entry.sha256[:12]} of {profile.id!r}: {error.code}: {error.message}", entry.sha256
-            ) from error
-        described = (vector.dtype, vector.direction.shape, vector.lineage["base_model_fingerprint"])
-        if described != (entry.dtype, entry.shape, profile.base_model):
-            raise SnapshotRefused(
-                "BLOB_INVALID",
-                f"vector {entry.sha256[:12]} of {profile.id!r} is not the dtype, shape or base model that was approved",
-                entry.sha256,
-            )
-        return vector
-
-    def _fetch_blob(self, entry: VectorEntry) -> bytes:
-        try:
-            data = self.client.blob(entry.sha256)
-        except HubError as error:
-            raise SnapshotRefused("BLOB_MISSING", f"vector {entry.sha256[:12]} cannot be fetched: {error.message}", entry.sha256) from error
-        if len(data) != entry.bytes or sha256_hex(data) != entry.sha256:
-            raise SnapshotRefused(
-                "BLOB_DIGEST", f"vector {entry.sha256[:12]} arrived with other bytes ({len(data)} of {entry.bytes})", entry.sha256
-            )
-        return data
+    def _vectors(self) -> Vectors:
+        return Vectors(self._store, self.client, self.engine.d_model)

@@ -80,7 +80,7 @@ def readiness_problem(in_force: InForce | None, now: datetime) -> str | None:
     """Why this node should get no traffic; None if it should. A node that is ready may still steer nobody."""
     if in_force is None:
         return "no_snapshot"
-    if any(in_force.is_past_staleness(profile, now) for profile in in_force.snapshot.flagged_profiles()):
+    if any(in_force.is_past_staleness(profile, now) for profile in in_force.obeyed.flagged_profiles()):
         return "stale"
     return None
 
@@ -101,6 +101,7 @@ def describe_status(follower: Follower, answering: Answers | None = None) -> dic
         "is_ready": problem is None,
         "readiness_problem": problem,
         "refusal": asdict(refusal) if refusal else None,
+        "unservable": follower.unservable,
         "applied": None
         if in_force is None
         else {

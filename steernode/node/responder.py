@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from typing import Protocol
 
 from steernode.errors import AlphaError
 from steernode.files.conversations import Message
-from steernode.node.deciding import decide
+from steernode.node.deciding import InForce, decide
 from steernode.node.follower import Follower
 from steernode.node.gate import BatchGate
 from steernode.snapshot.conditions import NO_FACTS, RequestFacts
 from steernode.snapshot.resolve import Effective
+
+DECIDE_AGAIN_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +80,14 @@ class Responder:
         really steered it once its conditions were decided. An unknown tenant is not steered. Raises: as `decide`, and the engine's own
         errors."""
 
-        def decide_now() -> Effective:
-            return decide(self.follower.in_force, tenant, route, now=self.follower.now(), key=key, alpha=alpha)
-
-        def stop_reason() -> str:
-            try:
-                effective = decide_now()
-            except AlphaError:
-                # What its flag lets requests ask for has changed: a matter for the next request, since this one has begun as it may.
-                return ""
-            return "" if effective.profile else effective.reason
+        def decide_by(in_force: InForce | None) -> Effective:
+            return decide(in_force, tenant, route, now=self.follower.now(), key=key, alpha=alpha)
 
         with self._gate.batch():
-            effective = decide_now()
-            asked = stop_reason if effective.profile else None
+            effective = decide_by(self.follower.in_force)
+            stop_reason = _StopReason(self.follower, decide_by) if effective.profile else None
             try:
-                generation = self._engine.generate(messages, effective, max_tokens=max_tokens, facts=facts, stop_reason=asked)
+                generation = self._engine.generate(messages, effective, max_tokens=max_tokens, facts=facts, stop_reason=stop_reason)
             except Exception:
                 self.counters["requests_failed"] += 1
                 raise
@@ -102,3 +97,26 @@ class Responder:
                 self.counters["requests_stopped"] += 1
             self.counters["tokens_generated"] += generation.completion_tokens
             return effective, generation
+
+
+class _StopReason:
+    """Why a request that was steered no longer is; empty while it is. Cheap enough to be asked before every token.
+
+    What one view of the follower says changes with time alone, and a stale policy counts seconds.
+    """
+
+    def __init__(self, follower: Follower, decide_by: Callable[[InForce | None], Effective]) -> None:
+        self._follower, self._decide_by = follower, decide_by
+        self._view, self._decided_at = follower.in_force, time.monotonic()
+
+    def __call__(self) -> str:
+        view, now = self._follower.in_force, time.monotonic()
+        if view is self._view and now - self._decided_at < DECIDE_AGAIN_SECONDS:
+            return ""
+        self._view, self._decided_at = view, now
+        try:
+            effective = self._decide_by(view)
+        except AlphaError:
+            # What its flag lets requests ask for has changed: a matter for the next request, since this one began as it then might.
+            return ""
+        return "" if effective.profile else effective.reason

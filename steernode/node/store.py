@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -60,13 +61,24 @@ class NodeState:
 
 
 class NodeStore:
-    """The files of one node: snapshot.dsse, state.json, blobs/<sha256>."""
+    """The files of one node: snapshot.dsse, state.json, blobs/<sha256>, and word.dsse while a newer snapshot cannot be applied."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def read_envelope(self) -> bytes | None:
         return read_file(self.folder / "snapshot.dsse", MAX_ENVELOPE_BYTES)
+
+    def read_word(self) -> bytes | None:
+        return read_file(self.folder / "word.dsse", MAX_ENVELOPE_BYTES)
+
+    def write_word(self, envelope: bytes) -> None:
+        write_atomically(self.folder / "word.dsse", envelope)
+
+    def forget_word(self) -> None:
+        """Of what is in force by now nothing is left to obey; found again after a failure here, it is older than that."""
+        with suppress(OSError):
+            (self.folder / "word.dsse").unlink(missing_ok=True)
 
     def read_state(self) -> NodeState | None:
         """None for a node that has never accepted anything. Raises: NodeError STORE_CORRUPT."""

@@ -16,11 +16,11 @@ from steernode.words import STRENGTH_OPERATORS, UNITS
 Served = tuple[Flag, Arm, Profile]
 
 
-def check_limits(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | None = None) -> None:
+def check_limits(snapshot: Snapshot) -> None:
     """Raises: SnapshotRefused ALPHA_CAP, COMPOSITION_BUDGET."""
-    problem = _find_profile_problem(snapshot, local_cap)
-    if problem:
-        raise SnapshotRefused("ALPHA_CAP", problem)
+    for profile in snapshot.profiles:
+        if problem := find_profile_problem(profile, snapshot.limits):
+            raise SnapshotRefused("ALPHA_CAP", problem)
     check_flags(snapshot.flags, snapshot.profile_of, snapshot.limits)
 
 
@@ -43,17 +43,16 @@ def find_alpha_problem(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | No
     unit. None applies to a strength, whose limits are 0 and 1 in any unit: an ablation or a clamp turned round, or overdone, would
     be another operator.
     """
-    return _find_profile_problem(snapshot, local_cap) or _find_scale_problem(_served(snapshot.flags, snapshot.profile_of))
+    problems = (find_profile_problem(profile, snapshot.limits, local_cap) for profile in snapshot.profiles)
+    return next(filter(None, problems), None) or _find_scale_problem(_served(snapshot.flags, snapshot.profile_of))
 
 
-def _find_profile_problem(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | None) -> str | None:
-    for profile in snapshot.profiles:
-        caps = _caps_of(profile, snapshot, local_cap)
-        for component in profile.components:
-            problem = _find_component_problem(component, caps)
-            if problem:
-                return f"profile {profile.id!r} {problem}"
-    return None
+def find_profile_problem(profile: Profile, limits: Limits, local_cap: Mapping[str, Decimal] | None = None) -> str | None:
+    """What `find_alpha_problem` says of one profile, whatever flags make of it."""
+    caps = _caps_of(profile, limits, local_cap)
+    problems = (_find_component_problem(component, caps) for component in profile.components)
+    problem = next(filter(None, problems), None)
+    return problem and f"profile {profile.id!r} {problem}"
 
 
 def _find_scale_problem(served: Iterable[Served]) -> str | None:
@@ -82,9 +81,9 @@ def _find_budget_problem(served: Iterable[Served], limits: Limits) -> str | None
     return None
 
 
-def _caps_of(profile: Profile, snapshot: Snapshot, local_cap: Mapping[str, Decimal] | None) -> dict[str, Decimal]:
-    of_class = snapshot.limits.risk_classes.get(profile.risk_class)
-    every = [snapshot.limits.alpha_cap, *([of_class.alpha_cap] if of_class else []), *([local_cap] if local_cap else [])]
+def _caps_of(profile: Profile, limits: Limits, local_cap: Mapping[str, Decimal] | None) -> dict[str, Decimal]:
+    of_class = limits.risk_classes.get(profile.risk_class)
+    every = [limits.alpha_cap, *([of_class.alpha_cap] if of_class else []), *([local_cap] if local_cap else [])]
     return {unit: min(caps[unit] for caps in every) for unit in UNITS}
 
 

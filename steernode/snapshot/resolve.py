@@ -91,6 +91,7 @@ REASONS = (
     "zero_scale",
     "zero_alpha",
     "wrong_base_model",
+    "unservable",
     "stale",
     "safety_override",
     "condition_unmet",

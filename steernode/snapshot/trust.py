@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from steernode.dsse import TrustedKeys, open_envelope
-from steernode.errors import FieldError, SnapshotRefused
+from steernode.errors import SnapshotRefused
 from steernode.snapshot.document import PAYLOAD_TYPE, parse_document, parse_snapshot
-from steernode.snapshot.limits import check_limits
-from steernode.snapshot.readers import read_kill
-from steernode.snapshot.records import Kill, Snapshot
+from steernode.snapshot.limits import check_limits, find_profile_problem
+from steernode.snapshot.lowering import Word
+from steernode.snapshot.records import Profile, Snapshot, required_capabilities
 from steernode.strict import read_time, refused_as
 
 
@@ -21,7 +20,8 @@ class TrustedSnapshots:
     """The rules by which one node accepts the next snapshot of its environment.
 
     `fingerprint` is of the files the node really loaded, `capabilities` what its engine can do, `alpha_cap` the node's own
-    limit per unit. `highest` is the (revision, content digest) of the newest snapshot ever accepted, and only ever rises.
+    limit per unit. `highest` is the (revision, content digest) of the newest snapshot ever accepted, and only ever rises. What is older
+    than the newest word that was heard (`hear`) is not believed either.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class TrustedSnapshots:
         self._environment = environment
         self._keys = keys
         self._fingerprint = fingerprint
-        self._highest = highest
+        self._highest = self._newest = highest
         self._capabilities = frozenset(capabilities)
         self._alpha_cap = alpha_cap
 
@@ -49,31 +49,39 @@ class TrustedSnapshots:
         """The snapshot in this envelope, if it may be applied at this time. Changes nothing: see `accept`.
 
         Raises: SnapshotRefused, in this order: LIMIT, ENVELOPE, SIGNATURE, SCHEMA (no identity), ENVIRONMENT, ROLLBACK or
-        EQUIVOCATION, EXPIRED, SCHEMA or LIMIT, CAPABILITY, BASE_MODEL_MISMATCH, ALPHA_CAP, COMPOSITION_BUDGET. What passed EXPIRED is the
-        hub's word, even if it cannot be followed in full: a refusal after that has its `kills`.
+        EQUIVOCATION, EXPIRED, SCHEMA or LIMIT, CAPABILITY, BASE_MODEL_MISMATCH, ALPHA_CAP, COMPOSITION_BUDGET.
+
+        From EXPIRED on, a refusal has the `word`: it is signed by the hub, for this environment, and in order, so what it lowers counts
+        (`lowering`). An expired one is still the newest that the hub said, and only a clock says that it is over. A ROLLBACK is what
+        the hub said before its newest word; of two in EQUIVOCATION nobody knows which it is; and what is too large, unsigned or of
+        another environment says nothing to this node.
         """
         document = parse_document(open_envelope(envelope, keys=self._keys, payload_type=PAYLOAD_TYPE, now=now))
         try:
+            self._check_identity(document)
             return self._consider_document(document, now)
         except SnapshotRefused as refusal:
             refusal.revision = document["revision"]
             raise
 
-    @refused_as(SnapshotRefused, "SCHEMA")
     def _consider_document(self, document: dict[str, Any], now: datetime) -> Snapshot:
-        self._check_identity(document)
-        if read_time(document.get("expires_at"), "expires_at") <= now:
-            raise SnapshotRefused("EXPIRED", f"revision {document['revision']} expired at {document['expires_at']}", document["expires_at"])
         try:
+            with refused_as(SnapshotRefused, "SCHEMA"):
+                expires_at = read_time(document.get("expires_at"), "expires_at")
+            if expires_at <= now:
+                raise SnapshotRefused(
+                    "EXPIRED", f"revision {document['revision']} expired at {document['expires_at']}", document["expires_at"]
+                )
             snapshot = parse_snapshot(document)
             self._check_fit(snapshot)
         except SnapshotRefused as refusal:
-            refusal.kills = _read_kills(document)
+            refusal.word = Word.read(document)
             raise
         return snapshot
 
     def _check_fit(self, snapshot: Snapshot) -> None:
-        unknown = sorted(set(snapshot.capabilities) - self._capabilities)
+        # What only profiles need, only they cannot be served without: see `find_problem`.
+        unknown = sorted(set(snapshot.capabilities) - self._capabilities - set(required_capabilities(snapshot.profiles)))
         if unknown:
             raise SnapshotRefused("CAPABILITY", f"this node's engine cannot do {unknown[0]!r}; upgrade it or move the tenant", unknown[0])
         if self._fingerprint not in {model.fingerprint for model in snapshot.base_models}:
@@ -82,12 +90,25 @@ class TrustedSnapshots:
                 f"the snapshot lists no base model with this node's fingerprint {self._fingerprint}",
                 self._fingerprint,
             )
-        check_limits(snapshot, self._alpha_cap)
+        check_limits(snapshot)
+
+    def find_problem(self, profile: Profile, snapshot: Snapshot) -> SnapshotRefused | None:
+        """Why this node cannot serve one profile of a snapshot that it believes: CAPABILITY, or ALPHA_CAP by its own limit; else None."""
+        unknown = sorted(profile.capabilities - self._capabilities)
+        if unknown:
+            return SnapshotRefused("CAPABILITY", f"this node's engine cannot do {unknown[0]!r}; upgrade it or move the tenant", unknown[0])
+        problem = find_profile_problem(profile, snapshot.limits, self._alpha_cap)
+        return SnapshotRefused("ALPHA_CAP", problem, profile.id) if problem else None
+
+    def hear(self, word: Word) -> None:
+        """Remembers a word that was not applied, so that nothing older is believed after it."""
+        self._newest = max(self._newest or (0, ""), (word.revision, word.content_digest))
 
     def accept(self, snapshot: Snapshot) -> None:
         """Remembers a snapshot that was applied, so that nothing older is believed again."""
         if self._highest is None or snapshot.revision >= self._highest[0]:
             self._highest = (snapshot.revision, snapshot.content_digest)
+        self.hear(Word.of(snapshot))
 
     def _check_identity(self, document: dict[str, Any]) -> None:
         if document["environment"] != self._environment:
@@ -96,21 +117,12 @@ class TrustedSnapshots:
                 f"the snapshot is for {document['environment']!r}, this node serves {self._environment!r}",
                 document["environment"],
             )
-        if self._highest is None:
+        if self._newest is None:
             return
-        revision, digest = self._highest
+        revision, digest = self._newest
         if document["revision"] < revision:
             raise SnapshotRefused(
-                "ROLLBACK", f"revision {document['revision']} is older than {revision}, which was accepted before", str(revision)
+                "ROLLBACK", f"revision {document['revision']} is older than {revision}, which was heard before", str(revision)
             )
         if document["revision"] == revision and document["content_digest"] != digest:
-            raise SnapshotRefused("EQUIVOCATION", f"revision {revision} was accepted before with other content; find out who signed twice")
-
-
-def _read_kills(document: Mapping[str, Any]) -> tuple[Kill, ...]:
-    """What can be read of them, in a document of which something else may be wrong."""
-    kills = []
-    for entry in document["kills"] if isinstance(document.get("kills"), list) else ():
-        with suppress(FieldError):
-            kills.append(read_kill(entry, "kills[]"))
-    return tuple(kills)
+            raise SnapshotRefused("EQUIVOCATION", f"revision {revision} was heard before with other content; find out who signed twice")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
@@ -16,9 +18,9 @@ from steernode.engine.reading.probes import train_probe
 from steernode.files.conversations import Message
 from steernode.integrations.transformers import TransformersEngine
 from steernode.node.report import describe_steering
-from steernode.node.responder import Generation, Responder
+from steernode.node.responder import DECIDE_AGAIN_SECONDS, Generation, Responder
 from steernode.snapshot.resolve import Effective
-from tests.support.hub_simulator import make_component, make_content, make_profile
+from tests.support.hub_simulator import make_component, make_content, make_flag, make_profile
 from tests.support.node_rig import effective
 from tests.support.serving import wait_until
 from tests.support.tiny_models import WORDS, ask, make_pairs
@@ -110,8 +112,19 @@ def kill(rig: Rig) -> None:
     rig.hear()
 
 
+def turn_off(rig: Rig) -> None:
+    rig.publish(2, flags=[make_flag(enabled=False)])
+    rig.hear()
+
+
+def turn_off_in_what_cannot_be_followed(rig: Rig) -> None:
+    rig.publish(2, flags=[make_flag(enabled=False)], capabilities=[*rig.engine.capabilities, "telepathy"])
+    rig.hear()
+
+
 def lose_the_hub(rig: Rig) -> None:
     rig.clock.advance(seconds=901)
+    time.sleep(DECIDE_AGAIN_SECONDS)
 
 
 def move_away(rig: Rig) -> None:
@@ -121,6 +134,8 @@ def move_away(rig: Rig) -> None:
 
 STOPS = {
     kill: "killed_tenant",
+    turn_off: "flag_off",
+    turn_off_in_what_cannot_be_followed: "flag_off",
     lose_the_hub: "stale",
     move_away: "wrong_base_model",
 }
@@ -150,6 +165,29 @@ def test_a_stop_before_the_first_token_leaves_a_reply_that_was_never_steered(rig
     assert (steered_by.profile, steered_by.reason) == (None, "killed_tenant")
     assert reply.text == rig.reply()[1].text
     assert rig.responder.counters["requests_stopped"] == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"flags": [make_flag(alpha_scale="0.5")]},
+        {"flags": [make_flag(override={"alpha_min": "0", "alpha_max": "1"})]},
+        {"kills": [{"kind": "tenant", "target": "atlas"}]},
+    ],
+)
+def test_what_leaves_the_request_steered_does_not_touch_its_reply(rig: Rig, change: dict[str, Any]) -> None:
+    rig.publish(2, flags=[make_flag(override={"alpha_min": "0", "alpha_max": "40"})])
+    rig.node.poll()
+    _, whole = rig.reply(alpha=Decimal(30))
+    rig.publish(3, **change)
+
+    def hear() -> None:
+        threading.Thread(target=rig.node.poll, daemon=True).start()
+        wait_until(lambda: rig.node.in_force.word is not None)
+
+    rig.engine.happens = hear
+    steered_by, reply = rig.reply(alpha=Decimal(30))
+    assert (reply.text, steered_by.stopped) == (whole.text, None)
 
 
 def test_a_profile_that_its_probe_let_steer_is_stopped_likewise(rig: Rig, llama: LoadedModel) -> None:

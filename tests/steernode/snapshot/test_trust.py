@@ -237,12 +237,12 @@ def test_a_signed_document_that_is_no_snapshot_is_refused(hub, payload):
     assert refusal(trusted(hub), hub.sign(payload)) == "SCHEMA"
 
 
-def test_what_the_engine_cannot_do_is_refused_by_name(hub):
+def test_what_the_engine_cannot_do_is_a_problem_of_the_profile_that_needs_it_and_else_refused(hub):
     content = make_content(profiles=[make_profile(components=[make_component(operator="ablate")])])
     content["capabilities"] = sorted({*content["capabilities"], "operator:ablate"})
-    with pytest.raises(SnapshotRefused, match="operator:ablate") as caught:
-        trusted(hub).consider(hub.sign(make_document(content=content)), NOW)
-    assert caught.value.code == "CAPABILITY"
+    snapshot = trusted(hub).consider(hub.sign(make_document(content=content)), NOW)
+    problem = trusted(hub).find_problem(snapshot.profiles[0], snapshot)
+    assert (problem.code, problem.item) == ("CAPABILITY", "operator:ablate")
     unused = make_content(capabilities=[*make_content()["capabilities"], "telepathy"])
     assert refusal(trusted(hub), hub.sign(make_document(content=unused))) == "CAPABILITY"
 
@@ -262,9 +262,12 @@ def test_a_coefficient_past_its_cap_is_refused(hub, content):
     assert refusal(trusted(hub), hub.sign(make_document(content=content))) == "ALPHA_CAP"
 
 
-def test_a_coefficient_past_the_nodes_own_cap_is_refused(hub):
+def test_a_coefficient_past_the_nodes_own_cap_is_a_problem_of_its_profile(hub):
     own = {"absolute": Decimal(1), "mean_difference": Decimal("0.1"), "residual": Decimal(1)}
-    assert refusal(trusted(hub, alpha_cap=own), hub.sign(make_document())) == "ALPHA_CAP"
+    rules = trusted(hub, alpha_cap=own)
+    snapshot = rules.consider(hub.sign(make_document()), NOW)
+    assert rules.find_problem(snapshot.profiles[0], snapshot).code == "ALPHA_CAP"
+    assert trusted(hub).find_problem(snapshot.profiles[0], snapshot) is None
 
 
 def test_the_checks_come_in_their_order(hub):
