@@ -134,26 +134,32 @@ class Follower:
         A file that cannot be believed means no steering until the hub answers; the stops on disk are obeyed in any case.
         Raises: NodeError STORE_ENVIRONMENT.
         """
+        self._check_environment()
         self.stops.start()
         try:
             state = self._store.read_state()
             if state is not None:
                 self._restore(state)
         except SteerError as error:
-            if error.code == "STORE_ENVIRONMENT":
-                raise
             log.error("starting without steering, the stored state is refused: %s: %s", error.code, error.message)
             self._refusal = Nack(error.code, error.message, None)
             if self._trusted.highest is None:
                 self._trusted = self._trust(self._highest_from_envelope())
 
-    def _restore(self, state: NodeState) -> None:
-        if state.environment != self.environment:
+    def _check_environment(self) -> None:
+        """Before anything of the folder is touched: another node may be running on it."""
+        try:
+            state = self._store.read_state()
+        except NodeError:
+            return
+        if state is not None and state.environment != self.environment:
             raise NodeError(
                 "STORE_ENVIRONMENT",
                 f"{self._store.folder} belongs to a node of {state.environment!r}, not {self.environment!r}; give another folder",
                 str(self._store.folder),
             )
+
+    def _restore(self, state: NodeState) -> None:
         self._trusted = self._trust((state.highest_revision, state.highest_digest))
         envelope = self._store.read_envelope()
         if envelope is None:

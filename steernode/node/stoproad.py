@@ -61,7 +61,6 @@ class StopRoad:
         except HubError as error:
             return self._back_off(error)
         self._failures = 0
-        self._stops.hand_back(self._client)
         is_held = wait and time.monotonic() - began >= wait / 2
         return 0.0 if is_news or is_held else PLAIN_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 

@@ -264,9 +264,12 @@ class Stops:
                 rest = _TAKEN_SECONDS
                 log.warning("the stop %s, which the hub does not list, is handed back to it", digest[:12])
             except HubError as error:
-                rest = _UNWANTED_SECONDS if error.is_the_hubs_own and error.status in range(400, 500) else _UNHEARD_SECONDS
+                is_unwanted = error.is_the_hubs_own and error.status in range(400, 500)
+                rest = _UNWANTED_SECONDS if is_unwanted else _UNHEARD_SECONDS
                 log.warning("the stop %s cannot be handed back: %s: %s", digest[:12], error.code, error.message)
             self._rests_until[digest] = time.monotonic() + rest
+            if rest == _UNHEARD_SECONDS:
+                return
 
     def _due_back(self) -> Mapping[str, bytes]:
         now = time.monotonic()

@@ -4,8 +4,8 @@ import pytest
 
 from steernode.hub.client import FleetClient
 from steernode.node.follower import Follower
-from tests.support.hub_simulator import NODE_TOKEN, FakeEngine, HubSimulator
-from tests.support.node_rig import Clock, CurrentHub
+from tests.support.hub_simulator import NODE_TOKEN, FakeEngine, HubSimulator, trust
+from tests.support.node_rig import NIGHT, Clock, CurrentHub, is_steered
 from tests.support.serving import served
 from tests.support.steer_rig import recording_hub, recording_server, steer
 
@@ -58,3 +58,14 @@ def make_node(hub_url, hub, clock, tmp_path):
     yield make
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def steering_node(hub, make_node):
+    """It steers harbor, trusts the night shift, and has heard that nothing is stopped."""
+    hub.publish(2)
+    hub.publish_stop()
+    node = make_node(keys=trust(hub.signer, hub.stop_signer, NIGHT))
+    node.poll()
+    assert is_steered(node)
+    return node

@@ -234,7 +234,7 @@ class HubSimulator:
         return self._say(Response(self.envelope, headers={"ETag": self.etag}, media_type="application/vnd.dsse+json"))
 
     def _stop(self, request):
-        self.stop_requests.append({"etag": request.headers.get("if-none-match"), "prefer": request.headers.get("prefer")})
+        self.stop_requests.append({name: request.headers.get(ASKED[name]) for name in ("etag", "prefer")})
         if failure := self._failure(request):
             return failure
         if self.stop_envelope is None:

@@ -5,7 +5,11 @@ from datetime import timedelta
 
 from steernode.node.deciding import decide
 from steernode.node.follower import PollOutcome
+from steernode.stop.document import PAYLOAD_TYPE, StopStatement, write_stop
 from tests.support.hub_simulator import NOW, Signer
+
+# Who may stop without the hub.
+NIGHT = Signer(purposes=["offline-stop"], issuer="night shift")
 
 
 class Clock:
@@ -47,3 +51,12 @@ def state_of(tmp_path):
 
 def bad_signature(hub):
     hub.publish(2, signer=Signer())
+
+
+def offline_stop(*kills, sequence=1):
+    return NIGHT.sign(write_stop(StopStatement("night shift", sequence, NOW, tuple(sorted(kills)))), PAYLOAD_TYPE)
+
+
+def drop_stop(tmp_path, envelope, name="stop.dsse"):
+    (tmp_path / "store/stop-inbox").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "store/stop-inbox" / name).write_bytes(envelope)

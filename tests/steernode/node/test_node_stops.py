@@ -1,7 +1,6 @@
 """A stop reaches a node whatever becomes of its snapshot, and stays until it is lifted."""
 
 import contextlib
-import json
 from datetime import timedelta
 
 import pytest
@@ -10,33 +9,17 @@ from steernode.canonical import sha256_hex
 from steernode.errors import HubError
 from steernode.node.follower import PollOutcome
 from steernode.node.report import describe_report
-from steernode.stop.document import PAYLOAD_TYPE, StopStatement, write_stop
+from steernode.stop.document import StopStatement, write_stop
 from steernode.strict import format_time
-from tests.support.hub_simulator import FINGERPRINT, NOW, Signer, make_content, make_flag, make_kill, make_profile, trust
-from tests.support.node_rig import bad_signature, effective, is_steered
+from tests.support.hub_simulator import NOW, Signer, make_content, make_flag, make_kill, make_profile, trust
+from tests.support.node_rig import bad_signature, drop_stop, effective, is_steered, offline_stop
 
-NIGHT = Signer(purposes=["offline-stop"], issuer="night shift")
 KILL = make_kill()
 
 
-def offline_stop(*kills, sequence=1):
-    return NIGHT.sign(write_stop(StopStatement("night shift", sequence, NOW, tuple(sorted(kills)))), PAYLOAD_TYPE)
-
-
 @pytest.fixture
-def node(hub, make_node):
-    """It steers harbor, and has heard that nothing is stopped."""
-    hub.publish(2)
-    hub.publish_stop()
-    node = make_node(keys=trust(hub.signer, hub.stop_signer, NIGHT))
-    node.poll()
-    assert is_steered(node)
-    return node
-
-
-def drop(tmp_path, envelope, name="stop.dsse"):
-    (tmp_path / "store/stop-inbox").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "store/stop-inbox" / name).write_bytes(envelope)
+def node(steering_node):
+    return steering_node
 
 
 def poll(node):
@@ -250,7 +233,7 @@ def test_what_the_hub_lost_is_handed_back_once_until_it_lists_it(hub, node):
 def test_an_offline_stop_is_handed_back_unless_the_hub_has_it_on_record(hub, node, tmp_path):
     envelope = offline_stop(KILL)
     digest = sha256_hex(write_stop(StopStatement("night shift", 1, NOW, (KILL,))))
-    drop(tmp_path, envelope)
+    drop_stop(tmp_path, envelope)
     node.stops.look()
     assert effective(node).reason == "killed_tenant"
     node.stops.hand_back(node.client)
@@ -286,45 +269,3 @@ def test_a_hub_that_refuses_what_is_handed_back_is_left_alone_and_a_failure_is_t
     moment[0] += 200
     node.stops.hand_back(node.client)
     assert len(hub.handed_back) == 1
-
-
-# -- Offline --------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_file_in_the_inbox_stops_a_node_that_starts_without_a_hub(hub, node, make_node, tmp_path):
-    drop(tmp_path, offline_stop(make_kill("*", kind="everything")))
-    restarted = make_node(hub_url="http://127.0.0.1:9", keys=trust(hub.signer, hub.stop_signer, NIGHT))
-    assert effective(restarted).reason == "killed_everything"
-    assert list((tmp_path / "store/stop-inbox").iterdir()) == []
-    again = make_node(hub_url="http://127.0.0.1:9", keys=trust(hub.signer, hub.stop_signer, NIGHT))
-    assert effective(again).reason == "killed_everything"
-
-
-def test_garbage_in_the_inbox_is_set_aside_and_said(node, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("steernode.node.stopstore._SETTLE_SECONDS", 0)
-    drop(tmp_path, b"garbage", "a.txt")
-    (tmp_path / "store/stop-inbox/folder").mkdir()
-    (tmp_path / "store/stop-inbox/link").symlink_to(tmp_path / "nowhere")
-    drop(tmp_path, offline_stop(KILL), "z.dsse")
-    node.stops.look()
-    assert effective(node).reason == "killed_tenant"
-    assert sorted(path.name for path in (tmp_path / "store/stop-inbox").iterdir()) == [".refused-a.txt", ".refused-folder", ".refused-link"]
-    assert "is set aside" in caplog.text
-
-
-def test_a_file_that_is_still_being_copied_is_not_set_aside(node, tmp_path):
-    envelope = offline_stop(KILL)
-    drop(tmp_path, envelope[:100])
-    node.stops.look()
-    assert is_steered(node)
-    drop(tmp_path, envelope)
-    node.stops.look()
-    assert effective(node).reason == "killed_tenant"
-
-
-def test_a_stop_for_another_environment_is_kept_and_changes_nothing_here(node, tmp_path):
-    drop(tmp_path, offline_stop(make_kill(environment="staging")))
-    node.stops.look()
-    assert is_steered(node)
-    assert len(json.loads((tmp_path / "store/stops.json").read_bytes())["held"]) == 1
-    assert node.engine.fingerprint == FINGERPRINT

@@ -23,10 +23,10 @@ from steernode.snapshot.records import Kill
 from steernode.stop.document import HUB, PAYLOAD_TYPE, StoppedKill, StopStatement, write_stop
 from steernode.stop.trust import read_stop
 from tests.support.hub_simulator import NOW, Signer, trust
+from tests.support.node_rig import NIGHT, offline_stop
 
 HUB_KEY = Signer(purposes=["stop"])
-NIGHT_KEY = Signer(purposes=["offline-stop"], issuer="night shift")
-KEYS = trust(HUB_KEY, NIGHT_KEY)
+KEYS = trust(HUB_KEY, NIGHT)
 ENVIRONMENTS = ("production", "staging", "production")
 TENANTS = st.sampled_from(["acme", "harbor"])
 PLACES = st.sampled_from(["", "production", "staging"])
@@ -174,8 +174,7 @@ class Stopping(RuleBasedStateMachine):
 
     @rule(number=NODES, tenant=TENANTS, place=PLACES)
     def stop_offline(self, number, tenant, place):
-        kills = (self.make_kill(tenant, place),)
-        envelope = NIGHT_KEY.sign(write_stop(StopStatement("night shift", self.made, NOW, kills)), PAYLOAD_TYPE)
+        envelope = offline_stop(self.make_kill(tenant, place), sequence=self.made)
         self.history.append(envelope)
         (self.nodes[number].folder / "stop-inbox" / "stop").write_bytes(envelope)
         self.nodes[number].stops.look()
