@@ -150,7 +150,7 @@ def test_a_hub_that_knows_no_stops_is_not_hammered(hub, make_node):
     assert len(hub.stop_requests) == 1
 
 
-def test_ten_thousand_kills_are_taken_up_within_a_second(hub, run):
+def test_ten_thousand_kills_are_taken_up(hub, run):
     node = run()
     hub.publish_stop(*sorted([KILL, *(make_kill(f"tenant-{number:05}") for number in range(10_000))]))
     # Of the processor, because the machine that runs the tests may be busy with others.
