@@ -2,6 +2,9 @@
 CREATE OR REPLACE TRIGGER approval_is_append_only BEFORE UPDATE OR DELETE ON registry_approval
     FOR EACH ROW EXECUTE FUNCTION registry_refuse_change();
 ALTER TABLE registry_approval ENABLE ALWAYS TRIGGER approval_is_append_only;
+CREATE OR REPLACE TRIGGER approval_is_never_emptied BEFORE TRUNCATE ON registry_approval
+    FOR EACH STATEMENT EXECUTE FUNCTION registry_refuse_change();
+ALTER TABLE registry_approval ENABLE ALWAYS TRIGGER approval_is_never_emptied;
 
 -- It is of a submitted revision as it stands, in roles that the reviewer holds.
 CREATE OR REPLACE FUNCTION registry_guard_approval() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -14,3 +14,6 @@ END $$;
 CREATE OR REPLACE TRIGGER component_is_guarded BEFORE INSERT OR UPDATE OR DELETE ON registry_component
     FOR EACH ROW EXECUTE FUNCTION registry_guard_component();
 ALTER TABLE registry_component ENABLE ALWAYS TRIGGER component_is_guarded;
+CREATE OR REPLACE TRIGGER component_is_never_emptied BEFORE TRUNCATE ON registry_component
+    FOR EACH STATEMENT EXECUTE FUNCTION registry_refuse_change();
+ALTER TABLE registry_component ENABLE ALWAYS TRIGGER component_is_never_emptied;

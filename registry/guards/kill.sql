@@ -14,6 +14,9 @@ END $$;
 CREATE OR REPLACE TRIGGER kill_never_changes_its_target BEFORE UPDATE OR DELETE ON registry_kill
     FOR EACH ROW EXECUTE FUNCTION registry_guard_kill();
 ALTER TABLE registry_kill ENABLE ALWAYS TRIGGER kill_never_changes_its_target;
+CREATE OR REPLACE TRIGGER kill_is_never_emptied BEFORE TRUNCATE ON registry_kill
+    FOR EACH STATEMENT EXECUTE FUNCTION registry_refuse_change();
+ALTER TABLE registry_kill ENABLE ALWAYS TRIGGER kill_is_never_emptied;
 
 -- The constraint of the same name tells two accounts apart; only this can tell two people apart.
 CREATE OR REPLACE FUNCTION registry_guard_lift() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,12 +1,14 @@
 -- How guards refuse. They are asked by the files beside this one.
 --
 -- Every trigger is enabled ALWAYS: it holds also for a session that replays changes (session_replication_role = replica), which
--- a superuser may ask for. TRUNCATE fires none of them: Django's own test flush needs it, and production takes the privilege
--- from the application's role.
+-- a superuser may ask for. TRUNCATE fires no trigger of a row, so each table that refuses a DELETE has one of the statement beside it.
 
--- A row that is written once.
+-- A row that is written once, and a table that is never emptied.
 CREATE OR REPLACE FUNCTION registry_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION '% is never emptied', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+    END IF;
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
 END $$;
 

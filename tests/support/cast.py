@@ -67,6 +67,24 @@ def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[dict]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _flush_may_empty() -> Iterator[None]:
+    """A transactional test ends with a TRUNCATE of all tables, which the guards refuse. Only the owner of the tables can lay them aside."""
+    from django.db.backends.postgresql.operations import DatabaseOperations
+
+    empty = DatabaseOperations.sql_flush
+
+    def empty_unguarded(self: DatabaseOperations, *args, **options) -> list[str]:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgtype & 32 <> 0 AND tgname LIKE '%_is_never_emptied'")
+            guards = [f"ALTER TABLE {table} %s TRIGGER {name};" for table, name in cursor.fetchall()]
+        return [*(each % "DISABLE" for each in guards), *empty(self, *args, **options), *(each % "ENABLE ALWAYS" for each in guards)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "sql_flush", empty_unguarded)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _memory_broker() -> Iterator[None]:
     from steerhub.celery import app
 

@@ -19,6 +19,7 @@ from registry.models import (
     Kill,
     NodeReport,
     ProfileRevision,
+    RevisionComment,
     RevisionState,
     Snapshot,
     SteeringVector,
@@ -197,3 +198,28 @@ def test_database_refuses_to_change_or_delete_what_is_append_only(flag_on, model
         model.objects.update(**columns[model])
     with pytest.raises(DatabaseError, match="append-only"), connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {model._meta.db_table}")  # noqa: S608  (a table's own name)
+
+
+# Tables that have a trigger before the DELETE of a row: bits 0 (row), 1 (before) and 3 (delete) of its type.
+GUARDED_AGAINST_DELETE = "SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal AND tgtype & 11 = 11"
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+def test_database_refuses_to_empty_every_table_that_refuses_a_delete(flag_on, role):
+    with connection.cursor() as cursor:
+        # What the fixtures left to the end of the transaction would refuse it for another reason.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(GUARDED_AGAINST_DELETE)
+        tables = [table for (table,) in cursor.fetchall()]
+        assert {model._meta.db_table for model in (AuditEvent, Approval, Snapshot, Kill, Component, RevisionComment)} <= set(tables)
+        cursor.execute("SELECT set_config('session_replication_role', %s, true)", [role])
+        for table in tables:
+            with pytest.raises(DatabaseError, match=rf"{table} is never emptied"), transaction.atomic():
+                cursor.execute(f"TRUNCATE {table} CASCADE")
+
+
+def test_database_refuses_to_empty_what_an_append_only_table_refers_to(flag_on):
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with pytest.raises(DatabaseError, match="is never emptied"):
+            cursor.execute("TRUNCATE registry_user CASCADE")
