@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import cycle, islice
 
+from django.utils import timezone
+
 from benchmarks.registry.copying import copy_records
 from benchmarks.registry.world import World
 from registry.audit import Action, link_events, make_entry
@@ -18,7 +20,7 @@ def write_history(world: World) -> int:
     last = AuditEvent.objects.order_by("-seq").values_list("seq", "digest").first()
     assert last is not None
     entries = islice(_tell_everything(world), world.scale.events - last[0])
-    return copy_records(link_events(entries, after=last, versions={}))
+    return copy_records(link_events(entries, after=last, at=timezone.now(), versions={}))
 
 
 def _tell_everything(world: World) -> Iterator[Entry]:

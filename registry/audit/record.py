@@ -2,14 +2,16 @@
 
 Events are hash-linked: each digest covers the digest before it and the exact bytes of its own body. Whoever appends holds the
 log to the end of the transaction, which gives gap-free numbers in commit order; so a transition appends all of its events at its end.
+With its place an event gets its time: of the database's clock, which is one for all processes, and never earlier than the event before.
+So whoever reads on from the last number misses nothing, and no period of time gets an event later.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from django.db import connection, models
-from django.utils import timezone
 
 from registry.audit.actions import Action
 from registry.audit.pending import Actor, in_progress
@@ -69,7 +71,6 @@ def make_entry(
     actor_type, actor_name = _name_actor(actor)
     return Entry(
         event_id=uuid4(),
-        occurred_at=timezone.now(),
         action=action,
         actor_type=actor_type,
         actor_name=actor_name,
@@ -84,7 +85,7 @@ def make_entry(
 
 
 def append_events(entries: Sequence[Entry]) -> list[AuditEvent]:
-    """Give each entry its place in the log now, and hold the log to the end of the transaction.
+    """Give each entry its place in the log and its time now, and hold the log to the end of the transaction.
 
     Raises: CanonicalError for details with a float.
     """
@@ -92,24 +93,33 @@ def append_events(entries: Sequence[Entry]) -> list[AuditEvent]:
         return []
     hold(Lock.LOG)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT seq, digest FROM registry_auditevent ORDER BY seq DESC LIMIT 1")
-        last = cursor.fetchone() or (0, ZERO_DIGEST)
-    return AuditEvent.objects.bulk_create(link_events(entries, after=last, versions=_read_versions(entries)))
+        cursor.execute(_LAST_EVENT, [ZERO_DIGEST])
+        seq, digest, now = cursor.fetchone()
+    return AuditEvent.objects.bulk_create(link_events(entries, after=(seq, digest), at=now, versions=_read_versions(entries)))
 
 
-def link_events(entries: Iterable[Entry], *, after: tuple[int, str], versions: dict[tuple[str, str], int]) -> Iterator[AuditEvent]:
+# The last event, and the time of the next. GREATEST leaves out the NULL of an empty log.
+_LAST_EVENT = """
+SELECT coalesce(last.seq, 0), coalesce(last.digest, %s), greatest(clock_timestamp(), last.occurred_at)
+FROM (SELECT) AS always LEFT JOIN (SELECT seq, digest, occurred_at FROM registry_auditevent ORDER BY seq DESC LIMIT 1) AS last ON true"""
+
+
+def link_events(
+    entries: Iterable[Entry], *, after: tuple[int, str], at: datetime, versions: dict[tuple[str, str], int]
+) -> Iterator[AuditEvent]:
     """The events, unsaved: each with the next number, the next version of its object, and the digest that links it.
 
-    `after` is the number and digest of the event they follow, `versions` the last of each object's; what has none begins at 1.
+    `after` is the number and digest of the event they follow, `at` the time of all of them, `versions` the last of each object's; what
+    has none begins at 1.
     """
     seq, previous = after
     for entry in entries:
         seq += 1
         key = (entry.object_type, entry.object_id)
         versions[key] = versions.get(key, 0) + 1
-        body = write_body(entry, seq=seq, version=versions[key])
+        body = write_body(entry, seq=seq, version=versions[key], at=at)
         digest = event_digest(previous, body)
-        yield _event_row(entry, seq=seq, version=versions[key], body=body, digest=digest, previous=previous)
+        yield _event_row(entry, seq=seq, version=versions[key], at=at, body=body, digest=digest, previous=previous)
         previous = digest
 
 
@@ -128,14 +138,14 @@ def _read_versions(entries: Sequence[Entry]) -> dict[tuple[str, str], int]:
         return {(kind, key): version for kind, key, version in cursor.fetchall()}
 
 
-def _event_row(entry: Entry, *, seq: int, version: int, body: bytes, digest: str, previous: str) -> AuditEvent:
+def _event_row(entry: Entry, *, seq: int, version: int, at: datetime, body: bytes, digest: str, previous: str) -> AuditEvent:
     return AuditEvent(
         seq=seq,
         event_id=entry.event_id,
         body=body,
         digest=digest,
         previous_digest=previous,
-        occurred_at=entry.occurred_at,
+        occurred_at=at,
         action=entry.action,
         actor_type=entry.actor_type,
         actor_name=entry.actor_name,

@@ -8,7 +8,7 @@ from registry.models.fields import DigestField
 class AuditEvent(models.Model):
     """One link of the log. Never edited, never deleted: registry/guards/audit_event.sql."""
 
-    # Assigned under a lock by audit.record(), without gaps.
+    # Assigned under a lock by audit.append_events(), without gaps, with `occurred_at`, which never falls.
     seq = models.BigIntegerField(primary_key=True)
     event_id = models.UUIDField(unique=True)
     body = models.BinaryField()

@@ -55,10 +55,12 @@ OBJECT_FIELDS = tuple(EventObject.__annotations__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What an event says, before it has a place in the log. `details` hold text, integers, booleans and lists of them; no floats."""
+    """What an event says, before it has a place and a time in the log.
+
+    `details` hold text, integers, booleans and lists of them; no floats.
+    """
 
     event_id: UUID
-    occurred_at: datetime
     action: str
     actor_type: str
     actor_name: str
@@ -71,13 +73,16 @@ class Entry:
     details: dict[str, Any]
 
 
-def write_body(entry: Entry, *, seq: int, version: int) -> bytes:
-    """The bytes of an event: number `seq` of the log, and change `version` of its object. Raises: CanonicalError for a float."""
+def write_body(entry: Entry, *, seq: int, version: int, at: datetime) -> bytes:
+    """The bytes of an event: number `seq` of the log, `at` this time, and change `version` of its object.
+
+    Raises: CanonicalError for a float.
+    """
     body: EventBody = {
         "_": EVENT_SCHEMA,
         "id": str(entry.event_id),
         "seq": seq,
-        "ts": entry.occurred_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "ts": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "action": str(entry.action),
         "actor": {"type": entry.actor_type, "name": entry.actor_name},
         "object": {"type": entry.object_type, "id": entry.object_id, "name": entry.object_name, "version": version},

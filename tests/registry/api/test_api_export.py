@@ -8,6 +8,7 @@ import pytest
 
 from registry.models import AuditEvent
 from registry.services.people import issue_token
+from registry.services.tenants import create_tenant
 from steernode.hub.client import HubClient
 from steernode.proof.verify import verify_export
 from tests.support.api import code_of
@@ -77,6 +78,24 @@ def test_lists_come_in_pages(api, iris, flag_on):
     assert (len(first["results"]), first["previous"]) == (5, None)
     second = auditor.get(first["next"]).json()
     assert second["results"][0]["seq"] == first["results"][-1]["seq"] - 1
+
+
+def test_whoever_follows_the_log_by_its_numbers_misses_nothing(api, iris, oscar, flag_on):
+    auditor = api(iris)
+    first = auditor.get("/api/v1/audit/events?from_seq=1&size=5").json()
+    assert [event["seq"] for event in first["results"]] == [1, 2, 3, 4, 5]
+    assert [event["seq"] for event in auditor.get(first["next"]).json()["results"]] == [6, 7, 8, 9, 10]
+    last = AuditEvent.objects.latest("seq").seq
+    assert auditor.get(f"/api/v1/audit/events?from_seq={last + 1}").json()["results"] == []
+    create_tenant("later", actor=oscar)
+    (event,) = auditor.get(f"/api/v1/audit/events?from_seq={last + 1}").json()["results"]
+    assert (event["seq"], event["action"]) == (last + 1, "tenant.created")
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "1.0", "²", "9" * 19, ""])
+def test_a_number_that_no_event_has_is_refused(api, iris, number):
+    answer = api(iris).get(f"/api/v1/audit/events?from_seq={number}")
+    assert code_of(answer) == (400, "VALIDATION")
 
 
 def test_only_an_auditor_reads_or_exports(api, root, ada):

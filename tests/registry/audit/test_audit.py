@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
-from registry.audit import Action, record
+from registry.audit import Action, append_events, link_events, make_entry, record
 from registry.audit.export import open_export
 from registry.models import AuditEvent
 from registry.services.profiles import retire_revision
@@ -103,3 +105,29 @@ def test_an_event_outside_the_catalogue_or_with_a_float_is_not_recorded(oscar):
     with pytest.raises(CanonicalError, check=lambda error: error.code == "FLOAT_IN_DIGEST"):
         transition(record)(Action.USER_CREATED, actor=oscar, subject=oscar, details={"alpha": 0.5})
     assert AuditEvent.objects.count() == before
+
+
+def test_an_event_gets_its_time_with_its_place(oscar):
+    """What was said first and committed last is last, by its number and by its time: a reader who was there in between misses nothing."""
+    slow = make_entry(Action.USER_CREATED, actor=oscar, subject=oscar)
+    (quick,) = append_events([make_entry(Action.USER_ACCESS_CHANGED, actor=oscar, subject=oscar)])
+    (late,) = append_events([slow])
+    assert late.seq == quick.seq + 1
+    assert late.occurred_at > quick.occurred_at
+
+
+def test_no_event_is_earlier_than_the_one_before_it_even_if_the_clock_is_set_back(oscar):
+    entry = make_entry(Action.USER_CREATED, actor=oscar, subject=oscar)
+    (before,) = append_events([entry])
+    tomorrow = timezone.now() + timedelta(days=1)
+    key = (before.object_type, before.object_id)
+    ahead = link_events(
+        [make_entry(Action.USER_CREATED, actor=oscar, subject=oscar)],
+        after=(before.seq, before.digest),
+        at=tomorrow,
+        versions={key: before.object_version},
+    )
+    AuditEvent.objects.bulk_create(ahead)
+    (event,) = append_events([make_entry(Action.USER_CREATED, actor=oscar, subject=oscar)])
+    assert event.occurred_at == tomorrow
+    assert json.loads(bytes(event.body))["ts"] == tomorrow.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
