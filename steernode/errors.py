@@ -38,6 +38,10 @@ class FieldError(SteerError):
         self.args = (path, problem)
 
 
+class SpellingError(SteerError):
+    """A text that names something is written as no name may be: see `steernode.spelling`."""
+
+
 class LayerError(SteerError):
     """A layer is not the index of a decoder block of this model."""
 

@@ -11,6 +11,7 @@ from rest_framework import serializers
 
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.snapshot.records import Stated
+from steernode.spelling import spell
 
 
 class Body(serializers.Serializer):
@@ -36,6 +37,16 @@ class Text(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class Spelled(Text):
+    """Text that names something, in the one form of `steernode.spelling`. It is not trimmed: another spelling is refused by SPELLING."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        return spell(super().to_internal_value(data), self.field_name or "the name")
 
 
 class Name(serializers.RegexField):

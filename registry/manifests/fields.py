@@ -21,6 +21,11 @@ def text(description: str, *, max_length: int, min_length: int = 1, **more: Any)
     return {"type": "string", "description": description, "minLength": min_length, "maxLength": max_length, **more}
 
 
+def spelled(description: str, *, max_length: int, **more: Any) -> Schema:
+    """Text that names something, in the one form of `steernode.spelling`."""
+    return text(description, max_length=max_length, format="spelled", **more)
+
+
 def slug(description: str, *, max_length: int = 100, **more: Any) -> Schema:
     """Letters, digits, '-' and '_': a name stands in addresses and file names."""
     return {"type": "string", "description": description, "pattern": NAME_PATTERN, "maxLength": max_length, **more}

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from django.db.models import Model, QuerySet
+from django.db.models.functions import Lower
 
 from registry.manifests.accounts import SILENT, Consequences, DriftRow, Fleet, InUse, Risk, StatusCondition
 from registry.manifests.documents import Fault, Manifest
@@ -175,6 +176,11 @@ class Kind(ABC, Generic[Row, Found]):
     def find_recorded(self, manifest: Manifest, recorded: Recorded[Row] | None, references: References) -> Recorded[Row] | None:
         """The object that the manifest is compared with, where it is not the one that was read."""
         return recorded
+
+    def find_alike(self, names: Collection[str]) -> Iterable[str]:
+        """The names on record that differ from one of these at most in capitals."""
+        rows = self.model._default_manager.order_by().alias(lower=Lower("name")).filter(lower__in={name.lower() for name in names})
+        return [str(name) for name in rows.values_list("name", flat=True)]
 
     def govern(self, recorded: Spec, wanted: Spec) -> Spec:
         """What of the recorded spec a manifest with the wanted one speaks of."""

@@ -19,7 +19,8 @@ from registry.manifests.kind import API_VERSION
 from registry.manifests.kinds import KINDS
 from registry.services.profiles import check_purpose
 from steernode.canonical import format_decimal, parse_alpha
-from steernode.errors import AlphaError, SteerError
+from steernode.errors import AlphaError, SpellingError, SteerError
+from steernode.spelling import normal_form, spell
 
 MAX_DOCUMENTS = 2000
 
@@ -57,6 +58,8 @@ def _fill(schema: Schema, value: Any) -> Any:
         return format_decimal(parse_alpha(value))
     if schema.get("format") == "measure":
         return str(value)
+    if schema.get("format") == "spelled":
+        return normal_form(value)
     if isinstance(value, list) and "items" in schema:
         return [_fill(schema["items"], item) for item in value]
     if isinstance(value, dict) and "properties" in schema:
@@ -175,6 +178,7 @@ def _checker(kind: str = "") -> Draft202012Validator:
     formats.checks("decimal", raises=AlphaError)(_is_decimal)
     formats.checks("purpose", raises=InvalidInput)(_is_purpose)
     formats.checks("uploaded")(_is_uploaded)
+    formats.checks("spelled", raises=SpellingError)(_is_spelled)
     return _Validator(_schema(kind) if kind else {}, format_checker=formats)
 
 
@@ -198,6 +202,12 @@ def _is_purpose(value: object) -> bool:
     # What steering cannot do is refused with the technique that can, which says more than the list of purposes.
     if isinstance(value, str):
         check_purpose(value)
+    return True
+
+
+def _is_spelled(value: object) -> bool:
+    if isinstance(value, str):
+        spell(value, "the name")
     return True
 
 

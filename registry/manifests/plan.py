@@ -4,12 +4,13 @@ The digest covers, for every object, the plan that was last applied to it, what 
 plan is stale once anything that it was made from moved, and none can be applied twice.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from registry.manifests.documents import Fault, Manifest, ManifestsConflict, ManifestsRefused
 from registry.manifests.fields import Spec
-from registry.manifests.kind import References
+from registry.manifests.kind import Kind, References
 from registry.manifests.kinds import KINDS, of_each_kind
 from registry.manifests.parse import parse_manifests
 from registry.manifests.prune import find_prunable
@@ -47,7 +48,8 @@ class Plan:
 def make_plan(documents: list[Any], options: Options) -> Plan:
     """What applying the documents would do.
 
-    Raises: ManifestsRefused MANIFEST_*, PRUNE_*; ManifestsConflict OWNERSHIP_CONFLICT, MANIFEST_SUPERSEDED, PRUNE_ACTIVE.
+    Raises: ManifestsRefused MANIFEST_*, SPELLING, NAME_CASE, PRUNE_*;
+    ManifestsConflict OWNERSHIP_CONFLICT, MANIFEST_SUPERSEDED, PRUNE_ACTIVE.
     """
     manifests = parse_manifests(documents)
     if not manifests:
@@ -55,6 +57,8 @@ def make_plan(documents: list[Any], options: Options) -> Plan:
     order = list(KINDS)
     manifests.sort(key=lambda manifest: (order.index(manifest.kind), manifest.name))
     steps, references = _compare_all(manifests)
+    if twins := [fault for kind, some in of_each_kind(steps) for fault in _find_twins(kind, some)]:
+        raise ManifestsRefused(twins)
     contested = [step for step in steps if step.is_contested and not options.force_conflicts]
     conflicts = [_describe_conflict(step.owner, step.manifest) for step in contested if step.manifest]
     conflicts += [fault for kind, some in of_each_kind(steps) for fault in kind.find_superseded(some)]
@@ -99,6 +103,17 @@ def _compare(manifest: Manifest, spec: Spec, recorded: Recorded[Any] | None, dec
         *find_changes("spec", KINDS[manifest.kind].govern(recorded.spec, spec), spec),
     )
     return replace(step, action=UPDATE if changes else NO_OP, changes=changes)
+
+
+def _find_twins(kind: Kind[Any, Any], steps: list[Step]) -> Iterator[Fault]:
+    """A fault for each new name that another one, on record or in these manifests, differs from only in capitals."""
+    new = [step for step in steps if step.recorded is None]
+    known = {*kind.find_alike([step.name for step in new]), *(step.name for step in steps)} if new else ()
+    for step in new:
+        twins = [name for name in known if name != step.name and name.casefold() == step.name.casefold()]
+        if twins and step.manifest:
+            message = f"differs from {min(twins)!r} only in capitals; use that one, or another name"
+            yield step.manifest.fault("metadata.name", "NAME_CASE", message)
 
 
 def _describe_conflict(owner: str, manifest: Manifest) -> Fault:

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Trim
 
 from registry.models.fields import CoefficientField, spelled
 from steernode.words import FLAG_FIELDS, MAX_ARM_WEIGHT, MAX_ARMS
@@ -28,6 +28,10 @@ def _states_or_inherits(field: FlagField) -> models.CheckConstraint:
     inherited = Q(inherits__contains=[field.value])
     is_null = Q(**{f"{field.value}__isnull": True})
     return models.CheckConstraint(condition=(inherited & is_null) | (~inherited & ~is_null), name=f"flag_states_or_inherits_{field.value}")
+
+
+# Unicode's composed form.
+_COMPOSED_ROUTE = models.Func(F("route"), template="normalize(%(expressions)s, NFC)", output_field=models.TextField())
 
 
 class TenantFlag(models.Model):
@@ -63,6 +67,8 @@ class TenantFlag(models.Model):
         ordering = ["environment", "tenant", "route"]
         constraints = [
             models.UniqueConstraint(fields=["environment", "tenant", "route"], name="flag_once_per_environment_tenant_and_route"),
+            # As requests' routes are compared: see `steernode.spelling`.
+            models.CheckConstraint(condition=Q(route=Trim(_COMPOSED_ROUTE)), name="flag_route_is_in_its_one_form"),
             models.CheckConstraint(
                 condition=Q(alpha_scale__isnull=True) | Q(alpha_scale__gte=0, alpha_scale__lte=10),
                 name="flag_alpha_scale_is_between_0_and_10",

@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 
 
 class Environment(models.Model):
@@ -32,6 +32,8 @@ class Tenant(models.Model):
 
     class Meta:
         ordering = ["name"]
+        # There are thousands, and a new one is compared with all of them: see `services.names`.
+        indexes = [models.Index(Lower("name"), name="tenant_by_small_letters")]
 
     def __str__(self) -> str:
         return self.name

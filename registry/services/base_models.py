@@ -10,6 +10,7 @@ from registry.errors import InvalidInput
 from registry.locks import Lock, hold
 from registry.models import BaseModel, Environment, User
 from registry.services.base_model_moves import move_environment
+from registry.services.names import check_new_name
 from registry.services.transition import lock_environments, transition
 from steernode.files.basemodels import ModelFiles, inspect_model
 from steernode.files.drift import describe_drift
@@ -37,7 +38,7 @@ def register_base_model(
     The first fingerprint of a name is served everywhere from now on. Another one is on record and served nowhere, so that
     vectors can be extracted from it and approved before anything changes; `move` names environments that move to it at once.
     `inspected` is what the files hash to, if that was found out before: a batch holds its locks from its start.
-    Raises: InvalidInput MODEL_ID; ModelError for files that are missing, unsafe or of an unknown kind.
+    Raises: InvalidInput MODEL_ID, NAME, NAME_CASE; ModelError for files that are missing, unsafe or of an unknown kind.
     """
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
     manifest = inspected or inspect_model(resolve_model_folder(source))
@@ -51,6 +52,7 @@ def register_base_model(
         for environment in lock_environments(move):
             move_environment(environment, base_model=known, actor=actor)
         return known
+    check_new_name(BaseModel, name)
     earlier = named.order_by("-registered_at").first()
     base_model = BaseModel.objects.create(
         name=name,

@@ -11,6 +11,7 @@ from steernode.errors import AlphaError, FieldError
 from steernode.snapshot.conditions import read_known_condition
 from steernode.snapshot.readers import read_component
 from steernode.snapshot.records import STATED
+from steernode.spelling import spell
 from steernode.strict import refused_as
 from steernode.words import LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
 
@@ -24,7 +25,7 @@ def make_components(
     `stated` are rows that say what an author says. Conditions are as nodes read them, except that a probe names a `SteeringVector`
     as its vector; its layer and site are the vector's.
     Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS, COMPONENT_INVALID, COMPONENT_BOUND;
-    AlphaError ALPHA_RANGE, ALPHA_STRENGTH, ALPHA_CAP, COMPOSITION_BUDGET.
+    SpellingError SPELLING; AlphaError ALPHA_RANGE, ALPHA_STRENGTH, ALPHA_CAP, COMPOSITION_BUDGET.
     """
     if not stated:
         raise InvalidInput("REVISION_EMPTY", "a revision needs at least one component")
@@ -87,4 +88,7 @@ def _write_condition(condition: Mapping[str, Any], path: str, vectors: list[Stee
     if isinstance(entries, list) and len(entries) > MAX_CONDITION_ENTRIES:
         raise FieldError(path, f"lists {len(entries)} entries; at most {MAX_CONDITION_ENTRIES} are read")
     read_known_condition(written, path)
+    if "values" in written:
+        # Requests' attributes are compared in this form.
+        written["values"] = [spell(value, f"{path}.values") for value in written["values"]]
     return written

@@ -4,6 +4,7 @@ from registry.audit import Action, record
 from registry.blobs import put_blob
 from registry.errors import TransitionRefused
 from registry.models import ContrastPair, ContrastSet, User
+from registry.services.names import check_new_name
 from registry.services.transition import transition
 from registry.services.versions import next_version
 from steernode.files.contrast import parse_pairs
@@ -14,7 +15,8 @@ from steernode.files.conversations import prompt_key
 def seal_contrast_set(name: str, *, axis: str, data: bytes, author: User) -> ContrastSet:
     """uploaded -> sealed: version n + 1 of `name`. The same bytes under the same name are the same version.
 
-    Raises: ContrastSetError CONTRAST_* naming the line; TransitionRefused CONTRAST_EXISTS under another name or axis.
+    Raises: ContrastSetError CONTRAST_* naming the line; InvalidInput NAME, NAME_CASE; TransitionRefused CONTRAST_EXISTS under another name
+    or axis.
     """
     file = parse_pairs(data)
     version = next_version(ContrastSet, name=name)
@@ -23,6 +25,7 @@ def seal_contrast_set(name: str, *, axis: str, data: bytes, author: User) -> Con
         if (known.name, known.axis) == (name, axis):
             return known
         raise TransitionRefused("CONTRAST_EXISTS", f"the same pairs are sealed as {known} on the axis {known.axis}", str(known))
+    check_new_name(ContrastSet, name)
     contrast_set = ContrastSet.objects.create(
         name=name,
         version=version,

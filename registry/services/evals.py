@@ -4,6 +4,7 @@ from registry.audit import Action, record
 from registry.blobs import put_blob
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import EvalItem, EvalSuite, Split, SuiteKind, User
+from registry.services.names import check_new_name
 from registry.services.transition import transition
 from registry.services.versions import next_version
 from steernode.files.conversations import prompt_key
@@ -14,7 +15,7 @@ from steernode.files.suites import parse_rubric, parse_suite
 def seal_eval_suite(name: str, *, kind: str, data: bytes, author: User, rubric: bytes | None = None) -> EvalSuite:
     """uploaded -> sealed: version n + 1 of `name`. A behaviour suite brings the labelled replies of its rubric.
 
-    Raises: SuiteError SUITE_* or RUBRIC_* naming the line; InvalidInput SUITE_RUBRIC; TransitionRefused SUITE_EXISTS.
+    Raises: SuiteError SUITE_* or RUBRIC_* naming the line; InvalidInput SUITE_RUBRIC, NAME, NAME_CASE; TransitionRefused SUITE_EXISTS.
     """
     file = parse_suite(data, kind)
     if (kind == SuiteKind.BEHAVIOUR) != (rubric is not None):
@@ -27,6 +28,7 @@ def seal_eval_suite(name: str, *, kind: str, data: bytes, author: User, rubric: 
         if (known.name, known.kind) == (name, kind):
             return known
         raise TransitionRefused("SUITE_EXISTS", f"the same items are sealed as {known} of kind {known.kind}", str(known))
+    check_new_name(EvalSuite, name)
     if rubric is not None:
         put_blob(rubric)
     suite = EvalSuite.objects.create(

@@ -13,15 +13,17 @@ from registry.audit import Action, record
 from registry.audit.pending import in_progress
 from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
 from registry.models import Environment, FlagArm, FlagField, ProfileRevision, RevisionState, Tenant, TenantFlag, User
-from registry.models.fields import refuse_rounding
+from registry.models.fields import NAME, refuse_rounding
 from registry.reads.documents import COMPONENTS, flag_document, is_as_approved, revision_document, tag_flag
 from registry.reads.inheritance import Id, InheritedFlag, read_tenants_anew
 from registry.reads.steering import live_revisions
 from registry.services.base_model_moves import check_served
+from registry.services.names import refuse_twin
 from registry.services.transition import lock_environments, publish_at_end, transition
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError
 from steernode.snapshot.records import AlphaBounds
+from steernode.spelling import spell
 from steernode.words import EVERYBODY, MAX_ARM_WEIGHT, MAX_ARMS
 
 
@@ -64,10 +66,12 @@ def set_flag(
 ) -> TenantFlag:
     """Turn a flag on or off and change what it states. Nodes hear of it with the commit.
 
-    Turning off always works. Turning on takes revisions that may steer, and every α it can give inside the approved range.
-    Raises: TransitionRefused FLAG_NOT_APPROVED, BASE_MODEL_NOT_SERVED, FREEZE; RecordChanged FLAG_CHANGED; InvalidInput FLAG_*;
-    AlphaError ALPHA_RANGE; SnapshotRefused ALPHA_CAP, COMPOSITION_BUDGET.
+    Turning off always works. A route that is written as no name may be, or as another route but for its capitals, is none. Turning on
+    takes revisions that may steer, and every α it can give inside the approved range.
+    Raises: TransitionRefused FLAG_NOT_APPROVED, BASE_MODEL_NOT_SERVED, FREEZE; RecordChanged FLAG_CHANGED; InvalidInput FLAG_*, NAME_CASE;
+    SpellingError SPELLING; AlphaError ALPHA_RANGE; SnapshotRefused ALPHA_CAP, COMPOSITION_BUDGET.
     """
+    route = spell(route, "the route")
     (environment,) = lock_environments([environment])
     flags = TenantFlag.objects.select_related("revision__profile", "revision__base_model")
     flag = flags.filter(environment=environment, tenant=tenant, route=route).first()
@@ -132,7 +136,10 @@ def _inherit(flag: TenantFlag) -> InheritedFlag[Id]:
 
 
 def _new_flag(environment: Environment, tenant: Tenant, route: str, stated: Stated) -> TenantFlag:
-    inherits_all = route and TenantFlag.objects.filter(environment=environment, tenant=tenant, route="").exists()
+    others = list(TenantFlag.objects.filter(environment=environment, tenant=tenant).values_list("route", flat=True))
+    if twin := next((other for other in others if other.casefold() == route.casefold()), None):
+        refuse_twin("route", route, twin)
+    inherits_all = route and "" in others
     flag = TenantFlag(environment=environment, tenant=tenant, route=route)
     if inherits_all:
         flag.inherits = [name for name in FlagField.values if name not in stated]
@@ -192,8 +199,9 @@ def _check_ranges(flag: TenantFlag, arms: Sequence[ArmSpec]) -> None:
     if len(arms) > MAX_ARMS or len({arm.name for arm in arms}) != len(arms):
         raise InvalidInput("FLAG_ARMS", f"a flag has at most {MAX_ARMS} arms, no two of one name", "arms")
     for arm in arms:
-        if not arm.name or not 1 <= arm.weight <= MAX_ARM_WEIGHT:
-            raise InvalidInput("FLAG_ARMS", f"arm {arm.name!r} needs a name and a weight from 1 to {MAX_ARM_WEIGHT}", arm.name)
+        if not NAME.fullmatch(arm.name) or not 1 <= arm.weight <= MAX_ARM_WEIGHT:
+            needs = f"a name of letters, digits, '-' and '_', and a weight from 1 to {MAX_ARM_WEIGHT}"
+            raise InvalidInput("FLAG_ARMS", f"arm {arm.name!r} needs {needs}", arm.name)
 
 
 def _check_choices(flag: InheritedFlag[Id], environment: Environment) -> None:

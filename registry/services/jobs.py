@@ -15,6 +15,7 @@ from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, Profile, SteeringVector, SuiteKind, User
 from registry.models.fields import refuse_rounding
+from registry.services.names import check_new_name
 from registry.services.notifications import notify
 from registry.services.recipes import parse_extraction_recipe
 from registry.services.transition import transition
@@ -45,6 +46,7 @@ def request_extraction(
     Raises: InvalidInput RECIPE_*, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     full_recipe = parse_extraction_recipe(recipe, base_model).to_document()
+    check_new_name(SteeringVector, full_recipe["vector"])
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
     _check_axis(contrast_set, draft_for)

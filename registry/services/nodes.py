@@ -8,6 +8,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Environment, NodeReport, ReportResult, ServingNode, User
+from registry.services.names import check_new_name
 from registry.services.people import hash_secret
 from registry.services.transition import transition
 from steernode.hub.tokens import NODE, make_token
@@ -22,6 +23,7 @@ def enroll_node(name: str, *, environment: Environment, actor: User) -> tuple[Se
     """A new node and its token, which is shown this once."""
     if ServingNode.objects.filter(name=name).exists():
         raise TransitionRefused("NODE_EXISTS", f"a node {name!r} is enrolled already", name)
+    check_new_name(ServingNode, name)
     secret = make_token(NODE)
     node = ServingNode.objects.create(name=name, environment=environment, token_prefix=secret[:12], token_sha256=hash_secret(secret))
     record(Action.NODE_ENROLLED, actor=actor, subject=node, environment=environment.name, details={"token": node.token_prefix})

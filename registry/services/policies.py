@@ -15,6 +15,7 @@ from registry.reads.documents import policy_document
 from registry.reads.steering import is_inside_its_limits
 from registry.services.approvals import return_to_draft
 from registry.services.invalidation import invalidate_revisions, lock_revisions
+from registry.services.names import check_new_name
 from registry.services.transition import lock_environments, publish_at_end, transition
 from steernode.gates import gate_sets
 
@@ -45,12 +46,13 @@ class PolicyTerms:
 
 @transition
 def create_policy(name: str, *, terms: PolicyTerms, reason: str, actor: User) -> RiskPolicy:
-    """A new risk class. Raises: TransitionRefused POLICY_EXISTS; the codes of `check_terms`."""
+    """A new risk class. Raises: TransitionRefused POLICY_EXISTS; InvalidInput POLICY_NAME, NAME_CASE; the codes of `check_terms`."""
     if not NAME.fullmatch(name) or len(name) > 50:
         raise InvalidInput("POLICY_NAME", "a policy's name has up to 50 letters, digits, '-' and '_'", name)
     check_terms(terms)
     if RiskPolicy.objects.filter(name=name).exists():
         raise TransitionRefused("POLICY_EXISTS", f"a risk policy {name!r} exists; change it instead", name)
+    check_new_name(RiskPolicy, name)
     policy = RiskPolicy.objects.create(name=name, reason=reason, changed_by=actor, **_columns(terms))
     record(Action.POLICY_CREATED, actor=actor, subject=policy, details={"terms": policy_document(policy), "reason": reason})
     return policy

@@ -27,6 +27,7 @@ from registry.reads.documents import policy_document, revision_document, tag_rev
 from registry.reads.lookups import get_policy
 from registry.services.components import make_components, write_components
 from registry.services.demands import check_revision, measure_peaks, refuse_unmet
+from registry.services.names import check_new_name
 from registry.services.people import stands_for
 from registry.services.transition import lock_environments, publish_at_end, transition
 from registry.services.versions import next_version
@@ -37,7 +38,7 @@ from steernode.canonical import canonical_json
 def create_profile(name: str, *, intent: str, purpose: str, axis: str, risk_class: str, owner: User) -> Profile:
     """A named intent without a revision. The same name again is an error unless nothing differs.
 
-    Raises: InvalidInput PURPOSE_UNFIT, PURPOSE_UNKNOWN; NotFound POLICY_NOT_FOUND; TransitionRefused PROFILE_EXISTS.
+    Raises: InvalidInput PURPOSE_UNFIT, PURPOSE_UNKNOWN, NAME, NAME_CASE; NotFound POLICY_NOT_FOUND; TransitionRefused PROFILE_EXISTS.
     """
     check_purpose(purpose)
     policy = get_policy(risk_class)
@@ -46,6 +47,7 @@ def create_profile(name: str, *, intent: str, purpose: str, axis: str, risk_clas
         if (known.intent, known.purpose, known.axis, known.risk_class_id) == (intent, purpose, axis, risk_class):
             return known
         raise TransitionRefused("PROFILE_EXISTS", f"a profile {name!r} exists with another intent, purpose, axis or risk class", name)
+    check_new_name(Profile, name)
     profile = Profile.objects.create(name=name, intent=intent, purpose=purpose, axis=axis, risk_class=policy, owner=owner)
     record(
         Action.PROFILE_CREATED,

@@ -8,17 +8,22 @@ from registry.locks import Lock, hold
 from registry.models import ApiToken, Environment, Snapshot, Tenant, User
 from registry.reads.steering import head_snapshot
 from registry.services.base_model_moves import serve_newest
+from registry.services.names import check_new_name
 from registry.services.transition import publish_at_end, transition
 from registry.snapshots import publish_snapshot
 
 
 @transition
 def create_environment(name: str, *, actor: User) -> Environment:
-    """A new environment with its first snapshot, which steers nothing. It serves the newest fingerprint of every base model."""
+    """A new environment with its first snapshot, which steers nothing. It serves the newest fingerprint of every base model.
+
+    Raises: InvalidInput NAME, NAME_CASE.
+    """
     hold(Lock.NAMES)
     known = Environment.objects.filter(name=name).first()
     if known is not None:
         return known
+    check_new_name(Environment, name)
     environment = Environment.objects.create(name=name)
     serve_newest(environment, actor=actor)
     record(Action.ENVIRONMENT_CREATED, actor=actor, subject=environment, environment=name)
@@ -38,10 +43,11 @@ def reissue_before_expiry(environment_name: str) -> Snapshot | None:
 
 @transition
 def create_tenant(name: str, *, title: str = "", actor: User) -> Tenant:
-    """A new tenant, unsteered until a flag says otherwise."""
+    """A new tenant, unsteered until a flag says otherwise. Raises: InvalidInput NAME, NAME_CASE."""
     known = Tenant.objects.filter(name=name).first()
     if known is not None:
         return known
+    check_new_name(Tenant, name)
     tenant = Tenant.objects.create(name=name, title=title)
     record(Action.TENANT_CREATED, actor=actor, subject=tenant, tenant=name)
     return tenant

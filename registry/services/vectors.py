@@ -7,6 +7,7 @@ from registry.blobs import put_blob
 from registry.errors import InvalidInput
 from registry.models import BaseModel, ContrastSet, Job, SteeringVector, User
 from registry.services.comparisons import compare_vector
+from registry.services.names import check_new_name
 from registry.services.transition import transition
 from registry.services.versions import next_version
 from steernode.canonical import parse_layer
@@ -18,7 +19,7 @@ from steernode.files.vectors import VectorFile, read_vector
 def import_vector(name: str, *, data: bytes, author: User) -> SteeringVector:
     """Seal an uploaded vector file. Its lineage must name a registered base model.
 
-    Raises: VectorFileError VEC_*; LayerError LAYER_RANGE; InvalidInput BASE_MODEL_UNKNOWN, VECTOR_EXISTS.
+    Raises: VectorFileError VEC_*; LayerError LAYER_RANGE; InvalidInput BASE_MODEL_UNKNOWN, VECTOR_EXISTS, NAME, NAME_CASE.
     """
     file = read_vector(data)
     base_model = BaseModel.objects.filter(fingerprint=file.lineage["base_model_fingerprint"]).order_by("registered_at").first()
@@ -37,6 +38,7 @@ def import_vector(name: str, *, data: bytes, author: User) -> SteeringVector:
         if known.name == name:
             return known
         raise InvalidInput("VECTOR_EXISTS", f"the same file is registered as {known}", file.digest)
+    check_new_name(SteeringVector, name)
     contrast_set = ContrastSet.objects.filter(digest=file.lineage["contrast_set_digest"]).first()
     vector = seal_vector(name, file=file, data=data, base_model=base_model, contrast_set=contrast_set, author=author)
     record(

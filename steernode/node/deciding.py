@@ -66,7 +66,7 @@ class InForce:
 def decide(in_force: InForce | None, tenant: str, route: str, *, now: datetime, key: str = "", alpha: Decimal | None = None) -> Effective:
     """What a request of this tenant on this route gets now, and why: with this rollout key, asking for this α.
 
-    None is a node that has not accepted any snapshot yet. Raises: AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
+    None is a node that has not accepted any snapshot yet. Raises: SpellingError SPELLING; AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
     """
     if in_force is None:
         return unsteered("no_snapshot")

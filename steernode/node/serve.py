@@ -31,6 +31,7 @@ from steernode.node.report import describe_status, describe_steering, readiness_
 from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
 from steernode.snapshot.conditions import read_facts
+from steernode.spelling import spell
 
 log = logging.getLogger("steernode.serve")
 
@@ -91,11 +92,11 @@ class _Endpoint:
     async def complete(self, request: Request) -> JSONResponse:
         body = await _read_body(request)
         messages, max_tokens = _read_request(body)
-        tenant, route = _read_header(request, "X-SteerHub-Tenant"), _read_header(request, "X-SteerHub-Route")
+        tenant, route = _read_name(request, "X-SteerHub-Tenant"), _read_name(request, "X-SteerHub-Route")
         facts = read_facts(
             _read_header(request, "X-SteerHub-Intents", MAX_FACTS_LENGTH), _read_header(request, "X-SteerHub-Attributes", MAX_FACTS_LENGTH)
         )
-        key, asked = _read_header(request, "X-SteerHub-Rollout-Key"), _read_header(request, "X-SteerHub-Alpha")
+        key, asked = _read_name(request, "X-SteerHub-Rollout-Key"), _read_header(request, "X-SteerHub-Alpha")
         alpha = parse_alpha(asked) if asked else None
         if self._waiting >= MAX_WAITING:
             raise NodeError("OVERLOADED", f"{MAX_WAITING} requests are waiting already; try again in a moment")
@@ -198,6 +199,10 @@ def _read_messages(value: Any) -> list[Message]:
     if messages[-1].role != "user":
         raise NodeError("MESSAGES", "the last message must be the user's, the one to answer", "messages")
     return messages
+
+
+def _read_name(request: Request, header: str) -> str:
+    return spell(_read_header(request, header), header)
 
 
 def _read_header(request: Request, name: str, max_length: int = 200) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 from steernode.canonical import parse_strict
 from steernode.errors import CanonicalError, ConditionError, FieldError, NodeError
 from steernode.snapshot.records import Profile, VectorEntry
+from steernode.spelling import normal_form
 from steernode.strict import read_digest, read_exactly, read_integer, read_list, read_measure, read_one_of, read_text, refused_as
 from steernode.words import CONDITION_KINDS, DTYPES, PROBE_READ_POSITIONS, SITES
 
@@ -127,7 +128,7 @@ def read_facts(intents: str, attributes: str) -> RequestFacts:
         _read_fact_name(name.strip())
         if not equals or not value.strip() or not value.isprintable() or len(value) > 200:
             raise NodeError("FACTS_INVALID", f"attribute {name[:60]!r} must be written name=value, with a printable value", name[:60])
-    given = {name.strip(): value.strip() for name, _, value in pairs}
+    given = {name.strip(): normal_form(value.strip()) for name, _, value in pairs}
     if len(given) != len(pairs):
         raise NodeError("FACTS_INVALID", "an attribute is given twice", attributes[:60])
     return RequestFacts(frozenset(labels), given)

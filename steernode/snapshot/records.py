@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from steernode.canonical import format_decimal, parse_strict
+from steernode.spelling import normal_form
 from steernode.words import EVERYBODY, OPERATORS, SCHEDULE_LEAST, SCHEDULE_PARAMETERS, SCOPES, UNITS
 
 
@@ -284,7 +285,9 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "profile_of", index_profiles(self.profiles))
-        object.__setattr__(self, "flag_of", {(flag.tenant, flag.route): flag for flag in self.flags})
+        # By the route as requests are read. Where a hub from before that listed two forms of one, what is off counts.
+        on_first = sorted(self.flags, key=lambda flag: not flag.enabled)
+        object.__setattr__(self, "flag_of", {(flag.tenant, normal_form(flag.route)): flag for flag in on_first})
         # Everything means everything, whatever a careless client wrote as its target.
         kills = {(kill.kind, "*" if kill.kind == "everything" else kill.target): kill for kill in self.kills}
         object.__setattr__(self, "_kill_of", kills)

@@ -10,6 +10,7 @@ from decimal import Decimal, localcontext
 from steernode.errors import AlphaError
 from steernode.snapshot.records import Arm, Component, Flag, Kill, Profile, Snapshot
 from steernode.snapshot.rollout import PLACES, choose_arm, is_in_share, place_of
+from steernode.spelling import spell
 from steernode.words import EVERYBODY, STRENGTH_OPERATORS
 
 # Enough digits that coefficient, norm and scale multiply without rounding.
@@ -152,9 +153,11 @@ def resolve(
 
     `key` is the caller's rollout key. `alpha` is the α that the request asks for in place of the flag's; it counts only where
     the request would be steered, so that a kill or a flag turned off never becomes an error. `trail` collects what each rule
-    said, in order. Raises: AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
+    said, in order. Names are read in the one form of `steernode.spelling`.
+    Raises: SpellingError SPELLING; AlphaError OVERRIDE_NOT_ALLOWED, OVERRIDE_RANGE.
     """
     trail = [] if trail is None else trail
+    tenant, route, key = spell(tenant, "the tenant"), spell(route, "the route"), spell(key, "the rollout key")
     return _resolve(snapshot, tenant, route, lambda flag: _place(key, flag, trail), alpha, trail)
 
 

@@ -4,7 +4,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body, Name, Text
+from registry.api.fields import Body, Name, Spelled, Text
 from registry.api.permissions import require_role
 from registry.api.references import find_base_model
 from registry.api.views.base import Records, View, document
@@ -65,7 +65,7 @@ class BaseModelsView(Records):
     class NewBaseModelBody(Body):
         name = Name()
         source = Text(  # type: ignore[assignment]  # as above
-            max_length=500, help_text="a folder below STEERHUB_MODEL_ROOT"
+            trim_whitespace=False, max_length=500, help_text="a folder below STEERHUB_MODEL_ROOT"
         )
         move = serializers.ListField(
             child=Name(max_length=50),
@@ -122,7 +122,7 @@ class MoveView(View):
     roles = {"POST": MAY_MOVE}
 
     class MoveBody(Body):
-        base_model = Text(max_length=200, help_text="name (the newest), name@fingerprint or its first digits, or id")
+        base_model = Spelled(max_length=200, help_text="name (the newest), name@fingerprint or its first digits, or id")
 
     @document("Move an environment to a fingerprint of a base model", body=MoveBody, answer=MoveOut, refuses=[404])
     def post(self, request: Request, environment: str) -> Response:

@@ -4,7 +4,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body, Digest, Name, Text
+from registry.api.fields import Body, Digest, Name, Spelled
 from registry.api.references import find_contrast_set, find_suite
 from registry.api.views.base import Records, View, document
 from registry.blobs import get_blob
@@ -81,7 +81,7 @@ class EvalSuitesView(Records):
 
     class NewEvalSuiteBody(Body):
         name = Name()
-        kind = Text(max_length=20, help_text="behaviour, factual, safety, fluency or capability")
+        kind = Spelled(max_length=20, help_text="behaviour, factual, safety, fluency or capability")
         digest = Digest(help_text="of the uploaded JSONL")
         rubric_digest = Digest(required=False, help_text="of the labelled replies; a behaviour suite needs them")
 

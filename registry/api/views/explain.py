@@ -14,6 +14,7 @@ from registry.snapshots import Explanation, explain_request
 from steernode.canonical import parse_alpha
 from steernode.snapshot.records import STATED
 from steernode.snapshot.resolve import EffectiveComponent
+from steernode.spelling import spell
 
 
 class EffectiveComponentOut(serializers.Serializer):
@@ -85,7 +86,7 @@ class ExplainView(View):
             raise serializers.ValidationError({"tenant": ["say which tenant: ?tenant=NAME"]})
         alpha = parse_alpha(given["alpha"]) if given.get("alpha") else None
         where, who = get_environment(environment), find_tenant(given["tenant"], seen_by=self.person)
-        route = given.get("route", "")
+        route = spell(given.get("route", ""), "the route")
         explanation = explain_request(where, who.name, route, key=given.get("key", ""), alpha=alpha)
         return Response(ExplanationOut(_render(explanation, where.name, who.name, route)).data)
 

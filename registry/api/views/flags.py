@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Name, Switch, Text, Whole
+from registry.api.fields import Alpha, Body, Name, Spelled, Switch, Text, Whole
 from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
@@ -19,6 +19,7 @@ from registry.reads.documents import tag_flag
 from registry.reads.lookups import get_environment, get_revision
 from registry.services.flags import ArmSpec, set_flag
 from steernode.snapshot.records import AlphaBounds
+from steernode.spelling import spell
 from steernode.words import MAX_ARM_WEIGHT, MAX_ARMS
 
 
@@ -99,7 +100,7 @@ class OverrideBody(Body):
 class FlagBody(Body):
     enabled = Switch()
     reason = Text(max_length=2000)
-    route = Text(max_length=100, required=False, allow_blank=True, default="")
+    route = Spelled(max_length=100, required=False, allow_blank=True, default="")
     profile = Name(required=False, help_text="left out with `revision`: the revision that the flag points at already")
     revision = Whole(min_value=1, max_value=2**31 - 1, required=False)
     alpha_scale = Alpha(required=False)
@@ -166,7 +167,7 @@ class FlagHistoryView(Records):
 
 def _find_flag(view: View, environment: str, tenant: str) -> TenantFlag:
     where, who = get_environment(environment), find_tenant(tenant, seen_by=view.person)
-    route = view.request.query_params.get("route", "")
+    route = spell(view.request.query_params.get("route", ""), "the route")
     flag = FLAGS.filter(environment=where, tenant=who, route=route).first()
     if flag is None:
         raise NotFound("FLAG_NOT_FOUND", f"{who} has no flag{f' for the route {route}' if route else ''} in {where}", tenant)

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Text, Whole
+from registry.api.fields import Alpha, Body, Spelled, Whole
 from registry.api.references import find_base_model, find_contrast_set, find_job, find_suite, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
@@ -77,11 +77,11 @@ class JobOut(serializers.Serializer):
 
 class ExtractionBody(Body):
     kind = serializers.ChoiceField([JobKind.EXTRACTION.value])
-    base_model = Text(help_text="name or id")
-    contrast_set = Text(help_text="name@version, name or id")
-    suites = serializers.ListField(child=Text(), max_length=20, help_text="one behaviour, one factual and one safety suite at least")
+    base_model = Spelled(help_text="name or id")
+    contrast_set = Spelled(help_text="name@version, name or id")
+    suites = serializers.ListField(child=Spelled(), max_length=20, help_text="one behaviour, one factual and one safety suite at least")
     recipe = serializers.JSONField(help_text="vector, method, site, read_position, layers, alphas, unit, gates, seed, ...")
-    profile = Text(max_length=100, required=False, help_text="go on to a validation, and to a draft revision of this profile")
+    profile = Spelled(max_length=100, required=False, help_text="go on to a validation, and to a draft revision of this profile")
 
     def validate_recipe(self, recipe: Any) -> dict[str, Any]:
         if not isinstance(recipe, dict):
@@ -91,18 +91,18 @@ class ExtractionBody(Body):
 
 class ValidationBody(Body):
     kind = serializers.ChoiceField([JobKind.VALIDATION.value])
-    vector = Text(help_text="name@version, name or id")
-    suites = serializers.ListField(child=Text(), max_length=20)
+    vector = Spelled(help_text="name@version, name or id")
+    suites = serializers.ListField(child=Spelled(), max_length=20)
     alpha = Alpha(required=False, help_text="left out: the α that the vector's search proposes")
     unit = serializers.ChoiceField(Unit.values, required=False)
-    profile = Text(max_length=100, required=False, help_text="if it passes, draft a revision of this profile")
+    profile = Spelled(max_length=100, required=False, help_text="if it passes, draft a revision of this profile")
 
 
 class CompositionBody(Body):
     kind = serializers.ChoiceField([JobKind.COMPOSITION.value])
-    profile = Text(max_length=100)
+    profile = Spelled(max_length=100)
     revision = Whole(min_value=1, max_value=2**31 - 1, help_text="number of a draft with 2 to 8 components")
-    suites = serializers.ListField(child=Text(), max_length=20)
+    suites = serializers.ListField(child=Spelled(), max_length=20)
 
 
 class JobsView(Records):

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body, Text
+from registry.api.fields import Body, Spelled, Text
 from registry.api.references import find_kill
 from registry.api.views.base import Records, View, document
 from registry.models import Kill, KillKind, Role
@@ -73,8 +73,10 @@ class KillsView(Records):
 
     class KillBody(Body):
         kind = serializers.ChoiceField(KillKind.choices)
-        target = Text(max_length=100, required=False, allow_blank=True, default="", help_text="name of the profile, tenant or environment")
-        environment = Text(
+        target = Spelled(
+            max_length=100, required=False, allow_blank=True, default="", help_text="name of the profile, tenant or environment"
+        )
+        environment = Spelled(
             max_length=50,
             required=False,
             allow_blank=True,

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body, Name, Text
+from registry.api.fields import Body, Name, Spelled
 from registry.api.references import find_node
 from registry.api.views.base import Records, View, document
 from registry.models import Role, ServingNode
@@ -71,7 +71,7 @@ class NodesView(Records):
 
     class NewNodeBody(Body):
         name = Name()
-        environment = Text(max_length=50)
+        environment = Spelled(max_length=50)
 
     @document(
         "Enrol a node; its token is in this answer and nowhere else", body=NewNodeBody, answer=NewNodeOut, status=201, refuses=[404, 409]

@@ -26,8 +26,9 @@ from registry.reads.lookups import get_environment
 from registry.snapshots import read_head
 from registry.web.problems import PROBLEM_TYPE
 from steernode.canonical import canonical_json, format_decimal, parse_alpha, sha256_hex
-from steernode.errors import AlphaError, SteerError
+from steernode.errors import AlphaError, SpellingError, SteerError
 from steernode.snapshot.resolve import Effective, resolve
+from steernode.spelling import spell
 from steernode.words import EVERYBODY
 
 FLAG = "steering"
@@ -231,7 +232,10 @@ def _read_text(given: dict[str, Any], name: str) -> str:
     value = given.get(name, "")
     if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
         raise OfrepRefusal(400, "INVALID_CONTEXT", f"{name} must be printable text of at most 200 characters")
-    return value
+    try:
+        return spell(value, name)
+    except SpellingError as error:
+        raise OfrepRefusal(400, "INVALID_CONTEXT", f"{error.message} ({error.code})") from error
 
 
 def _send(body: dict[str, Any], *, status: int = 200) -> HttpResponse:

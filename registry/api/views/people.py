@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body, Name, Switch, Text, Whole
+from registry.api.fields import Body, Name, Spelled, Switch, Text, Whole
 from registry.api.references import find_tenant, find_token, find_user
 from registry.api.views.base import Records, View, document
 from registry.models import SCOPES, ApiToken, Role, User
@@ -56,10 +56,10 @@ class UsersView(Records):
 
     class NewUserBody(Body):
         name = Name(max_length=150)
-        roles = serializers.ListField(child=Text(), default=list)
+        roles = serializers.ListField(child=Spelled(), default=list)
         password = Text(required=False, max_length=200, trim_whitespace=False)
         email = serializers.EmailField(required=False, default="", allow_blank=True)
-        acts_for = Text(required=False, help_text="a service account counts as this person")
+        acts_for = Spelled(required=False, help_text="a service account counts as this person")
 
     @document("Create a person or a service account", body=NewUserBody, answer=UserOut, status=201, refuses=[404, 409, 422])
     def post(self, request: Request) -> Response:
@@ -90,9 +90,9 @@ class UserView(View):
     roles = {"GET": [Role.ADMIN], "PUT": [Role.ADMIN]}
 
     class AccessBody(Body):
-        roles = serializers.ListField(child=Text(), help_text="all of them; a role that is left out is taken away")
+        roles = serializers.ListField(child=Spelled(), help_text="all of them; a role that is left out is taken away")
         tenants = serializers.ListField(
-            child=Text(), allow_null=True, help_text="the tenants the user is limited to; null for no limit, and [] for none at all"
+            child=Spelled(), allow_null=True, help_text="the tenants the user is limited to; null for no limit, and [] for none at all"
         )
         is_active = Switch(default=True, help_text="false: neither the user nor any token gets in")
 
@@ -109,12 +109,12 @@ class UserView(View):
 
 
 class NewTokenBody(Body):
-    name = Text(max_length=100)
+    name = Spelled(max_length=100)
     days = Whole(min_value=1, max_value=MAX_TOKEN_DAYS, default=90)
     scopes = serializers.ListField(
         child=serializers.ChoiceField(SCOPES), required=False, min_length=1, help_text="left out: whatever the user may do"
     )
-    tenant = Text(max_length=100, required=False, help_text="left out: every tenant that the user sees")
+    tenant = Spelled(max_length=100, required=False, help_text="left out: every tenant that the user sees")
 
 
 class TokensView(Records):

@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Name, Text, Whole
+from registry.api.fields import Alpha, Body, Name, Spelled, Text, Whole
 from registry.api.views.base import Records, View, document
 from registry.models import RiskPolicy, Role, SuiteKind
 from registry.reads.lookups import get_policy
@@ -54,13 +54,13 @@ class PolicyBody(Body):
 
     alpha_caps = AlphaCapsBody()
     composition_budget = Alpha()
-    suite_kinds = serializers.ListField(child=Text(max_length=10), max_length=10, help_text=f"of {', '.join(SuiteKind.values)}")
-    gate_set = Text(max_length=50, help_text=f"one of {', '.join(gate_sets())}")
+    suite_kinds = serializers.ListField(child=Spelled(max_length=10), max_length=10, help_text=f"of {', '.join(SuiteKind.values)}")
+    gate_set = Spelled(max_length=50, help_text=f"one of {', '.join(gate_sets())}")
     minimum_pairs = Whole()
-    locales = serializers.ListField(child=Text(max_length=35), max_length=100)
+    locales = serializers.ListField(child=Spelled(max_length=35), max_length=100)
     evidence_max_age_days = Whole()
     approvals_needed = Whole()
-    reviewer_roles = serializers.ListField(child=Text(max_length=150), max_length=20)
+    reviewer_roles = serializers.ListField(child=Spelled(max_length=150), max_length=20)
     approval_valid_days = Whole()
     review_after_days = Whole()
     reason = Text(max_length=2000)

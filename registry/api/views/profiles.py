@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body, Name, Text
+from registry.api.fields import Body, Name, Spelled, Text
 from registry.api.views.base import Records, View, document
 from registry.models import Profile, Purpose, Role
 from registry.reads.lookups import get_profile
@@ -55,7 +55,7 @@ class ProfilesView(Records):
     class NewProfileBody(Body):
         name = Name()
         intent = Text(max_length=2000)
-        purpose = Text(max_length=20, help_text=f"one of {', '.join(Purpose.values)}; of any other the answer says what fits better")
+        purpose = Spelled(max_length=20, help_text=f"one of {', '.join(Purpose.values)}; of any other the answer says what fits better")
         axis = Name(max_length=50)
         risk_class = Name(max_length=50, help_text="the name of a risk policy")
 

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body, Text, Whole, ask_stated, show_stated
+from registry.api.fields import Body, Spelled, Text, Whole, ask_stated, show_stated
 from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_evaluation, find_vector
 from registry.api.views.base import Records, View, document
@@ -93,7 +93,7 @@ class RevisionOut(serializers.Serializer):
 
 
 class ComponentBody(Body):
-    vector = Text(help_text="name@version, name or id")
+    vector = Spelled(help_text="name@version, name or id")
 
     def get_fields(self) -> dict[str, serializers.Field]:
         return super().get_fields() | {each.name: ask_stated(each) for each in STATED}
@@ -186,7 +186,7 @@ class SubmitRevisionView(View):
     roles = {"POST": [Role.AUTHOR]}
 
     class SubmitBody(Body):
-        evaluation = Text(max_length=36, required=False, help_text="id; left out: the one evaluation that covers the components")
+        evaluation = Spelled(max_length=36, required=False, help_text="id; left out: the one evaluation that covers the components")
 
     @document("Submit a draft with its evidence", body=SubmitBody, answer=RevisionOut, refuses=[404, 409, 422])
     def post(self, request: Request, name: str, number: int) -> Response:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from registry.console.forms.fields import record_field, text_field
+from registry.console.forms.fields import SpelledField, record_field, text_field
 from registry.console.forms.suites import SuitesForm
 from registry.models import BaseModel, ContrastSet, Profile
 from registry.services.recipes import LAYER_NAMES
@@ -11,7 +11,7 @@ from registry.services.recipes import LAYER_NAMES
 class ExtractionForm(SuitesForm):
     """What a new extraction needs. Everything else of the recipe has a default."""
 
-    vector = text_field(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
+    vector = SpelledField(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
     base_model = record_field(BaseModel.objects.all(), label="Base model")
     contrast_set = record_field(ContrastSet.objects.all(), label="Contrast set")
     layers = text_field(label="Layers", initial=LAYER_NAMES[0], help_text="candidates (all that may pass), all, or numbers such as 4, 5, 6")

@@ -14,7 +14,8 @@ from django.utils.safestring import SafeString, mark_safe
 from unfold.widgets import UnfoldAdminSelectMultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from steernode.canonical import parse_alpha
-from steernode.errors import AlphaError
+from steernode.errors import AlphaError, SpellingError
+from steernode.spelling import spell
 
 
 class LongSelect(UnfoldAdminSelectWidget):
@@ -51,6 +52,19 @@ class AlphaField(forms.CharField):
             raise ValidationError(f"{error.message} ({error.code})") from error
 
 
+class SpelledField(forms.CharField):
+    """Text that names something, in its one form. It is not trimmed: another spelling is refused, as everywhere else."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": 100, "strip": False, "widget": UnfoldAdminTextInputWidget(), **options})
+
+    def clean(self, value: Any) -> str:
+        try:
+            return spell(super().clean(value), str(self.label or "the name"))
+        except SpellingError as error:
+            raise ValidationError(f"{error.message} ({error.code})") from error
+
+
 def text_field(**options: Any) -> forms.CharField:
     attrs = options.pop("attrs", {})
     return forms.CharField(widget=UnfoldAdminTextInputWidget(attrs=attrs), **{"max_length": 100, **options})
@@ -61,7 +75,7 @@ def prose_field(rows: int = 2, **options: Any) -> forms.CharField:
 
 
 def name_field(max_length: int = 100, label: str = "Name") -> forms.SlugField:
-    return forms.SlugField(max_length=max_length, label=label, widget=UnfoldAdminTextInputWidget)
+    return forms.SlugField(max_length=max_length, label=label, strip=False, widget=UnfoldAdminTextInputWidget)
 
 
 def number_field(**options: Any) -> forms.IntegerField:

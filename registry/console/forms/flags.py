@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
-from registry.console.forms.fields import AlphaField, LongSelect, choices_field, name_field, text_field
+from registry.console.forms.fields import AlphaField, LongSelect, SpelledField, choices_field, name_field, text_field
 from registry.models import FlagField, ProfileRevision, RevisionState, Tenant
 from registry.reads.lookups import get_revision
 from registry.services.flags import ArmSpec
@@ -55,7 +55,7 @@ class FlagForm(forms.Form):
     what may not steer."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=LongSelect, label="Tenant")
-    route = text_field(label="Route", required=False, help_text="Empty for all routes.")
+    route = SpelledField(label="Route", required=False, help_text="Empty for all routes.")
     revision = forms.ModelChoiceField(
         ProfileRevision.objects.select_related("profile"), widget=LongSelect, label="Revision", required=False
     )
@@ -106,7 +106,7 @@ class SwitchForm(forms.Form):
     """On or off, and nothing else."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=LongSelect, label="Tenant")
-    route = text_field(label="Route", max_length=100, required=False)
+    route = SpelledField(label="Route", required=False)
     enabled = forms.BooleanField(label="On", required=False)
     reason = text_field(max_length=2000, label="Reason")
 
@@ -114,8 +114,8 @@ class SwitchForm(forms.Form):
 class ExplainForm(forms.Form):
     """What a request would say of itself."""
 
-    route = text_field(label="Route", required=False)
-    key = text_field(label="Rollout key", required=False, max_length=200, strip=False)
+    route = SpelledField(label="Route", required=False)
+    key = SpelledField(label="Rollout key", required=False, max_length=200)
     alpha = AlphaField(label="Asks for α", required=False)
 
 

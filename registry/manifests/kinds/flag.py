@@ -3,11 +3,11 @@
 Its fields, and how they read as text, are in `flag_spec`; what a plan of flags warns of is in `flag_risks`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from registry.manifests.accounts import Consequences, DriftRow, Fleet, InUse, StatusCondition, condition
 from registry.manifests.documents import Fault, Manifest
-from registry.manifests.fields import Spec, text
+from registry.manifests.fields import Spec, spelled
 from registry.manifests.kind import Index, Kind, Names, Reference, References, Writer
 from registry.manifests.kinds.environment import Environments
 from registry.manifests.kinds.flag_risks import FlagRisks
@@ -28,7 +28,7 @@ class Flags(Kind[TenantFlag, Index[TenantFlag]]):
     spec = FLAG
     model = TenantFlag
     index = Index[TenantFlag]
-    object_name = text(
+    object_name = spelled(
         "ENVIRONMENT/TENANT for every route without a flag of its own, or ENVIRONMENT/TENANT/ROUTE.",
         max_length=252,
         pattern="^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9_-]*(/.{1,100})?$",
@@ -45,6 +45,11 @@ class Flags(Kind[TenantFlag, Index[TenantFlag]]):
             rows = rows.filter(environment__name__in={part[0] for part in split}, tenant__name__in={part[1] for part in split})
         found = {str(row): Recorded(self.render(row), row) for row in rows}
         return found if names is None else {name: found[name] for name in names if name in found}
+
+    def find_alike(self, names: Collection[str]) -> Iterable[str]:
+        environments, tenants, _ = zip(*[split_flag_name(name) for name in names], strict=True)
+        rows = TenantFlag.objects.filter(environment__name__in=environments, tenant__name__in=tenants)
+        return [str(row) for row in rows.select_related("environment", "tenant")]
 
     def references(self, manifest: Manifest) -> Iterator[Reference]:
         environment, tenant, _route = split_flag_name(manifest.name)

@@ -11,8 +11,10 @@ from registry.models import FlagField, ProfileRevision, TenantFlag
 from registry.reads.inheritance import InheritedArm, InheritedFlag, StatedArm, StatedFlag, inherit_flag
 from registry.services.flags import ArmSpec, Stated
 from steernode.canonical import format_decimal
+from steernode.errors import SpellingError
 from steernode.snapshot.records import AlphaBounds, Snapshot
 from steernode.snapshot.resolve import Effective, resolve_arms
+from steernode.spelling import spell
 from steernode.words import EVERYBODY, MAX_ARM_WEIGHT, MAX_ARMS
 
 # What the flag of a route can take from its tenant's, by the word for it.
@@ -20,7 +22,7 @@ _INHERITABLE = {camel_case(field): field for field in FlagField}
 
 _ARM = mapping(
     "One side of an A/B test. What it leaves open, it has from its flag.",
-    required={"name": text("Its name.", max_length=50), "weight": whole("Its parts of the callers.", 1, MAX_ARM_WEIGHT)},
+    required={"name": slug("Its name.", max_length=50), "weight": whole("Its parts of the callers.", 1, MAX_ARM_WEIGHT)},
     optional={
         "profile": slug("The profile; with revision."),
         "revision": whole("The number of its revision.", 1, 2**31 - 1),
@@ -69,6 +71,10 @@ def complete_flag(manifest: Manifest) -> tuple[Spec, list[Fault]]:
     spec = manifest.spec
     inherits = [name for name in _INHERITABLE if name in spec["inherits"]]
     faults = []
+    try:
+        spell(split_flag_name(manifest.name)[2], "the route")
+    except SpellingError as error:
+        faults.append(manifest.fault("metadata.name", error.code, error.message))
     if inherits and not split_flag_name(manifest.name)[2]:
         faults.append(manifest.fault("spec.inherits", "MANIFEST_VALUE", "a tenant's flag has nothing to inherit from; only a route's has"))
     for field in [field for name in inherits for field in (_POINTER if name == "revision" else (name,)) if field in spec]:

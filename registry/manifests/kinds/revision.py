@@ -8,7 +8,21 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from registry.manifests.accounts import Risk
-from registry.manifests.fields import FieldMap, Spec, camel_case, choice, decimal, list_of, mapping, measure, reference, switch, text, whole
+from registry.manifests.fields import (
+    FieldMap,
+    Spec,
+    camel_case,
+    choice,
+    decimal,
+    list_of,
+    mapping,
+    measure,
+    reference,
+    spelled,
+    switch,
+    text,
+    whole,
+)
 from registry.manifests.kinds.policy import Limits
 from registry.manifests.steps import Step
 from registry.models import Component, Evaluation, ProfileRevision, StalePolicy, SteeringVector
@@ -31,9 +45,9 @@ _CONDITION = mapping(
     "When it holds: for a request of some intents, with some attribute, or by a probe on the prompt's activations.",
     required={"kind": choice("Its form.", words.CONDITION_KINDS)},
     optional={
-        "labels": list_of("Of intent: any of these.", text("An intent.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
-        "name": text("Of attribute: which one.", max_length=64),
-        "values": list_of("Of attribute: any of these.", text("A value.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
+        "labels": list_of("Of intent: any of these.", spelled("An intent.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
+        "name": spelled("Of attribute: which one.", max_length=64),
+        "values": list_of("Of attribute: any of these.", spelled("A value.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
         "vector": reference("Of probe: the direction it reads along."),
         "readPosition": choice("Of probe: which tokens it reads.", words.PROBE_READ_POSITIONS),
         "scale": measure("Of probe: log-odds per activation unit."),

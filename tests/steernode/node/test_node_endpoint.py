@@ -280,3 +280,13 @@ def test_an_alpha_that_may_not_be_asked_for_is_refused_with_its_code(endpoint, b
 
 def test_asking_where_no_flag_lets_you_is_refused(endpoint):
     assert error_of(ask(endpoint, **harbor(**{"X-SteerHub-Alpha": "0.1"}))) == (400, "OVERRIDE_NOT_ALLOWED")
+
+
+@pytest.mark.parametrize("name", ["Tenant", "Route", "Rollout-Key"])
+def test_a_name_that_is_written_as_none_may_be_is_refused_and_its_two_unicode_forms_are_one(endpoint, name):
+    header = f"X-SteerHub-{name}"
+    for misspelt in ("\u00a0chat", "ch\u200bat", "\u3000"):
+        status, code = error_of(ask(endpoint, **{header: misspelt.encode()}))
+        assert (status, code) in ((400, "SPELLING"), (400, "HEADER_INVALID"))
+    answers = [ask(endpoint, **{header: form.encode()}).json() for form in ("caf\u00e9", "cafe\u0301")]
+    assert answers[0]["steering_reason"] == answers[1]["steering_reason"]
