@@ -65,11 +65,14 @@ def _details_of(event: AuditEvent) -> dict[str, Any]:
 def _compare(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """What both events tell of and tell differently. The first event of a record changes nothing: it makes it."""
     names = [name for name in after if name in before and name not in _OF_THE_CHANGE]
+    # A salt that comes with another rollout or test is no news beside it.
+    of_others = {f"{name}_salt" for name in names if before[name] != after[name]}
+    names = [name for name in names if name not in of_others]
     return [f"{name}: {_say(before[name])} → {_say(after[name])}" for name in names if before[name] != after[name]]
 
 
 def _say(value: Any) -> str:
-    if value is None or value == []:
+    if value in (None, "", []):
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -120,7 +120,9 @@ def flag_document(flag: TenantFlag) -> dict[str, Any]:
         "revision_digest": revision.digest if revision else None,
         "alpha_scale": None if flag.alpha_scale is None else format_decimal(flag.alpha_scale),
         "rollout": None if flag.rollout is None else format_decimal(flag.rollout),
+        "rollout_salt": flag.rollout_salt,
         "arms": [_describe_arm(arm) for arm in flag.arms.all()],
+        "arms_salt": flag.arms_salt,
         "override": override,
         "reason": flag.reason,
     }

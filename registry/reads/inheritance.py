@@ -53,6 +53,8 @@ class StatedFlag(NamedTuple, Generic[Key]):
     arms: Sequence[StatedArm[Key]]
     route: str = ""
     pk: Id = ""
+    rollout_salt: str = ""
+    arms_salt: str = ""
 
 
 # What there is to inherit where a tenant has no flag: nothing that could steer.
@@ -86,6 +88,8 @@ class InheritedFlag(Generic[Key]):
     tenant: str = ""
     route: str = ""
     flag_id: Id = ""
+    rollout_salt: str = ""
+    arms_salt: str = ""
     # The arms, or the flag itself as the only one.
     choices: tuple[InheritedArm[Key], ...] = field(init=False, repr=False)
 
@@ -134,6 +138,9 @@ def inherit_flag(stated: StatedFlag[Key], of_tenant: StatedFlag[Key] | None, *, 
         tenant=tenant,
         route=stated.route,
         flag_id=stated.pk,
+        # With what they are of: callers stand alike wherever it is inherited.
+        rollout_salt=source(FlagField.ROLLOUT).rollout_salt,
+        arms_salt=source(FlagField.ARMS).arms_salt,
     )
 
 

@@ -19,6 +19,7 @@ from registry.reads.inheritance import Id, InheritedFlag, read_tenants_anew
 from registry.reads.steering import live_revisions
 from registry.services.base_model_moves import check_served
 from registry.services.names import refuse_twin
+from registry.services.salts import Split, read_split, salt_flag
 from registry.services.transition import lock_environments, publish_at_end, transition
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError
@@ -42,6 +43,7 @@ class Stated(TypedDict, total=False):
 
     A new flag of a tenant starts at α scale 1, for everybody, without arms and without an override; that of a route inherits
     from the tenant's whatever is not stated, or starts like a tenant's if there is none. `inherit` gives a route's field back.
+    A salt says which callers a share covers, or which arm each is in; one is drawn where a rollout or a test starts and states none.
     """
 
     revision: ProfileRevision
@@ -49,6 +51,8 @@ class Stated(TypedDict, total=False):
     rollout: Decimal
     arms: Sequence[ArmSpec]
     override: AlphaBounds | None
+    rollout_salt: str
+    arms_salt: str
     inherit: Collection[str]
 
 
@@ -84,7 +88,11 @@ def set_flag(
     else:
         flag.version += 1
         flag.environment, flag.tenant = environment, tenant
+    had = [] if is_new else list(flag.arms.select_related("revision__profile"))
+    before = Split() if is_new else read_split(flag, had)
     arms = _state(flag, stated)
+    salts = {name: str(stated.get(name, "")) for name in ("rollout_salt", "arms_salt")}
+    salt_flag(flag, before=before, arms=had if arms is None else arms, **salts)
     flag.enabled, flag.reason, flag.changed_by, flag.changed_at = enabled, reason, actor, timezone.now()
     flag.save()
     if arms is not None and not (is_new and not arms):
@@ -153,7 +161,7 @@ def _state(flag: TenantFlag, stated: Stated) -> Sequence[ArmSpec] | None:
     """Write what is stated into the flag. Returns the arms it now has, or None if those it has stay."""
     inherit = set(stated.get("inherit", ()))
     _check_inheritance(flag, stated, inherit)
-    values: dict[str, Any] = {name: value for name, value in stated.items() if name != "inherit"}
+    values: dict[str, Any] = {name: value for name, value in stated.items() if name not in ("inherit", "rollout_salt", "arms_salt")}
     values |= dict.fromkeys(inherit)
     flag.inherits = [name for name in FlagField.values if name in inherit or (name in flag.inherits and name not in values)]
     arms: Sequence[ArmSpec] | None = None

@@ -198,10 +198,12 @@ def _describe_flag(flag: InheritedFlag[Id], points_at: Mapping[Id | None, NamedR
     document: dict[str, Any] = {"tenant": flag.tenant, "route": flag.route, "enabled": flag.is_on, **gives}
     if flag.is_on and flag.rollout < EVERYBODY:
         document["rollout"] = format_decimal(flag.rollout)
+        document |= {"rollout_salt": flag.rollout_salt} if flag.rollout_salt else {}
     if flag.is_on and flag.arms:
         document["arms"] = [
             {"name": arm.name, "weight": arm.weight, **_describe(points_at[arm.revision_id], arm.alpha_scale)} for arm in flag.arms
         ]
+        document |= {"arms_salt": flag.arms_salt} if flag.arms_salt else {}
     if flag.is_on and flag.override is not None:
         bounds = flag.override
         document["override"] = {"alpha_min": format_decimal(bounds.alpha_min), "alpha_max": format_decimal(bounds.alpha_max)}

@@ -2,14 +2,17 @@
 
 Judged for every tenant and route by what both snapshots would give each caller, so that it does not matter which change made the
 difference: a flag, what a route inherits, the lift of a kill, or a whole batch. In doubt it counts as more: weights that move callers
-between arms do, unless every arm gives at most what every arm gave.
+between arms do, unless every arm gives at most what every arm gave; and so does another salt of a share, which covers other callers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import product
 
 from steernode.snapshot.records import AlphaBounds, Arm, Flag, Snapshot
+from steernode.words import EVERYBODY
+
+Dose = tuple[str, int, Decimal] | None
 
 
 def find_increase(before: Snapshot, after: Snapshot) -> str | None:
@@ -48,13 +51,13 @@ def _compare(before: Flag | None, in_before: Snapshot, after: Flag | None, in_af
         return "steering, and gets none"
     if after.rollout > before.rollout:
         return f"steering for {after.rollout} % of callers, instead of {before.rollout} %"
+    if before.rollout < EVERYBODY and before.rollout_salt != after.rollout_salt:
+        return "steering for other callers"
     if before.needs_key and not after.needs_key:
         return "steering without a rollout key"
     if after.override is not None and not (before.override and before.override.covers(after.override)):
         return f"α {after.override} by asking"
-    same_places = [arm.weight for arm in before.choices] == [arm.weight for arm in after.choices]
-    pairs = zip(olds, news, strict=True) if same_places else product(olds, news)
-    for old, new in pairs:
+    for old, new in _pair(before, olds, after, news):
         if new is None:
             continue
         if old is None or old[:2] != new[:2]:
@@ -64,10 +67,24 @@ def _compare(before: Flag | None, in_before: Snapshot, after: Flag | None, in_af
     return None
 
 
-def _doses(flag: Flag | None, snapshot: Snapshot) -> list[tuple[str, int, Decimal] | None]:
+def _pair(before: Flag, olds: list[Dose], after: Flag, news: list[Dose]) -> Iterable[tuple[Dose, Dose]]:
+    """What some caller may have got, with what that caller may get."""
+    if before.arms_salt == after.arms_salt:
+        # Without a salt callers are placed by the order of the arms, with one by their names.
+        keys = [
+            [(arm.name if before.arms_salt else str(position), arm.weight) for position, arm in enumerate(flag.choices)]
+            for flag in (before, after)
+        ]
+        if sorted(keys[0]) == sorted(keys[1]):
+            of_old = dict(zip(keys[0], olds, strict=True))
+            return [(of_old[key], new) for key, new in zip(keys[1], news, strict=True)]
+    return product(olds, news)
+
+
+def _doses(flag: Flag | None, snapshot: Snapshot) -> list[Dose]:
     """What each arm gives: profile, revision and scale; None for nothing."""
 
-    def dose(arm: Arm, override: AlphaBounds | None) -> tuple[str, int, Decimal] | None:
+    def dose(arm: Arm, override: AlphaBounds | None) -> Dose:
         profile = snapshot.profile_of.get((arm.profile, arm.revision))
         # A scale of 0 steers all the same where a request may ask for another α.
         if profile is None or (arm.alpha_scale.is_zero() and override is None):

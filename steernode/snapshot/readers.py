@@ -121,7 +121,7 @@ def _read_schedule(value: Any, path: str) -> ScheduleEntry:
 
 def read_flag(value: Any, path: str) -> Flag:
     names = ("tenant", "route", "profile", "enabled", "alpha_scale")
-    read_exactly(value, path, names, optional=("revision", "rollout", "arms", "override"))
+    read_exactly(value, path, names, optional=("revision", "rollout", "rollout_salt", "arms", "arms_salt", "override"))
     arms = read_list(value.get("arms", []), f"{path}.arms", _arm)
     if len(arms) > MAX_ARMS or len({arm.name for arm in arms}) != len(arms):
         raise FieldError(f"{path}.arms", f"must be at most {MAX_ARMS}, no two of one name")
@@ -135,6 +135,8 @@ def read_flag(value: Any, path: str) -> Flag:
         rollout=_rollout(value["rollout"], f"{path}.rollout") if "rollout" in value else EVERYBODY,
         arms=arms,
         override=_override(value["override"], f"{path}.override") if "override" in value else None,
+        rollout_salt=read_text(value["rollout_salt"], f"{path}.rollout_salt") if "rollout_salt" in value else "",
+        arms_salt=read_text(value["arms_salt"], f"{path}.arms_salt") if "arms_salt" in value else "",
     )
 
 

@@ -212,7 +212,8 @@ class Flag:
     """What a tenant gets on a route; the route '' is for every route without a flag of its own.
 
     `revision` tells two revisions of one profile apart while tenants move from one to the other; None where only one is listed.
-    `rollout` is the share of callers, in percent. With `arms` it is the arms that say what a caller gets.
+    `rollout` is the share of callers, in percent. With `arms` it is the arms that say what a caller gets. The salts say which callers:
+    see `snapshot.rollout`.
     """
 
     tenant: str
@@ -224,6 +225,8 @@ class Flag:
     rollout: Decimal = EVERYBODY
     arms: tuple[Arm, ...] = ()
     override: AlphaBounds | None = None
+    rollout_salt: str = ""
+    arms_salt: str = ""
     # The arms, or the flag itself as the only one. Made once: every check of a snapshot looks at all of them.
     choices: tuple[Arm, ...] = field(init=False, repr=False, compare=False)
 

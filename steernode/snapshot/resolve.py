@@ -234,14 +234,15 @@ def _place(key: str, flag: Flag, trail: list[Step]) -> Arm | Effective:
     if flag.needs_key and not key:
         return stop("rollout_key_missing", "the flag is not for everybody alike, and the request gives no rollout key")
     if flag.rollout < EVERYBODY:
-        place = f"the key is at {_percent(place_of(key, tenant=tenant, purpose='share'))} %, the share is {flag.rollout} %"
-        if not is_in_share(key, tenant=tenant, share=flag.rollout):
+        salt = flag.rollout_salt
+        place = f"the key is at {_percent(place_of(key, tenant=tenant, salt=salt))} %, the share is {flag.rollout} %"
+        if not is_in_share(key, tenant=tenant, share=flag.rollout, salt=salt):
             return stop("not_in_rollout", place)
         trail.append(Step("rollout", place))
-    arm = flag.choices[choose_arm(key, tenant=tenant, weights=[arm.weight for arm in flag.choices])]
+    arms = [(arm.name, arm.weight) for arm in flag.choices]
+    arm = flag.choices[choose_arm(key, tenant=tenant, arms=arms, salt=flag.arms_salt)]
     if arm.name:
-        place = _percent(place_of(key, tenant=tenant, purpose="arm"))
-        trail.append(Step("arm", f"the key is at {place} % of the line of arms, in {arm.name!r}"))
+        trail.append(Step("arm", f"the key falls to {arm.name!r}, which has {arm.weight} of {sum(weight for _, weight in arms)} parts"))
     return arm
 
 

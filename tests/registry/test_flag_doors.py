@@ -20,6 +20,10 @@ def stated() -> set[str]:
     return {STATED_AS.get(column, column) for column in columns} | {"arms"}
 
 
+# Drawn by the registry. Who must have a certain one says so to the API or in a manifest.
+SALTS = {"rollout_salt", "arms_salt"}
+
+
 def renamed(names: set[str], **others: str) -> set[str]:
     """A door's own words for some fields."""
     return {others.get(name, name) for name in names}
@@ -39,7 +43,7 @@ def test_a_manifest_says_every_field_of_a_flag():
 
 
 def test_the_console_asks_for_every_field_of_a_flag_and_fills_it_in(flag_on):
-    wanted = renamed(stated(), inherits="inherit")
+    wanted = renamed(stated() - SALTS, inherits="inherit")
     assert wanted <= set(FlagForm().fields)
     # A reason is given for each change anew.
     assert wanted - {"reason"} <= set(_as_stated(flag_on))
@@ -47,4 +51,4 @@ def test_the_console_asks_for_every_field_of_a_flag_and_fills_it_in(flag_on):
 
 def test_steer_sets_every_field_of_a_flag():
     options = {parameter.name for parameter in set_flag.params}
-    assert renamed(stated(), inherits="inherit", revision="reference") <= options
+    assert renamed(stated() - SALTS, inherits="inherit", revision="reference") <= options

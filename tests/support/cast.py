@@ -370,6 +370,14 @@ def atlas(oscar):
 
 
 @pytest.fixture
+def known_salt(monkeypatch) -> str:
+    """The salt of every rollout and test that starts. In harbor user-1 is at 58.991 %, user-2 at 8.053 %; of the arms warm and control
+    with one part each, user-1 falls to warm and user-2 to control."""
+    monkeypatch.setattr("registry.services.salts.token_hex", lambda _size: "test-2")
+    return "test-2"
+
+
+@pytest.fixture
 def flag_on(production, harbor, approved, oscar):
     """harbor is steered by the approved revision in production."""
     from registry.services.flags import set_flag

@@ -85,6 +85,7 @@ def bounds(least: str, most: str) -> dict[str, str]:
 SCALES = st.sampled_from(["0", "0.5", "1", "1.5"])
 POINTERS = st.sampled_from([("warm", 1), ("warm", 2), ("short", 1)])
 ENVIRONMENTS = [("environment", "production"), ("environment", "staging")]
+SALTS = st.sampled_from(["", "spring", "autumn"])
 OVERRIDES = st.sampled_from([None, bounds("0", "0.3"), bounds("0.1", "0.3"), bounds("0", "0.6")])
 
 
@@ -104,7 +105,9 @@ def flags(draw: st.DrawFn, tenant: str, route: str) -> dict[str, Any]:
     profile, revision = draw(POINTERS)
     made = flag(tenant=tenant, route=route, profile=profile, revision=revision, alpha_scale=draw(SCALES), enabled=draw(st.booleans()))
     made["rollout"] = draw(st.sampled_from(["0", "30", "60", "100"]))
+    made |= {"rollout_salt": salt} if (salt := draw(SALTS)) else {}
     made |= {"arms": found} if (found := draw(arms())) else {}
+    made |= {"arms_salt": salt} if (salt := draw(SALTS)) else {}
     return made | ({"override": override} if (override := draw(OVERRIDES)) else {})
 
 

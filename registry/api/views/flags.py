@@ -50,7 +50,9 @@ class FlagOut(serializers.Serializer):
     revision_state = serializers.CharField(source="revision.state", default=None, allow_null=True)
     alpha_scale = Alpha(allow_null=True)
     rollout = Alpha(allow_null=True, help_text="the share of callers in percent")
+    rollout_salt = serializers.CharField(help_text="which callers the share covers; empty for a rollout from before there were salts")
     arms = ArmOut(many=True)
+    arms_salt = serializers.CharField(help_text="which arm each caller is in; empty for a test from before there were salts")
     override = serializers.SerializerMethodField(help_text="what a request may ask for as its α; null for nothing")
     reason = serializers.CharField()
     changed_by = serializers.CharField(source="changed_by.username")
@@ -105,6 +107,8 @@ class FlagBody(Body):
     revision = Whole(min_value=1, max_value=2**31 - 1, required=False)
     alpha_scale = Alpha(required=False)
     rollout = Alpha(required=False, help_text="the share of callers in percent, with at most 3 decimals")
+    rollout_salt = Name(max_length=40, required=False, help_text="left out: as it is, and drawn anew where a rollout starts")
+    arms_salt = Name(max_length=40, required=False, help_text="left out: as it is, and drawn anew where a test starts")
     arms: serializers.ListSerializer = serializers.ListSerializer(child=ArmBody(), required=False, max_length=MAX_ARMS)
     override = OverrideBody(required=False, allow_null=True)
     inherit = serializers.ListField(

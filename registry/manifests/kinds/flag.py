@@ -26,6 +26,7 @@ class Flags(Kind[TenantFlag, Index[TenantFlag]]):
     about = "Which approved revision a tenant is steered by, in one environment."
     roles = (Role.OPERATOR,)
     spec = FLAG
+    left_alone = ("rolloutSalt", "armsSalt")
     model = TenantFlag
     index = Index[TenantFlag]
     object_name = spelled(

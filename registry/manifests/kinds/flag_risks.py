@@ -8,13 +8,14 @@ from django.utils import timezone
 
 from registry.manifests.accounts import Risk
 from registry.manifests.fields import Spec
-from registry.manifests.kinds.flag_spec import describe_bounds, inherit_spec, split_flag_name
+from registry.manifests.kinds.flag_spec import describe_bounds, inherit_spec, keep_salts, split_flag_name
 from registry.manifests.kinds.policy import Limits
 from registry.manifests.kinds.profile import Pointer, read_revisions
 from registry.manifests.kinds.revision import Alphas, find_alpha_changes
 from registry.manifests.steps import DELETE, Step
 from registry.models import Environment, ProfileRevision, RevisionState, TenantFlag
 from registry.reads.inheritance import InheritedFlag
+from registry.reads.sides import count_changing_sides
 from registry.reads.steering import freeze_in_force
 from steernode.canonical import format_decimal
 
@@ -63,6 +64,10 @@ class FlagRisks:
             yield Risk("FREEZE", f"{environment} is frozen until {until}: nothing may steer more before", blocks=True)
         if before.steers and after.steers and before.rollout != after.rollout:
             yield Risk("ROLLOUT_CHANGE", f"{format_decimal(before.rollout)} → {format_decimal(after.rollout)} % of callers")
+        if before.steers and after.steers:
+            changing = count_changing_sides(before, keep_salts(before, after), tenant=tenant)
+            if changing:
+                yield Risk("SIDES_CHANGE", f"about {changing} % of the callers change sides: another arm, or in or out of the share")
         if not after.steers:
             return
         if after.override and not (before.steers and after.override == before.override):

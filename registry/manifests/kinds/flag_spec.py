@@ -1,6 +1,7 @@
 """What a flag says and what it gives: by specs, as files and record have it, and by the snapshot that nodes were told."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from registry.manifests.fields import FieldMap, Spec, camel_case, choice, decima
 from registry.manifests.kinds.profile import Pointer
 from registry.models import FlagField, ProfileRevision, TenantFlag
 from registry.reads.inheritance import InheritedArm, InheritedFlag, StatedArm, StatedFlag, inherit_flag
+from registry.reads.sides import NOT_DRAWN, is_new_rollout, is_new_test
 from registry.services.flags import ArmSpec, Stated
 from steernode.canonical import format_decimal
 from steernode.errors import SpellingError
@@ -41,7 +43,9 @@ FLAG = mapping(
         "revision": whole("The number of its revision.", 1, 2**31 - 1),
         "alphaScale": decimal("Weakens what was approved: 0.5 is half. 1 if left out."),
         "rollout": decimal("The share of callers, in percent. 100 if left out."),
+        "rolloutSalt": slug("Which callers the share covers. Left as it is; drawn anew where a rollout starts.", max_length=40),
         "arms": list_of("The sides of an A/B test. None if left out.", _ARM, high=MAX_ARMS),
+        "armsSalt": slug("Which arm each caller is in. Left as it is; drawn anew where a test starts.", max_length=40),
         "override": mapping(
             "The α that a request may ask for. None if left out.", required={"min": decimal("At least."), "max": decimal("At most.")}
         ),
@@ -101,6 +105,8 @@ def render_flag(row: TenantFlag) -> Spec:
         "inherits": inherits,
         "alpha_scale": row.alpha_scale,
         "rollout": row.rollout,
+        "rollout_salt": row.rollout_salt or None,
+        "arms_salt": row.arms_salt or None,
         "arms": None if "arms" in inherits else arms,
         "override": {"min": row.override_min, "max": row.override_max} if row.override_min is not None else None,
     }
@@ -126,12 +132,26 @@ def state_flag(spec: Spec, revisions: Mapping[Pointer, ProfileRevision]) -> Stat
         else AlphaBounds(flag.override_min, flag.override_max),
     }
     kept = {field.value: value for field, value in stated.items() if field not in flag.inherits}
-    return cast(Stated, {**kept, "inherit": list(flag.inherits)})
+    salts = {name: salt for name, salt in (("rollout_salt", flag.rollout_salt), ("arms_salt", flag.arms_salt)) if salt}
+    return cast(Stated, {**kept, **salts, "inherit": list(flag.inherits)})
 
 
 def inherit_spec(spec: Spec | None, parent: Spec | None) -> InheritedFlag[Pointer]:
     """A flag of this spec with nothing left open. `parent` is the spec of the tenant's flag, for the flag of a route."""
     return inherit_flag(_state_spec(spec), _state_spec(parent) if parent else None)
+
+
+def keep_salts(before: InheritedFlag[Pointer], after: InheritedFlag[Pointer]) -> InheritedFlag[Pointer]:
+    """The flag as it will be, where its spec leaves the salts to the registry: see `services.flags`."""
+
+    def profiles(flag: InheritedFlag[Pointer]) -> dict[str, str | None]:
+        return {arm.name: arm.revision_id[0] if arm.revision_id else None for arm in flag.arms}
+
+    is_another = bool(before.revision_id and after.revision_id and before.revision_id[0] != after.revision_id[0])
+    is_new = is_new_rollout(before.rollout, after.rollout, of_another_profile=is_another)
+    of_rollout = after.rollout_salt or (NOT_DRAWN if is_new else before.rollout_salt)
+    of_arms = after.arms_salt or (NOT_DRAWN if is_new_test(profiles(before), profiles(after)) else before.arms_salt)
+    return replace(after, rollout_salt=of_rollout, arms_salt=of_arms)
 
 
 def _state_spec(spec: Spec | None) -> StatedFlag[Pointer]:
@@ -146,6 +166,8 @@ def _state_spec(spec: Spec | None) -> StatedFlag[Pointer]:
         override_min=bounds.get("min"),
         override_max=bounds.get("max"),
         arms=[StatedArm(arm["name"], arm["weight"], _point(arm), arm.get("alpha_scale")) for arm in flag.get("arms", [])],
+        rollout_salt=flag.get("rollout_salt", ""),
+        arms_salt=flag.get("arms_salt", ""),
     )
 
 

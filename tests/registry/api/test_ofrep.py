@@ -20,7 +20,7 @@ OFF = {"profile": None, "revision": None, "alpha_scale": "0", "components": []}
 
 
 @pytest.fixture
-def put(production, harbor, approved, oscar):
+def put(production, harbor, approved, oscar, known_salt):
     def change(**stated):
         return set_flag(production, harbor, **{"revision": approved, "enabled": True, "reason": "test", "actor": oscar, **stated})
 

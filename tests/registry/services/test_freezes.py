@@ -23,7 +23,7 @@ from steernode.snapshot.resolve import resolve
 
 
 @pytest.fixture
-def put(production, harbor, approved, oscar):
+def put(production, harbor, approved, oscar, known_salt):
     def change(tenant=harbor, **stated):
         return set_flag(production, tenant, **{"enabled": True, "reason": "test", "actor": oscar, **stated})
 

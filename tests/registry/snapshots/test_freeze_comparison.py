@@ -30,7 +30,7 @@ def changes(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
         return before, make_snapshot(*others, kills=other_kills)
     position = draw(st.integers(0, len(made) - 1))
     other = draw(flags("harbor", made[position]["route"]))
-    field = draw(st.sampled_from(["enabled", "revision", "alpha_scale", "rollout", "arms", "override"]))
+    field = draw(st.sampled_from(["enabled", "revision", "alpha_scale", "rollout", "rollout_salt", "arms", "arms_salt", "override"]))
     # A revision is a pair; the rest is one field, which may be left out.
     replaced = {"profile", "revision"} if field == "revision" else {field}
     changed = {name: value for name, value in made[position].items() if name not in replaced}
@@ -130,6 +130,12 @@ def test_turning_off_and_lowering_is_never_an_increase(pair):
         # The route was off; without its own flag it gets what the tenant gets.
         ([flag(), flag(route="chat", enabled=False)], [flag()], "harbor/chat would get steering"),
         ([flag()], [flag(), flag(tenant="atlas")], "atlas would get steering"),
+        ([flag(rollout="50", rollout_salt="a")], [flag(rollout="50", rollout_salt="b")], "for other callers"),
+        (
+            [flag(arms=[arm("a"), arm("b", alpha_scale="0")], arms_salt="s")],
+            [flag(arms=[arm("a"), arm("b", alpha_scale="0")], arms_salt="t")],
+            "warm r1 where it is not served now",
+        ),
     ],
 )
 def test_each_increase_is_found_and_named(before, after, words):
@@ -140,6 +146,11 @@ def test_each_increase_is_found_and_named(before, after, words):
     ("before", "after"),
     [
         ([flag()], []),
+        ([flag()], [flag(rollout="50", rollout_salt="b")]),
+        (
+            [flag(arms=[arm("a"), arm("b", alpha_scale="0")], arms_salt="s")],
+            [flag(arms=[arm("b", alpha_scale="0"), arm("a", alpha_scale="0.5")], arms_salt="s")],
+        ),
         ([flag()], [flag(arms=[arm("a", alpha_scale="0.5"), arm("control", alpha_scale="0")])]),
         ([flag()], [flag(), flag(route="chat", alpha_scale="0.5")]),
         ([flag(), flag(route="chat")], [flag()]),
