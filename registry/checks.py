@@ -5,8 +5,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import connection
+
+from registry.owner import RoleFound, find_role
 
 # Tags of the checks: those of every process, and those of the web process alone.
 EVERYWHERE, WEB = "steerhub", "steerhub_web"
@@ -87,11 +89,33 @@ def _check_keys() -> list[CheckMessage]:
     return problems
 
 
-@register("database")
+@register(Tags.database)
 def check_database(app_configs: Any, databases: Any = None, **kwargs: Any) -> Sequence[CheckMessage]:
-    """The server must be a PostgreSQL that the migrations are written for."""
-    if not databases:
+    """The server is a PostgreSQL that the migrations are written for, and processes own nothing there.
+
+    A database that does not answer now is not a wrong setting.
+    """
+    role = find_role() if databases else None
+    if role is None:
         return []
-    if getattr(connection, "pg_version", 0) < 150000:
-        return [Error("DATABASE_URL must name a PostgreSQL of version 15 or later.", id="steerhub.E010")]
+    problems: list[CheckMessage] = []
+    if role.server_version < 150000:
+        problems.append(Error("DATABASE_URL must name a PostgreSQL of version 15 or later.", id="steerhub.E010"))
+    # A command that is about to migrate is connected as the owner, and so are tests.
+    if connection.settings_dict["USER"] == settings.STEERHUB_APP_ROLE:
+        problems += _check_role(role)
+    return problems
+
+
+def _check_role(role: RoleFound) -> list[CheckMessage]:
+    """Whoever owns a table can disable its guards; whoever is a superuser can do anything."""
+    is_too_much = "is a superuser" if role.is_superuser else "has BYPASSRLS" if role.bypasses_rows else ""
+    is_too_much = is_too_much or (f"owns {role.owns}, or is a member of who does" if role.owns else "")
+    hint = "see database roles in docs/operations.md"
+    if is_too_much:
+        message = f"DATABASE_URL connects as {role.name}, which {is_too_much}; processes connect as a role that owns nothing: {hint}."
+        return [Error(message, id="steerhub.E020")]
+    if role.may_change:
+        message = f"DATABASE_URL connects as {role.name}, which may change what {role.may_change} keeps; run manage.py setup_roles: {hint}."
+        return [Error(message, id="steerhub.E021")]
     return []

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+# What processes connect as. It owns nothing; whoever may open the socket may also connect as the owner.
+APP_ROLE = "steerhub_app"
+
 
 def postgres_url(folder: Path) -> str:
-    """Start PostgreSQL on `folder` unless it runs already, and give the URL of its `steerhub` database.
+    """Start PostgreSQL on `folder` unless it runs already, and give the URL of its `steerhub` database, for its owner.
 
     The server outlives the process that started it, because web, worker and scheduler share it; `make stop` ends it.
     """
@@ -28,6 +31,9 @@ def postgres_url(folder: Path) -> str:
             # Another process of the same start may be first.
             with contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 connection.execute("CREATE DATABASE steerhub")
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [APP_ROLE]).fetchone():
+            with contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+                connection.execute(f"CREATE ROLE {APP_ROLE} LOGIN")
     return str(server.get_uri(database="steerhub"))
 
 

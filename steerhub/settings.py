@@ -1,7 +1,8 @@
 """Every setting of the hub. Read from the environment; what can be wrong has a system check in registry/checks.py.
 
 Two modes, one code path. Without DATABASE_URL the hub is embedded: PostgreSQL, broker, blobs and keys live under var/.
-With it, the hub is in production mode and every service is named by its variable.
+With it, the hub is in production mode and every service is named by its variable. In both, processes connect to the database as a role
+that owns nothing, and `manage.py migrate` as the one that owns the tables: see registry/owner.py.
 """
 
 import os
@@ -87,7 +88,11 @@ def _database(url: str) -> dict[str, Any]:
     }
 
 
-DATABASES = {"default": _database(DATABASE_URL or embedded.postgres_url(VAR_DIR / "postgres"))}
+STEERHUB_OWNER_DATABASE = _database(
+    os.environ.get("DATABASE_MIGRATE_URL") or DATABASE_URL or embedded.postgres_url(VAR_DIR / "postgres"),
+)
+DATABASES = {"default": _database(DATABASE_URL) if DATABASE_URL else {**STEERHUB_OWNER_DATABASE, "USER": embedded.APP_ROLE}}
+STEERHUB_APP_ROLE = DATABASES["default"]["USER"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or ("filesystem://localhost//" if EMBEDDED else "")

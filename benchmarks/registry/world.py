@@ -49,6 +49,7 @@ from registry.models import (
     Tenant,
     TenantFlag,
 )
+from registry.owner import as_owner
 from registry.reads.documents import policy_document, revision_document
 from registry.services.demands import measure_peaks
 from registry.services.flags import set_flag
@@ -390,5 +391,5 @@ class World:
 
     def analyze(self) -> None:
         """What autovacuum would have done to a record that grew over years."""
-        with connection.cursor() as cursor:
+        with as_owner(), connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")

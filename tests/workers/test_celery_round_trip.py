@@ -100,7 +100,8 @@ def start_worker(broker: str, settings, tmp_path: Path) -> subprocess.Popen:
     database = connection.settings_dict
     environment = {
         **os.environ,
-        "DATABASE_URL": f"postgresql://{database['USER']}@/{database['NAME']}?host={quote(database['HOST'], safe='')}",
+        "DJANGO_SETTINGS_MODULE": "steerhub.settings",
+        "DATABASE_URL": f"postgresql://{settings.STEERHUB_APP_ROLE}@/{database['NAME']}?host={quote(database['HOST'], safe='')}",
         "CELERY_BROKER_URL": broker,
         "STEERHUB_VAR": str(tmp_path),
         "STEERHUB_BLOB_URL": settings.STEERHUB_BLOB_URL,
