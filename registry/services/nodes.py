@@ -7,11 +7,12 @@ from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import Environment, NodeReport, ReportResult, ServingNode, User
+from registry.models import BaseModel, Environment, NodeReport, ReportResult, ServingNode, User
 from registry.services.names import check_new_name
 from registry.services.people import hash_secret
 from registry.services.transition import transition
 from steernode.hub.tokens import NODE, make_token
+from steernode.proof.events import CHECKED_BY, CHECKED_FILES
 
 # A heartbeat that says nothing new is written at most this often.
 HEARTBEAT = timedelta(seconds=10)
@@ -28,6 +29,14 @@ def enroll_node(name: str, *, environment: Environment, actor: User) -> tuple[Se
     node = ServingNode.objects.create(name=name, environment=environment, token_prefix=secret[:12], token_sha256=hash_secret(secret))
     record(Action.NODE_ENROLLED, actor=actor, subject=node, environment=environment.name, details={"token": node.token_prefix})
     return node, secret
+
+
+def _say_checked(node: ServingNode, result: str, fingerprint: str) -> dict[str, Any]:
+    """Of an ACK: that the node hashed the files it loaded, found those that its environment serves, and which these are."""
+    model = BaseModel.objects.filter(served_in__environment=node.environment, fingerprint=fingerprint).first()
+    if result != ReportResult.ACK or model is None:
+        return {}
+    return {CHECKED_BY: node.name, CHECKED_FILES: [file["name"] for file in model.manifest["files"]]}
 
 
 @transition
@@ -71,7 +80,7 @@ def record_node_report(node: ServingNode, *, report: dict[str, Any]) -> NodeRepo
             actor=locked,
             subject=locked,
             environment=locked.environment.name,
-            details={"revision": revision, "code": code, "engine": engine},
+            details={"revision": revision, "code": code, "engine": engine, **_say_checked(locked, result, fingerprint)},
             base_model_fingerprint=fingerprint,
         )
     return row

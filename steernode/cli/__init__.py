@@ -22,7 +22,7 @@ from steernode.hub.client import HubClient
 
 @click.group(cls=SteerGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Govern activation steering: inference configuration, weights unchanged.
+    """Govern activation steering, which configures inference and changes no weight.
 
     Commands that ask the hub find it by --hub or STEERHUB_URL, and know you by --token-file, STEERHUB_TOKEN_FILE or STEERHUB_TOKEN.
     """

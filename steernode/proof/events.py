@@ -7,6 +7,7 @@ verifies an export holds them against the same names.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypedDict
@@ -14,9 +15,15 @@ from uuid import UUID
 
 from steernode.canonical import canonical_json
 
-EVENT_SCHEMA = "steerhub.audit/1"
-# What every event says of itself, so that a reader who sees only one knows what steering is.
-INFERENCE_CONFIGURATION = "inference configuration, weights unchanged"
+EVENT_SCHEMA = "steerhub.audit/2"
+# Of events from before: each said that the weights are unchanged, whether or not anybody had looked.
+FIRST_SCHEMA = "steerhub.audit/1"
+# What an event says of itself, so that a reader who sees only one knows what steering is: it configures inference.
+INFERENCE_CONFIGURATION = "inference configuration"
+# Only of an event that says who compared the weights with what was registered, and which files these are.
+WEIGHTS_UNCHANGED = "inference configuration, weights unchanged"
+# The details that say it: a node's name, and the names of the files that the event's fingerprint covers.
+CHECKED_BY, CHECKED_FILES = "weights_checked_by", "weights_checked_files"
 # What the first event follows.
 ZERO_DIGEST = "0" * 64
 
@@ -89,10 +96,16 @@ def write_body(entry: Entry, *, seq: int, version: int, at: datetime) -> bytes:
         "tenant": entry.tenant or None,
         "environment": entry.environment or None,
         "details": entry.details,
-        "inference_configuration": INFERENCE_CONFIGURATION,
+        "inference_configuration": configuration_statement(EVENT_SCHEMA, entry.details, entry.base_model_fingerprint),
         "base_model_fingerprint": entry.base_model_fingerprint or None,
     }
     return canonical_json(body)
+
+
+def configuration_statement(schema: str, details: Mapping[str, Any], fingerprint: str | None) -> str:
+    """What an event of this schema says in `inference_configuration`."""
+    is_checked = bool(fingerprint and details.get(CHECKED_BY) and details.get(CHECKED_FILES))
+    return WEIGHTS_UNCHANGED if is_checked or schema == FIRST_SCHEMA else INFERENCE_CONFIGURATION
 
 
 def event_digest(prev: str, body: bytes) -> str:

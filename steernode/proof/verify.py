@@ -20,9 +20,10 @@ from steernode.proof.events import (
     ACTOR_FIELDS,
     BODY_FIELDS,
     EVENT_SCHEMA,
-    INFERENCE_CONFIGURATION,
+    FIRST_SCHEMA,
     OBJECT_FIELDS,
     ZERO_DIGEST,
+    configuration_statement,
     event_digest,
 )
 from steernode.proof.export import CSV_COLUMNS, EVENT_FIELDS, EXPORT_SCHEMA, HEADER_FIELDS, MAX_LINE_BYTES, project_event
@@ -201,7 +202,10 @@ def _read_body(seq: int, body_bytes: bytes) -> dict[str, Any]:
         raise VerificationFailed("E_BODY", f"{named}: {error.message}", named) from error
     if not isinstance(body, dict) or not is_canonical or set(body) != set(BODY_FIELDS):
         raise VerificationFailed("E_BODY", f"{named}: the body is not the canonical JSON of an audit event", named)
-    wanted = {"_": EVENT_SCHEMA, "seq": seq, "inference_configuration": INFERENCE_CONFIGURATION}
+    schema = body["_"] if body["_"] == FIRST_SCHEMA else EVENT_SCHEMA
+    details = body["details"] if isinstance(body["details"], dict) else {}
+    statement = configuration_statement(schema, details, body["base_model_fingerprint"])
+    wanted = {"_": schema, "seq": seq, "inference_configuration": statement}
     for field, value in wanted.items():
         if body[field] != value:
             raise VerificationFailed(

@@ -3,7 +3,7 @@
 import json
 
 from steernode.canonical import canonical_json
-from steernode.proof.events import INFERENCE_CONFIGURATION, event_digest
+from steernode.proof.events import EVENT_SCHEMA, INFERENCE_CONFIGURATION, event_digest
 from steernode.proof.export import (
     CSV_COLUMNS,
     csv_row,
@@ -20,7 +20,7 @@ ZERO = "0" * 64
 def make_body(seq, **changes):
     """Events alternate between two objects, so both have gap-free versions."""
     return {
-        "_": "steerhub.audit/1",
+        "_": EVENT_SCHEMA,
         "id": f"event-{seq}",
         "seq": seq,
         "ts": f"2026-11-22T10:00:{seq:02}.000001Z",

@@ -88,6 +88,20 @@ def test_a_report_is_the_nodes_last_word_and_one_audit_event(pull, node):
     assert pull.post(f"/fleet/v1/nodes/{record.pk}/report", json=report()).status_code == 204
 
 
+def test_weights_unchanged_stands_on_what_a_node_checked_and_says_which_files(pull, node, base_model):
+    pull.post(REPORT, json=report(fingerprint=base_model.fingerprint))
+    pull.post(REPORT, json=report(fingerprint=base_model.fingerprint, result="NACK", code="BLOB_DIGEST", revision=2))
+    pull.post(REPORT, json=report(fingerprint="ab" * 32, revision=3))
+    bodies = [json.loads(bytes(event.body)) for event in AuditEvent.objects.filter(actor_type="node").order_by("seq")]
+    checked, refused, of_other_files = bodies
+    assert checked["inference_configuration"] == "inference configuration, weights unchanged"
+    assert checked["details"]["weights_checked_by"] == "node-1"
+    assert checked["base_model_fingerprint"] == base_model.fingerprint
+    assert checked["details"]["weights_checked_files"] == [file["name"] for file in base_model.manifest["files"]]
+    assert "model.safetensors" in checked["details"]["weights_checked_files"]
+    assert {body["inference_configuration"] for body in (refused, of_other_files)} == {"inference configuration"}
+
+
 def test_convergence_is_judged_when_it_is_read(pull, node, api, iris, oscar):
     def convergence() -> str:
         return api(iris).get("/api/v1/nodes/node-1").json()["convergence"]

@@ -6,7 +6,7 @@ import pytest
 
 from steernode.canonical import canonical_json, sha256_hex
 from steernode.errors import VerificationFailed
-from steernode.proof.events import event_digest
+from steernode.proof.events import WEIGHTS_UNCHANGED, event_digest
 from steernode.proof.export import (
     CSV_COLUMNS,
     csv_row,
@@ -18,6 +18,8 @@ from steernode.proof.export import (
 )
 from steernode.proof.verify import verify_export
 from tests.support.exports import EVENTS, ZERO, chain, csv_file, header_of, jsonl, make_body
+
+CHECKED = {"weights_checked_by": "node-1", "weights_checked_files": ["model.safetensors"]}
 
 
 @pytest.fixture
@@ -131,7 +133,16 @@ def test_an_object_that_does_not_start_at_one_is_noticed(verify):
     "body",
     [
         make_body(1, inference_configuration="weights changed"),
-        make_body(1, _="steerhub.audit/2"),
+        make_body(1, _="steerhub.audit/3"),
+        make_body(1, _="steerhub.audit/1"),
+        # That the weights are unchanged says only who looked, and at which files.
+        make_body(1, inference_configuration=WEIGHTS_UNCHANGED),
+        make_body(1, inference_configuration=WEIGHTS_UNCHANGED, base_model_fingerprint="ab" * 32),
+        make_body(1, inference_configuration=WEIGHTS_UNCHANGED, details=CHECKED),
+        make_body(
+            1, inference_configuration=WEIGHTS_UNCHANGED, base_model_fingerprint="ab" * 32, details={**CHECKED, "weights_checked_files": []}
+        ),
+        make_body(1, base_model_fingerprint="ab" * 32, details=CHECKED),
         make_body(1, surprise=1),
         make_body(1, actor={"type": "person"}),
         make_body(1, object={"type": "flag", "id": "f", "name": "n", "version": "1"}),
@@ -144,6 +155,12 @@ def test_an_object_that_does_not_start_at_one_is_noticed(verify):
 )
 def test_a_body_that_is_no_canonical_event_is_refused(verify, body):
     assert failure(verify, jsonl(chain([body]))).code == "E_BODY"
+
+
+def test_weights_unchanged_stands_where_it_says_who_looked_and_in_events_from_before(verify):
+    checked = make_body(1, inference_configuration=WEIGHTS_UNCHANGED, base_model_fingerprint="ab" * 32, details=CHECKED)
+    before = make_body(2, _="steerhub.audit/1", inference_configuration=WEIGHTS_UNCHANGED)
+    assert verify(jsonl(chain([checked, before]))).events == 2
 
 
 def test_a_body_of_another_number_is_refused(verify):
