@@ -50,7 +50,7 @@ def trace_vector(vector: SteeringVector, here: ProfileRevision | None = None) ->
                     str(vector),
                     reverse("console:vector", args=[vector.pk]),
                     vector.digest,
-                    note=f"layer {vector.layer}, {vector.site}",
+                    note=f"layer {vector.layer}, {vector.site}{', imported: lineage claimed' if vector.is_lineage_claimed else ''}",
                     is_here=here is None,
                 )
             ]

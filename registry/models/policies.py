@@ -32,6 +32,7 @@ class RiskPolicy(models.Model):
     suite_kinds = ArrayField(models.CharField(max_length=10))
     gate_set = models.CharField(max_length=50)
     minimum_pairs = models.PositiveIntegerField()
+    refuses_claimed_lineage = models.BooleanField(default=False, db_default=False)
     locales = ArrayField(models.CharField(max_length=35), blank=True, default=list)
     evidence_max_age_days = models.PositiveIntegerField()
     # Demands on the decision. A role is a group; each must be held by one of those who approve.

@@ -40,7 +40,7 @@ class SteeringVector(models.Model):
     version = models.PositiveIntegerField()
     base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="vectors")
     contrast_set = models.ForeignKey("registry.ContrastSet", models.PROTECT, null=True, related_name="vectors")
-    # Null for an imported file.
+    # Null for an imported file: then its lineage is what the file claims.
     job = models.OneToOneField("registry.Job", models.PROTECT, null=True, related_name="extracted_vector")
     digest = DigestField(unique=True)
     size_bytes = models.PositiveIntegerField()
@@ -84,3 +84,8 @@ class SteeringVector(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} v{self.version}"
+
+    @property
+    def is_lineage_claimed(self) -> bool:
+        """Whether nobody here made it: what it was read from, and how, is what whoever uploaded the file says."""
+        return self.job_id is None

@@ -96,6 +96,8 @@ def policy_document(policy: RiskPolicy) -> dict[str, Any]:
         "suite_kinds": list(policy.suite_kinds),
         "gate_set": policy.gate_set,
         "minimum_pairs": policy.minimum_pairs,
+        # Came after there were policies, and is left out where it is not demanded, so that what was approved before reads as it did.
+        **({"refuses_claimed_lineage": True} if policy.refuses_claimed_lineage else {}),
         "locales": list(policy.locales),
         "evidence_max_age_days": policy.evidence_max_age_days,
         "approvals_needed": policy.approvals_needed,

@@ -13,7 +13,7 @@ from typing import Any
 from django.utils import timezone
 
 from registry.errors import TransitionRefused
-from registry.models import Component, Evaluation, Operator, ProfileRevision, Unit
+from registry.models import Component, Evaluation, Operator, ProfileRevision, SteeringVector, Unit
 from registry.reads.documents import digest_components, policy_document
 from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
 from steernode.canonical import format_decimal
@@ -81,6 +81,8 @@ def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, dem
         (f"the locales {_list(demands['locales'])}", lambda found: _find_missing_locale(components, found, demands)),
         (f"evidence of at most {demands['evidence_max_age_days']} days", lambda found: _find_age(found, demands["evidence_max_age_days"])),
     ]
+    if demands.get("refuses_claimed_lineage"):
+        demanded.insert(0, ("vectors that were made here, by a job", lambda _: _find_claimed(revision, components)))
     missing = TransitionRefused("EVIDENCE_MISSING", f"{revision} names no evaluation", str(revision))
     judged = [Requirement(demand, missing if evaluation is None else find(evaluation)) for demand, find in demanded]
     return [*check_limits(components, demands), *judged]
@@ -126,6 +128,18 @@ def _find_other_subject(revision: ProfileRevision, components: Sequence[Componen
         problem = f"the evaluation is of adding {component.vector} to generated tokens; have what this component does with it judged"
         return TransitionRefused("EVIDENCE_MISMATCH", problem, str(evaluation.pk))
     return None
+
+
+def _find_claimed(revision: ProfileRevision, components: Sequence[Component]) -> SteerError | None:
+    """The vectors that steer, and those that its conditions read along."""
+    conditions = [*(component.condition for component in components), *revision.safety_override]
+    probes = [condition["vector"]["sha256"] for condition in conditions if condition and "vector" in condition]
+    vectors = [*(component.vector for component in components), *SteeringVector.objects.filter(digest__in=probes)]
+    claimed = next((vector for vector in vectors if vector.is_lineage_claimed), None)
+    if claimed is None:
+        return None
+    problem = f"{claimed} was imported, so its lineage is only claimed; the policy takes vectors that a job here made"
+    return TransitionRefused("LINEAGE_CLAIMED", problem, str(claimed))
 
 
 def _find_beyond_evidence(components: Sequence[Component]) -> SteerError | None:

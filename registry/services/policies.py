@@ -36,6 +36,7 @@ class PolicyTerms:
     suite_kinds: Sequence[str]
     gate_set: str
     minimum_pairs: int
+    refuses_claimed_lineage: bool = False
     locales: Sequence[str]
     evidence_max_age_days: int
     approvals_needed: int
@@ -81,14 +82,15 @@ def change_policy(name: str, *, terms: PolicyTerms, reason: str, actor: User) ->
     # A decision that is under way finishes first: what it approves is found by the second of these.
     returned = lock_revisions(of_class.filter(state=RevisionState.SUBMITTED))
     beyond = lock_revisions(of_class.filter(~is_inside_its_limits(), state=RevisionState.APPROVED))
-    changed = [field for field in after if after[field] != before[field]]
+    # A demand that is not made is in neither.
+    changed = [field for field in {**before, **after} if after.get(field) != before.get(field)]
     record(
         Action.POLICY_CHANGED,
         actor=actor,
         subject=policy,
         details={
-            "before": {field: before[field] for field in changed},
-            "after": {field: after[field] for field in changed},
+            "before": {field: before.get(field, False) for field in changed},
+            "after": {field: after.get(field, False) for field in changed},
             "reason": reason,
             "returned": [str(revision) for revision in returned],
             "invalidated": [str(revision) for revision in beyond],
@@ -154,6 +156,7 @@ def _columns(terms: PolicyTerms) -> dict[str, Any]:
         "suite_kinds": sorted(set(terms.suite_kinds)),
         "gate_set": terms.gate_set,
         "minimum_pairs": terms.minimum_pairs,
+        "refuses_claimed_lineage": terms.refuses_claimed_lineage,
         "locales": sorted(set(terms.locales)),
         "evidence_max_age_days": terms.evidence_max_age_days,
         "approvals_needed": terms.approvals_needed,

@@ -45,7 +45,7 @@ def import_vector(name: str, *, data: bytes, author: User) -> SteeringVector:
         Action.VECTOR_IMPORTED,
         actor=author,
         subject=vector,
-        details={"digest": vector.digest, "layer": vector.layer, "site": vector.site},
+        details={"digest": vector.digest, "layer": vector.layer, "site": vector.site, "lineage": "claimed"},
         base_model_fingerprint=base_model.fingerprint,
     )
     compare_vector(vector, file.direction, actor=author)

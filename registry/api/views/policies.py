@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Name, Spelled, Text, Whole
+from registry.api.fields import Alpha, Body, Name, Spelled, Switch, Text, Whole
 from registry.api.views.base import Records, View, document
 from registry.models import RiskPolicy, Role, SuiteKind
 from registry.reads.lookups import get_policy
@@ -32,6 +32,7 @@ class PolicyOut(serializers.Serializer):
     suite_kinds = serializers.ListField(child=serializers.CharField())
     gate_set = serializers.CharField()
     minimum_pairs = serializers.IntegerField()
+    refuses_claimed_lineage = serializers.BooleanField(help_text="whether imported vectors may not be submitted")
     locales = serializers.ListField(child=serializers.CharField())
     evidence_max_age_days = serializers.IntegerField()
     approvals_needed = serializers.IntegerField()
@@ -50,13 +51,14 @@ class AlphaCapsBody(Body):
 
 
 class PolicyBody(Body):
-    """Every term is written out: a policy has no defaults that somebody could forget."""
+    """Every term is written out, so that none is forgotten, but for the one that came later."""
 
     alpha_caps = AlphaCapsBody()
     composition_budget = Alpha()
     suite_kinds = serializers.ListField(child=Spelled(max_length=10), max_length=10, help_text=f"of {', '.join(SuiteKind.values)}")
     gate_set = Spelled(max_length=50, help_text=f"one of {', '.join(gate_sets())}")
     minimum_pairs = Whole()
+    refuses_claimed_lineage = Switch(default=False)
     locales = serializers.ListField(child=Spelled(max_length=35), max_length=100)
     evidence_max_age_days = Whole()
     approvals_needed = Whole()

@@ -56,6 +56,7 @@ class VectorOut(serializers.Serializer):
     base_model = BaseModelRefOut()
     contrast_set = serializers.SerializerMethodField(help_text="name@version; null if the file names a set that is not on record")
     job = serializers.UUIDField(source="job_id", allow_null=True)
+    is_lineage_claimed = serializers.BooleanField(help_text="it was imported: what it was read from, and how, is what its file says")
     digest = serializers.CharField()
     size_bytes = serializers.IntegerField()
     dtype = serializers.CharField()

@@ -1,6 +1,7 @@
 """Every term of a risk policy."""
 
 from django import forms
+from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from registry.console.forms.fields import AlphaField, choice_field, choices_field, name_field, number_field, prose_field, text_field
 from registry.models import Role, SuiteKind, Unit
@@ -18,6 +19,9 @@ class PolicyForm(forms.Form):
     suite_kinds = choices_field(SuiteKind.choices, required=False, label="Suites that must have judged")
     locales = text_field(max_length=1000, required=False, label="Locales", help_text="Such as en-US, de-DE; may be empty.")
     minimum_pairs = number_field(label="Contrast pairs, at least")
+    refuses_claimed_lineage = forms.BooleanField(
+        required=False, label="Refuse claimed lineage", help_text="Imported vectors may not be submitted.", widget=UnfoldBooleanSwitchWidget
+    )
     evidence_max_age_days = number_field(label="Evidence is at most (days)")
     approvals_needed = number_field(label="Approvals needed")
     reviewer_roles = choices_field(Role.choices, label="Roles", help_text="Each is held by one of those who approve.")

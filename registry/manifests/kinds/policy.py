@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from registry.manifests.accounts import Risk
 from registry.manifests.documents import Fault, Manifest
-from registry.manifests.fields import FieldMap, Spec, choice, decimal, list_of, mapping, slug, text, whole
+from registry.manifests.fields import FieldMap, Spec, choice, decimal, list_of, mapping, slug, switch, text, whole
 from registry.manifests.kind import Index, Kind, References, Writer
 from registry.manifests.steps import CREATE, Step
 from registry.models import RiskPolicy, Role, SuiteKind, Unit
@@ -28,7 +28,9 @@ _TERMS = {
     "approvalValidDays": whole("How long an approval waits for the others.", 1, LONGEST_PERIOD_DAYS),
     "reviewAfterDays": whole("When an approved revision is looked at again.", 1, LONGEST_PERIOD_DAYS),
 }
-_FIELDS = FieldMap(_TERMS)
+# Came later: a file that does not know of it demands nothing new.
+_LATER = {"refusesClaimedLineage": switch("Whether imported vectors, whose lineage is only claimed, may not be submitted.", default=False)}
+_FIELDS = FieldMap({**_TERMS, **_LATER})
 
 
 class Policies(Kind[RiskPolicy, Index[RiskPolicy]]):
@@ -36,8 +38,9 @@ class Policies(Kind[RiskPolicy, Index[RiskPolicy]]):
     about = "A risk class: what it limits at once, and what it demands of a revision when it is submitted."
     roles = (Role.ADMIN, Role.APPROVER)
     spec = mapping(
-        "Every term is written out: a policy has no defaults that somebody could forget.",
+        "Every term is written out, so that none is forgotten, but for the one that came later.",
         required={**_TERMS, "reason": text("Why, for the history.", max_length=2000)},
+        optional=_LATER,
     )
     retained = "risk classes stay on record"
     model = RiskPolicy
@@ -45,7 +48,8 @@ class Policies(Kind[RiskPolicy, Index[RiskPolicy]]):
     is_written_first = True
 
     def render(self, row: RiskPolicy) -> Spec:
-        return {**_FIELDS.to_spec(policy_document(row)), "reason": row.reason}
+        terms = {"refuses_claimed_lineage": row.refuses_claimed_lineage, **policy_document(row)}
+        return {**_FIELDS.to_spec(terms), "reason": row.reason}
 
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
         # Lists that say which, not in what order.

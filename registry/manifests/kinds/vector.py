@@ -160,7 +160,11 @@ class Vectors(Sealed):
         found = dict(super().judge(vectors))
         for name, row in vectors.items():
             verdict = passed.get(row.pk)
-            found[name] += [match_base_model(row.base_model, current), condition("EvidenceComplete", verdict is True, reasons[verdict])]
+            found[name] += [
+                match_base_model(row.base_model, current),
+                condition("EvidenceComplete", verdict is True, reasons[verdict]),
+                condition("LineageKnown", not row.is_lineage_claimed, "Claimed" if row.is_lineage_claimed else "MadeHere"),
+            ]
         for name in rows.keys() - vectors.keys():
             found[name] = [condition("Sealed", False, f"Job{rows[name].state.title()}", f"job {rows[name].pk} is {rows[name].state}")]
         return found

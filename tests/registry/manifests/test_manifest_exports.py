@@ -196,6 +196,7 @@ def test_conditions_say_what_the_hub_makes_of_each_object(flag_on, node):
         "Sealed": ("True", "Version1"),
         "BaseModelMatch": ("True", "CurrentFingerprint"),
         "EvidenceComplete": ("True", "GatesPassed"),
+        "LineageKnown": ("False", "Claimed"),
     }
     assert conditions("SteeringProfile") == {
         "Approved": ("True", "Approved"),
