@@ -1,6 +1,7 @@
 """What a job works on, read back from the store as the exact bytes that were sealed."""
 
 from registry.blobs import get_blob
+from registry.errors import InvalidInput
 from registry.models import ContrastSet, EvalSuite, Job, SuiteKind
 from steernode.files.contrast import ContrastFile, parse_pairs
 from steernode.files.suites import SuiteFile, parse_suite
@@ -12,8 +13,11 @@ def read_contrast_set(contrast_set: ContrastSet) -> ContrastFile:
 
 
 def read_suites(job: Job) -> dict[str, SuiteFile]:
-    """The job's suites by kind."""
-    return {suite.kind: parse_suite(get_blob(suite.digest), suite.kind) for suite in job.suites.all()}
+    """The job's suites by kind. Raises: InvalidInput SUITES_OF_ONE_KIND, of jobs from before these were refused when asked for."""
+    suites = list(job.suites.all())
+    if len({suite.kind for suite in suites}) < len(suites):
+        raise InvalidInput("SUITES_OF_ONE_KIND", f"{job} names two suites of one kind, of which one would judge; ask for it anew", str(job))
+    return {suite.kind: parse_suite(get_blob(suite.digest), suite.kind) for suite in suites}
 
 
 def read_rubric_digest(job: Job) -> str:

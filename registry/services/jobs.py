@@ -138,11 +138,21 @@ def queue_job(kind: JobKind, *, suites: Sequence[EvalSuite], **fields: Any) -> J
 
 
 def check_suites(suites: Sequence[EvalSuite]) -> None:
-    """Raises: InvalidInput SUITES_MISSING."""
-    kinds = [suite.kind for suite in suites]
+    """What is named is what judges: one suite of each kind that there must be, and at most one of any other.
+
+    Raises: InvalidInput SUITES_MISSING, SUITES_OF_ONE_KIND, SUITE_NOT_RUN.
+    """
+    of_kind = {kind: [str(suite) for suite in suites if suite.kind == kind] for kind in SuiteKind.values}
+    for kind, named in of_kind.items():
+        if len(named) > 1:
+            message = f"{' and '.join(sorted(named))} are of the kind {kind}; one suite of a kind judges, so name one, or put both into one"
+            raise InvalidInput("SUITES_OF_ONE_KIND", message, kind)
+    if named := of_kind[SuiteKind.FLUENCY]:
+        # It would stand on record as having judged.
+        raise InvalidInput("SUITE_NOT_RUN", f"no job runs {named[0]}: fluency is measured on the replies to the other suites", named[0])
     for kind in NEEDED_KINDS:
-        if kinds.count(kind) != 1:
-            raise InvalidInput("SUITES_MISSING", f"name exactly one {kind} suite, got {kinds.count(kind)}", kind)
+        if not of_kind[kind]:
+            raise InvalidInput("SUITES_MISSING", f"name a {kind} suite", kind)
 
 
 def refuse_overlap(contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> None:

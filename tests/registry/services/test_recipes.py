@@ -1,12 +1,19 @@
 """Recipes are checked whole before any worker time is spent."""
 
+from decimal import Decimal
+
 import pytest
 
 from registry.models import BaseModel, Job
+from registry.services.compositions import request_composition
+from registry.services.evals import seal_eval_suite
 from registry.services.jobs import request_extraction, request_validation
 from registry.services.recipes import name_layers, parse_extraction_recipe
+from registry.services.vectors import import_vector
 from steernode.errors import SteerError
+from tests.support.files import lines, vector_file
 
+EXPECTED = {"safety": {"refuse": True}, "capability": {"contains": ["4"]}}
 BAD_RECIPES = [
     ({}, "RECIPE_VECTOR"),
     ({"vector": ""}, "RECIPE_VECTOR"),
@@ -96,9 +103,43 @@ def test_gates_that_leave_no_layer_to_search_are_refused():
 
 
 def test_a_job_needs_one_suite_of_each_kind(base_model, contrast_set, suites, ada):
-    for some in (suites[:2], [*suites, suites[0]], []):
+    for some in (suites[:2], []):
         with pytest.raises(SteerError, check=lambda error: error.code == "SUITES_MISSING"):
             request_extraction(base_model=base_model, contrast_set=contrast_set, suites=some, recipe={"vector": "v"}, actor=ada)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "code"),
+    [
+        (["safety"], "SUITES_OF_ONE_KIND"),
+        (["capability"] * 2, "SUITES_OF_ONE_KIND"),
+        (["fluency"], "SUITE_NOT_RUN"),
+        (["capability"], None),
+    ],
+)
+def test_every_suite_that_a_job_names_is_run_or_refused(base_model, contrast_set, suites, combined, ada, kinds, code):
+    """Of two suites of a kind one was run, and both stood on record as having judged."""
+    fresh = import_vector("fresh", data=vector_file(base_model.fingerprint, contrast_set.digest, seed=9), author=ada)
+    item = {"id": "x", "split": "test", "messages": [{"role": "user", "content": "Add 2 and 2."}], "locale": "en-US", "product": "billing"}
+    extra = [
+        seal_eval_suite(
+            f"extra-{number}", kind=kind, data=lines([{**item, "id": f"x{number}", "expect": EXPECTED.get(kind, {})}]), author=ada
+        )
+        for number, kind in enumerate(kinds)
+    ]
+    asked = [
+        lambda: request_extraction(
+            base_model=base_model, contrast_set=contrast_set, suites=[*suites, *extra], recipe={"vector": "v"}, actor=ada
+        ),
+        lambda: request_validation(vector=fresh, suites=[*suites, *extra], actor=ada, alpha=Decimal("0.5")),
+        lambda: request_composition(revision=combined, suites=[*suites, *extra], actor=ada),
+    ]
+    for ask in asked:
+        if code is None:
+            ask()
+            continue
+        with pytest.raises(SteerError, check=lambda error: error.code == code):
+            ask()
 
 
 def test_the_test_split_opens_once(evaluation, vector, suites, ada):
