@@ -27,7 +27,6 @@ def write_candidate(job: Job, direction: LayerDirection) -> bytes:
         contrast_set_digest=job.contrast_set.digest,
         method=recipe.method,
         read_position=recipe.read_position,
-        seed=recipe.seed,
         dtype=recipe.dtype,
     )
 

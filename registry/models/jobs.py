@@ -30,7 +30,7 @@ class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     kind = models.CharField(max_length=11, choices=JobKind)
     state = models.CharField(max_length=9, choices=JobState, default=JobState.QUEUED)
-    # What to do, as accepted: method, site, read position, α grid and unit, components, gates, seed, sizes.
+    # What to do, as accepted: method, site, read position, α grid and unit, components, gates, sizes.
     recipe = models.JSONField()
     base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="jobs")
     contrast_set = models.ForeignKey("registry.ContrastSet", models.PROTECT, null=True, related_name="jobs")

@@ -129,4 +129,5 @@ def _lock(proposal_id: UUID) -> Proposal:
 
 def _adapt(recipe: dict[str, Any], base_model: BaseModel) -> dict[str, Any]:
     """A recipe that searched every layer, or all that may pass, does so in the other model too, however many layers it has."""
-    return recipe | {"layers": name_layers(ExtractionRecipe.from_document(recipe), base_model)}
+    made_by = ExtractionRecipe.from_document(recipe)
+    return made_by.to_document() | {"layers": name_layers(made_by, base_model)}

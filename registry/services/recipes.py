@@ -41,7 +41,6 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         unit=_one_of(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
         gates=gates,
         dtype=_one_of(recipe, "dtype", DTYPES),
-        seed=_integer(recipe, "seed", 0, 0, 2**31 - 1),
         max_new_tokens=_integer(recipe, "max_new_tokens", 64, 1, 1024),
         finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),
     )

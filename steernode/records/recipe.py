@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from steernode.errors import EngineError
 from steernode.gates import Gate
@@ -14,16 +14,19 @@ from steernode.gates import Gate
 class Recipe:
     """Plain values by name; lists are tuples while it is a record."""
 
+    # Fields of before, which older documents have and nobody reads.
+    GONE: ClassVar[frozenset[str]] = frozenset()
+
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Raises: EngineError RECIPE_INVALID for an unknown field, and the codes of the values."""
         known = {field.name for field in fields(cls)}
-        unknown = sorted(set(document) - known)
+        unknown = sorted(set(document) - known - cls.GONE)
         if unknown:
             raise EngineError(
                 "RECIPE_INVALID", f"unknown field {unknown[0]!r} in the recipe; known are {', '.join(sorted(known))}", unknown[0]
             )
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items() if name in known})
 
     def to_document(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -34,6 +37,9 @@ class Recipe:
 class ExtractionRecipe(Recipe):
     """A search for the vector of this name. `gates` are the name of a set, or gates of its own."""
 
+    # Nothing random depended on it, but the digest of the file did: with another number the same direction was another vector.
+    GONE = frozenset({"seed"})
+
     vector: str
     method: str
     site: str
@@ -43,7 +49,6 @@ class ExtractionRecipe(Recipe):
     unit: str
     gates: str | tuple[Gate, ...]
     dtype: str
-    seed: int
     max_new_tokens: int
     # How many layers of the screened ones are measured on the whole select split.
     finalists: int

@@ -55,7 +55,6 @@ _SETTINGS = {
     "gates": either(
         "What a candidate must meet.", {"type": "string", "enum": list(gate_sets())}, list_of("", _GATE, low=1, high=50), default="default"
     ),
-    "seed": whole("Of everything random.", 0, 2**31 - 1, default=0),
     "maxNewTokens": whole("How long replies may become.", 1, 1024, default=64),
     "dtype": choice("Of the stored vector.", DTYPES, default=DTYPES[0]),
     "finalists": whole("How many layers are measured on the whole select split.", 1, 10_000, default=2),

@@ -175,10 +175,15 @@ def test_a_vector_under_way_and_made_exports_the_recipe_that_makes_it(plan, base
     from registry.services.jobs import request_extraction
 
     inputs = {"base_model": base_model, "contrast_set": contrast_set, "suites": suites}
-    request_extraction(**inputs, recipe={"vector": "warm", "seed": 7}, actor=ada, draft_for=profile)
+    request_extraction(**inputs, recipe={"vector": "warm", "max_new_tokens": 7}, actor=ada, draft_for=profile)
     (document,) = export_manifests(kinds=["SteeringVector"])
     recipe = document["spec"]["recipe"]
-    assert (recipe["contrastSet"], recipe["layers"], recipe["seed"], recipe["profile"]) == ("empathy@1", "candidates", 7, "harbor-empathy")
+    assert (recipe["contrastSet"], recipe["layers"], recipe["maxNewTokens"], recipe["profile"]) == (
+        "empathy@1",
+        "candidates",
+        7,
+        "harbor-empathy",
+    )
     assert set(actions(plan(export_manifests())).values()) == {"no-op"}
 
 

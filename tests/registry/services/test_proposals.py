@@ -80,6 +80,13 @@ def test_accepting_queues_the_same_recipe_for_the_new_files(extract, production,
     assert (job.contrast_set, set(job.suites.all())) == (vector.contrast_set, set(suites))
 
 
+def test_a_recipe_from_when_it_had_a_seed_is_run_again_without_it(extract, production, base_model, new_files, ada, oscar):
+    vector = extract(base_model)
+    Job.objects.filter(pk=vector.job_id).update(recipe={**vector.job.recipe, "seed": 7})
+    move_environment(production, base_model=new_files, actor=oscar)
+    assert accept_proposal(Proposal.objects.get().pk, actor=ada).job.recipe == vector.job.recipe
+
+
 def test_the_job_of_a_vector_in_use_goes_on_to_a_draft_of_its_profile(extract, production, base_model, new_files, profile, ada, oscar):
     vector = extract(base_model)
     draft(vector, profile, ada)

@@ -8,7 +8,7 @@ import pytest
 from steernode.canonical import canonical_json, parse_strict
 from steernode.errors import EngineError
 from steernode.records.evidence import Estimate, read_evidence
-from steernode.records.recipe import ValidationRecipe
+from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 from steernode.records.sweep import read_sweep
 
 RECIPE = ValidationRecipe(alpha="0.5", unit="residual", gates=({"metric": "facts", "kind": "min", "threshold": "0.9"},), max_new_tokens=8)
@@ -32,6 +32,15 @@ def test_a_recipe_with_a_field_nobody_knows_is_refused_by_its_name() -> None:
     with pytest.raises(EngineError) as refused:
         ValidationRecipe.from_document({**RECIPE.to_document(), "charm": 1})
     assert (refused.value.code, refused.value.item) == ("RECIPE_INVALID", "charm")
+
+
+def test_a_recipe_from_when_it_had_a_seed_is_read_without_it() -> None:
+    recipe = ExtractionRecipe(
+        vector="warm", method="mean_difference", site="resid_post", read_position="last_prompt_token", layers=(2,), alphas=("0", "1"),
+        unit="residual", gates="default", dtype="F32", max_new_tokens=8, finalists=1,
+    )  # fmt: skip
+    assert ExtractionRecipe.from_document({**recipe.to_document(), "seed": 7}) == recipe
+    assert "seed" not in recipe.to_document()
 
 
 def test_evidence_keeps_the_document_that_its_digest_is_of() -> None:
