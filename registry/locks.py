@@ -3,32 +3,37 @@
 A transaction takes what it needs of these from top to bottom, so that two changes queue instead of deadlocking:
 
 1. The `Idempotency-Key` of a request (`try_request`). It is held by the connection, and nobody waits for it.
-2. `Lock.KILL`, held by a kill until it is committed. A batch only looks at it, between its steps, and is undone if it is held.
-3. `Lock.NAMES`, held by whoever makes an environment, registers a base model, or runs a batch. So a new environment and a new name
+2. `Lock.NAMES`, held by whoever makes an environment, registers a base model, or runs a batch. So a new environment and a new name
    of a base model see each other, and the environments that a batch has locked are all there are.
-4. The rows of environments (`services.transition.lock_environments`), held by every change of what their nodes are sent.
-5. Other rows: a job or a proposal; a risk policy; flags; revisions; vectors; comparisons. Profiles, tenants, kills, freezes, people and
+3. The rows of environments (`services.transition.lock_environments`), held by every change of what their nodes are sent.
+4. `Lock.STOP`, held by whoever issues a stop statement, and then the rows of kills. A kill takes nothing before it, and a batch never
+   takes it, so that a kill waits for another kill or lift and for nobody else.
+5. Other rows: a job or a proposal; a risk policy; flags; revisions; vectors; comparisons. Profiles, tenants, freezes, people and
    nodes are locked one at a time.
 6. The numbers of one series (`hold_numbers`), held by whoever makes the next version of a name.
 7. `Lock.LOG`, held by whoever appends to the log: at the end of a transition, because everybody else waits meanwhile.
 
-Several rows of one table are locked in the order of their keys; flags in that of their names, under their environment. Profiles and
-vectors are locked without their keys (`no_key`): whoever drafts a revision holds numbers, and refers to both without waiting.
+Several rows of one table are locked in the order of their keys; flags in that of their names, under their environment. Environments,
+profiles, tenants, people and vectors are locked without their keys (`no_key`), but by whoever deletes them: a kill refers to the first
+four and waits for none, and whoever drafts a revision holds numbers, and refers to vectors and profiles without waiting.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from hashlib import sha256
+from uuid import UUID
 
 from django.db import connection
+from django.db.models import Model
+from psycopg import sql
 
 
 class Lock(IntEnum):
     """What `pg_locks` shows of each: eight letters in hexadecimal."""
 
-    KILL = 0x737465656B696C6C  # steekill
     NAMES = 0x7374656572626173  # steerbas
+    STOP = 0x7374656573746F70  # steestop
     LOG = 0x7374656572617564  # steeraud
 
 
@@ -42,9 +47,13 @@ def hold_numbers(series: str) -> None:
     _hold(_number_of(series))
 
 
-def is_free(lock: Lock) -> bool:
-    """Whether no other transaction holds the lock at this moment. It is not taken, and nobody waits for this look."""
-    return _ask("SELECT pg_try_advisory_lock_shared(%s) AND pg_advisory_unlock_shared(%s)", lock.value, lock.value)
+def keep_names(model: type[Model], names: Iterable[str]) -> dict[str, UUID]:
+    """The ids of the rows of these names, which nobody deletes before the transaction ends. Nobody is waited for either: what somebody
+    is deleting at this moment is left out."""
+    query = sql.SQL("SELECT name, id FROM {} WHERE name = ANY(%s) FOR KEY SHARE SKIP LOCKED").format(sql.Identifier(model._meta.db_table))
+    with connection.cursor() as cursor:
+        cursor.execute(query, [list(names)])
+        return dict(cursor.fetchall())
 
 
 @contextmanager

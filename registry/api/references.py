@@ -22,7 +22,7 @@ from registry.models import (
     User,
 )
 from registry.reads import lookups
-from registry.reads.visibility import visible_to
+from registry.reads.visibility import kills_visible_to, visible_to
 
 Record = TypeVar("Record", bound=models.Model)
 
@@ -60,7 +60,7 @@ def find_proposal(reference: str | UUID) -> Proposal:
 
 
 def find_kill(reference: str | UUID, *, seen_by: User) -> Kill:
-    return _find(visible_to(seen_by, Kill.objects.all(), shared=True), reference, "KILL_NOT_FOUND", "kill")
+    return _find(kills_visible_to(seen_by, Kill.objects.all()), reference, "KILL_NOT_FOUND", "kill")
 
 
 def find_tenant(name: str, *, seen_by: User) -> Tenant:

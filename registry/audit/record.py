@@ -19,6 +19,9 @@ from registry.locks import Lock, hold
 from registry.models import AuditEvent, ServingNode, User
 from steernode.proof.events import ZERO_DIGEST, Entry, event_digest, write_body
 
+# A statement has at most 65,535 parameters, and a row takes seventeen.
+_ROWS_AT_ONCE = 1_000
+
 
 def record(
     action: Action,
@@ -95,7 +98,8 @@ def append_events(entries: Sequence[Entry]) -> list[AuditEvent]:
     with connection.cursor() as cursor:
         cursor.execute(_LAST_EVENT, [ZERO_DIGEST])
         seq, digest, now = cursor.fetchone()
-    return AuditEvent.objects.bulk_create(link_events(entries, after=(seq, digest), at=now, versions=_read_versions(entries)))
+    linked = link_events(entries, after=(seq, digest), at=now, versions=_read_versions(entries))
+    return AuditEvent.objects.bulk_create(linked, batch_size=_ROWS_AT_ONCE)
 
 
 # The last event, and the time of the next. GREATEST leaves out the NULL of an empty log.

@@ -81,7 +81,7 @@ def dashboard(request: Request, context: dict[str, Any]) -> dict[str, Any]:
         "recent_jobs": recent[:5],
         "waiting": [(revision, why_not_decide(revision, request.user)) for revision in waiting],
         "environments": environments,
-        "kills": engaged_kills().select_related("profile", "tenant", "environment", "engaged_by"),
+        "kills": engaged_kills().select_related("engaged_by", "reported_by"),
         "kill_form": KillForm(seen_by=request.user),
         "nodes": nodes,
         "events": AuditEvent.objects.order_by("-seq").defer("body")[:10],

@@ -123,7 +123,7 @@ def show_flags(request: Request, name: str) -> HttpResponse:
         wanted=wanted,
         tenants=tenants,
         unsteered=[tenant for tenant in tenants if tenant.pk not in {view.flag.tenant_id for view in flags}],
-        kills=engaged_kills(environment),
+        kills=engaged_kills(environment).select_related("engaged_by", "reported_by"),
         freeze=freeze_in_force(environment, now),
         freezes=[(freeze, freeze.state_at(now)) for freeze in freezes],
         # Each form of the page has ids of its own, so that a label belongs to one field.

@@ -9,15 +9,15 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from registry.console.forms.kills import KillForm
 from registry.console.pages import MAY_KILL, Request, accept, action, page, render_page, telling
 from registry.models import Kill, User
-from registry.reads.visibility import visible_to
+from registry.reads.visibility import kills_visible_to
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.people import stands_for
 
 
 @page(limited=True)
 def show_kills(request: Request) -> HttpResponse:
-    people = ("engaged_by", "lift_requested_by", "lifted_by")
-    seen = visible_to(request.user, Kill.objects.select_related("profile", "tenant", "environment", *people), shared=True)
+    people = ("engaged_by", "reported_by", "lift_requested_by", "lifted_by")
+    seen = kills_visible_to(request.user, Kill.objects.select_related(*people))
     return render_page(
         request,
         "console/kills.html",
@@ -39,7 +39,7 @@ def engage(request: Request) -> HttpResponse:
     form = KillForm(request.POST, seen_by=request.user)
     if accept(request, form):
         stated = form.stated()
-        with telling(request, f"Killed: {stated['target'] or 'everything'}. Nodes go back to α = 0 with their next pull."):
+        with telling(request, f"Killed: {stated['target'] or 'everything'}. The stop is on its way to every node."):
             engage_kill(**stated, actor=request.user)
     return _back(request)
 

@@ -4,8 +4,10 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         PERFORM registry_break_rule('kill_is_never_deleted', 'a kill is lifted');
     END IF;
-    IF (NEW.kind, NEW.profile_id, NEW.tenant_id, NEW.environment_id, NEW.engaged_by_id)
-        IS DISTINCT FROM (OLD.kind, OLD.profile_id, OLD.tenant_id, OLD.environment_id, OLD.engaged_by_id)
+    IF (NEW.kind, NEW.target, NEW.environment_name, NEW.profile_id, NEW.tenant_id, NEW.environment_id,
+        NEW.engaged_by_id, NEW.issuer, NEW.statement_digest, NEW.reported_by_id)
+        IS DISTINCT FROM (OLD.kind, OLD.target, OLD.environment_name, OLD.profile_id, OLD.tenant_id, OLD.environment_id,
+        OLD.engaged_by_id, OLD.issuer, OLD.statement_digest, OLD.reported_by_id)
         OR (OLD.lifted_at IS NOT NULL AND NEW IS DISTINCT FROM OLD) THEN
         PERFORM registry_break_rule('kill_never_changes_its_target', 'what a kill stops never changes, and a lift is final');
     END IF;

@@ -15,7 +15,7 @@ from registry.manifests.parse import parse_manifests
 from registry.manifests.plan import Options, Plan, make_plan
 from registry.manifests.steps import CREATE, DELETE, UPDATE, digest_spec
 from registry.models import AppliedPlan, Declaration, User
-from registry.services.transition import all_or_nothing, stop_for_kills
+from registry.services.transition import all_or_nothing
 from steernode.errors import SteerError
 
 
@@ -23,9 +23,9 @@ def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, acto
     """Make the record say what the documents say, if that is still what the plan of this digest would do.
 
     `permit` raises unless the actor holds one of the roles it is given.
-    Raises: what `make_plan` and the services raise; TransitionRefused PLAN_STALE, PLAN_APPLIED, KILL_FIRST.
+    Raises: what `make_plan` and the services raise; TransitionRefused PLAN_STALE, PLAN_APPLIED.
     """
-    # Everybody waits for what happens below, a kill for no more than a step of it; so what takes minutes comes before.
+    # Everybody but a kill waits for what happens below, so what takes minutes comes before.
     manifests = parse_manifests(documents)
     inspected = {name: kind.inspect([each for each in manifests if each.kind == name]) for name, kind in KINDS.items()}
     with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=actor):
@@ -55,7 +55,6 @@ def _take_steps(plan: Plan, writer: Writer) -> None:
     taken += [(kind.write_rest if kind.is_written_first else kind.write, step) for kind, step in writing]
     taken += [(KINDS[step.kind].delete, step) for step in plan.steps if step.action == DELETE]
     for take, step in taken:
-        stop_for_kills()
         try:
             take(step, writer)
         except SteerError as error:

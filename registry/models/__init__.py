@@ -27,6 +27,7 @@ from registry.models.flags import FlagArm, FlagField, TenantFlag
 from registry.models.kills import Kill, KillKind
 from registry.models.freezes import Freeze
 from registry.models.snapshots import Snapshot
+from registry.models.stops import StopStatement
 from registry.models.nodes import NodeReport, ReportResult, ServingNode
 from registry.models.notifications import Notification
 from registry.models.declarations import AppliedPlan, Declaration
@@ -80,6 +81,7 @@ __all__ = [
     "Split",
     "StalePolicy",
     "SteeringVector",
+    "StopStatement",
     "SuiteKind",
     "Technique",
     "Tenant",

@@ -37,10 +37,8 @@ def flags_pointing_at(revision: ProfileRevision) -> QuerySet[TenantFlag]:
 
 def engaged_kills(environment: Environment | None = None) -> QuerySet[Kill]:
     """Kills not lifted; with an environment, those that reach it."""
-    kills = Kill.objects.filter(lifted_at__isnull=True).select_related("profile", "tenant", "environment")
-    if environment is not None:
-        kills = kills.filter(Q(environment__isnull=True) | Q(environment=environment))
-    return kills
+    kills = Kill.objects.filter(lifted_at__isnull=True)
+    return kills if environment is None else kills.filter(environment_name__in=("", environment.name))
 
 
 def freeze_in_force(environment: Environment, moment: datetime) -> Freeze | None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from registry.models import AuditEvent, Tenant, User
+from registry.models import AuditEvent, Kill, KillKind, Tenant, User
 
 Record = TypeVar("Record", bound=Model)
 
@@ -25,6 +25,13 @@ def visible_to(user: User, records: QuerySet[Record], *, tenant: str = "tenant",
         return records
     seen = Q(**{f"{tenant}__in": user.visible_tenants})
     return records.filter(seen | Q(**{f"{tenant}__isnull": True}) if shared else seen)
+
+
+def kills_visible_to(user: User, kills: QuerySet[Kill]) -> QuerySet[Kill]:
+    """Those of tenants that the user sees, and of what belongs to no tenant. One of a tenant that is not on record is for others."""
+    if is_limited(user):
+        kills = kills.exclude(kind=KillKind.TENANT, tenant__isnull=True)
+    return visible_to(user, kills, shared=True)
 
 
 def events_visible_to(user: User, events: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:

@@ -1,45 +1,56 @@
 """The kill switch. One person engages it, nothing blocks it, and it only ever reduces steering; lifting it takes two people."""
 
-from typing import Any
+from collections.abc import Iterable
+from datetime import UTC
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.errors import InvalidInput, NotFound, TransitionRefused
-from registry.locks import Lock, hold
+from registry.locks import Lock, hold, keep_names
 from registry.models import Environment, Kill, KillKind, Profile, Tenant, User
-from registry.reads.visibility import is_limited, visible_to
+from registry.reads.steering import engaged_kills, freeze_in_force
+from registry.reads.visibility import is_limited, kills_visible_to, visible_to
 from registry.services.people import stands_for
 from registry.services.transition import lock_environments, publish_at_end, transition
+from registry.snapshots import issue_stop
+
+# What is killed, by the columns of a kill.
+Subject: TypeAlias = dict[str, Profile | Tenant | Environment | None]
 
 
 @transition
 def engage_kill(kind: str, *, target: str = "", environment: str = "", reason: str, actor: User) -> Kill:
-    """Back to α = 0 for a profile, a tenant, an environment or everything. No freeze holds it.
+    """Back to α = 0 for a profile, a tenant, an environment or everything. No freeze holds it, and no batch that is under way.
 
     A kill of a profile or a tenant reaches every environment, or with `environment` that one alone. Engaging what is engaged
-    already gives the kill in force. A batch under way is undone for it. Raises: InvalidInput KILL_KIND, KILL_TARGET; NotFound KILL_TARGET.
+    already gives the kill in force. It compiles no snapshot: nodes hear of it by the stop statement that is written here.
+    Raises: InvalidInput KILL_KIND, KILL_TARGET; NotFound KILL_TARGET.
     """
     if kind not in KillKind.values:
         raise InvalidInput("KILL_KIND", f"cannot kill a {kind!r}; it is one of {', '.join(KillKind.values)}", kind)
     subject = _find_subject(kind, target, environment, actor)
-    reached = Environment.objects.filter(pk=subject["environment"].pk) if subject["environment"] else Environment.objects.all()
-    # A batch that holds the environments finds this out at its next step, and is undone.
-    hold(Lock.KILL)
-    environments = lock_environments(reached)
-    known = Kill.objects.filter(kind=kind, lifted_at__isnull=True, **subject).first()
+    hold(Lock.STOP)
+    known = Kill.objects.filter(kind=kind, lifted_at__isnull=True, **_names(subject)).first()
     if known is not None:
         return known
-    kill = Kill.objects.create(kind=kind, reason=reason, engaged_by=actor, **subject)
-    _record(Action.KILL_ENGAGED, kill, actor, reason=reason)
-    for each in environments:
-        publish_at_end(each, cause=Action.KILL_ENGAGED, actor=actor, only_lowers=True)
+    # What somebody is deleting at this moment is killed by its name alone.
+    kept = {f"{column}_id": keep_names(type(row), [row.name]).get(row.name) for column, row in subject.items() if row is not None}
+    kill = Kill.objects.create(kind=kind, reason=reason, engaged_by=actor, **_names(subject), **kept)
+    _record(Action.KILL_ENGAGED, kill, actor, reason=reason, **_issue_stop())
     return kill
 
 
-def _find_subject(kind: str, target: str, environment: str, actor: User) -> dict[str, Any]:
-    """The columns that say what is killed, None where a kind has none."""
+def _issue_stop() -> dict[str, Any]:
+    """The next statement, as the event of what made it necessary names it."""
+    stop = issue_stop()
+    return {"stop_sequence": stop.sequence, "stop_digest": stop.digest}
+
+
+def _find_subject(kind: str, target: str, environment: str, actor: User) -> Subject:
+    """What is killed, None where a kind has none."""
     if kind in (KillKind.EVERYTHING, KillKind.ENVIRONMENT):
         # An environment may be named in either way; everything has no name.
         named = {name for name in (target, environment) if name}
@@ -54,18 +65,24 @@ def _find_subject(kind: str, target: str, environment: str, actor: User) -> dict
     return {"profile": subject.get("profile"), "tenant": subject.get("tenant"), "environment": narrowed_to}
 
 
-def _record(action: Action, kill: Kill, actor: User, **details: str) -> None:
+def _names(subject: Subject) -> dict[str, str]:
+    """As nodes are told them."""
+    target, environment = subject["profile"] or subject["tenant"] or subject["environment"], subject["environment"]
+    return {"target": target.name if target else "*", "environment_name": environment.name if environment else ""}
+
+
+def _record(action: Action, kill: Kill, actor: User, **details: Any) -> None:
     record(
         action,
         actor=actor,
         subject=kill,
-        tenant=kill.tenant.name if kill.tenant else "",
-        environment=kill.environment.name if kill.environment else "",
+        tenant=kill.target if kill.kind == KillKind.TENANT else "",
+        environment=kill.environment_name,
         details={"kind": kill.kind, "target": kill.target, **details},
     )
 
 
-def _find_target(kind: str, name: str, actor: User) -> dict[str, Profile | Tenant | Environment]:
+def _find_target(kind: str, name: str, actor: User) -> Subject:
     """What is killed. Whoever is limited to some tenants stops those, and nobody else's; other tenants do not exist for them."""
     if kind != KillKind.TENANT and is_limited(actor):
         raise TransitionRefused("KILL_BEYOND_TENANTS", f"{actor} is limited to some tenants and may kill those; name one", kind)
@@ -100,19 +117,35 @@ def confirm_lift(kill_id: UUID, *, actor: User) -> Kill:
     Raises: TransitionRefused KILL_LIFT_NEEDS_TWO, FREEZE.
     """
     environments = lock_environments(Environment.objects.all())
+    _refuse_lift_in_freeze(kill_id, environments)
+    hold(Lock.STOP)
     kill = _lock_kill(kill_id, actor)
     if kill.lift_requested_by is None or stands_for(kill.lift_requested_by) == stands_for(actor):
         raise TransitionRefused("KILL_LIFT_NEEDS_TWO", "one person requests the lift and another confirms it", str(kill_id))
     kill.lifted_by, kill.lifted_at = actor, timezone.now()
     kill.save(update_fields=["lifted_by", "lifted_at"])
-    _record(Action.KILL_LIFTED, kill, actor)
+    _record(Action.KILL_LIFTED, kill, actor, **_issue_stop())
     for environment in environments:
         publish_at_end(environment, cause=Action.KILL_LIFTED, actor=actor)
     return kill
 
 
+def _refuse_lift_in_freeze(kill_id: UUID, environments: Iterable[Environment]) -> None:
+    """Raises TransitionRefused FREEZE where less would be killed in a frozen environment."""
+    for environment in environments:
+        freeze = freeze_in_force(environment, timezone.now())
+        if freeze is None:
+            continue
+        before = engaged_kills(environment)
+        gone = {(kill.kind, kill.target) for kill in before} - {(kill.kind, kill.target) for kill in before.exclude(pk=kill_id)}
+        for kind, target in gone:
+            until = freeze.ends_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+            sentence = f"{environment} is frozen until {until} ({freeze.reason}): the kill of {kind} {target} would be lifted"
+            raise TransitionRefused("FREEZE", sentence, environment.name)
+
+
 def _lock_kill(kill_id: UUID, actor: User) -> Kill:
-    kills = visible_to(actor, Kill.objects.select_for_update(of=("self",)).filter(lifted_at__isnull=True), shared=True)
+    kills = kills_visible_to(actor, Kill.objects.select_for_update(of=("self",)).filter(lifted_at__isnull=True))
     kill = kills.filter(pk=kill_id).first()
     if kill is None:
         raise NotFound("KILL_NOT_FOUND", "no such kill in force", str(kill_id))

@@ -49,7 +49,7 @@ def admit_person(user: User, *, save: Callable[[], object]) -> User:
 def set_roles(user: User, *, roles: Sequence[str], actor: Actor) -> None:
     """Give a user exactly these roles, and leave the rest. An event only where that changes something."""
     _check_roles(roles)
-    user = User.objects.select_for_update(of=("self",)).get(pk=user.pk)
+    user = User.objects.select_for_update(of=("self",), no_key=True).get(pk=user.pk)
     if set(user.groups.values_list("name", flat=True)) != set(roles):
         user.groups.set(Group.objects.filter(name__in=roles))
         record(Action.USER_ACCESS_CHANGED, actor=actor, subject=user, details={"roles": sorted(roles)})
@@ -72,7 +72,7 @@ def change_access(user: User, *, roles: Sequence[str], tenants: Collection[Tenan
     _check_roles(roles)
     if isinstance(actor, User) and stands_for(actor) == stands_for(user):
         raise TransitionRefused("OWN_ACCESS", "nobody changes their own access; another administrator does", user.username)
-    user = User.objects.select_for_update(of=("self",)).get(pk=user.pk)
+    user = User.objects.select_for_update(of=("self",), no_key=True).get(pk=user.pk)
     user.is_active, user.is_limited_to_tenants = is_active, tenants is not None
     user.save(update_fields=["is_active", "is_limited_to_tenants"])
     user.groups.set(Group.objects.filter(name__in=roles))

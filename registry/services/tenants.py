@@ -34,7 +34,7 @@ def create_environment(name: str, *, actor: User) -> Environment:
 @transition
 def reissue_before_expiry(environment_name: str) -> Snapshot | None:
     """Sign the same content anew once half of its life has passed, so that a quiet environment does not expire."""
-    environment = Environment.objects.select_for_update().get(name=environment_name)
+    environment = Environment.objects.select_for_update(no_key=True).get(name=environment_name)
     head = head_snapshot(environment)
     if head is None or timezone.now() < head.issued_at + (head.expires_at - head.issued_at) / 2:
         return None
@@ -56,7 +56,7 @@ def create_tenant(name: str, *, title: str = "", actor: User) -> Tenant:
 @transition
 def rename_tenant(name: str, *, title: str, actor: User) -> Tenant:
     """The name that people read. The one that requests carry stays as it is."""
-    tenant = Tenant.objects.select_for_update().get(name=name)
+    tenant = Tenant.objects.select_for_update(no_key=True).get(name=name)
     before, tenant.title = tenant.title, title
     tenant.save(update_fields=["title"])
     record(Action.TENANT_RENAMED, actor=actor, subject=tenant, tenant=name, details={"before": before, "after": title})

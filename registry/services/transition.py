@@ -15,8 +15,7 @@ from django.db import transaction
 
 from registry.audit import Action, Actor, append_events
 from registry.audit.pending import Pending, Publication, begin_pending, in_progress, is_in_progress
-from registry.errors import TransitionRefused
-from registry.locks import Lock, hold, is_free
+from registry.locks import Lock, hold
 from registry.models import Environment
 from registry.snapshots import publish_snapshot
 
@@ -44,7 +43,7 @@ def all_or_nothing(*, cause: Action, actor: Actor) -> Iterator[None]:
     """A batch: the transitions inside commit together or not at all, and what they publish has this one cause.
 
     One batch at a time, with every environment locked from its start: so its steps find them locked in the one order of
-    `registry.locks`. Between its steps a long one calls `stop_for_kills`.
+    `registry.locks`. A kill waits for none of this, and what the batch publishes is under it all the same.
     """
     with _begin() as pending:
         hold(Lock.NAMES)
@@ -67,7 +66,7 @@ def lock_environments(environments: Iterable[Environment]) -> list[Environment]:
     """Their rows, locked, in the order of their keys. Those that the transaction has locked already are not asked for again."""
     keys, locked = {environment.pk for environment in environments}, in_progress().locked
     if not keys <= locked.keys():
-        rows = Environment.objects.select_for_update().filter(pk__in=keys - locked.keys()).order_by("pk")
+        rows = Environment.objects.select_for_update(no_key=True).filter(pk__in=keys - locked.keys()).order_by("pk")
         locked.update({row.pk: row for row in rows})
     return [locked[key] for key in sorted(keys)]
 
@@ -82,12 +81,3 @@ def publish_at_end(environment: Environment, *, cause: Action, actor: Actor, onl
     before = publications.get(environment.pk)
     only_lowers = only_lowers and (before is None or before.only_lowers)
     publications[environment.pk] = Publication(environment, cause, actor, only_lowers)
-
-
-def stop_for_kills() -> None:
-    """Undo a batch that a kill waits for, between two of its steps; whoever sent it sends it again.
-
-    Raises: TransitionRefused KILL_FIRST.
-    """
-    if not is_free(Lock.KILL):
-        raise TransitionRefused("KILL_FIRST", "a kill was engaged meanwhile and went first; nothing was changed, so send this again")

@@ -1,18 +1,21 @@
-"""Compile a snapshot from the record, sign it, publish it."""
+"""Compile a snapshot from the record, sign it, publish it; and the stop statement, which is of all environments and compiles nothing."""
 
 from registry.snapshots.explain import Explanation, explain_request
 from registry.snapshots.publish import publish_snapshot
-from registry.snapshots.read import count_steering, read_envelope, read_head, read_heads, read_snapshot
+from registry.snapshots.read import count_steering, read_envelope, read_head, read_heads, read_snapshot, read_stop_envelope
 from registry.snapshots.sign import trust_document
+from registry.snapshots.stops import issue_stop
 
 __all__ = [
     "Explanation",
     "count_steering",
     "explain_request",
+    "issue_stop",
     "publish_snapshot",
     "read_envelope",
     "read_head",
     "read_heads",
     "read_snapshot",
+    "read_stop_envelope",
     "trust_document",
 ]

@@ -9,6 +9,7 @@ from django.conf import settings
 from steernode.dsse import HUB, OFFLINE_STOP, SNAPSHOT, STOP, TRUST_SCHEMA, key_id, read_public_key, sign_payload, write_public_key
 from steernode.errors import FieldError
 from steernode.snapshot.document import PAYLOAD_TYPE
+from steernode.stop.document import PAYLOAD_TYPE as STOP_PAYLOAD_TYPE
 
 
 def signing_key() -> Ed25519PrivateKey:
@@ -38,6 +39,11 @@ def offline_stop_keys() -> dict[str, Ed25519PublicKey]:
 def sign_snapshot(payload: bytes) -> list[dict[str, str]]:
     """The signatures of a DSSE envelope over exactly these bytes."""
     return sign_for(SNAPSHOT, payload, PAYLOAD_TYPE)
+
+
+def sign_stop(payload: bytes) -> list[dict[str, str]]:
+    """As `sign_snapshot`, of a stop statement."""
+    return sign_for(STOP, payload, STOP_PAYLOAD_TYPE)
 
 
 def sign_for(purpose: str, payload: bytes, payload_type: str) -> list[dict[str, str]]:

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from registry.models import AuditEvent, Environment, ProfileRevision, User
-from registry.reads.steering import head_snapshot
-from registry.snapshots import read_snapshot
+from registry.snapshots import read_head
 from steernode.snapshot.records import Snapshot
 from steernode.snapshot.resolve import resolve
 from tests.support.governance import CAST, PROFILES, VECTORS, Governance, Kill, Person, Refused, Revision
@@ -219,9 +218,7 @@ class Registry(RuleBasedStateMachine):
 
     @invariant()
     def every_tenant_gets_what_was_foretold_by_the_signed_snapshot(self) -> None:
-        head = head_snapshot(Environment.objects.get(name="production"))
-        if self.snapshot is None or self.snapshot.revision != head.revision:
-            self.snapshot = read_snapshot(head)
+        _, self.snapshot = read_head(Environment.objects.get(name="production"))
         for tenant in TENANTS:
             effective = resolve(self.snapshot, tenant, "")
             got = (effective.profile.id, effective.profile.revision, effective.components[0].alpha) if effective.profile else None

@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-from django.db import transaction
-
-from registry.locks import Lock, hold, is_free
-from tests.support.racing import at_once
+from registry.locks import Lock
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("registry", "steernode", "steerhub", "workers", "demo", "benchmarks")
@@ -22,14 +18,3 @@ def test_no_other_file_takes_an_advisory_lock():
 def test_no_two_names_are_one_lock():
     numbers = [lock.value for lock in Lock.__members__.values()]
     assert len(set(numbers)) == len(numbers)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_lock_is_seen_to_be_held_until_the_transaction_ends():
-    def look():
-        return is_free(Lock.KILL)
-
-    with transaction.atomic():
-        hold(Lock.KILL)
-        assert at_once(look, look) == [False, False]
-    assert at_once(look, look) == [True, True]

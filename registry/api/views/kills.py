@@ -13,6 +13,7 @@ from registry.api.fields import Body, Spelled, Text
 from registry.api.references import find_kill
 from registry.api.views.base import Records, View, document
 from registry.models import Kill, KillKind, Role
+from registry.reads.visibility import kills_visible_to
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 
 MAY_KILL = [Role.OPERATOR, Role.APPROVER, Role.ADMIN]
@@ -22,16 +23,27 @@ class KillOut(serializers.Serializer):
     id = serializers.UUIDField()
     kind = serializers.CharField()
     target = serializers.CharField(help_text="a name; * for everything")
-    environment = serializers.CharField(
-        source="environment.name", default=None, allow_null=True, help_text="the one it reaches; null for every one"
-    )
+    environment = serializers.CharField(source="environment_name", help_text="the one it reaches; null for every one", allow_null=True)
     reason = serializers.CharField()
     is_engaged = serializers.SerializerMethodField()
-    engaged_by = serializers.CharField(source="engaged_by.username")
+    engaged_by = serializers.CharField(
+        source="engaged_by.username", default=None, allow_null=True, help_text="null for one that nodes handed back"
+    )
+    issuer = serializers.CharField(
+        help_text="who wrote the statement that it was adopted from: hub, before a restore, or who stopped offline; else empty"
+    )
+    statement_digest = serializers.CharField(help_text="sha256 of that statement's payload; else empty")
+    reported_by = serializers.CharField(
+        source="reported_by.name", default=None, allow_null=True, help_text="the node that handed it back; else null"
+    )
     engaged_at = serializers.DateTimeField()
     lift_requested_by = serializers.CharField(source="lift_requested_by.username", default=None, allow_null=True)
     lifted_by = serializers.CharField(source="lifted_by.username", default=None, allow_null=True)
     lifted_at = serializers.DateTimeField(allow_null=True)
+
+    def to_representation(self, kill: Kill) -> dict[str, Any]:
+        found: dict[str, Any] = super().to_representation(kill)
+        return {**found, "environment": found["environment"] or None}
 
     def get_is_engaged(self, kill: Kill) -> bool:
         return kill.lifted_at is None
@@ -49,9 +61,7 @@ class KillsView(Records):
     tenant = "tenant"
     shares_tenantless = True
     serializer_class = KillOut
-    queryset = Kill.objects.select_related("profile", "tenant", "environment", "engaged_by", "lift_requested_by", "lifted_by").order_by(
-        "-engaged_at"
-    )
+    queryset = Kill.objects.select_related("engaged_by", "reported_by", "lift_requested_by", "lifted_by").order_by("-engaged_at")
     filters = {"kind": "kind"}
     query = ("is_engaged",)
 
@@ -59,7 +69,7 @@ class KillsView(Records):
         wanted = self.request.query_params.get("is_engaged")
         if wanted not in (None, "true", "false"):
             raise serializers.ValidationError({"is_engaged": ["want true or false"]})
-        found = super().filter_queryset(queryset)
+        found = super().filter_queryset(kills_visible_to(self.person, queryset))
         return found if wanted is None else found.filter(lifted_at__isnull=wanted == "true")
 
     @extend_schema(

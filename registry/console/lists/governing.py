@@ -124,11 +124,11 @@ class Declarations(ReadOnlyList):
 
 @admin.register(Kill)
 class Kills(ReadOnlyList):
-    list_display = ["__str__", "reason", "engaged_by", "engaged_moment", "lift_requested_by", "lifted_by", "lifted_moment"]
+    list_display = ["__str__", "reason", "origin", "engaged_moment", "lift_requested_by", "lifted_by", "lifted_moment"]
     lifted_moment = column("lifted_at", "Lifted", moment)
     engaged_moment = column("engaged_at", "Engaged", moment)
     list_filter = ["kind", ("lifted_at", admin.EmptyFieldListFilter)]
-    list_select_related = ["profile", "tenant", "environment", "engaged_by", "lift_requested_by", "lifted_by"]
+    list_select_related = ["engaged_by", "reported_by", "lift_requested_by", "lifted_by"]
 
 
 @admin.register(Snapshot)

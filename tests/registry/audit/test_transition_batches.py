@@ -13,27 +13,28 @@ from registry.models import AuditEvent, Tenant
 from registry.services.kills import engage_kill, request_lift
 from registry.services.tenants import create_environment, create_tenant
 from registry.services.transition import all_or_nothing, lock_environments, publish_at_end, transition
+from tests.support.steering import put
 
 BY_TWO = {"cause": Action.KILL_ENGAGED, "actor": "tests"}
 
 
-def test_a_batch_publishes_each_environment_it_touched_once(production, harbor, atlas, oscar):
+def test_a_batch_publishes_each_environment_it_touched_once(production, harbor, atlas, approved, oscar):
     with all_or_nothing(**BY_TWO):
-        engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
-        engage_kill("tenant", target="atlas", reason="noise", actor=oscar)
+        put(production, harbor, approved, oscar)
+        put(production, atlas, approved, oscar)
         create_environment("staging", actor=oscar)
     production.refresh_from_db()
     assert production.head_revision == 2
     assert production.snapshots.first().revision == 2
 
 
-def test_a_batch_records_its_events_in_order_and_the_publishing_last(production, harbor, atlas, oscar):
+def test_a_batch_records_its_events_in_order_and_the_publishing_last(production, harbor, atlas, approved, oscar):
     before = AuditEvent.objects.count()
     with all_or_nothing(**BY_TWO):
-        engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
-        engage_kill("tenant", target="atlas", reason="noise", actor=oscar)
+        put(production, harbor, approved, oscar)
+        put(production, atlas, approved, oscar)
     events = list(AuditEvent.objects.filter(seq__gt=before).order_by("seq"))
-    assert [event.action for event in events] == ["kill.engaged", "kill.engaged", "snapshot.published"]
+    assert [event.action for event in events] == ["flag.changed", "flag.changed", "snapshot.published"]
     for previous, event in pairwise(events):
         assert event.previous_digest == previous.digest
 
@@ -78,12 +79,11 @@ def test_a_transition_records_its_events_at_its_end_and_none_if_it_fails(oscar):
     assert [(json.loads(bytes(event.body))["details"]["title"], event.object_version) for event in told] == [("first", 2), ("second", 3)]
 
 
-def test_a_transition_called_in_another_is_a_step_of_it(production, oscar):
+def test_a_transition_called_in_another_is_a_step_of_it(production, approved, oscar):
     @transition
     def found(*names, fails=False):
         for name in names:
-            create_tenant(name, actor=oscar)
-            engage_kill("tenant", target=name, reason="noise", actor=oscar)
+            put(production, create_tenant(name, actor=oscar), approved, oscar)
         if fails:
             raise NotFound("NOBODY", "nobody")
 
@@ -93,20 +93,20 @@ def test_a_transition_called_in_another_is_a_step_of_it(production, oscar):
     assert (AuditEvent.objects.count(), Tenant.objects.count()) == (before, 0)
     found("harbor", "atlas")
     actions = AuditEvent.objects.filter(seq__gt=before).order_by("seq").values_list("action", flat=True)
-    assert list(actions) == ["tenant.created", "kill.engaged", "tenant.created", "kill.engaged", "snapshot.published"]
+    assert list(actions) == ["tenant.created", "flag.changed", "tenant.created", "flag.changed", "snapshot.published"]
 
 
-def test_a_batch_locks_each_environment_once(production, harbor, atlas, oscar):
+def test_a_batch_locks_each_environment_once(production, harbor, atlas, approved, oscar):
     with CaptureQueriesContext(connection) as queries, all_or_nothing(**BY_TWO):
-        engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
-        engage_kill("tenant", target="atlas", reason="noise", actor=oscar)
-    locking = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"] and 'FROM "registry_environment"' in query["sql"]]
+        put(production, harbor, approved, oscar)
+        put(production, atlas, approved, oscar)
+    locking = [query["sql"] for query in queries if "FOR NO KEY UPDATE" in query["sql"] and 'FROM "registry_environment"' in query["sql"]]
     assert len(locking) == 1
 
 
-def test_what_a_batch_publishes_has_the_cause_of_the_batch(production, harbor, oscar, grace):
+def test_what_a_batch_publishes_has_the_cause_of_the_batch(production, harbor, approved, oscar, grace):
     with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=grace):
-        engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
+        put(production, harbor, approved, oscar)
     assert production.snapshots.first().cause == Action.MANIFESTS_APPLIED
     assert AuditEvent.objects.get(action=Action.SNAPSHOT_PUBLISHED, object_version=3).actor_name == "grace"
 

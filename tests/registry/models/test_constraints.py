@@ -161,10 +161,30 @@ def test_database_refuses_a_second_flag_of_one_tenant_and_route(flag_on):
         flag_on.save(force_insert=True)
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        {"engaged_by": None},
+        {"engaged_by": None, "issuer": "night-guard", "statement_digest": "a" * 64},
+        {"issuer": "hub", "statement_digest": "a" * 64},
+    ],
+)
+def test_database_refuses_a_kill_of_nobody_that_no_statement_brought(harbor, oscar, origin):
+    with refuses("kill_is_engaged_by_a_person_or_adopted_from_a_statement"):
+        Kill.objects.create(**{"kind": "tenant", "target": "harbor", "reason": "x", "engaged_by": oscar, **origin})
+
+
 def test_database_refuses_a_kill_lifted_by_one_person_or_aimed_at_nothing(harbor, oscar):
-    with refuses("kill_names_exactly_its_target"), transaction.atomic():
+    with refuses("kill_names_its_target"), transaction.atomic():
         Kill.objects.create(kind="tenant", reason="x", engaged_by=oscar)
-    kill = Kill.objects.create(kind="tenant", tenant=harbor, reason="x", engaged_by=oscar)
+    for wrong in (
+        {"kind": "everything", "target": "everything"},
+        {"kind": "environment", "target": "production", "environment_name": "staging"},
+        {"kind": "profile", "target": "harbor", "tenant": harbor},
+    ):
+        with refuses("kill_names_exactly_its_target"), transaction.atomic():
+            Kill.objects.create(**wrong, reason="x", engaged_by=oscar)
+    kill = Kill.objects.create(kind="tenant", target="harbor", tenant=harbor, reason="x", engaged_by=oscar)
     with refuses("kill_is_lifted_by_two_people"), transaction.atomic():
         Kill.objects.filter(pk=kill.pk).update(lift_requested_by=oscar, lifted_by=oscar, lifted_at=timezone.now())
     with refuses("kill_is_lifted_by_two_people"):

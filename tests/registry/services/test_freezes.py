@@ -17,7 +17,7 @@ from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.profiles import retire_revision
 from registry.services.tenants import create_environment, reissue_before_expiry
 from registry.services.transition import all_or_nothing
-from registry.snapshots import publish, read_snapshot
+from registry.snapshots import publish, read_head
 from steernode.snapshot.records import AlphaBounds
 from steernode.snapshot.resolve import resolve
 
@@ -38,7 +38,7 @@ def frozen(put, approved, production, oscar):
 
 
 def reason_for(environment, tenant: str = "harbor", key: str = "user-2") -> str:
-    return resolve(read_snapshot(head_snapshot(environment)), tenant, "", key=key).reason
+    return resolve(read_head(environment)[1], tenant, "", key=key).reason
 
 
 def refused(code: str):

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from registry.audit import Action
-from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, TenantFlag, VectorComparison
+from registry.models import AuditEvent, Environment, Job, JobState, Kill, Snapshot, StopStatement, TenantFlag, VectorComparison
 from registry.services.approvals import approve_revision, reject_revision
 from registry.services.base_model_moves import move_environment
 from registry.services.base_models import register_base_model
@@ -26,6 +26,7 @@ from registry.services.vectors import import_vector
 from registry.snapshots.compile import compile_content
 from steernode.errors import SteerError
 from steernode.records.sweep import read_sweep
+from steernode.stop.document import parse_stop
 from tests.support.files import lines, make_pair, vector_file, write_model_folder
 from tests.support.racing import at_once, somebody_waits
 from tests.support.serving import wait_until
@@ -85,7 +86,7 @@ def test_one_file_sealed_twice_at_once_is_one_version(ada):
     assert len({result.pk for result in results}) == 1
 
 
-def test_snapshot_revisions_rise_without_gaps_when_kills_and_tenants_race(production, harbor, atlas, oscar, grace):
+def test_statements_rise_when_kills_race(production, harbor, atlas, oscar, grace):
     results = at_once(
         lambda: engage_kill("tenant", target="harbor", reason="a", actor=oscar),
         lambda: engage_kill("tenant", target="atlas", reason="b", actor=grace),
@@ -94,8 +95,9 @@ def test_snapshot_revisions_rise_without_gaps_when_kills_and_tenants_race(produc
     )
     assert not [result for result in results if isinstance(result, Exception)]
     assert Kill.objects.count() == 3
-    assert list(Snapshot.objects.order_by("revision").values_list("revision", flat=True)) == [1, 2, 3, 4]
-    assert Environment.objects.get().head_revision == 4
+    statements = [parse_stop(stop.payload) for stop in StopStatement.objects.order_by("pk")]
+    assert [len(statement.kills) for statement in statements] == [1, 2, 3]
+    assert [statement.sequence for statement in statements] == sorted({statement.sequence for statement in statements})
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from registry.models import Environment, FlagArm, Tenant, TenantFlag
 from registry.reads import inheritance
 from registry.reads.steering import head_snapshot
 from registry.services.flags import ArmSpec, set_flag
-from registry.services.kills import engage_kill
 from registry.services.profiles import retire_revision
 from registry.snapshots import compile as compiling
 from steernode.canonical import canonical_json
@@ -57,7 +56,6 @@ def test_every_change_compiles_as_if_nothing_had_been_kept(production, harbor, a
         lambda: put(atlas, alpha_scale=Decimal("0.25"), route="chat"),
         lambda: put(harbor, enabled=False),
         lambda: put(harbor, alpha_scale=Decimal("0.500")),
-        lambda: engage_kill("tenant", target="atlas", reason="test", actor=oscar),
         lambda: retire_revision(approved.pk, reason="test", actor=oscar),
     ]
     seen = set()
