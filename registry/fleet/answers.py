@@ -3,24 +3,29 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 
-from registry.fleet.heads import Head, Heads, NodeKey
+from registry.fleet.heads import Head, Heads, NodeKey, Stop
 from registry.web.problems import PROBLEM_TYPE, problem_document
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
+# How long a body may take; a connection that sends nothing is not kept.
+BODY_SECONDS = 20.0
 _TITLES = {
     400: "The request is malformed.",
     401: "Which node is asking is not known.",
     403: "Not for this node.",
     404: "There is no such thing.",
     405: "Not a method of this address.",
+    408: "The request did not come in time.",
     413: "More was sent than is read.",
     416: "No such bytes.",
     503: "The hub cannot answer now.",
@@ -43,21 +48,32 @@ def busy(code: str, detail: str) -> Refusal:
 
 
 class Places:
-    """Long polls and streams held open at once in one process; what is more is told to come back, and plain polls go on."""
+    """Long polls and streams held open at once in one process, and by one node; what is more is sent away, and plain polls go on."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._taken = most, 0
+    def __init__(self, most: int, *, most_each: int) -> None:
+        self._most, self._most_each = most, most_each
+        self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Raises: Refusal 503 when none is free."""
-        if self._taken >= self._most:
-            raise busy("TOO_MANY_HELD", f"{self._most} long polls and streams are open here; poll without waiting")
-        self._taken += 1
+    def hold(self, node: NodeKey) -> Iterator[None]:
+        """Raises: Refusal 503 when none is free. Its connection is closed, so that nobody holds more of them than of places."""
+        if self._taken[node.id] >= self._most_each:
+            raise _no_place(f"{node.name} has {self._most_each} long polls and streams open here; poll without waiting")
+        if self._taken.total() >= self._most:
+            raise _no_place(f"{self._most} long polls and streams are open here; poll without waiting")
+        self._taken[node.id] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[node.id] -= 1
+            # Only those who hold something are counted, however many come and go.
+            self._taken += Counter()
+
+
+def _no_place(detail: str) -> Refusal:
+    refusal = busy("TOO_MANY_HELD", detail)
+    refusal.headers["Connection"] = "close"
+    return refusal
 
 
 class Ask:
@@ -87,32 +103,53 @@ class Ask:
             raise Refusal(401, "NOT_AUTHENTICATED", "the node token is missing, unknown or withdrawn", headers=headers)
         return key
 
-    async def find_head(self, environment: str) -> Head:
-        """The head of the node's own environment. Whether another one exists is not said. Raises: Refusal 401, 403, 404, 503."""
+    async def identify_in(self, environment: str) -> NodeKey:
+        """The node, which pulls for its own environment only. Whether another one exists is not said. Raises: Refusal 401, 403, 503."""
         node = await self.identify()
         if node.environment != environment:
             raise Refusal(403, "ENVIRONMENT", f"{node.name} is enrolled in {node.environment}, and pulls nothing else")
+        return node
+
+    def find_head(self, environment: str) -> Head:
+        """Raises: Refusal 404."""
         head = self.heads.head_of(environment)
         if head is None:
             raise Refusal(404, "SNAPSHOT_NOT_FOUND", f"{environment} has no snapshot yet")
         return head
 
-    async def wait_for_news(self, environment: str, head: Head, seconds: float) -> Head:
-        """The head that supersedes this one, or this one when the time is up. A node that hangs up gives its place back at once."""
-        news, gone = asyncio.ensure_future(head.superseded.wait()), asyncio.ensure_future(self._hung_up())
+    def need_recent_record(self) -> None:
+        """Before any word that nothing is new. Raises: Refusal 503."""
+        if not self.heads.may_vouch:
+            raise busy("RECORD_NOT_READ", "the hub has not read its record for some seconds, and cannot say that nothing is new")
+
+    async def wait_for_news(self, *news: Head | Stop, seconds: float) -> None:
+        """Until one of these is superseded, nobody knows any more whether it is, or the time is up.
+
+        A node that hangs up gives its place back at once.
+        """
+        gone = asyncio.ensure_future(self._hung_up())
+        waiting = [asyncio.ensure_future(event.wait()) for event in (*[each.superseded for each in news], self.heads.unread)]
         try:
-            await asyncio.wait({news, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({gone, *waiting}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 raise ConnectionResetError("the node hung up while waiting")
         finally:
-            news.cancel()
-            gone.cancel()
-        return self.heads.head_of(environment) or head
+            for each in (gone, *waiting):
+                each.cancel()
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
+        headers = {**headers, **self._say_how_things_stand()}
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         self._has_started = True
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
+    def _say_how_things_stand(self) -> dict[str, str]:
+        """On every answer, whatever it is: which stop statement is the newest, and how old the hub's knowledge is."""
+        if not self.heads.is_loaded:
+            return {}
+        stop = self.heads.stop
+        named = {"Stop-Sequence": str(stop.sequence), "Stop-Digest": stop.digest} if stop.sequence else {}
+        return {**named, "Record-Age": f"{self.heads.record_age:.3f}"}
 
     async def send_part(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -138,18 +175,23 @@ class Ask:
         headers = {"Content-Type": PROBLEM_TYPE, "Cache-Control": "no-store", **refusal.headers}
         await self.answer(refusal.status, headers, json.dumps(document).encode())
 
-    async def read_body(self, limit: int) -> bytes:
-        """Raises: Refusal 413 as soon as the limit is passed."""
+    async def read_body(self, limit: int, *, code: str = "REPORT_TOO_LARGE") -> bytes:
+        """Raises: Refusal 413 as soon as the limit is passed, 408 for a body that does not come."""
         body = bytearray()
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ConnectionResetError("the node hung up while sending")
-            body += message.get("body", b"")
-            if len(body) > limit:
-                raise Refusal(413, "REPORT_TOO_LARGE", f"a report has at most {limit} bytes")
-            if not message.get("more_body"):
-                return bytes(body)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ConnectionResetError("the node hung up while sending")
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        raise Refusal(413, code, f"at most {limit} bytes are read here")
+                    if not message.get("more_body"):
+                        return bytes(body)
+        except TimeoutError as error:
+            late = f"the body did not come within {BODY_SECONDS:.0f} s"
+            raise Refusal(408, "BODY_TIMEOUT", late, headers={"Connection": "close"}) from error
 
     async def _hung_up(self) -> None:
         """Returns once the other side is gone."""

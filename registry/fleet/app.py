@@ -13,22 +13,25 @@ from django.db import DatabaseError
 
 from registry.fleet.answers import Ask, Places, Receive, Refusal, Scope, Send, busy
 from registry.fleet.blobs import send_blob
+from registry.fleet.chores import Chores
 from registry.fleet.events import send_events
 from registry.fleet.heads import Heads
 from registry.fleet.reports import take_report
 from registry.fleet.snapshot import send_snapshot
+from registry.fleet.stop import answer_stop
 from registry.fleet.trust import send_trust
+from registry.web.descriptors import MOST_EACH, count_places
 from registry.web.problems import status_of, title_of
 from steernode.errors import SteerError
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "/fleet/v1/"
-MAX_HELD = 2000
 
 # An address below the prefix, its methods, and who answers with what the address names.
 ROUTES: tuple[tuple[re.Pattern[str], tuple[str, ...], Callable[[Ask, str], Awaitable[None]]], ...] = (
     (re.compile(r"environments/([A-Za-z0-9_-]{1,50})/snapshot"), ("GET", "HEAD"), send_snapshot),
+    (re.compile(r"environments/([A-Za-z0-9_-]{1,50})/stop"), ("GET", "HEAD", "POST"), answer_stop),
     (re.compile(r"environments/([A-Za-z0-9_-]{1,50})/events"), ("GET",), send_events),
     (re.compile(r"blobs/sha256/([0-9a-f]{64})"), ("GET", "HEAD"), send_blob),
     (re.compile(r"nodes/([A-Za-z0-9_-]{1,100})/report"), ("POST",), take_report),
@@ -40,10 +43,13 @@ class FleetApplication:
     """The process's ASGI application. `fallback` answers whatever is not below /fleet/v1/."""
 
     # Django's types of an ASGI application are narrower than ours, hence Any.
-    def __init__(self, fallback: Callable[[Any, Any, Any], Awaitable[None]], *, max_held: int = MAX_HELD) -> None:
+    def __init__(
+        self, fallback: Callable[[Any, Any, Any], Awaitable[None]], *, max_held: int | None = None, max_held_each: int = MOST_EACH
+    ) -> None:
         self._fallback = fallback
-        self._places = Places(max_held)
+        self._places = Places(count_places() if max_held is None else max_held, most_each=max_held_each)
         self._heads: Heads | None = None
+        self._chores: Chores | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -61,8 +67,9 @@ class FleetApplication:
                 await self._need_heads()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                if self._heads is not None:
-                    await self._heads.stop()
+                if self._heads is not None and self._chores is not None:
+                    await self._chores.close()
+                    await self._heads.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
@@ -71,6 +78,8 @@ class FleetApplication:
         if self._heads is None:
             self._heads = Heads()
             await self._heads.start()
+            self._chores = Chores(self._heads)
+            self._chores.start()
         return self._heads
 
 

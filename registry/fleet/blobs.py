@@ -1,10 +1,14 @@
 """`GET blobs/sha256/DIGEST`: a vector file, whole or a range of it."""
 
-from asgiref.sync import sync_to_async
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from registry.blobs import get_blob
 from registry.fleet.answers import Ask, Refusal
 from registry.fleet.conditional import matches_etag, read_range
+
+# A store that is slow must not keep the loop's own threads, which bring in stops and snapshots.
+_READING = ThreadPoolExecutor(8, thread_name_prefix="blobs")
 
 
 async def send_blob(ask: Ask, digest: str) -> None:
@@ -16,7 +20,7 @@ async def send_blob(ask: Ask, digest: str) -> None:
     if ask.header("if-none-match") and matches_etag(ask.header("if-none-match"), digest):
         await ask.answer(304, headers)
         return
-    data = await sync_to_async(get_blob, thread_sensitive=False)(digest)
+    data = await asyncio.get_running_loop().run_in_executor(_READING, get_blob, digest)
     headers["Content-Type"] = "application/octet-stream"
     try:
         part = read_range(ask.header("range"), len(data))

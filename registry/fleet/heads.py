@@ -1,4 +1,4 @@
-"""What the fleet application holds in memory: the head of every environment and the keys of its nodes.
+"""What the fleet application holds in memory: the newest stop statement, the head of every environment and the keys of its nodes.
 
 A look at the database every second is what keeps it right. NOTIFY only makes the next look come sooner, because
 notifications are lost whenever a connection is, without anybody being told.
@@ -6,19 +6,18 @@ notifications are lost whenever a connection is, without anybody being told.
 
 import asyncio
 import logging
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import psycopg
-from asgiref.sync import sync_to_async
 from django.db import connections
 from psycopg_pool import AsyncConnectionPool
 
-from registry.services.tenants import reissue_before_expiry
-from registry.snapshots import read_envelope
+from registry.snapshots import read_envelope, read_stop_envelope
 from registry.snapshots.publish import CHANNEL
 
 logger = logging.getLogger(__name__)
@@ -28,14 +27,16 @@ TICK_SECONDS = 1.0
 LOOK_TIMEOUT_SECONDS = 5.0
 # An unknown token may be of a node enrolled a moment ago, so it is looked for; however many guess, this seldom.
 SECOND_LOOK_SECONDS = 0.25
-# A re-issue that fails, say for want of the signing key, is not tried again with every tick.
-REISSUE_PAUSE_SECONDS = 10.0
+# Whoever has not read its record for longer does not say that nothing is new.
+VOUCHES_FOR_SECONDS = 5.0
 KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 _FROM = "FROM registry_environment e JOIN registry_snapshot s ON s.environment_id = e.id AND s.revision = e.head_revision"
 # Tags are compared, not revisions: after a restore from backup the same revision may say something else.
 _HEADS = f"SELECT e.name, s.etag {_FROM}"
 _SNAPSHOTS = f"SELECT e.name, s.revision, s.etag, s.payload_zlib, s.signatures, s.issued_at, s.expires_at {_FROM} WHERE e.name = ANY(%s)"
+_STOP = "SELECT digest FROM registry_stopstatement ORDER BY sequence DESC LIMIT 1"
+_STATEMENT = "SELECT sequence, digest, payload_zlib, signatures FROM registry_stopstatement WHERE digest = %s"
 _NODES = """
 SELECT n.token_sha256, n.id::text, n.name, e.name
 FROM registry_servingnode n JOIN registry_environment e ON e.id = n.environment_id WHERE n.is_active"""
@@ -54,6 +55,16 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """The newest stop statement, as stored. Before there is any, one without bytes. `superseded` is set when another is here."""
+
+    sequence: int = 0
+    digest: str = ""
+    envelope: bytes = b""
+    superseded: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeKey:
     """Whom a token belongs to."""
 
@@ -67,13 +78,15 @@ class Heads:
 
     def __init__(self) -> None:
         self._heads: dict[str, Head] = {}
+        self.stop = Stop()
+        # Set while the record has not been read for too long; whoever waits for news waits for that too.
+        self.unread = asyncio.Event()
         self._nodes: dict[str, NodeKey] = {}
         self.is_loaded = False
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._looking_again = asyncio.Lock()
-        self._looked_at = 0.0
-        self._reissue_after: dict[str, float] = {}
+        self._looked_at = -math.inf
         self._tasks: list[asyncio.Task[None]] = []
         self._pool = AsyncConnectionPool(kwargs=_parameters(), min_size=1, max_size=4, open=False, timeout=LOOK_TIMEOUT_SECONDS)
 
@@ -81,7 +94,7 @@ class Heads:
         await self._pool.open()
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._listen())]
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -89,6 +102,23 @@ class Heads:
 
     def head_of(self, environment: str) -> Head | None:
         return self._heads.get(environment)
+
+    def all_heads(self) -> list[tuple[str, Head]]:
+        return list(self._heads.items())
+
+    @property
+    def record_age(self) -> float:
+        """Seconds since the record was last read, by a clock that nobody sets. Infinite before it was."""
+        return time.monotonic() - self._looked_at
+
+    @property
+    def may_vouch(self) -> bool:
+        """Whether "nothing is new" would be knowledge."""
+        return self.record_age <= VOUCHES_FOR_SECONDS
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
 
     async def find_node(self, token_sha256: str) -> NodeKey | None:
         if token_sha256 not in self._nodes:
@@ -112,14 +142,15 @@ class Heads:
         while True:
             try:
                 await self._look()
-                await self._reissue()
                 if is_silent:
                     logger.info("the database answers again")
                 is_silent = False
             except Exception as error:  # Whatever it was, the next look must come: this loop is what nodes depend on.
                 if not is_silent:
-                    logger.warning("heads were not read, nodes are served the last known ones: %s", error)
+                    logger.warning("the record was not read, nodes are told so: %s", error)
                 is_silent = True
+                if not self.may_vouch:
+                    self.unread.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
             self._wake.clear()
@@ -127,6 +158,8 @@ class Heads:
     async def _look(self) -> None:
         async with self._looking, asyncio.timeout(LOOK_TIMEOUT_SECONDS), self._pool.connection() as connection:
             began_at = time.monotonic()
+            # First, so that nothing that is wrong with a snapshot keeps a stop back.
+            await self._look_for_stop(connection)
             tags: dict[str, str] = dict(await (await connection.execute(_HEADS)).fetchall())
             stale = [name for name, etag in tags.items() if name not in self._heads or self._heads[name].etag != etag]
             snapshots = await (await connection.execute(_SNAPSHOTS, [stale])).fetchall() if stale else []
@@ -139,20 +172,26 @@ class Heads:
             for name in set(self._heads) - set(tags):
                 self._heads.pop(name).superseded.set()
             self.is_loaded, self._looked_at = True, began_at
+            if self.unread.is_set():
+                self.unread = asyncio.Event()
+
+    async def _look_for_stop(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Digests are compared, not sequences: a registry that was restored has an earlier one."""
+        newest = await (await connection.execute(_STOP)).fetchone()
+        if (newest[0] if newest else "") == self.stop.digest:
+            return
+        row = await (await connection.execute(_STATEMENT, newest)).fetchone() if newest else None
+        stop = Stop()
+        if row is not None:
+            sequence, digest, payload, signatures = row
+            stop = Stop(sequence, digest, await asyncio.to_thread(read_stop_envelope, payload, signatures))
+        before, self.stop = self.stop, stop
+        before.superseded.set()
 
     def _replace(self, environment: str, head: Head) -> None:
         before, self._heads[environment] = self._heads.get(environment), head
         if before is not None:
             before.superseded.set()
-
-    async def _reissue(self) -> None:
-        """Have snapshots past half of their life signed anew. Several processes may ask: the row lock lets one of them do it."""
-        now = datetime.now(UTC)
-        for name, head in list(self._heads.items()):
-            if head.reissue_at <= now and time.monotonic() >= self._reissue_after.get(name, 0.0):
-                self._reissue_after[name] = time.monotonic() + REISSUE_PAUSE_SECONDS
-                await sync_to_async(_reissue_and_close, thread_sensitive=False)(name)
-                self._wake.set()
 
     async def _listen(self) -> None:
         """A connection of its own, because one that waits for notifications can do nothing else."""
@@ -175,10 +214,3 @@ def _parameters() -> dict[str, Any]:
     for name in ("cursor_factory", "context"):
         parameters.pop(name, None)
     return {**KEEPALIVES, **parameters, "autocommit": True, "application_name": "steerhub-fleet"}
-
-
-def _reissue_and_close(environment: str) -> None:
-    try:
-        reissue_before_expiry(environment)
-    finally:
-        connections.close_all()

@@ -6,6 +6,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from registry.fleet import chores
 from registry.models import BaseModel, SteeringVector
 from registry.services.base_models import register_base_model
 from registry.services.jobs import claim_job, request_extraction
@@ -18,8 +19,11 @@ from tests.support.working import PICTURE
 
 @pytest.fixture(scope="session")
 def server(django_db_setup, django_db_blocker) -> Iterator[str]:
-    with serve_hub() as url:
-        yield url
+    # Between tests the database may not be asked, and what fails then is not to be tried again only in ten seconds.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chores, "PAUSE_SECONDS", 0.2)
+        with serve_hub() as url:
+            yield url
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""What falls due by the clock, done by every web process beside its looks: it waits for no worker, and no look waits for it.
+
+Several processes may do the same at once. The services lock, look again and let one of them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from django.db import connections
+
+from registry.fleet.heads import Heads
+from registry.services.deadlines import DEADLINES
+from registry.services.tenants import reissue_before_expiry
+
+logger = logging.getLogger(__name__)
+
+CHORES_SECONDS = 1.0
+# What fails, say for want of the signing key, is not tried again every second.
+PAUSE_SECONDS = 10.0
+
+
+class Chores:
+    """The tasks of one process, each in a loop of its own: one that hangs on a lock holds up no other. `start` is called in a loop."""
+
+    def __init__(self, heads: Heads) -> None:
+        self._heads = heads
+        self._threads = ThreadPoolExecutor(len(DEADLINES) + 1, thread_name_prefix="chores")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        chores: list[Callable[[], object]] = [*DEADLINES, self._reissue]
+        self._tasks = [asyncio.create_task(self._repeat(chore)) for chore in chores]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _repeat(self, chore: Callable[[], object]) -> None:
+        while True:
+            try:
+                if await asyncio.get_running_loop().run_in_executor(self._threads, _do_and_close, chore):
+                    self._heads.wake()
+                pause = CHORES_SECONDS
+            except Exception as error:  # Whatever it was, it is tried again: nobody else may be there to do it.
+                logger.warning("%s failed, and is tried again: %s", chore.__name__, error)
+                pause = PAUSE_SECONDS
+            await asyncio.sleep(pause)
+
+    def _reissue(self) -> bool:
+        """Have snapshots past half of their life signed anew."""
+        now = datetime.now(UTC)
+        due = [name for name, head in self._heads.all_heads() if head.reissue_at <= now]
+        return sum(reissue_before_expiry(name) is not None for name in due) > 0
+
+
+def _do_and_close(chore: Callable[[], object]) -> bool:
+    try:
+        return bool(chore())
+    finally:
+        # This thread has no request whose end would close its connection.
+        connections.close_all()

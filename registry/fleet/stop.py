@@ -1,0 +1,65 @@
+"""`GET environments/NAME/stop`: the newest stop statement. `POST`: one that a node obeys and the hub does not list."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from django.db import connections
+
+from registry.fleet.answers import ENVELOPE_TYPE, Ask, Refusal, busy
+from registry.fleet.conditional import matches_etag, read_wait
+from registry.fleet.heads import NodeKey
+from registry.models import ServingNode
+from registry.services.stops import MAX_ENVELOPE_BYTES, adopt_stop
+from registry.web.alarms import Alarm
+
+# One at a time: they may be large, and reading one takes the interpreter from everybody else.
+_ADOPTING = ThreadPoolExecutor(1, thread_name_prefix="stops")
+HANDED_BACK_EVERY_SECONDS = 1.0
+_handed_back = Alarm(every_seconds=HANDED_BACK_EVERY_SECONDS)
+
+
+async def answer_stop(ask: Ask, environment: str) -> None:
+    node = await ask.identify_in(environment)
+    if ask.method == "POST":
+        await _take_stop(ask, node)
+    else:
+        await _send_stop(ask, node)
+
+
+async def _send_stop(ask: Ask, node: NodeKey) -> None:
+    """Exactly as signed, or word that it is still the one named, held back on request."""
+    stop = ask.heads.stop
+    known, wait = ask.header("if-none-match"), read_wait(ask.header("prefer"))
+    if wait and known and matches_etag(known, stop.digest):
+        ask.need_recent_record()
+        with ask.places.hold(node):
+            await ask.wait_for_news(stop, seconds=wait)
+        stop = ask.heads.stop
+    if not stop.sequence:
+        raise Refusal(404, "STOP_NOT_FOUND", "no stop statement was issued yet, and nothing is stopped")
+    headers = {"ETag": f'"{stop.digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    if wait:
+        headers["Preference-Applied"] = f"wait={wait}"
+    if known and matches_etag(known, stop.digest):
+        ask.need_recent_record()
+        await ask.answer(304, headers)
+    else:
+        await ask.answer(200, {**headers, "Content-Type": ENVELOPE_TYPE}, stop.envelope)
+
+
+async def _take_stop(ask: Ask, node: NodeKey) -> None:
+    """Raises: Refusal 413, 503; StopRefused."""
+    if _handed_back.ring(node.id) is None:
+        raise busy("STOP_TOO_OFTEN", f"{node.name} handed back a stop a moment ago")
+    envelope = await ask.read_body(MAX_ENVELOPE_BYTES, code="STOP_TOO_LARGE")
+    if await asyncio.get_running_loop().run_in_executor(_ADOPTING, _adopt_and_close, node, envelope):
+        ask.heads.wake()
+    await ask.answer(204, {"Cache-Control": "no-store"})
+
+
+def _adopt_and_close(node: NodeKey, envelope: bytes) -> bool:
+    try:
+        return adopt_stop(envelope, node=ServingNode(pk=node.id, name=node.name)) is not None
+    finally:
+        # This thread has no request whose end would close its connection.
+        connections.close_all()

@@ -1,0 +1,12 @@
+"""What ends by the clock and changes what is served. Every web process does each of these every second, so none waits for a worker.
+
+Each begins with one query that finds nothing nearly always, and says whether it did anything. A new deadline is a line here.
+"""
+
+from collections.abc import Callable
+
+from registry.services.approvals import expire_approvals
+from registry.services.reviews import end_overdue_reviews
+from registry.services.stops import tend_stop
+
+DEADLINES: tuple[Callable[[], object], ...] = (tend_stop, end_overdue_reviews, expire_approvals)

@@ -1,0 +1,120 @@
+"""Stops that come from nodes: what they obey and the record lost, or was never told of, is taken on record; and what they still obey
+though it was lifted is released again."""
+
+from functools import lru_cache
+
+from django.db.models.expressions import RawSQL
+from django.utils import timezone
+
+from registry.audit import Action, make_entry, record, record_all
+from registry.locks import Lock, hold, keep_names
+from registry.models import Environment, Kill, KillKind, Profile, ServingNode, StopStatement, Tenant
+from registry.reads.reported import highest_stop_reported, surplus_reported
+from registry.services.transition import transition
+from registry.snapshots import issue_stop, trust_document
+from steernode.dsse import TrustedKeys
+from steernode.stop.document import HUB, MAX_ENVELOPE_BYTES, StoppedKill, parse_stop
+from steernode.stop.document import StopStatement as StopDocument
+from steernode.stop.trust import believe_stop
+
+# A statement has at most 65,535 parameters.
+_ROWS_AT_ONCE = 1_000
+__all__ = ["MAX_ENVELOPE_BYTES", "adopt_stop", "tend_stop"]
+
+
+@transition
+def adopt_stop(envelope: bytes, *, node: ServingNode) -> StopStatement | None:
+    """The next statement, if this one stops what is not on record: its kills come on record with the ids that nodes know them by.
+
+    From then on two people lift them like any other. Doing it twice does nothing. Raises: StopRefused.
+    """
+    statement, digest, _ = believe_stop(envelope, keys=TrustedKeys.from_document(trust_document()), moments=[timezone.now()])
+    hold(Lock.STOP)
+    listed = RawSQL("SELECT unnest(%s::uuid[])", [[kill.id for kill in statement.kills]])
+    known = {key.hex for key in Kill.objects.filter(pk__in=listed).values_list("pk", flat=True)}
+    lost = [kill for kill in statement.kills if kill.id not in known]
+    if not lost:
+        return None
+    kills = Kill.objects.bulk_create(_take_on_record(lost, statement, digest, node), batch_size=_ROWS_AT_ONCE)
+    stop = issue_stop()
+    details = {"issuer": statement.issuer, "statement_digest": digest, "stop_sequence": stop.sequence, "stop_digest": stop.digest}
+    record_all(
+        [
+            make_entry(
+                Action.KILL_ADOPTED,
+                actor=node,
+                subject=kill,
+                tenant=kill.target if kill.kind == KillKind.TENANT else "",
+                environment=kill.environment_name,
+                details={"kind": kill.kind, "target": kill.target, **details},
+            )
+            for kill in kills
+        ]
+    )
+    return stop
+
+
+def _take_on_record(lost: list[StoppedKill], statement: StopDocument, digest: str, node: ServingNode) -> list[Kill]:
+    """Rows for these kills, unsaved. A target that nobody has on record is kept by its name."""
+    profiles = keep_names(Profile, [kill.target for kill in lost if kill.kind == KillKind.PROFILE])
+    tenants = keep_names(Tenant, [kill.target for kill in lost if kill.kind == KillKind.TENANT])
+    environments = keep_names(Environment, [name for kill in lost for name in (kill.environment, kill.target)])
+    whose = "before it was restored" if statement.issuer == HUB else "offline"
+    reason = f"Stopped by {statement.issuer} {whose}, by {statement.issued_at:%Y-%m-%d %H:%M} UTC at the latest; {node.name} obeys it."
+
+    def row(kill: StoppedKill) -> Kill:
+        narrowed_to = kill.target if kill.kind == KillKind.ENVIRONMENT else kill.environment
+        return Kill(
+            id=kill.id,
+            kind=kill.kind,
+            # Everything means everything, whatever whoever wrote it called it.
+            target="*" if kill.kind == KillKind.EVERYTHING else kill.target,
+            environment_name=narrowed_to,
+            profile_id=profiles.get(kill.target) if kill.kind == KillKind.PROFILE else None,
+            tenant_id=tenants.get(kill.target) if kill.kind == KillKind.TENANT else None,
+            environment_id=environments.get(narrowed_to) if narrowed_to else None,
+            reason=reason,
+            issuer=statement.issuer,
+            statement_digest=digest,
+            reported_by=node,
+        )
+
+    return [row(kill) for kill in lost]
+
+
+def tend_stop() -> StopStatement | None:
+    """The next statement, where nodes need one that no kill and no lift brings: the first of all, one above what they heard of a
+    registry that was restored since, or one that releases again what they still obey."""
+    return _issue_for_nodes() if _why_nodes_need_another() else None
+
+
+@transition
+def _issue_for_nodes() -> StopStatement | None:
+    hold(Lock.STOP)
+    why = _why_nodes_need_another()
+    if not why:
+        return None
+    stop = issue_stop()
+    record(Action.STOP_ISSUED, actor="scheduler", subject=stop, details={"reason": why, "sequence": stop.sequence, "digest": stop.digest})
+    return stop
+
+
+@lru_cache(1)
+def _released_by(digest: str) -> frozenset[str]:
+    """Of a statement that was issued. It may be a megabyte, and a node that is off keeps the question open for long."""
+    return parse_stop(StopStatement.objects.get(digest=digest).payload).released
+
+
+def _why_nodes_need_another() -> str:
+    newest = StopStatement.objects.defer("payload_zlib").order_by("-sequence").first()
+    if newest is None:
+        # Nobody asks before there is an environment.
+        return "there was none" if Environment.objects.exists() else ""
+    if highest_stop_reported() > newest.sequence:
+        return "nodes have heard a later one"
+    surplus = surplus_reported()
+    if surplus:
+        lifted = Kill.objects.filter(pk__in=surplus, lifted_at__isnull=False).values_list("pk", flat=True)
+        if lifted and {key.hex for key in lifted} - _released_by(newest.digest):
+            return "nodes obey what was lifted"
+    return ""
