@@ -29,7 +29,7 @@ app.conf.update(
     imports=["workers.extraction", "workers.validation", "workers.composition", "workers.sweeper"],
     beat_schedule={
         "re-send lost jobs": {"task": "workers.sweeper.run", "schedule": 5.0, "options": {"expires": 5.0}},
-        # A snapshot that is compiled after a review date leaves the revision out whenever this runs.
+        # The second road: web processes look every second by themselves, and wait for no worker.
         "end what is overdue": {"task": "workers.sweeper.run_deadlines", "schedule": 60.0, "options": {"expires": 60.0}},
     },
 )

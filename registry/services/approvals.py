@@ -3,6 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
+from django.db.models import F
 from django.utils import timezone
 
 from registry.audit import Action, Actor, record
@@ -85,8 +86,13 @@ def comment_on_revision(revision_id: UUID, *, author: User, text: str) -> Revisi
 
 def expire_approvals() -> int:
     """Return to their authors what has waited so long that an approval given to it has expired. How many revisions."""
-    waiting = ProfileRevision.objects.filter(state=RevisionState.SUBMITTED, approvals__isnull=False).distinct().order_by("pk")
-    return sum(_return_if_expired(key) for key in list(waiting.values_list("pk", flat=True)))
+    given = Approval.objects.filter(
+        decision=Decision.APPROVE, revision__state=RevisionState.SUBMITTED, revision_digest=F("revision__digest")
+    )
+    rows = given.values_list("revision_id", "decided_at", "revision__demands")
+    now = timezone.now()
+    expired = {key for key, decided_at, demands in rows if decided_at <= now - timedelta(days=demands.get("approval_valid_days", 0))}
+    return sum(_return_if_expired(key) for key in sorted(expired))
 
 
 @transition
