@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
 
 from registry.owner import RoleFound, find_role
@@ -22,11 +22,23 @@ def check_web_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage
         problems.append(Error("STEERHUB_SECRET_KEY is not set; sessions cannot be signed without it.", id="steerhub.E001"))
     problems += _check_keys()
     problems += _check_single_sign_on()
+    problems += _check_descriptors()
     if settings.STEERHUB_PROXIES < 0:
         problems.append(Error("STEERHUB_PROXIES is the number of proxies in front, 0 or more.", id="steerhub.E014"))
     if not settings.EMBEDDED and "*" in settings.ALLOWED_HOSTS:
         problems.append(Error("STEERHUB_HOSTS must name hosts in production, not *.", id="steerhub.E009"))
     return problems
+
+
+def _check_descriptors() -> list[CheckMessage]:
+    """A warning: with few of them fewer polls are held, and nodes hear of a stop by their next plain poll."""
+    from registry.web.descriptors import MAX_HELD, RESERVE, raise_limit
+
+    allowed = raise_limit()
+    if allowed >= MAX_HELD + RESERVE:
+        return []
+    message = f"The process may open {allowed} files: it holds {max(1, allowed - RESERVE)} polls of nodes instead of {MAX_HELD}."
+    return [Warning(message, hint=f"Allow it {MAX_HELD + RESERVE} (ulimit -n, LimitNOFILE).", id="steerhub.W001")]
 
 
 def _check_single_sign_on() -> list[CheckMessage]:
@@ -104,7 +116,7 @@ def check_database(app_configs: Any, databases: Any = None, **kwargs: Any) -> Se
     # A command that is about to migrate is connected as the owner, and so are tests.
     if connection.settings_dict["USER"] == settings.STEERHUB_APP_ROLE:
         problems += _check_role(role)
-    return problems
+    return problems + _check_clock()
 
 
 def _check_role(role: RoleFound) -> list[CheckMessage]:
@@ -119,3 +131,11 @@ def _check_role(role: RoleFound) -> list[CheckMessage]:
         message = f"DATABASE_URL connects as {role.name}, which may change what {role.may_change} keeps; run manage.py setup_roles: {hint}."
         return [Error(message, id="steerhub.E021")]
     return []
+
+
+def _check_clock() -> list[CheckMessage]:
+    """A warning: stops do not look at it, but snapshots expire by it, and reviews and freezes end."""
+    from registry.reads.clocks import hub_ahead_seconds, say_disagreement
+
+    disagreement = say_disagreement(hub_ahead_seconds())
+    return [Warning(disagreement, hint="Set both by one time server.", id="steerhub.W002")] if disagreement else []

@@ -13,6 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steerhub.settings")
 django.setup(set_prefix=False)
 
 from registry.fleet.app import FleetApplication  # noqa: E402  (Django must be set up before its models are imported)
+from registry.web.descriptors import raise_limit  # noqa: E402
 from steerhub.startup import refuse_wrong_settings  # noqa: E402
 
 
@@ -34,4 +35,6 @@ refuse_wrong_settings()
 # requests, for as long as three requests take. Looking less often through more of the young ones pauses for a third of one.
 gc.freeze()
 gc.set_threshold(10_000, 5, 50)
+# Before the places for held connections are counted.
+raise_limit()
 application = FleetApplication(fallback=SyncHandler())

@@ -5,6 +5,7 @@ from django.http import HttpResponse
 from registry.console.forms.fleet import NodeForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import Environment, Role, ServingNode
+from registry.reads.clocks import hub_ahead_seconds, say_disagreement
 from registry.reads.fleet import judge_nodes
 from registry.reads.steering import head_snapshot
 from registry.services.nodes import enroll_node
@@ -31,6 +32,7 @@ def _show(request: Request, token: str = "") -> HttpResponse:
         request,
         "console/fleet.html",
         title="Fleet",
+        clock=say_disagreement(hub_ahead_seconds()),
         nodes=judge_nodes(ServingNode.objects.all()),
         environments=[(environment, head_snapshot(environment)) for environment in Environment.objects.all()],
         form=NodeForm(),

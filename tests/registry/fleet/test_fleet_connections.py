@@ -1,0 +1,69 @@
+"""Held connections leave room for everybody else: at most so many of one node, so many in all, and always some descriptors."""
+
+import resource
+import threading
+
+import httpx
+import pytest
+
+from registry.services.nodes import enroll_node
+from registry.web import descriptors
+from tests.support.api import code_of
+from tests.support.hub import serve_hub
+
+SNAPSHOT = "/fleet/v1/environments/production/snapshot"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_one_node_holds_leaves_places_for_others(node, production, oscar):
+    _, other = enroll_node("node-2", environment=production, actor=oscar)
+    with serve_hub(max_held=3, max_held_each=2) as url:
+        greedy, modest = ({"Authorization": f"Bearer {token}"} for token in (node[1], other))
+        etag = httpx.get(f"{url}{SNAPSHOT}", headers=greedy).headers["etag"]
+        answers: list[httpx.Response] = []
+
+        def poll(headers) -> None:
+            waiting = {"If-None-Match": etag, "Prefer": "wait=2"}
+            answers.append(httpx.get(f"{url}{SNAPSHOT}", headers={**headers, **waiting}, timeout=10))
+
+        threads = [threading.Thread(target=poll, args=(greedy,)) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        # Those without a place are told so at once, and their connections are closed.
+        for thread in threads:
+            thread.join(0.5)
+        assert [code_of(answer) for answer in answers] == [(503, "TOO_MANY_HELD")] * 3
+        assert {answer.headers["connection"] for answer in answers} == {"close"}
+        poll(modest)
+        assert answers[-1].status_code == 304
+        for thread in threads:
+            thread.join(10)
+        assert [answer.status_code for answer in answers].count(304) == 3
+
+
+def test_there_are_fewer_places_than_descriptors(monkeypatch):
+    def places(soft: int) -> int:
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+        return descriptors.count_places()
+
+    assert [places(soft) for soft in (100_000, 2_256, 1_024, 300, 100)] == [2_000, 2_000, 768, 44, 1]
+    assert places(resource.RLIM_INFINITY) == 2_000
+
+
+def test_the_soft_limit_is_raised_to_what_the_process_may_ask_for(monkeypatch):
+    limits = [1_024, 4_096]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.__setitem__(slice(None), new))
+    assert descriptors.raise_limit() == 4_096
+    assert limits == [4_096, 4_096]
+
+
+def test_a_limit_below_what_is_held_is_a_warning_that_stops_nothing(monkeypatch):
+    from registry.checks import check_web_settings
+    from steerhub.startup import refuse_wrong_settings
+
+    monkeypatch.setattr(descriptors, "raise_limit", lambda: 1_024)
+    (warning,) = [problem for problem in check_web_settings(None) if problem.id == "steerhub.W001"]
+    assert "1024" in warning.msg
+    assert not warning.is_serious()
+    refuse_wrong_settings()
