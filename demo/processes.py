@@ -47,7 +47,8 @@ class Processes:
 
     def command(self, name: str) -> list[str]:
         port = self.node.rsplit(":", 1)[1]
-        uvicorn = [str(BIN / "uvicorn"), "steerhub.asgi:application", "--host", "127.0.0.1", "--port", self.hub.rsplit(":", 1)[1]]
+        served = ["steerhub.asgi:application", "--http", "steerhub.protocol:RoomyProtocol"]
+        uvicorn = [str(BIN / "uvicorn"), *served, "--host", "127.0.0.1", "--port", self.hub.rsplit(":", 1)[1]]
         return {
             "web": [*uvicorn, "--no-access-log", "--timeout-graceful-shutdown", "3"],
             "worker": [str(BIN / "celery"), "-A", "steerhub", "worker", "--loglevel", "INFO"],

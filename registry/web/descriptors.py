@@ -1,6 +1,7 @@
 """How many connections a web process may hold open, so that there is always room for people, for kills and for the database."""
 
 import resource
+from functools import cache
 
 # As many long polls and streams as one process is meant for, and as one node may have open in it.
 MAX_HELD, MOST_EACH = 2000, 64
@@ -24,6 +25,13 @@ def count_places() -> int:
     """How many connections may be held by this process's limit as it is now."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(MAX_HELD, _finite(soft) - RESERVE))
+
+
+@cache
+def count_connections() -> int:
+    """How many may be open in all: half of the reserve is for the database and for files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, _finite(soft) - RESERVE // 2)
 
 
 def _finite(limit: int) -> int:

@@ -19,13 +19,15 @@ BY_TWO = {"cause": Action.KILL_ENGAGED, "actor": "tests"}
 
 
 def test_a_batch_publishes_each_environment_it_touched_once(production, harbor, atlas, approved, oscar):
+    production.refresh_from_db()
+    before = production.head_revision
     with all_or_nothing(**BY_TWO):
         put(production, harbor, approved, oscar)
         put(production, atlas, approved, oscar)
         create_environment("staging", actor=oscar)
     production.refresh_from_db()
-    assert production.head_revision == 2
-    assert production.snapshots.first().revision == 2
+    assert production.head_revision == before + 1
+    assert production.snapshots.first().revision == before + 1
 
 
 def test_a_batch_records_its_events_in_order_and_the_publishing_last(production, harbor, atlas, approved, oscar):
@@ -108,7 +110,7 @@ def test_what_a_batch_publishes_has_the_cause_of_the_batch(production, harbor, a
     with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=grace):
         put(production, harbor, approved, oscar)
     assert production.snapshots.first().cause == Action.MANIFESTS_APPLIED
-    assert AuditEvent.objects.get(action=Action.SNAPSHOT_PUBLISHED, object_version=3).actor_name == "grace"
+    assert AuditEvent.objects.filter(action=Action.SNAPSHOT_PUBLISHED).order_by("seq").last().actor_name == "grace"
 
 
 def test_nothing_is_recorded_locked_or_published_outside_of_a_transition(production, oscar):

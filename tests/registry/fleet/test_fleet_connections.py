@@ -1,6 +1,7 @@
 """Held connections leave room for everybody else: at most so many of one node, so many in all, and always some descriptors."""
 
 import resource
+import socket
 import threading
 
 import httpx
@@ -8,8 +9,10 @@ import pytest
 
 from registry.services.nodes import enroll_node
 from registry.web import descriptors
+from steerhub import protocol
 from tests.support.api import code_of
 from tests.support.hub import serve_hub
+from tests.support.serving import served
 
 SNAPSHOT = "/fleet/v1/environments/production/snapshot"
 
@@ -39,6 +42,48 @@ def test_what_one_node_holds_leaves_places_for_others(node, production, oscar):
         for thread in threads:
             thread.join(10)
         assert [answer.status_code for answer in answers].count(304) == 3
+
+
+@pytest.fixture
+def served_roomily(monkeypatch):
+    """The URL of a server on which five connections may be open."""
+    monkeypatch.setattr(protocol, "count_connections", lambda: 5)
+
+    async def answer(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def application(scope, receive, send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await answer(scope, receive, send)
+
+    with served(application, http=protocol.RoomyProtocol) as url:
+        yield url
+
+
+def connect(url: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=5)
+
+
+def test_whoever_comes_finds_a_place_though_others_are_connected_and_say_nothing(served_roomily):
+    silent = [connect(served_roomily) for _ in range(12)]
+    assert httpx.get(served_roomily).status_code == 200
+    # Of those the oldest gave way.
+    assert silent[0].recv(1) == b""
+    for each in silent:
+        each.close()
+
+
+def test_a_connection_that_asks_nothing_is_closed(served_roomily, monkeypatch):
+    monkeypatch.setattr(protocol, "FIRST_REQUEST_SECONDS", 0.3)
+    silent = connect(served_roomily)
+    assert silent.recv(1) == b""
+    silent.close()
 
 
 def test_there_are_fewer_places_than_descriptors(monkeypatch):
