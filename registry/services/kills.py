@@ -14,7 +14,7 @@ from registry.models import Environment, Kill, KillKind, Profile, Tenant, User
 from registry.reads.steering import engaged_kills, freeze_in_force
 from registry.reads.visibility import is_limited, kills_visible_to, visible_to
 from registry.services.people import stands_for
-from registry.services.transition import lock_environments, publish_at_end, transition
+from registry.services.transition import lock_environments, transition
 from registry.snapshots import issue_stop
 
 # What is killed, by the columns of a kill.
@@ -117,27 +117,25 @@ def confirm_lift(kill_id: UUID, *, actor: User) -> Kill:
     Raises: TransitionRefused KILL_LIFT_NEEDS_TWO, FREEZE.
     """
     environments = lock_environments(Environment.objects.all())
-    _refuse_lift_in_freeze(kill_id, environments)
     hold(Lock.STOP)
     kill = _lock_kill(kill_id, actor)
     if kill.lift_requested_by is None or stands_for(kill.lift_requested_by) == stands_for(actor):
         raise TransitionRefused("KILL_LIFT_NEEDS_TWO", "one person requests the lift and another confirms it", str(kill_id))
+    _refuse_lift_in_freeze(kill, environments)
     kill.lifted_by, kill.lifted_at = actor, timezone.now()
     kill.save(update_fields=["lifted_by", "lifted_at"])
     _record(Action.KILL_LIFTED, kill, actor, **_issue_stop())
-    for environment in environments:
-        publish_at_end(environment, cause=Action.KILL_LIFTED, actor=actor)
     return kill
 
 
-def _refuse_lift_in_freeze(kill_id: UUID, environments: Iterable[Environment]) -> None:
+def _refuse_lift_in_freeze(lifted: Kill, environments: Iterable[Environment]) -> None:
     """Raises TransitionRefused FREEZE where less would be killed in a frozen environment."""
     for environment in environments:
         freeze = freeze_in_force(environment, timezone.now())
         if freeze is None:
             continue
         before = engaged_kills(environment)
-        gone = {(kill.kind, kill.target) for kill in before} - {(kill.kind, kill.target) for kill in before.exclude(pk=kill_id)}
+        gone = {(kill.kind, kill.target) for kill in before} - {(kill.kind, kill.target) for kill in before.exclude(pk=lifted.pk)}
         for kind, target in gone:
             until = freeze.ends_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
             sentence = f"{environment} is frozen until {until} ({freeze.reason}): the kill of {kind} {target} would be lifted"

@@ -15,7 +15,7 @@ and kept under all that it was made of (ADR 8). These are all the caches there a
 | the entry of the limits: `content._keep_limits` | its bytes |
 | a published snapshot, read back, and how many of its flags steer: `read` | its row and its tag, which holds a digest of what is signed |
 
-Which revisions may steer, kills, limits and base models are read every time. `content` is that of `steernode.snapshot`, whose
+Which revisions may steer, limits and base models are read every time. `content` is that of `steernode.snapshot`, whose
 `KEPT_TENANTS` bounds what is kept of tenants.
 """
 
@@ -32,7 +32,7 @@ from django.db.models.expressions import RawSQL
 from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy
 from registry.reads.documents import is_as_approved, revision_document
 from registry.reads.inheritance import FlagsOfTenant, Id, InheritedFlag, read_tenants, text_of
-from registry.reads.steering import engaged_kills, live_revisions
+from registry.reads.steering import live_revisions
 from steernode.canonical import format_decimal
 from steernode.snapshot.content import (
     KEPT_TENANTS,
@@ -41,7 +41,6 @@ from steernode.snapshot.content import (
     TenantEntry,
     write_base_model,
     write_flags,
-    write_kill,
     write_limits,
     write_profile,
 )
@@ -83,7 +82,7 @@ class ListedTenant:
 def compile_content(environment: Environment, *, without: frozenset[Id | None] = frozenset()) -> Content:
     """The content of the environment's next snapshot. What does not steer is left out: see `_list_tenant`.
 
-    A revision that is not what its digest was taken of is left out too, and loudly. It must not stop a kill from being published.
+    A revision that is not what its digest was taken of is left out too, and loudly. It must not keep an off switch from being published.
     """
     tenants, revisions = _list_tenants(environment, without)
     # A control, or a route that is off, may name what may not steer.
@@ -109,7 +108,6 @@ def compile_content(environment: Environment, *, without: frozenset[Id | None] =
         ],
         profiles=profiles,
         tenants=[_write_flags(tenant, tuple([revisions[key] for key in tenant.named])) for tenant in tenants],
-        kills=[write_kill({"kind": kind, "target": target}) for kind, target in _list_kills(environment)],
         limits=write_limits({"max_components": MAX_COMPONENTS, "alpha_cap": ALPHA_CAPS, **_limit_classes(profiles)}),
         capabilities=required_capabilities(entry.record for entry in profiles),
     )
@@ -225,8 +223,3 @@ def _limit_classes(profiles: list[Entry[Profile]]) -> dict[str, Any]:
         for policy in policies
     }
     return {"risk_classes": classes} if classes else {}
-
-
-def _list_kills(environment: Environment) -> list[tuple[str, str]]:
-    """A kill of one environment and the same of all of them are one kill here."""
-    return sorted({(kill.kind, kill.target) for kill in engaged_kills(environment)})

@@ -1,8 +1,8 @@
 """Whether one snapshot could steer any request more than another does. A freeze window refuses exactly that.
 
 Judged for every tenant and route by what both snapshots would give each caller, so that it does not matter which change made the
-difference: a flag, what a route inherits, the lift of a kill, or a whole batch. In doubt it counts as more: weights that move callers
-between arms do, unless every arm gives at most what every arm gave; and so does another salt of a share, which covers other callers.
+difference: a flag, what a route inherits, or a whole batch. In doubt it counts as more: weights that move callers between arms
+do, unless every arm gives at most what every arm gave; and so does another salt of a share, which covers other callers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,10 @@ Dose = tuple[str, int, Decimal] | None
 def find_increase(before: Snapshot, after: Snapshot) -> str | None:
     """The first thing that steers somebody more, in words; None if everybody gets at most what they got.
 
-    Turning on, a larger scale, a larger share, a new arm, a wider override, another revision, or a kill that is gone. What a kill
-    that stays holds back counts too: it may be lifted before the window is over, and nobody would be asked again.
+    Turning on, a larger scale, a larger share, a new arm, a wider override, or another revision. Kills are not looked at: they are in
+    no snapshot, and a lift asks the freeze by itself. So what a kill holds back counts too: it may be lifted before the window is
+    over, and nobody would be asked again.
     """
-    for kill in sorted(set(before.kills) - set(after.kills), key=lambda kill: (kill.kind, kill.target)):
-        return f"the kill of {kill.kind} {kill.target} would be lifted"
     for tenant, route in _slots(before, after):
         more = _compare(_find_flag(before, tenant, route), before, _find_flag(after, tenant, route), after)
         if more:

@@ -19,8 +19,8 @@ from steernode.dsse import MAX_PAYLOAD_BYTES
 from steernode.errors import FieldError, SnapshotRefused
 from steernode.snapshot.document import SCHEMA, check_agreement, check_references
 from steernode.snapshot.limits import check_flags, check_limits
-from steernode.snapshot.readers import read_base_model, read_flag, read_kill, read_limits, read_profile
-from steernode.snapshot.records import BaseModelEntry, Flag, Kill, Limits, Profile, Snapshot, index_profiles
+from steernode.snapshot.readers import read_base_model, read_flag, read_limits, read_profile
+from steernode.snapshot.records import BaseModelEntry, Flag, Limits, Profile, Snapshot, index_profiles
 from steernode.strict import format_time, read_integer, read_list, read_text, refused_as
 
 Record = TypeVar("Record")
@@ -74,10 +74,6 @@ def write_flags(documents: Iterable[Mapping[str, Any]]) -> TenantEntry:
     return TenantEntry(_join(entries), flags, frozenset((flag.tenant, flag.route) for flag in flags), tuple(sorted(named)))
 
 
-def write_kill(document: Mapping[str, Any]) -> Entry[Kill]:
-    return write_entry(document, read_kill, "kills[]")
-
-
 def write_limits(document: Mapping[str, Any]) -> Entry[Limits]:
     return _keep_limits(canonical_json(document))
 
@@ -95,7 +91,6 @@ class Content:
     base_models: Sequence[Entry[BaseModelEntry]]
     profiles: Sequence[Entry[Profile]]
     tenants: Sequence[TenantEntry]
-    kills: Sequence[Entry[Kill]]
     limits: Entry[Limits]
     capabilities: Sequence[str]
 
@@ -106,7 +101,6 @@ class Content:
             base_models=[write_base_model(entry) for entry in document["base_models"]],
             profiles=[write_profile(entry) for entry in document["profiles"]],
             tenants=[write_flags(flags) for _, flags in groupby(document["flags"], key=itemgetter("tenant"))],
-            kills=[write_kill(entry) for entry in document["kills"]],
             limits=write_limits(document["limits"]),
             capabilities=document["capabilities"],
         )
@@ -118,7 +112,6 @@ class Content:
             "base_models": b"[%b]" % _join(self.base_models),
             "profiles": b"[%b]" % _join(self.profiles),
             "flags": b"[%b]" % _join(self.tenants),
-            "kills": b"[%b]" % _join(self.kills),
             "limits": self.limits.data,
             "capabilities": canonical_json(list(self.capabilities)),
         }
@@ -147,7 +140,7 @@ def compile_payload(
         base_models=_records(content.base_models),
         profiles=_records(content.profiles),
         flags=(),
-        kills=_records(content.kills),
+        kills=(),
         limits=content.limits.record,
         capabilities=read_list(list(content.capabilities), "capabilities", read_text),
     )

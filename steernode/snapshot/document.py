@@ -1,4 +1,4 @@
-"""The document a node pulls: every approved profile, flag and kill of one environment. Written by the hub, read strictly by nodes.
+"""The document a node pulls: every approved profile and flag of one environment. Written by the hub, read strictly by nodes.
 
 Whether to believe a snapshot at all is in `trust`.
 """
@@ -15,15 +15,22 @@ from steernode.snapshot.readers import read_base_model, read_flag, read_kill, re
 from steernode.snapshot.records import Flag, ProfileIndex, Snapshot, required_capabilities
 from steernode.strict import read_digest, read_exactly, read_integer, read_list, read_text, read_time, refused_as
 
-SCHEMA = "steerhub.snapshot/1"
+SCHEMA = "steerhub.snapshot/2"
+# Before stops had a road of their own a snapshot listed the kills too. What was signed then is read as what it was.
+SCHEMA_WITH_KILLS = "steerhub.snapshot/1"
 PAYLOAD_TYPE = "application/vnd.steerhub.snapshot.v1+json"
-CONTENT_FIELDS = ("base_models", "profiles", "flags", "kills", "limits", "capabilities")
+CONTENT_FIELDS = ("base_models", "profiles", "flags", "limits", "capabilities")
 _HEAD_FIELDS = ("schema", "environment", "revision", "content_digest", "rollback_of", "issued_at", "expires_at")
 
 
 def digest_content(content: Mapping[str, Any]) -> str:
     """The digest of what a snapshot says, whatever its revision and dates: equal content, equal digest."""
-    return sha256_hex(canonical_json({name: content[name] for name in CONTENT_FIELDS}))
+    return sha256_hex(canonical_json({name: content[name] for name in fields_of_content(content)}))
+
+
+def fields_of_content(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """`CONTENT_FIELDS`, and in a document of the form before this one its kills."""
+    return (*CONTENT_FIELDS, "kills") if "kills" in document else CONTENT_FIELDS
 
 
 @refused_as(SnapshotRefused, "SCHEMA")
@@ -36,7 +43,7 @@ def parse_document(payload: bytes) -> dict[str, Any]:
         document = parse_strict(payload, max_bytes=MAX_PAYLOAD_BYTES)
     except CanonicalError as error:
         raise FieldError("payload", error.message) from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    if not isinstance(document, dict) or document.get("schema") not in (SCHEMA, SCHEMA_WITH_KILLS):
         raise FieldError("schema", f"the payload must be an object with schema {SCHEMA!r}")
     read_text(document.get("environment"), "environment")
     read_integer(document.get("revision"), "revision", least=1)
@@ -50,7 +57,8 @@ def parse_snapshot(document: dict[str, Any]) -> Snapshot:
 
     Raises: SnapshotRefused SCHEMA, naming the field; LIMIT for too many components.
     """
-    read_exactly(document, "payload", (*_HEAD_FIELDS, *CONTENT_FIELDS))
+    listed = ("kills",) if document["schema"] == SCHEMA_WITH_KILLS else ()
+    read_exactly(document, "payload", (*_HEAD_FIELDS, *CONTENT_FIELDS, *listed))
     rollback_of = document["rollback_of"]
     snapshot = Snapshot(
         environment=read_text(document["environment"], "environment"),
@@ -62,7 +70,7 @@ def parse_snapshot(document: dict[str, Any]) -> Snapshot:
         base_models=read_list(document["base_models"], "base_models", read_base_model),
         profiles=read_list(document["profiles"], "profiles", read_profile),
         flags=read_list(document["flags"], "flags", read_flag),
-        kills=read_list(document["kills"], "kills", read_kill),
+        kills=read_list(document["kills"], "kills", read_kill) if listed else (),
         limits=read_limits(document["limits"], "limits"),
         capabilities=read_list(document["capabilities"], "capabilities", read_text),
     )

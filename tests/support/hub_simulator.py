@@ -16,7 +16,7 @@ from steernode.dsse import TrustedKeys, key_id, sign_envelope, write_public_key
 from steernode.files.vectors import write_vector
 from steernode.node.responder import Generation
 from steernode.snapshot.conditions import NO_FACTS, parse_condition_bytes, profile_vectors
-from steernode.snapshot.document import CONTENT_FIELDS, PAYLOAD_TYPE, digest_content
+from steernode.snapshot.document import PAYLOAD_TYPE, SCHEMA, SCHEMA_WITH_KILLS, digest_content, fields_of_content
 from steernode.snapshot.resolve import apply_conditions
 from steernode.stop.document import HUB, StoppedKill, StopStatement, write_stop
 from steernode.stop.document import PAYLOAD_TYPE as STOP_TYPE
@@ -95,7 +95,6 @@ def make_content(**changes):
         "base_models": [{"name": "harbor-model", "fingerprint": FINGERPRINT}],
         "profiles": [make_profile()],
         "flags": [make_flag()],
-        "kills": [],
         "limits": {"max_components": 8, "alpha_cap": {"absolute": "1000", "mean_difference": "2", "residual": "1"}},
         "capabilities": sorted(CAPABILITIES),
     } | changes
@@ -105,8 +104,8 @@ def make_document(revision=1, *, content=None, **changes):
     """A whole payload document. Unlike the real compile step it will write any nonsense."""
     content = copy.deepcopy(content or make_content())
     return {
-        **{name: content[name] for name in CONTENT_FIELDS},
-        "schema": "steerhub.snapshot/1",
+        **{name: content[name] for name in fields_of_content(content)},
+        "schema": SCHEMA_WITH_KILLS if "kills" in content else SCHEMA,
         "environment": "production",
         "revision": revision,
         "content_digest": digest_content(content),

@@ -23,11 +23,11 @@ ASKED = [None, Decimal("0.1"), Decimal("0.5")]
 @st.composite
 def changes(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
     """Two snapshots that differ in a field of a flag, or in anything."""
-    made, kills = draw(contents())
-    before = make_snapshot(*made, kills=kills)
+    made, _ = draw(contents())
+    before = make_snapshot(*made)
     if not made or draw(st.booleans()):
-        others, other_kills = draw(contents())
-        return before, make_snapshot(*others, kills=other_kills)
+        others, _ = draw(contents())
+        return before, make_snapshot(*others)
     position = draw(st.integers(0, len(made) - 1))
     other = draw(flags("harbor", made[position]["route"]))
     field = draw(st.sampled_from(["enabled", "revision", "alpha_scale", "rollout", "rollout_salt", "arms", "arms_salt", "override"]))
@@ -35,7 +35,7 @@ def changes(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
     replaced = {"profile", "revision"} if field == "revision" else {field}
     changed = {name: value for name, value in made[position].items() if name not in replaced}
     changed |= {name: other[name] for name in replaced if name in other}
-    return before, make_snapshot(*made[:position], changed, *made[position + 1 :], kills=kills)
+    return before, make_snapshot(*made[:position], changed, *made[position + 1 :])
 
 
 def dose(snapshot: Snapshot, route: str, key: str, asked: Decimal | None) -> tuple[Any, list[Decimal]] | None:
@@ -80,7 +80,7 @@ def lowered(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
     """A snapshot, and the same after one change that anybody would call lowering."""
     tenants = draw(flags("harbor", ""))
     less = dict(tenants)
-    change = draw(st.sampled_from(["off", "scale", "share", "no override", "narrower override", "control", "gone", "kill"]))
+    change = draw(st.sampled_from(["off", "scale", "share", "no override", "narrower override", "control", "gone"]))
     if change == "off":
         less["enabled"] = False
     elif change == "scale":
@@ -95,7 +95,7 @@ def lowered(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
     elif change == "control":
         less["arms"] = [entry | {"alpha_scale": "0"} for entry in less.get("arms", [])]
     after = [] if change == "gone" else [less]
-    return make_snapshot(tenants), make_snapshot(*after, kills=(("tenant", "harbor"),) if change == "kill" else ())
+    return make_snapshot(tenants), make_snapshot(*after)
 
 
 @settings(max_examples=300, deadline=None)
@@ -163,10 +163,9 @@ def test_each_lowering_passes(before, after):
     assert find_increase(make_snapshot(*before), make_snapshot(*after)) is None
 
 
-def test_a_kill_that_is_gone_is_an_increase_even_where_another_one_stays():
+def test_the_kills_that_a_snapshot_of_the_old_form_lists_are_not_lifted_by_one_that_lists_none():
     before = make_snapshot(flag(), kills=(("everything", "*"), ("tenant", "harbor")))
-    assert "the kill of tenant harbor" in (find_increase(before, make_snapshot(flag(), kills=(("everything", "*"),))) or "")
-    assert find_increase(make_snapshot(flag()), before) is None
+    assert find_increase(before, make_snapshot(flag())) is None
 
 
 def test_turning_on_under_a_kill_is_an_increase_too():

@@ -18,9 +18,6 @@ HEAD = {"environment": "production", "revision": 7, "rollback_of": 5, "issued_at
 texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
 scales = st.sampled_from(["0", "0.25", "1", "1.2"])
 flags = st.lists(st.builds(make_flag, tenant=texts, route=texts | st.just(""), alpha_scale=scales, revision=st.just(3)), max_size=6)
-kills = st.lists(
-    st.builds(lambda kind, target: {"kind": kind, "target": target}, st.sampled_from(["tenant", "profile"]), texts), max_size=3
-)
 profiles = st.lists(texts, unique=True, max_size=3).map(lambda names: [make_profile(), *(make_profile(id=f"p-{name}") for name in names)])
 
 
@@ -38,9 +35,9 @@ def write_whole(content):
     )
 
 
-@given(flags=flags, kills=kills, profiles=profiles)
-def test_joined_entries_are_the_bytes_of_the_whole_document(flags, kills, profiles):
-    content = make_content(flags=flags, kills=kills, profiles=profiles)
+@given(flags=flags, profiles=profiles)
+def test_joined_entries_are_the_bytes_of_the_whole_document(flags, profiles):
+    content = make_content(flags=flags, profiles=profiles)
     whole = write_whole(content)
     try:
         parse_snapshot(parse_document(whole))

@@ -224,7 +224,7 @@ def test_an_expired_snapshot_is_refused_to_the_second(hub):
     [
         b"nonsense",
         b"[]",
-        canonical_json(make_document() | {"schema": "steerhub.snapshot/2"}),
+        canonical_json(make_document() | {"schema": "steerhub.snapshot/3"}),
         canonical_json(make_document() | {"revision": "7"}),
         canonical_json(make_document() | {"content_digest": "short"}),
         canonical_json(make_document() | {"expires_at": "tomorrow"}),
