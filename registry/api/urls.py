@@ -101,6 +101,7 @@ urlpatterns = [
     path("kills", kills.KillsView.as_view()),
     path("kills/<uuid:kill_id>", kills.KillView.as_view()),
     path("kills/<uuid:kill_id>/request-lift", kills.RequestLiftView.as_view()),
+    path("kills/<uuid:kill_id>/withdraw-lift", kills.WithdrawLiftView.as_view()),
     path("kills/<uuid:kill_id>/confirm-lift", kills.ConfirmLiftView.as_view()),
     path("nodes", nodes.NodesView.as_view()),
     path("nodes/<str:name>", nodes.NodeView.as_view()),

@@ -1,36 +1,59 @@
 """The kill switch: one person stops, two people lift."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from registry.console.forms.kills import KillForm
-from registry.console.pages import MAY_KILL, Request, accept, action, page, render_page, telling
-from registry.models import Kill, User
+from registry.audit import Action
+from registry.audit.history import Change, events_of, read_changes
+from registry.console.forms.kills import KillForm, LiftForm
+from registry.console.pages import Request, accept, action, page, render_page, telling
+from registry.models import MAY_KILL, Kill, User
+from registry.reads.lifts import LiftStanding, lift_standing
 from registry.reads.visibility import kills_visible_to
-from registry.services.kills import confirm_lift, engage_kill, request_lift
+from registry.services.kills import confirm_lift, engage_kill, request_lift, withdraw_lift
 from registry.services.people import stands_for
 
 
 @page(limited=True)
 def show_kills(request: Request) -> HttpResponse:
-    people = ("engaged_by", "reported_by", "lift_requested_by", "lifted_by")
-    seen = kills_visible_to(request.user, Kill.objects.select_related(*people))
+    people = ("engaged_by", "reported_by", "lift_requested_by__acts_for", "lifted_by")
+    seen = kills_visible_to(request.user, Kill.objects.select_related("tenant", *people))
     return render_page(
         request,
         "console/kills.html",
         title="Kill switch",
         kill_form=KillForm(seen_by=request.user),
-        kills=[(kill, may_confirm(kill, request.user)) for kill in seen.filter(lifted_at__isnull=True)],
+        lift_form=LiftForm(),
+        kills=view_kills(seen.filter(lifted_at__isnull=True), request.user),
         lifted=seen.filter(lifted_at__isnull=False)[:50],
     )
 
 
-def may_confirm(kill: Kill, user: User) -> bool:
-    """Whether this person would be the second one of a lift."""
-    return kill.lift_requested_by is not None and stands_for(kill.lift_requested_by) != stands_for(user)
+@dataclass(frozen=True)
+class KillView:
+    """A kill in force, what became of the request to lift it, and whether this person would be the second one."""
+
+    kill: Kill
+    # Newest first: who killed again what was killed already, and why.
+    again: list[Change]
+    standing: LiftStanding
+    may_confirm: bool
+
+
+def view_kills(kills: QuerySet[Kill], user: User) -> list[KillView]:
+    return [_view(kill, user) for kill in kills]
+
+
+def _view(kill: Kill, user: User) -> KillView:
+    standing, asked_by = lift_standing(kill), kill.lift_requested_by
+    again = read_changes(list(events_of(kill).filter(action=Action.KILL_ENGAGED_AGAIN)[:5]))
+    is_second = asked_by is not None and stands_for(asked_by) != stands_for(user)
+    return KillView(kill, again, standing, is_second and standing == LiftStanding.PENDING)
 
 
 @action(*MAY_KILL, limited=True)
@@ -46,8 +69,17 @@ def engage(request: Request) -> HttpResponse:
 
 @action(*MAY_KILL, limited=True)
 def ask_to_lift(request: Request, kill_id: UUID) -> HttpResponse:
-    with telling(request, "Lift requested. A second person must confirm it."):
-        request_lift(kill_id, actor=request.user)
+    form = LiftForm(request.POST)
+    if accept(request, form):
+        with telling(request, "Lift requested. A second person must confirm it, within a day."):
+            request_lift(kill_id, reason=form.cleaned_data["reason"], actor=request.user)
+    return _back(request)
+
+
+@action(*MAY_KILL, limited=True)
+def take_back(request: Request, kill_id: UUID) -> HttpResponse:
+    with telling(request, "The request is withdrawn; the kill stays in force."):
+        withdraw_lift(kill_id, reason=request.POST.get("reason", "")[:2000], actor=request.user)
     return _back(request)
 
 

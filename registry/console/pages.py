@@ -11,13 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_POST, require_safe
 
-from registry.models import Role, User
+from registry.models import MAY_KILL, Role, User
 from registry.reads.visibility import is_limited
 from steernode.errors import SteerError
 
 View = Callable[..., HttpResponse]
-# Stopping is never the privilege of whoever happens to be awake; as for the REST API.
-MAY_KILL = (Role.OPERATOR, Role.APPROVER, Role.ADMIN)
 
 
 class Request(HttpRequest):

@@ -70,6 +70,7 @@ urlpatterns = [
     path("kills/", kills.show_kills, name="kills"),
     path("kills/engage/", kills.engage, name="engage-kill"),
     path("kills/<uuid:kill_id>/request-lift/", kills.ask_to_lift, name="request-lift"),
+    path("kills/<uuid:kill_id>/withdraw-lift/", kills.take_back, name="withdraw-lift"),
     path("kills/<uuid:kill_id>/confirm-lift/", kills.lift, name="confirm-lift"),
     path("notifications/", notifications.show_notifications, name="notifications"),
     path("notifications/read/", notifications.mark_read, name="read-notifications"),

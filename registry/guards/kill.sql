@@ -30,6 +30,10 @@ BEGIN
         IF people < 2 THEN
             PERFORM registry_break_rule('kill_is_lifted_by_two_people', 'a service account counts as its person');
         END IF;
+        -- Who asked may have left since. Which tenants they see is for the service to know.
+        IF NOT registry_still_may(NEW.lift_requested_by_id, '{operator,approver,admin}', NEW.kind = 'tenant') THEN
+            PERFORM registry_break_rule('kill_lift_was_asked_for_by_one_who_still_may', 'they left, or lost the role');
+        END IF;
     END IF;
     RETURN NEW;
 END $$;

@@ -24,7 +24,7 @@ from registry.models.proposals import PROPOSAL_STATES, Proposal
 from registry.models.approvals import Approval, Decision, RevisionComment
 from registry.models.tenants import Environment, Tenant
 from registry.models.flags import FlagArm, FlagField, TenantFlag
-from registry.models.kills import Kill, KillKind
+from registry.models.kills import LIFT_REQUEST_LASTS, MAY_KILL, Kill, KillKind
 from registry.models.freezes import Freeze
 from registry.models.snapshots import Snapshot
 from registry.models.stops import StopStatement
@@ -35,6 +35,8 @@ from registry.models.audit import AuditEvent
 
 __all__ = [
     "ALPHA_CAPS",
+    "LIFT_REQUEST_LASTS",
+    "MAY_KILL",
     "PROPOSAL_STATES",
     "READ_ONLY",
     "SCOPES",

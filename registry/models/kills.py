@@ -1,5 +1,6 @@
 """The kill switch: what is stopped, by whom, and who lifted it."""
 
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.conf import settings
@@ -8,7 +9,13 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from registry.models.fields import DigestField, spelled
+from registry.models.people import Role
 from steernode.words import KILL_KINDS
+
+# Stopping is never the privilege of whoever happens to be awake.
+MAY_KILL = (Role.OPERATOR, Role.APPROVER, Role.ADMIN)
+# How long somebody else has to confirm a lift. What was a good reason yesterday is looked at again.
+LIFT_REQUEST_LASTS = timedelta(hours=24)
 
 
 @spelled(KILL_KINDS)
@@ -23,8 +30,8 @@ class Kill(models.Model):
     """One person's immediate return to α = 0. It may only reduce steering; lifting it takes two people.
 
     A kill of a profile or a tenant reaches every environment, unless it names one. Nodes are told of it by stop statements. Triggers
-    see to it that what is killed never changes, and that the two who lift are two people and not one with a service account
-    (registry/guards/kill.sql).
+    see to it that what is killed never changes, and that the two who lift are two people, not one with a service account, of whom the
+    first still may when the second confirms (registry/guards/kill.sql).
     """
 
     # In statements too. Never used again: a lift is of this kill and no other.
@@ -47,7 +54,10 @@ class Kill(models.Model):
     statement_digest = DigestField(blank=True, default="")
     reported_by = models.ForeignKey("registry.ServingNode", models.PROTECT, null=True, blank=True, related_name="+")
     engaged_at = models.DateTimeField(db_default=Now())
+    # All three or none: the request in force, or, once it is lifted, the one that was confirmed. The log has those withdrawn.
     lift_requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    lift_requested_at = models.DateTimeField(null=True)
+    lift_reason = models.TextField(max_length=2000, blank=True, default="")
     lifted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     lifted_at = models.DateTimeField(null=True)
 
@@ -78,6 +88,15 @@ class Kill(models.Model):
                 ),
                 name="kill_is_lifted_by_two_people",
             ),
+            models.CheckConstraint(
+                condition=Q(lift_requested_by__isnull=True, lift_requested_at__isnull=True, lift_reason="")
+                | Q(lift_requested_by__isnull=False, lift_requested_at__isnull=False, lift_reason__regex=r"\S"),
+                name="kill_lift_is_asked_for_by_somebody_for_a_reason",
+            ),
+            models.CheckConstraint(
+                condition=Q(lifted_at__isnull=True) | Q(lifted_at__lte=F("lift_requested_at") + LIFT_REQUEST_LASTS),
+                name="kill_lift_is_confirmed_while_the_request_lasts",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -92,3 +111,8 @@ class Kill(models.Model):
     def origin(self) -> str:
         """Who stopped it, in words: a person here, or whoever wrote the statement that it was adopted from."""
         return str(self.engaged_by) if self.engaged_by else f"{self.issuer}, told by {self.reported_by}"
+
+    @property
+    def lift_expires_at(self) -> datetime | None:
+        """Until when somebody else may confirm the lift; None where nobody asked."""
+        return self.lift_requested_at and self.lift_requested_at + LIFT_REQUEST_LASTS

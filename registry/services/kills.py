@@ -1,7 +1,7 @@
 """The kill switch. One person engages it, nothing blocks it, and it only ever reduces steering; lifting it takes two people."""
 
 from collections.abc import Iterable
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -10,9 +10,11 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.locks import Lock, hold, keep_names
-from registry.models import Environment, Kill, KillKind, Profile, Tenant, User
+from registry.models import LIFT_REQUEST_LASTS, Environment, Kill, KillKind, Profile, Tenant, User
+from registry.reads.lifts import LiftStanding, lift_standing
 from registry.reads.steering import engaged_kills, freeze_in_force
 from registry.reads.visibility import is_limited, kills_visible_to, visible_to
+from registry.services.notifications import notify
 from registry.services.people import stands_for
 from registry.services.transition import lock_environments, transition
 from registry.snapshots import issue_stop
@@ -20,22 +22,26 @@ from registry.snapshots import issue_stop
 # What is killed, by the columns of a kill.
 Subject: TypeAlias = dict[str, Profile | Tenant | Environment | None]
 
+LIFT_REQUEST = ["lift_requested_by", "lift_requested_at", "lift_reason"]
+
 
 @transition
 def engage_kill(kind: str, *, target: str = "", environment: str = "", reason: str, actor: User) -> Kill:
     """Back to α = 0 for a profile, a tenant, an environment or everything. No freeze holds it, and no batch that is under way.
 
     A kill of a profile or a tenant reaches every environment, or with `environment` that one alone. Engaging what is engaged
-    already gives the kill in force. It compiles no snapshot: nodes hear of it by the stop statement that is written here.
+    already gives the kill in force: it is an event of its own, and withdraws a lift that was asked for before. It compiles no
+    snapshot: nodes hear of it by the stop statement that is written here.
     Raises: InvalidInput KILL_KIND, KILL_TARGET; NotFound KILL_TARGET.
     """
     if kind not in KillKind.values:
         raise InvalidInput("KILL_KIND", f"cannot kill a {kind!r}; it is one of {', '.join(KillKind.values)}", kind)
     subject = _find_subject(kind, target, environment, actor)
+    # Whoever confirms its lift at this moment goes first, and then there is none.
     hold(Lock.STOP)
-    known = Kill.objects.filter(kind=kind, lifted_at__isnull=True, **_names(subject)).first()
+    known = Kill.objects.select_for_update(of=("self",)).filter(kind=kind, lifted_at__isnull=True, **_names(subject)).first()
     if known is not None:
-        return known
+        return _engage_again(known, reason, actor)
     # What somebody is deleting at this moment is killed by its name alone.
     kept = {f"{column}_id": keep_names(type(row), [row.name]).get(row.name) for column, row in subject.items() if row is not None}
     kill = Kill.objects.create(kind=kind, reason=reason, engaged_by=actor, **_names(subject), **kept)
@@ -101,12 +107,30 @@ def _find_target(kind: str, name: str, actor: User) -> Subject:
 
 
 @transition
-def request_lift(kill_id: UUID, *, actor: User) -> Kill:
-    """engaged -> lift requested. Somebody else must confirm."""
+def request_lift(kill_id: UUID, *, reason: str, actor: User) -> Kill:
+    """engaged -> lift requested. Somebody else must confirm, within `LIFT_REQUEST_LASTS`. Asking again is asking anew.
+
+    Raises: InvalidInput LIFT_REASON.
+    """
     kill = _lock_kill(kill_id, actor)
-    kill.lift_requested_by = actor
-    kill.save(update_fields=["lift_requested_by"])
-    _record(Action.KILL_LIFT_REQUESTED, kill, actor)
+    if not reason.strip():
+        raise InvalidInput("LIFT_REASON", "say why steering may be on again", "reason")
+    kill.lift_requested_by, kill.lift_requested_at, kill.lift_reason = actor, timezone.now(), reason
+    kill.save(update_fields=LIFT_REQUEST)
+    _record(Action.KILL_LIFT_REQUESTED, kill, actor, reason=reason, hours=str(LIFT_REQUEST_LASTS // timedelta(hours=1)))
+    return kill
+
+
+@transition
+def withdraw_lift(kill_id: UUID, *, reason: str = "", actor: User) -> Kill:
+    """lift requested -> engaged. It keeps steering off, so one person does it: whoever asked, or anybody else who may kill.
+
+    Raises: TransitionRefused LIFT_NOT_REQUESTED.
+    """
+    kill = _lock_kill(kill_id, actor)
+    if kill.lift_requested_by is None:
+        raise TransitionRefused("LIFT_NOT_REQUESTED", "nobody asks for the lift of this kill", str(kill_id))
+    _withdraw(kill, reason, actor)
     return kill
 
 
@@ -114,17 +138,16 @@ def request_lift(kill_id: UUID, *, actor: User) -> Kill:
 def confirm_lift(kill_id: UUID, *, actor: User) -> Kill:
     """lift requested -> lifted, by a second person; in a freeze window not at all, because a lift raises steering.
 
-    Raises: TransitionRefused KILL_LIFT_NEEDS_TWO, FREEZE.
+    Raises: TransitionRefused KILL_LIFT_NEEDS_TWO, LIFT_EXPIRED, LIFT_AUTHOR_LEFT, FREEZE.
     """
     environments = lock_environments(Environment.objects.all())
     hold(Lock.STOP)
     kill = _lock_kill(kill_id, actor)
-    if kill.lift_requested_by is None or stands_for(kill.lift_requested_by) == stands_for(actor):
-        raise TransitionRefused("KILL_LIFT_NEEDS_TWO", "one person requests the lift and another confirms it", str(kill_id))
+    _refuse_unasked(kill, actor)
     _refuse_lift_in_freeze(kill, environments)
     kill.lifted_by, kill.lifted_at = actor, timezone.now()
     kill.save(update_fields=["lifted_by", "lifted_at"])
-    _record(Action.KILL_LIFTED, kill, actor, **_issue_stop())
+    _record(Action.KILL_LIFTED, kill, actor, asked_by=str(kill.lift_requested_by), reason=kill.lift_reason, **_issue_stop())
     return kill
 
 
@@ -142,8 +165,38 @@ def _refuse_lift_in_freeze(lifted: Kill, environments: Iterable[Environment]) ->
             raise TransitionRefused("FREEZE", sentence, environment.name)
 
 
+def _refuse_unasked(kill: Kill, actor: User) -> None:
+    """Raises unless somebody else asked for the lift, lately, and still may."""
+    asked_by = kill.lift_requested_by
+    if asked_by is None or stands_for(asked_by) == stands_for(actor):
+        raise TransitionRefused("KILL_LIFT_NEEDS_TWO", "one person requests the lift and another confirms it", str(kill.pk))
+    standing = lift_standing(kill)
+    if standing == LiftStanding.EXPIRED:
+        raise TransitionRefused("LIFT_EXPIRED", f"{asked_by} asked for the lift too long ago; ask again", str(kill.pk))
+    if standing == LiftStanding.AUTHOR_LEFT:
+        problem = f"{asked_by}, who asked for the lift, may no longer; somebody who may asks again"
+        raise TransitionRefused("LIFT_AUTHOR_LEFT", problem, str(kill.pk))
+
+
+def _engage_again(kill: Kill, reason: str, actor: User) -> Kill:
+    """engaged -> engaged, for another reason. What was a reason to lift it was said before that was known."""
+    _record(Action.KILL_ENGAGED_AGAIN, kill, actor, reason=reason)
+    if kill.lift_requested_by is not None:
+        notify([kill.lift_requested_by], f"{kill} was killed again by {actor}: {reason}. Your request to lift it is withdrawn.", about=kill)
+        _withdraw(kill, f"killed again: {reason}"[:2000], actor)
+    return kill
+
+
+def _withdraw(kill: Kill, reason: str, actor: User) -> None:
+    asked_by = kill.lift_requested_by
+    kill.lift_requested_by, kill.lift_requested_at, kill.lift_reason = None, None, ""
+    kill.save(update_fields=LIFT_REQUEST)
+    _record(Action.KILL_LIFT_WITHDRAWN, kill, actor, asked_by=str(asked_by), reason=reason)
+
+
 def _lock_kill(kill_id: UUID, actor: User) -> Kill:
-    kills = kills_visible_to(actor, Kill.objects.select_for_update(of=("self",)).filter(lifted_at__isnull=True))
+    rows = Kill.objects.select_for_update(of=("self",)).select_related("lift_requested_by__acts_for", "tenant")
+    kills = kills_visible_to(actor, rows.filter(lifted_at__isnull=True))
     kill = kills.filter(pk=kill_id).first()
     if kill is None:
         raise NotFound("KILL_NOT_FOUND", "no such kill in force", str(kill_id))

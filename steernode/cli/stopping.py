@@ -61,22 +61,34 @@ def kill(
 def list_kills(hub: HubClient, lifted_too: bool) -> None:
     """The kills in force."""
     rows = read_results(hub.get(f"/kills?size=500{'' if lifted_too else '&is_engaged=true'}"))
-    columns = ["id", "kind", "target", "environment", "engaged_by", "engaged_at", "lift_requested_by", "lifted_by", "reason"]
+    columns = ["id", "kind", "target", "environment", "engaged_by", "engaged_at", "lift_requested_by", "lift_expires_at", "lift_reason", "lifted_by", "reason"]
     show_table(columns, [[row.get(column) for column in columns] for row in rows])
 
 
 @kill.command("lift")
 @click.argument("kill_id")
+@click.option("--reason", help="Why steering may be on again; for the first of the two people.")
 @hub_options
-def lift_kill(hub: HubClient, kill_id: str) -> None:
-    """Ask for the lift of a kill, or confirm what somebody else asked for. It takes two people."""
+def lift_kill(hub: HubClient, kill_id: str, reason: str | None) -> None:
+    """Ask for the lift of a kill, with a reason, or confirm what somebody else asked for. It takes two people, within a day."""
     here = f"/kills/{quote(kill_id, safe='')}"
     found: Any = hub.get(here)
-    if isinstance(found, dict) and found.get("lift_requested_by"):
+    if isinstance(found, dict) and found.get("lift_standing") == "pending":
         show_document(hub.post(f"{here}/confirm-lift"))
         return
-    show_document(hub.post(f"{here}/request-lift"))
+    if reason is None:
+        raise click.UsageError("nobody asks for this lift now; ask with --reason")
+    show_document(hub.post(f"{here}/request-lift", {"reason": reason}))
     click.echo(f"Somebody else confirms with: steer kill lift {kill_id}", err=True)
+
+
+@kill.command("withdraw-lift")
+@click.argument("kill_id")
+@click.option("--reason", default="")
+@hub_options
+def withdraw_lift(hub: HubClient, kill_id: str, reason: str) -> None:
+    """Take the request for a lift back, your own or another's. The kill stays in force."""
+    show_document(hub.post(f"/kills/{quote(kill_id, safe='')}/withdraw-lift", {"reason": reason}))
 
 
 @click.group()

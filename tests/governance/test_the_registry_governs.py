@@ -37,6 +37,7 @@ REFUSALS = (
     "GATES_FAILED",
     "KILL_LIFT_NEEDS_TWO",
     "KILL_NOT_FOUND",
+    "LIFT_NOT_REQUESTED",
     "NOT_THE_AUTHOR",
     "PERMISSION_DENIED",
     "REVISION_STATE",
@@ -189,11 +190,11 @@ class Registry(RuleBasedStateMachine):
             self.kill_ids.append((self.oracle.kills[-1], answer["id"]))
 
     @precondition(lambda self: self.kill_ids)
-    @rule(actor=mostly("operator"), choice=choices, step=st.sampled_from(["request-lift", "confirm-lift"]))
+    @rule(actor=mostly("operator"), choice=choices, step=st.sampled_from(["request-lift", "confirm-lift", "withdraw-lift"]))
     def lift_kill(self, actor: Person, choice: int, step: str) -> None:
         kill, kill_id = self.kill_ids[choice % len(self.kill_ids)]
-        foretell = self.oracle.request_lift if step == "request-lift" else self.oracle.confirm_lift
-        self.compare(lambda: foretell(actor, kill), lambda: self.send(actor, "post", f"kills/{kill_id}/{step}", {}))
+        foretell, body = getattr(self.oracle, step.replace("-", "_")), {"reason": "enough"} if step == "request-lift" else {}
+        self.compare(lambda: foretell(actor, kill), lambda: self.send(actor, "post", f"kills/{kill_id}/{step}", body))
 
     # -- What an attacker tries -------------------------------------------------------------------------------------------------
 

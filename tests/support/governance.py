@@ -161,13 +161,23 @@ class Governance:
 
     def engage_kill(self, actor: Person, kind: str, target: str) -> None:
         self._need(actor, "operator", "approver", "admin")
-        if not any((kill.kind, kill.target) == (kind, target) for kill in self.kills_in_force):
+        known = [kill for kill in self.kills_in_force if (kill.kind, kill.target) == (kind, target)]
+        for kill in known:
+            kill.lift_requested_by = ""
+        if not known:
             self.kills.append(Kill(kind, target))
 
     def request_lift(self, actor: Person, kill: Kill) -> None:
         self._need(actor, "operator", "approver", "admin")
         self._in_force(kill)
         kill.lift_requested_by = actor.human
+
+    def withdraw_lift(self, actor: Person, kill: Kill) -> None:
+        self._need(actor, "operator", "approver", "admin")
+        self._in_force(kill)
+        if not kill.lift_requested_by:
+            raise Refused("LIFT_NOT_REQUESTED")
+        kill.lift_requested_by = ""
 
     def confirm_lift(self, actor: Person, kill: Kill) -> None:
         self._need(actor, "operator", "approver", "admin")

@@ -1,5 +1,6 @@
 """The kill switch. One person engages it; lifting it takes two."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +13,10 @@ from rest_framework.response import Response
 from registry.api.fields import Body, Spelled, Text
 from registry.api.references import find_kill
 from registry.api.views.base import Records, View, document
-from registry.models import Kill, KillKind, Role
+from registry.models import LIFT_REQUEST_LASTS, MAY_KILL, Kill, KillKind
+from registry.reads.lifts import LiftStanding, lift_standing
 from registry.reads.visibility import kills_visible_to
-from registry.services.kills import confirm_lift, engage_kill, request_lift
-
-MAY_KILL = [Role.OPERATOR, Role.APPROVER, Role.ADMIN]
+from registry.services.kills import confirm_lift, engage_kill, request_lift, withdraw_lift
 
 
 class KillOut(serializers.Serializer):
@@ -38,6 +38,14 @@ class KillOut(serializers.Serializer):
     )
     engaged_at = serializers.DateTimeField()
     lift_requested_by = serializers.CharField(source="lift_requested_by.username", default=None, allow_null=True)
+    lift_requested_at = serializers.DateTimeField(allow_null=True)
+    lift_reason = serializers.CharField(help_text="why steering may be on again; empty while nobody asks")
+    lift_expires_at = serializers.DateTimeField(
+        allow_null=True, help_text=f"{LIFT_REQUEST_LASTS // timedelta(hours=1)} hours after the request; nobody confirms it later"
+    )
+    lift_standing = serializers.SerializerMethodField(
+        help_text=f"one of {', '.join(LiftStanding)}; only what is pending can be confirmed"
+    )
     lifted_by = serializers.CharField(source="lifted_by.username", default=None, allow_null=True)
     lifted_at = serializers.DateTimeField(allow_null=True)
 
@@ -47,6 +55,9 @@ class KillOut(serializers.Serializer):
 
     def get_is_engaged(self, kill: Kill) -> bool:
         return kill.lifted_at is None
+
+    def get_lift_standing(self, kill: Kill) -> str:
+        return lift_standing(kill)
 
 
 class NothingBody(Body):
@@ -61,7 +72,9 @@ class KillsView(Records):
     tenant = "tenant"
     shares_tenantless = True
     serializer_class = KillOut
-    queryset = Kill.objects.select_related("engaged_by", "reported_by", "lift_requested_by", "lifted_by").order_by("-engaged_at")
+    queryset = Kill.objects.select_related("tenant", "engaged_by", "reported_by", "lift_requested_by__acts_for", "lifted_by").order_by(
+        "-engaged_at"
+    )
     filters = {"kind": "kind"}
     query = ("is_engaged",)
 
@@ -118,10 +131,27 @@ class RequestLiftView(View):
     roles = {"POST": MAY_KILL}
     limited = ("POST",)
 
-    @document("Ask that a kill be lifted", body=NothingBody, answer=KillOut, refuses=[404])
+    class RequestLiftBody(Body):
+        reason = Text(max_length=2000, help_text="why steering may be on again")
+
+    @document("Ask that a kill be lifted", body=RequestLiftBody, answer=KillOut, refuses=[404, 409, 422])
     def post(self, request: Request, kill_id: UUID) -> Response:
-        self.read_body(NothingBody)
-        kill = request_lift(kill_id, actor=self.person)
+        kill = request_lift(kill_id, actor=self.person, **self.read_body(self.RequestLiftBody))
+        return Response(KillOut(kill).data)
+
+
+class WithdrawLiftView(View):
+    """One person is enough: steering stays off."""
+
+    roles = {"POST": MAY_KILL}
+    limited = ("POST",)
+
+    class WithdrawLiftBody(Body):
+        reason = Text(max_length=2000, required=False, allow_blank=True, default="")
+
+    @document("Take the request for a lift back, one's own or another's", body=WithdrawLiftBody, answer=KillOut, refuses=[404, 409])
+    def post(self, request: Request, kill_id: UUID) -> Response:
+        kill = withdraw_lift(kill_id, actor=self.person, **self.read_body(self.WithdrawLiftBody))
         return Response(KillOut(kill).data)
 
 

@@ -10,6 +10,12 @@ from registry.models import Environment, KillKind, Profile, Tenant, User
 from registry.reads.visibility import is_limited, visible_to
 
 
+class LiftForm(forms.Form):
+    """Why steering may be on again."""
+
+    reason = text_field(max_length=2000, label="Why it may be lifted", attrs={"placeholder": "What was found and what was done"})
+
+
 class KillForm(forms.Form):
     """One list of everything that can be killed, so that an emergency is one choice, one sentence, one button."""
 

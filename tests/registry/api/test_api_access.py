@@ -95,6 +95,7 @@ CHANGES = [
     ("post", "/api/v1/tenants", {Role.OPERATOR}),
     ("post", "/api/v1/kills", {Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     ("post", f"/api/v1/kills/{ANY_ID}/request-lift", {Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
+    ("post", f"/api/v1/kills/{ANY_ID}/withdraw-lift", {Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     ("post", f"/api/v1/kills/{ANY_ID}/confirm-lift", {Role.OPERATOR, Role.APPROVER, Role.ADMIN}),
     ("post", "/api/v1/nodes", {Role.OPERATOR}),
     ("post", "/api/v1/notifications/read", set(Role)),

@@ -249,7 +249,7 @@ def test_a_kill_of_one_environment_and_the_list_of_those_in_force(api, oscar, gr
     kill = operator.post("/api/v1/kills", {"kind": "tenant", "target": "harbor", "environment": "production", "reason": "x"})
     assert (kill.status_code, kill.json()["environment"], kill.json()["target"]) == (201, "production", "harbor")
     assert [row["id"] for row in operator.get("/api/v1/kills?is_engaged=true").json()["results"]] == [kill.json()["id"]]
-    operator.post(f"/api/v1/kills/{kill.json()['id']}/request-lift", {})
+    operator.post(f"/api/v1/kills/{kill.json()['id']}/request-lift", {"reason": "x"})
     api(grace).post(f"/api/v1/kills/{kill.json()['id']}/confirm-lift", {})
     assert operator.get("/api/v1/kills?is_engaged=true").json()["results"] == []
     assert len(operator.get("/api/v1/kills?is_engaged=false").json()["results"]) == 1

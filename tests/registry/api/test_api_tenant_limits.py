@@ -105,7 +105,7 @@ def test_another_tenants_names_and_ids_are_answered_like_what_does_not_exist(lim
         ("post", "/api/v1/tokens", {"name": "t", "scopes": ["read"], "tenant": "{name}", "days": 1}),
         ("get", "/api/v1/audit/events?tenant={name}", None),
         ("get", "/api/v1/kills/{kill}", None),
-        ("post", "/api/v1/kills/{kill}/request-lift", {}),
+        ("post", "/api/v1/kills/{kill}/request-lift", {"reason": "x"}),
         ("post", "/api/v1/kills/{kill}/confirm-lift", {}),
     ]
     before = AuditEvent.objects.count()
@@ -149,7 +149,7 @@ def test_a_kill_that_reaches_other_tenants_is_for_others_to_make(limited, world,
         assert code_of(limited.post("/api/v1/kills", {"kind": kind, "target": target, "reason": "x"})) == (409, "KILL_BEYOND_TENANTS")
     wide = engage_kill("everything", reason="x", actor=oscar)
     assert limited.get(f"/api/v1/kills/{wide.pk}").status_code == 200
-    assert code_of(limited.post(f"/api/v1/kills/{wide.pk}/request-lift", {})) == (409, "KILL_BEYOND_TENANTS")
+    assert code_of(limited.post(f"/api/v1/kills/{wide.pk}/request-lift", {"reason": "x"})) == (409, "KILL_BEYOND_TENANTS")
     assert Kill.objects.count() == before + 1
 
 

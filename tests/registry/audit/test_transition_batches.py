@@ -45,8 +45,8 @@ def test_versions_of_one_object_rise_within_a_batch(production, oscar):
     create_tenant("harbor", actor=oscar)
     with all_or_nothing(**BY_TWO):
         first = engage_kill("tenant", target="harbor", reason="noise", actor=oscar)
-        request_lift(first.pk, actor=oscar)
-        request_lift(first.pk, actor=oscar)
+        request_lift(first.pk, reason="found", actor=oscar)
+        request_lift(first.pk, reason="found", actor=oscar)
     versions = AuditEvent.objects.filter(object_id=str(first.pk)).order_by("seq").values_list("object_version", flat=True)
     assert list(versions) == [1, 2, 3]
 

@@ -87,7 +87,7 @@ def test_lifting_takes_two_people(as_person, person, oscar, grace, production):
     client = as_person(oscar)
     client.post(reverse("console:engage-kill"), {"target": "environment:production", "reason": "Drill."})
     kill = Kill.objects.get()
-    client.post(reverse("console:request-lift", args=[kill.pk]))
+    client.post(reverse("console:request-lift", args=[kill.pk]), {"reason": "Drill over."})
     assert "somebody else must confirm" in client.get(reverse("console:kills")).text
     assert "KILL_LIFT_NEEDS_TWO" in client.post(reverse("console:confirm-lift", args=[kill.pk]), follow=True).text
     assert Kill.objects.get().lifted_at is None

@@ -85,7 +85,7 @@ def test_one_person_kills_and_two_lift(production, flag_on, oscar, grace, kind, 
     assert reason_for(production, "harbor") == reason
     with pytest.raises(TransitionRefused, check=lambda error: error.code == "KILL_LIFT_NEEDS_TWO"):
         confirm_lift(kill.pk, actor=grace)
-    request_lift(kill.pk, actor=oscar)
+    request_lift(kill.pk, reason="found", actor=oscar)
     with pytest.raises(TransitionRefused, check=lambda error: error.code == "KILL_LIFT_NEEDS_TWO"):
         confirm_lift(kill.pk, actor=oscar)
     confirm_lift(kill.pk, actor=grace)
@@ -94,7 +94,7 @@ def test_one_person_kills_and_two_lift(production, flag_on, oscar, grace, kind, 
 
 def test_a_service_account_does_not_lift_what_its_owner_asked_to_lift(flag_on, oscar, person):
     kill = engage_kill("everything", reason="x", actor=oscar)
-    request_lift(kill.pk, actor=oscar)
+    request_lift(kill.pk, reason="found", actor=oscar)
     with pytest.raises(TransitionRefused, check=lambda error: error.code == "KILL_LIFT_NEEDS_TWO"):
         confirm_lift(kill.pk, actor=person("robot", "operator", acts_for=oscar))
 

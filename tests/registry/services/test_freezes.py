@@ -90,7 +90,7 @@ def test_turning_on_is_refused_even_where_it_was_on_before_the_window(frozen, pu
 def test_a_kill_passes_a_freeze_and_its_lift_waits_for_the_end(frozen, production, oscar, grace):
     kill = engage_kill("tenant", target="harbor", reason="complaint", actor=oscar)
     assert reason_for(production) == "killed_tenant"
-    request_lift(kill.pk, actor=oscar)
+    request_lift(kill.pk, reason="found", actor=oscar)
     with refused("FREEZE"):
         confirm_lift(kill.pk, actor=grace)
     end_freeze(frozen.pk, reason="over early", actor=grace)
@@ -220,7 +220,7 @@ def test_a_kill_may_be_for_one_environment(put, approved, production, harbor, os
     everywhere = engage_kill(kind, target=target, reason="everywhere", actor=oscar)
     assert everywhere.pk != kill.pk
     assert (reason_for(production), reason_for(staging)) == (f"killed_{kind}", f"killed_{kind}")
-    request_lift(everywhere.pk, actor=oscar)
+    request_lift(everywhere.pk, reason="found", actor=oscar)
     confirm_lift(everywhere.pk, actor=grace)
     assert (reason_for(production), reason_for(staging)) == (f"killed_{kind}", "flag_on")
 
@@ -238,7 +238,7 @@ def test_a_kill_of_what_is_not_there_is_refused(production, harbor, oscar, kind,
 @pytest.fixture
 def kill(harbor, production, oscar):
     kill = engage_kill("tenant", target="harbor", reason="complaint", actor=oscar)
-    return request_lift(kill.pk, actor=oscar)
+    return request_lift(kill.pk, reason="found", actor=oscar)
 
 
 def test_database_knows_that_a_service_account_is_its_person(kill, oscar, person):

@@ -96,11 +96,18 @@ def test_a_kill_is_sent(steer, recording_hub):
 def test_kills_are_listed_and_lifted_by_two_people_with_one_command(steer, recording_hub):
     recording_hub.answers["/kills"] = [{"results": [{"id": "k1", "kind": "tenant", "target": "harbor", "reason": "complaint"}]}]
     assert "complaint" in steer("kill", "list").output
-    recording_hub.answers["/kills/k1"] = [{"lift_requested_by": None}, {"lift_requested_by": "oscar"}]
-    for step in ("request-lift", "confirm-lift"):
+    recording_hub.answers["/kills/k1"] = [*[{"lift_standing": "not_requested"}] * 2, {"lift_standing": "pending"}]
+    assert "--reason" in steer("kill", "lift", "k1").output
+    for step, options in (("request-lift", ["--reason", "found"]), ("confirm-lift", [])):
         recording_hub.answers[f"/kills/k1/{step}"] = [{"id": "k1"}]
-        assert steer("kill", "lift", "k1").exit_code == 0
+        assert steer("kill", "lift", "k1", *options).exit_code == 0
     assert [path for method, path, _ in recording_hub.sent if method == "POST"] == ["/kills/k1/request-lift", "/kills/k1/confirm-lift"]
+
+
+def test_a_request_for_a_lift_is_taken_back(steer, recording_hub):
+    recording_hub.answers["/kills/k1/withdraw-lift"] = [{"id": "k1"}]
+    assert steer("kill", "withdraw-lift", "k1", "--reason", "not yet").exit_code == 0
+    assert recording_hub.bodies() == [{"reason": "not yet"}]
 
 
 def test_a_freeze_is_declared_listed_and_ended(steer, recording_hub):
