@@ -15,6 +15,7 @@ from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
+from registry.reads.departures import still_may, with_departures
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
 from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
@@ -69,7 +70,8 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         replies=evidence.replies,
         requirements=list_requirements(revision),
         waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],
-        approvals=revision.approvals.select_related("reviewer"),
+        approvals=with_departures(revision.approvals.select_related("reviewer")),
+        author_left=revision.state == RevisionState.SUBMITTED and not still_may(revision.author, Role.AUTHOR),
         approvals_given=len({approval.reviewer_person for approval in valid_approvals(revision)}),
         comments=revision.comments.select_related("author"),
         comment_form=CommentForm(),
@@ -169,5 +171,5 @@ def download_evidence(request: Request, revision_id: UUID) -> HttpResponse:
 
 
 def _get_revision(revision_id: UUID) -> ProfileRevision:
-    related = ("profile__risk_class", "author", "base_model", "evaluation__vector")
+    related = ("profile__risk_class", "author__acts_for", "base_model", "evaluation__vector")
     return get_object_or_404(ProfileRevision.objects.select_related(*related), pk=revision_id)

@@ -50,11 +50,18 @@ BEGIN
         END IF;
     END IF;
     IF OLD.state = 'submitted' AND NEW.state = 'approved' THEN
+        -- What is pending counts only while its author may, and so does each approval, in the roles that are still held.
+        IF NOT registry_still_may(NEW.author_id, '{author}', false) THEN
+            PERFORM registry_break_rule('revision_is_approved_while_its_author_may', 'they left, or lost the role');
+        END IF;
         -- Persons, not accounts: a service account is the person that it acts for.
         SELECT count(DISTINCT given.reviewer_person), coalesce(array_agg(DISTINCT held.role::text), '{}')
             INTO persons, roles
-            FROM registry_approval AS given LEFT JOIN LATERAL unnest(given.roles) AS held (role) ON true
-            WHERE given.revision_id = NEW.id AND given.decision = 'approve'
+            FROM registry_approval AS given LEFT JOIN LATERAL (
+                SELECT auth_group.name FROM registry_user_groups AS membership JOIN auth_group ON auth_group.id = membership.group_id
+                    WHERE membership.user_id = given.reviewer_id AND auth_group.name = ANY (given.roles)
+            ) AS held (role) ON true
+            WHERE given.revision_id = NEW.id AND given.decision = 'approve' AND registry_still_may(given.reviewer_id, '{approver}', false)
                 AND given.revision_digest = NEW.digest AND given.evidence_digest = evidence
                 AND given.decided_at > now() - make_interval(days => (NEW.demands ->> 'approval_valid_days')::integer);
         IF persons < greatest(1, (NEW.demands ->> 'approvals_needed')::integer) THEN

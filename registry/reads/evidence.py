@@ -6,7 +6,8 @@ from datetime import timedelta
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from registry.models import Approval, Component, Decision, Evaluation, ProfileRevision, RevisionState, SteeringVector
+from registry.models import Approval, Component, Decision, Evaluation, ProfileRevision, RevisionState, Role, SteeringVector
+from registry.reads.departures import people_who_still_may
 from registry.reads.documents import digest_components
 from steernode.snapshot.records import STATED
 from steernode.words import STRENGTH_OPERATORS
@@ -16,6 +17,12 @@ _HOW_IT_ACTS = [each for each in STATED if not each.is_required and each.kind no
 
 
 def valid_approvals(revision: ProfileRevision) -> QuerySet[Approval]:
+    """Those that count. Until it is approved that takes a reviewer who still may; what it was approved by stays what it was."""
+    fresh = fresh_approvals(revision)
+    return fresh.filter(reviewer__in=people_who_still_may(Role.APPROVER)) if revision.state == RevisionState.SUBMITTED else fresh
+
+
+def fresh_approvals(revision: ProfileRevision) -> QuerySet[Approval]:
     """Approvals of the revision and the evidence as they are now; decisions on an earlier state do not count, nor do old ones."""
     evidence = revision.evaluation.digest if revision.evaluation else ""
     oldest = timezone.now() - timedelta(days=revision.demands.get("approval_valid_days", 0))

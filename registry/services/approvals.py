@@ -8,9 +8,10 @@ from django.utils import timezone
 
 from registry.audit import Action, Actor, record
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import Approval, Decision, ProfileRevision, RevisionComment, RevisionState, User
+from registry.models import Approval, Decision, ProfileRevision, RevisionComment, RevisionState, Role, User
+from registry.reads.departures import still_may
 from registry.reads.documents import policy_document
-from registry.reads.evidence import valid_approvals
+from registry.reads.evidence import fresh_approvals, valid_approvals
 from registry.services.demands import check_revision, missing_approvals, refuse_unmet
 from registry.services.notifications import notify
 from registry.services.people import stands_for
@@ -23,10 +24,14 @@ def approve_revision(revision_id: UUID, *, reviewer: User, revision_digest: str,
 
     What the policy demands is checked again: evidence grows old while it waits. The row lock makes two simultaneous reviewers
     queue instead of race.
-    Raises: TransitionRefused REVISION_STATE, DIGEST_MISMATCH, SELF_APPROVAL, ALREADY_DECIDED, POLICY_CHANGED; the codes of
-    `services.demands`.
+    An approval counts towards it only while whoever gave it still may, and the whole only while its author does.
+    Raises: TransitionRefused REVISION_STATE, DIGEST_MISMATCH, SELF_APPROVAL, ALREADY_DECIDED, AUTHOR_LEFT, POLICY_CHANGED; the
+    codes of `services.demands`.
     """
     revision = _lock_for_decision(revision_id, reviewer, revision_digest, evidence_digest)
+    if not still_may(revision.author, Role.AUTHOR):
+        problem = f"{revision.author}, who submitted {revision}, may no longer; somebody who may drafts a revision of their own"
+        raise TransitionRefused("AUTHOR_LEFT", problem, str(revision))
     if revision.demands != policy_document(revision.profile.risk_class):
         raise TransitionRefused(
             "POLICY_CHANGED", f"{revision} was submitted under other terms of its risk policy; submit it again", str(revision)
@@ -100,7 +105,7 @@ def _return_if_expired(revision_id: UUID) -> bool:
     """submitted -> draft. A reviewer does not decide twice on one state, so the author submits it again as another."""
     revision = _lock(revision_id)
     given = revision.approvals.filter(decision=Decision.APPROVE, revision_digest=revision.digest)
-    if revision.state != RevisionState.SUBMITTED or not given.exclude(pk__in=valid_approvals(revision).values("pk")).exists():
+    if revision.state != RevisionState.SUBMITTED or not given.exclude(pk__in=fresh_approvals(revision).values("pk")).exists():
         return False
     reason = "an approval expired before there were enough"
     _record(Action.REVISION_RETURNED, revision, "scheduler", reason=reason)

@@ -13,7 +13,7 @@ from typing import Any
 from django.utils import timezone
 
 from registry.errors import TransitionRefused
-from registry.models import Component, Evaluation, Operator, ProfileRevision, SteeringVector, Unit
+from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, RevisionState, SteeringVector, Unit
 from registry.reads.documents import digest_components, policy_document
 from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
 from steernode.canonical import format_decimal
@@ -96,12 +96,20 @@ def list_requirements(revision: ProfileRevision) -> list[Requirement]:
 
 def missing_approvals(revision: ProfileRevision) -> list[str]:
     """What a submitted revision still waits for, in words; empty once it may be approved."""
-    given = list(valid_approvals(revision))
+    given = list(valid_approvals(revision).select_related("reviewer").prefetch_related("reviewer__groups"))
     short = revision.approvals_needed - len({approval.reviewer_person for approval in given})
-    held = {role for approval in given for role in approval.roles}
+    held = {role for approval in given for role in _covered_roles(approval, revision)}
     missing = [f"{short} more approval{'s' if short > 1 else ''}"] if short > 0 else []
     roles = revision.demands.get("reviewer_roles", [])
     return [*missing, *(f"an approval by somebody with the role {role}" for role in roles if role not in held)]
+
+
+def _covered_roles(approval: Approval, revision: ProfileRevision) -> set[str]:
+    """Those that the reviewer held then. Of one that is pending, that they still hold: a role that was taken away covers nothing."""
+    held = set(approval.roles)
+    if revision.state == RevisionState.SUBMITTED:
+        held &= {group.name for group in approval.reviewer.groups.all()}
+    return held
 
 
 def refuse_unmet(requirements: Sequence[Requirement]) -> None:

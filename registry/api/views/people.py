@@ -1,10 +1,12 @@
 """Users, what they may do, and API tokens: administrators administer, and everybody with a role has tokens of their own."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,6 +15,7 @@ from registry.api.fields import Body, Name, Spelled, Switch, Text, Whole
 from registry.api.references import find_tenant, find_token, find_user
 from registry.api.views.base import Records, View, document
 from registry.models import SCOPES, ApiToken, Role, User
+from registry.reads.departures import stands_behind
 from registry.services.people import MAX_TOKEN_DAYS, change_access, create_user, issue_token, revoke_token
 
 
@@ -29,6 +32,23 @@ class UserOut(serializers.Serializer):
 
     def get_tenants(self, user: User) -> list[str] | None:
         return sorted(tenant.name for tenant in user.tenants.all()) if user.is_limited_to_tenants else None
+
+
+class StandsBehindOut(serializers.Serializer):
+    """What rests on an account. Without its roles, what is approved stays and is marked; the rest counts no more."""
+
+    approved = serializers.ListField(child=serializers.CharField(), help_text="approved revisions, that it approved")
+    pending_approvals = serializers.ListField(child=serializers.CharField(), help_text="submitted revisions, that it approved")
+    submitted = serializers.ListField(child=serializers.CharField(), help_text="submitted revisions, that it wrote")
+    lifts = serializers.ListField(child=serializers.CharField(), help_text="kills whose lift it asked for")
+
+
+class UserDetailOut(UserOut):
+    stands_behind = serializers.SerializerMethodField()
+
+    @extend_schema_field(StandsBehindOut)
+    def get_stands_behind(self, user: User) -> dict[str, Any]:
+        return StandsBehindOut(stands_behind(user)).data
 
 
 class TokenOut(serializers.Serializer):
@@ -96,16 +116,16 @@ class UserView(View):
         )
         is_active = Switch(default=True, help_text="false: neither the user nor any token gets in")
 
-    @document("One user", answer=UserOut, refuses=[404])
+    @document("One user", answer=UserDetailOut, refuses=[404])
     def get(self, request: Request, name: str) -> Response:
-        return Response(UserOut(find_user(name)).data)
+        return Response(UserDetailOut(find_user(name)).data)
 
-    @document("Set what a user may do", body=AccessBody, answer=UserOut, refuses=[404, 409, 422])
+    @document("Set what a user may do", body=AccessBody, answer=UserDetailOut, refuses=[404, 409, 422])
     def put(self, request: Request, name: str) -> Response:
         body = self.read_body(self.AccessBody)
         names = body.pop("tenants")
         tenants = None if names is None else [find_tenant(tenant, seen_by=self.person) for tenant in names]
-        return Response(UserOut(change_access(find_user(name), tenants=tenants, actor=self.person, **body)).data)
+        return Response(UserDetailOut(change_access(find_user(name), tenants=tenants, actor=self.person, **body)).data)
 
 
 class NewTokenBody(Body):

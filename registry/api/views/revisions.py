@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,6 +14,7 @@ from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.errors import TransitionRefused
 from registry.models import Approval, Component, Evaluation, ProfileRevision, Role, StalePolicy
+from registry.reads.departures import with_departures
 from registry.reads.documents import tag_revision
 from registry.reads.evidence import evidence_of, is_plain_addition
 from registry.reads.lookups import get_profile, get_revision
@@ -50,6 +51,9 @@ class ApprovalOut(serializers.Serializer):
     roles = serializers.ListField(child=serializers.CharField(), help_text="that the reviewer held then")
     decided_at = serializers.DateTimeField()
     is_current = serializers.SerializerMethodField(help_text="whether it is of the revision and evidence as they are now")
+    reviewer_left = serializers.BooleanField(
+        help_text="whether the reviewer left since, or lost the role; what is approved stays so, what is pending lacks this approval"
+    )
 
     def get_is_current(self, approval: Approval) -> bool:
         revision = approval.revision
@@ -110,7 +114,9 @@ class RevisionBody(Body):
 
 
 WHOLE_REVISIONS = ProfileRevision.objects.select_related("profile__risk_class", "author", "base_model", "evaluation").prefetch_related(
-    "components__vector", "approvals__reviewer", "approvals__revision__evaluation", "comments__author"
+    "components__vector",
+    Prefetch("approvals", with_departures(Approval.objects.select_related("reviewer"))),
+    "comments__author",
 )
 
 

@@ -1,5 +1,7 @@
 """Who may do what, and what was done."""
 
+from collections.abc import Sequence
+
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
@@ -15,6 +17,7 @@ from registry.audit import Action
 from registry.console.lists.readonly import ReadOnlyList, column, one_of
 from registry.console.pages import Request
 from registry.models import AuditEvent, Environment, Role, User
+from registry.reads.departures import stands_behind
 from registry.templatetags.console import digest, moment
 
 # People and roles are managed by services and by the command line, not by editing rows; nor are logins, whose settings are
@@ -40,8 +43,9 @@ class People(ReadOnlyList):
         "is_superuser",
         "last_login",
         "date_joined",
+        "rests_on",
     ]
-    readonly_fields = ["roles"]
+    readonly_fields = ["roles", "rests_on"]
 
     def get_queryset(self, request: Request) -> models.QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
@@ -49,6 +53,18 @@ class People(ReadOnlyList):
     @admin.display(description="Roles")
     def roles(self, user: User) -> str:
         return ", ".join(group.name for group in user.groups.all()) or "—"
+
+    @admin.display(description="What rests on this account")
+    def rests_on(self, user: User) -> str:
+        """What counts no more once the roles are taken away; but what is approved stays approved, and is marked."""
+        behind = stands_behind(user)
+        said: dict[str, Sequence[models.Model]] = {
+            "approved": behind.approved,
+            "approved, and waits for others": behind.pending_approvals,
+            "submitted": behind.submitted,
+            "asks to lift the kill of": behind.lifts,
+        }
+        return "; ".join(f"{what} {', '.join(map(str, records))}" for what, records in said.items() if records) or "—"
 
 
 def _list_types() -> list[str]:
