@@ -240,6 +240,8 @@ WHITENOISE_USE_FINDERS = True
 # Uploads are data sets and vector files; what is larger is refused before it is read.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
 
+# A form whose token is too old is asked about again, not lost.
+CSRF_FAILURE_VIEW = "registry.console.resuming.show_csrf_failure"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True

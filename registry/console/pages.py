@@ -6,11 +6,14 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.auth.views import redirect_to_login
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.views.decorators.http import require_POST, require_safe
+from django.urls import reverse
+from django.views.decorators.http import require_safe
 
+from registry.console.kept import forget_form, keep_for_login
 from registry.models import MAY_KILL, Role, User
 from registry.reads.visibility import is_limited
 from steernode.errors import SteerError
@@ -29,28 +32,45 @@ def page(*roles: str, limited: bool = False) -> Callable[[View], View]:
 
     People limited to some tenants see it with `limited`: the page promises to show nothing of other tenants.
     """
-    return _guard(require_safe, roles, limited)
+    # admin_view asks for a login, adds the CSRF check and forbids caching, as for every page of the admin.
+    return lambda view: admin.site.admin_view(require_safe(_guard(view, roles, limited)))
 
 
 def action(*roles: str, limited: bool = False) -> Callable[[View], View]:
-    """A change: POST only, CSRF checked, and only by a person who holds one of `roles`. Being a superuser is not a role."""
-    return _guard(require_POST, roles, limited)
+    """A change: POST only, CSRF checked, and only by a person who holds one of `roles`. Being a superuser is not a role.
 
+    A form of somebody whose session has ended is kept until they have signed in, and asked about then.
+    """
 
-def _guard(method: Callable[[View], View], roles: tuple[str, ...], limited: bool) -> Callable[[View], View]:
     def decorate(view: View) -> View:
-        @wraps(view)
-        def guarded(request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-            if roles and not request.user.has_role(*roles):
-                return refuse(request, roles)
-            if is_limited(request.user) and not limited:
-                return refuse_limited(request)
-            return view(request, *args, **kwargs)
+        shown = admin.site.admin_view(_guard(view, roles, limited))
 
-        # admin_view asks for a login, adds the CSRF check and forbids caching, as for every page of the admin.
-        return admin.site.admin_view(method(guarded))
+        @wraps(view)
+        def receive(request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not admin.site.has_permission(request):
+                # An address that takes forms is nowhere to come back to.
+                return keep_for_login(request) if request.method == "POST" else redirect_to_login(reverse("admin:index"))
+            if request.method != "POST":
+                return render_page(request, "console/refused_form.html", title="This address takes a form", status=405)
+            forget_form(request, sent_to=request.path)
+            return shown(request, *args, **kwargs)
+
+        receive.is_action = True  # type: ignore[attr-defined]  # for whoever gets a form past this, such as a failed CSRF check
+        return receive
 
     return decorate
+
+
+def _guard(view: View, roles: tuple[str, ...], limited: bool) -> View:
+    @wraps(view)
+    def guarded(request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        if roles and not request.user.has_role(*roles):
+            return refuse(request, roles)
+        if is_limited(request.user) and not limited:
+            return refuse_limited(request)
+        return view(request, *args, **kwargs)
+
+    return guarded
 
 
 def refuse(request: Request, roles: tuple[str, ...]) -> HttpResponse:

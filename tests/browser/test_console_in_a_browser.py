@@ -1,11 +1,13 @@
 """The short paths of an approver and of an operator, clicked through."""
 
 import pytest
+from django.contrib.sessions.models import Session
 from playwright.sync_api import expect
 
 from registry.models import Approval, Kill, ProfileRevision, TenantFlag
 from registry.services.jobs import fail_job, report_progress
 from tests.support import story
+from tests.support.browser import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -65,4 +67,24 @@ def test_a_job_page_follows_its_job_without_being_reloaded(open_as, ada, base_mo
     assert page.locator("progress").first.evaluate("bar => bar.position") == 0.25
     fail_job(job, code="NO_CELL_PASSES", message="none of 14 cells passes every gate")
     expect(page.get_by_text("NO_CELL_PASSES")).to_be_visible()
+    assert page.errors == []
+
+
+def test_a_kill_pressed_after_the_session_ended_is_confirmed_after_the_login(open_as, oscar, production, harbor):
+    page = open_as(oscar)
+    page.get_by_label("What to stop").select_option("everything:")
+    page.get_by_placeholder("What is going wrong").fill("Wrong tone in a complaint.")
+    # As when it ended while the page was open: the browser still shows the form, and the hub knows the session no more.
+    Session.objects.all().delete()
+    page.get_by_role("button", name="Stop steering now").click()
+    expect(page.get_by_text("Nothing was done.")).to_be_visible()
+    assert not Kill.objects.exists()
+    page.fill("[name=login]", oscar.username)
+    page.fill("[name=password]", PASSWORD)
+    page.press("[name=password]", "Enter")
+    expect(page.get_by_text("The kill is not in force. Steering goes on")).to_be_visible()
+    assert not Kill.objects.exists()
+    page.get_by_role("button", name="Stop steering now").click()
+    expect(page.get_by_text("Kill in force: everything.")).to_be_visible()
+    assert Kill.objects.get().reason == "Wrong tone in a complaint."
     assert page.errors == []
