@@ -1,6 +1,5 @@
 """Base models: register the files as they are. What serves them is in base_model_moves.py."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -8,10 +7,9 @@ from django.conf import settings
 from registry.audit import Action, record
 from registry.errors import InvalidInput
 from registry.locks import Lock, hold
-from registry.models import BaseModel, Environment, User
-from registry.services.base_model_moves import move_environment
+from registry.models import BaseModel, User
 from registry.services.names import check_new_name
-from registry.services.transition import lock_environments, transition
+from registry.services.transition import transition
 from steernode.files.basemodels import ModelFiles, inspect_model
 from steernode.files.drift import describe_drift
 
@@ -30,27 +28,22 @@ def resolve_model_folder(source: str) -> Path:
 
 
 @transition
-def register_base_model(
-    name: str, *, source: str, actor: User, move: Sequence[Environment] = (), inspected: ModelFiles | None = None
-) -> BaseModel:
+def register_base_model(name: str, *, source: str, actor: User, inspected: ModelFiles | None = None) -> BaseModel:
     """Fingerprint the files and register them. The same files under the same name are the same record.
 
-    The first fingerprint of a name is served everywhere from now on. Another one is on record and served nowhere, so that
-    vectors can be extracted from it and approved before anything changes; `move` names environments that move to it at once.
+    It is on record and served nowhere, the first of its name too: vectors can be extracted from it and approved, and nodes hear
+    nothing of it until somebody who may moves an environment to it. A new environment begins with what is registered by then.
     `inspected` is what the files hash to, if that was found out before: a batch holds its locks from its start.
     Raises: InvalidInput MODEL_ID, NAME, NAME_CASE; ModelError for files that are missing, unsafe or of an unknown kind.
     """
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
     manifest = inspected or inspect_model(resolve_model_folder(source))
     hold(Lock.NAMES)
-    lock_environments(Environment.objects.all())
     named = BaseModel.objects.filter(name=name)
     known = named.filter(fingerprint=manifest.fingerprint).first()
     if known is not None:
         if known.source != source:
             _relocate(known, source, actor)
-        for environment in lock_environments(move):
-            move_environment(environment, base_model=known, actor=actor)
         return known
     check_new_name(BaseModel, name)
     earlier = named.order_by("-registered_at").first()
@@ -78,8 +71,6 @@ def register_base_model(
         },
         base_model_fingerprint=manifest.fingerprint,
     )
-    for environment in lock_environments(move if earlier else Environment.objects.all()):
-        move_environment(environment, base_model=base_model, actor=actor)
     return base_model
 
 

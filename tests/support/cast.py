@@ -184,10 +184,15 @@ def api(db) -> Callable[..., Api]:
 
 @pytest.fixture
 def base_model(ada):
-    """Four layers, d_model 64."""
+    """Four layers, d_model 64; served by every environment that is there already, and by those that are made later."""
+    from registry.models import Environment
+    from registry.services.base_model_moves import move_environment
     from registry.services.base_models import register_base_model
 
-    return register_base_model("harbor-support", source="harbor", actor=ada)
+    registered = register_base_model("harbor-support", source="harbor", actor=ada)
+    for environment in Environment.objects.order_by("pk"):
+        move_environment(environment, base_model=registered, actor=ada)
+    return registered
 
 
 @pytest.fixture

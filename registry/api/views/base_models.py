@@ -5,7 +5,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.fields import Body, Name, Spelled, Text
-from registry.api.permissions import require_role
 from registry.api.references import find_base_model
 from registry.api.views.base import Records, View, document
 from registry.models import BaseModel, Role
@@ -67,20 +66,17 @@ class BaseModelsView(Records):
         source = Text(  # type: ignore[assignment]  # as above
             trim_whitespace=False, max_length=500, help_text="a folder below STEERHUB_MODEL_ROOT"
         )
-        move = serializers.ListField(
-            child=Name(max_length=50),
-            max_length=100,
-            required=False,
-            help_text="environments that serve the new fingerprint at once, for operators and approvers; left out: none",
-        )
 
-    @document("Fingerprint and register a base model", body=NewBaseModelBody, answer=BaseModelDetailOut, status=201, refuses=[404, 422])
+    @document(
+        "Fingerprint and register a base model; no environment serves it before it is moved",
+        body=NewBaseModelBody,
+        answer=BaseModelDetailOut,
+        status=201,
+        refuses=[422],
+    )
     def post(self, request: Request) -> Response:
         body = self.read_body(self.NewBaseModelBody)
-        move = [get_environment(name) for name in body.get("move", [])]
-        if move:
-            require_role(request, *MAY_MOVE)
-        base_model = register_base_model(body["name"], source=body["source"], move=move, actor=self.person)
+        base_model = register_base_model(body["name"], source=body["source"], actor=self.person)
         return Response(BaseModelDetailOut(base_model).data, status=201)
 
 

@@ -111,7 +111,7 @@ class BaseModels(Kind[BaseModel, Fingerprints]):
         return {name: [condition("Sealed", True, "Registered", row.fingerprint, since=row.registered_at)] for name, row in rows.items()}
 
     def find_risks(self, step: Step) -> Iterator[Risk]:
-        if step.recorded:
+        if step.manifest:
             yield Risk("BASE_MODEL_CHANGE", "registered, and served nowhere before an environment is moved to it")
 
     def find_told(self, step: Step, fleet: Fleet) -> tuple[str, str, bool]:
@@ -119,7 +119,8 @@ class BaseModels(Kind[BaseModel, Fingerprints]):
             return super().find_told(step, fleet)
         fingerprint = step.recorded.spec["fingerprint"]
         knowing = [name for name, head in fleet.heads.items() if any(entry.fingerprint == fingerprint for entry in head.base_models)]
-        return f"{len(knowing)} of {len(fleet.heads)} environments", SILENT, len(knowing) == len(fleet.heads)
+        # Whether an environment serves it is for its own manifest to say.
+        return f"{len(knowing)} of {len(fleet.heads)} environments", SILENT, True
 
 
 def refer_to_base_model(base_model: BaseModel) -> str:

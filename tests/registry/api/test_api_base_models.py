@@ -44,11 +44,14 @@ def test_an_operator_moves_an_environment_and_back(api, ada, oscar, flag_on, bas
     assert "tokenizer.json changed" in revision["invalidated_reason"]
 
 
-def test_registering_moves_only_for_those_who_may_move(api, ada, oscar, production, base_model, new_files):
-    body = new_files | {"move": ["production"]}
-    assert code_of(api(ada).post("/api/v1/base-models", body)) == (403, "PERMISSION_DENIED")
-    assert BaseModel.objects.count() == 1
-    assert api(oscar).post("/api/v1/base-models", body).json()["environments"] == ["production"]
+def test_registering_a_new_name_publishes_nothing_and_serving_it_takes_an_operator(api, ada, oscar, production, new_files):
+    body = {**new_files, "name": "other"}
+    before = api(oscar).get("/api/v1/environments/production").json()["head_revision"]
+    assert api(ada).post("/api/v1/base-models", body).json()["environments"] == []
+    assert api(oscar).get("/api/v1/environments/production").json()["head_revision"] == before
+    assert code_of(api(ada).post("/api/v1/environments/production/move", {"base_model": "other"})) == (403, "PERMISSION_DENIED")
+    move = api(oscar).post("/api/v1/environments/production/move", {"base_model": "other"}).json()
+    assert (move["previous"], move["base_model"]["name"], move["flags_off"]) == (None, "other", [])
 
 
 def test_moves_that_lead_nowhere_are_refused(api, oscar, production, base_model, new_files):
@@ -60,8 +63,7 @@ def test_moves_that_lead_nowhere_are_refused(api, oscar, production, base_model,
     assert code_of(operator.post("/api/v1/environments/nowhere/move", body)) == (404, "ENVIRONMENT_NOT_FOUND")
     assert code_of(operator.post(move, body | {"force": True})) == (400, "UNKNOWN_FIELD")
     assert code_of(operator.post(move, {})) == (400, "VALIDATION")
-    assert code_of(operator.post("/api/v1/base-models", new_files | {"move": ["nowhere"]})) == (404, "ENVIRONMENT_NOT_FOUND")
-    assert code_of(operator.post("/api/v1/base-models", new_files | {"move": "production"})) == (400, "VALIDATION")
+    assert code_of(operator.post("/api/v1/base-models", new_files | {"move": ["production"]})) == (400, "UNKNOWN_FIELD")
     assert BaseModel.objects.count() == 1
 
 

@@ -41,8 +41,13 @@ def state_of(revision: ProfileRevision) -> str:
     return ProfileRevision.objects.get(pk=revision.pk).state
 
 
-def test_the_first_fingerprint_of_a_name_is_served_everywhere(production, base_model):
-    assert served_by(production) == [base_model.fingerprint]
+def test_registering_publishes_nothing_until_an_operator_serves_it(production, model_root, ada, oscar):
+    head = head_snapshot(production)
+    registered = register_base_model("harbor-support", source="harbor", actor=ada)
+    assert head_snapshot(production) == head
+    move = move_environment(production, base_model=registered, actor=oscar)
+    assert (move.previous, move.flags_off, move.proposals) == (None, [], [])
+    assert served_by(production) == [registered.fingerprint]
 
 
 def test_a_new_fingerprint_is_on_record_and_moves_nobody(flag_on, production, new_files, base_model):
@@ -156,14 +161,12 @@ def test_author_owner_and_whoever_set_the_flag_are_told_why(flag_on, production,
     assert "grace" not in texts
 
 
-def test_registering_can_move_environments_at_once(flag_on, production, staging, model_root, approved, oscar):
-    folder = write_model_folder(model_root / "harbor-3")
-    (folder / "tokenizer.json").write_text('{"a": 1}')
-    moved = register_base_model("harbor-support", source="harbor-3", move=[production], actor=oscar)
-    assert served_by(production) == [moved.fingerprint]
-    assert served_by(staging) != [moved.fingerprint]
-    register_base_model("harbor-support", source="harbor-3", move=[staging], actor=oscar)
-    assert served_by(staging) == [moved.fingerprint]
+def test_environments_move_one_by_one(flag_on, production, staging, new_files, approved, oscar):
+    move_environment(production, base_model=new_files, actor=oscar)
+    assert served_by(production) == [new_files.fingerprint]
+    assert served_by(staging) != [new_files.fingerprint]
+    move_environment(staging, base_model=new_files, actor=oscar)
+    assert served_by(staging) == [new_files.fingerprint]
     assert state_of(approved) == "invalidated"
 
 

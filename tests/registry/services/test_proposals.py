@@ -129,7 +129,8 @@ def test_a_recipe_that_does_not_fit_the_new_files_is_refused_and_the_proposal_st
 ):
     extract(base_model, layers=[3])
     write_model_folder(model_root / "harbor-small", num_hidden_layers=2)
-    small = register_base_model("harbor-support", source="harbor-small", move=[production], actor=oscar)
+    small = register_base_model("harbor-support", source="harbor-small", actor=ada)
+    move_environment(production, base_model=small, actor=oscar)
     proposal = Proposal.objects.get(base_model=small)
     with pytest.raises(LayerError):
         accept_proposal(proposal.pk, actor=ada)
@@ -150,7 +151,8 @@ def test_a_recipe_for_all_that_its_gates_allow_is_so_for_the_new_files(
 ):
     extract(base_model, **recipe)
     write_model_folder(model_root / "harbor-deep", num_hidden_layers=6)
-    register_base_model("harbor-support", source="harbor-deep", move=[production], actor=oscar)
+    deep = register_base_model("harbor-support", source="harbor-deep", actor=ada)
+    move_environment(production, base_model=deep, actor=oscar)
     assert accept_proposal(Proposal.objects.get().pk, actor=ada).job.recipe["layers"] == adapted
 
 
