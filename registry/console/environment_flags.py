@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 
-from registry.console.forms.flags import EnvironmentForm, FlagForm, FreezeForm, SwitchForm, TenantForm
+from registry.console.flag import name_flag
+from registry.console.forms.flags import EnvironmentForm, FreezeForm, OpenFlagForm, SwitchForm, TenantForm
 from registry.console.forms.kills import KillForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import NotFound
@@ -128,30 +131,21 @@ def show_flags(request: Request, name: str) -> HttpResponse:
         freezes=[(freeze, freeze.state_at(now)) for freeze in freezes],
         # Each form of the page has ids of its own, so that a label belongs to one field.
         freeze_form=FreezeForm(auto_id="freeze_%s"),
-        form=FlagForm.offering_approved(auto_id="flag_%s"),
+        open_form=OpenFlagForm(auto_id="open_%s"),
         tenant_form=TenantForm(),
         environment_form=EnvironmentForm(),
         kill_form=KillForm(initial={"target": f"environment:{environment.name}"}, seen_by=request.user),
     )
 
 
-@action(Role.OPERATOR)
-def change_flag(request: Request, name: str) -> HttpResponse:
-    form = FlagForm(request.POST)
-    if accept(request, form):
-        stated = form.stated()
-        with telling(request):
-            flag = set_flag(get_environment(name), **stated, actor=request.user)
-            messages.success(request, f"{_name(flag)} is {'on' if flag.enabled else 'off'}{_scale(flag)}.")
-    return redirect("console:environment-flags", name)
-
-
-def _scale(flag: TenantFlag) -> str:
-    return "" if flag.alpha_scale is None else f" at α scale {format_decimal(flag.alpha_scale)}"
-
-
-def _name(flag: TenantFlag) -> str:
-    return f"{flag.tenant}/{flag.route}" if flag.route else str(flag.tenant)
+@page()
+def open_flag(request: Request, name: str) -> HttpResponse:
+    """To the page of a tenant's flag, or of a route's, whether or not there is one yet."""
+    form = OpenFlagForm(request.GET)
+    if not accept(request, form):
+        return redirect("console:environment-flags", name)
+    address, route = reverse("console:flag", args=[name, form.cleaned_data["tenant"].name]), form.cleaned_data["route"]
+    return redirect(f"{address}?{urlencode({'route': route})}" if route else address)
 
 
 @action(Role.OPERATOR)
@@ -161,7 +155,7 @@ def switch_flag(request: Request, name: str) -> HttpResponse:
     if accept(request, form):
         with telling(request):
             flag = set_flag(get_environment(name), **form.cleaned_data, actor=request.user)
-            messages.success(request, f"{_name(flag)} is {'on' if flag.enabled else 'off'}.")
+            messages.success(request, f"{name_flag(flag)} is {'on' if flag.enabled else 'off'}.")
     return redirect("console:environment-flags", name)
 
 

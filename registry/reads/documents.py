@@ -8,6 +8,8 @@ from registry.models import Component, FlagArm, ProfileRevision, RiskPolicy, Ste
 from steernode.canonical import canonical_json, format_decimal, sha256_hex
 from steernode.snapshot.records import STATED
 
+# What somebody read who found no flag.
+NO_FLAG = "none"
 # A revision's components as its document lists them.
 COMPONENTS = Component.objects.select_related("vector").order_by("position")
 
@@ -131,7 +133,7 @@ def flag_document(flag: TenantFlag) -> dict[str, Any]:
 
 
 def tag_flag(flag: TenantFlag) -> str:
-    """The ETag of a flag: another one with every change."""
+    """The ETag of a flag: another one with every change. `NO_FLAG` is that of one that is not there yet."""
     return f"{flag.pk}-{flag.version}"
 
 

@@ -14,7 +14,7 @@ from registry.audit.pending import in_progress
 from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
 from registry.models import Environment, FlagArm, FlagField, ProfileRevision, RevisionState, Tenant, TenantFlag, User
 from registry.models.fields import NAME, refuse_rounding
-from registry.reads.documents import COMPONENTS, flag_document, is_as_approved, revision_document, tag_flag
+from registry.reads.documents import COMPONENTS, NO_FLAG, flag_document, is_as_approved, revision_document, tag_flag
 from registry.reads.inheritance import Id, InheritedFlag, read_tenants_anew
 from registry.reads.steering import live_revisions
 from registry.services.base_model_moves import check_served
@@ -61,14 +61,14 @@ def set_flag(
     environment: Environment,
     tenant: Tenant,
     *,
-    enabled: bool,
+    enabled: bool | None,
     reason: str,
     actor: User,
     route: str = "",
     if_tag: str | None = None,
     **stated: Unpack[Stated],
 ) -> TenantFlag:
-    """Turn a flag on or off and change what it states. Nodes hear of it with the commit.
+    """Turn a flag on or off, or with None leave that as it is, and change what it states. Nodes hear of it with the commit.
 
     Turning off always works. A route that is written as no name may be, or as another route but for its capitals, is none. Turning on
     takes revisions that may steer, and every α it can give inside the approved range.
@@ -79,10 +79,12 @@ def set_flag(
     (environment,) = lock_environments([environment])
     flags = TenantFlag.objects.select_related("revision__profile", "revision__base_model")
     flag = flags.filter(environment=environment, tenant=tenant, route=route).first()
-    if if_tag is not None and (flag is None or tag_flag(flag) != if_tag):
+    if if_tag is not None and (tag_flag(flag) if flag else NO_FLAG) != if_tag:
         now = f"it is at version {flag.version}" if flag else "there is none"
         raise RecordChanged("FLAG_CHANGED", f"the flag is not the one you read: {now}; read it again", str(tenant))
     is_new = flag is None
+    if enabled is None:
+        enabled = flag is not None and flag.enabled
     if flag is None:
         flag = _new_flag(environment, tenant, route, stated)
     else:

@@ -5,6 +5,7 @@ from typing import Any, cast
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q
+from django.http import QueryDict
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from registry.console.forms.fields import AlphaField, LongSelect, SpelledField, choices_field, name_field, text_field
@@ -51,22 +52,28 @@ class BoundsField(forms.CharField):
 
 
 class FlagForm(forms.Form):
-    """What is left empty stays as it is. Any revision may be named, so that turning off always works; the service refuses to turn on
-    what may not steer."""
+    """One flag. It opens with what the flag says, and only what was changed in it is told to the service: each field comes back with what
+    it opened with beside it. Any revision may be named, so that turning off always works; the service refuses to turn on what may not steer.
+    """
 
-    tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=LongSelect, label="Tenant")
-    route = SpelledField(label="Route", required=False, help_text="Empty for all routes.")
+    tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=forms.HiddenInput)
+    route = SpelledField(required=False, widget=forms.HiddenInput)
+    # The flag as it was on the screen; another one by now is not overwritten.
+    read_as = forms.CharField(max_length=100, required=False, widget=forms.HiddenInput)
     revision = forms.ModelChoiceField(
-        ProfileRevision.objects.select_related("profile"), widget=LongSelect, label="Revision", required=False
+        ProfileRevision.objects.select_related("profile"), widget=LongSelect, label="Revision", required=False, show_hidden_initial=True
     )
-    alpha_scale = AlphaField(label="α scale", required=False, help_text="Times the approved α; the product must stay in its range.")
-    rollout = AlphaField(label="Share of callers, in percent", required=False)
+    alpha_scale = AlphaField(
+        label="α scale", required=False, help_text="Times the approved α; the product must stay in its range.", show_hidden_initial=True
+    )
+    rollout = AlphaField(label="Share of callers, in percent", required=False, show_hidden_initial=True)
     arms = ArmsField(
         label="Arms",
         required=False,
         max_length=2000,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         help_text="One on a line: NAME=WEIGHT, then if wanted ,PROFILE@NUMBER and ,xSCALE. Such as control=1,x0; none for no A/B test.",
+        show_hidden_initial=True,
     )
     override = BoundsField(
         label="Requests may ask for α",
@@ -74,32 +81,62 @@ class FlagForm(forms.Form):
         max_length=40,
         widget=UnfoldAdminTextInputWidget(),
         help_text="Such as 0:0.6, inside the approved range; none for nothing.",
+        show_hidden_initial=True,
     )
     inherit = choices_field(
-        FlagField.choices, label="Inherited fields", required=False, help_text="What a route's flag takes from the one for all routes."
+        FlagField.choices,
+        label="Inherited fields",
+        required=False,
+        help_text="What a route's flag takes from the one for all routes.",
+        show_hidden_initial=True,
     )
-    enabled = forms.BooleanField(label="On", required=False, widget=UnfoldBooleanSwitchWidget)
+    enabled = forms.BooleanField(label="On", required=False, widget=UnfoldBooleanSwitchWidget, show_hidden_initial=True)
     reason = text_field(max_length=2000, label="Reason")
-    # The flag as it was on the screen; another one by now is not overwritten.
-    read_as = forms.CharField(max_length=100, required=False, widget=forms.HiddenInput)
 
     @classmethod
-    def offering_approved(cls, **options: Any) -> "FlagForm":
+    def offering_approved(cls, *args: Any, **options: Any) -> "FlagForm":
         """A form whose list holds only what may steer, and what the flag points at already."""
-        form = cls(**options)
+        form = cls(*args, **options)
         offered = Q(state=RevisionState.APPROVED) | Q(pk=form.initial.get("revision"))
         cast("forms.ModelChoiceField[ProfileRevision]", form.fields["revision"]).queryset = ProfileRevision.objects.filter(
             offered
         ).select_related("profile")
         return form
 
+    def reread(self, stated: dict[str, Any]) -> "FlagForm":
+        """The same form over a flag that was changed meanwhile: what was changed here stays, all else is as the flag is now."""
+        typed = self.data
+        data = QueryDict(mutable=True)
+        for name, field in self.fields.items():
+            opened = stated.get(name, "")
+            now = [str(value) for value in (opened if isinstance(opened, list) else [opened]) if value not in ("", None, False)]
+            is_kept = name == "reason" or name in self.changed_data
+            data.setlist(name, cast(QueryDict, typed).getlist(name) if is_kept else now)
+            if field.show_hidden_initial:
+                data.setlist(f"initial-{name}", now)
+        data["read_as"] = str(stated["read_as"])
+        return FlagForm.offering_approved(data, auto_id=self.auto_id, initial=stated)
+
     def stated(self) -> dict[str, Any]:
-        """What the service is told: whatever was filled in."""
-        data = {name: value for name, value in self.cleaned_data.items() if value not in (None, "", []) or (name == "arms" and value == [])}
-        data |= {"enabled": self.cleaned_data["enabled"], "route": self.cleaned_data["route"], "if_tag": data.pop("read_as", None)}
+        """What the service is told: whatever was changed. What was emptied stays as it is."""
+        changed = {name: value for name, value in self.cleaned_data.items() if name in self.changed_data}
+        data = {name: value for name, value in changed.items() if value not in (None, "") and (value != [] or name in ("arms", "inherit"))}
         if data.get("override") == ():
             data["override"] = None
-        return data
+        return data | {
+            "tenant": self.cleaned_data["tenant"],
+            "route": self.cleaned_data["route"],
+            "reason": self.cleaned_data["reason"],
+            "enabled": changed.get("enabled"),
+            "if_tag": self.cleaned_data["read_as"] or None,
+        }
+
+
+class OpenFlagForm(forms.Form):
+    """Whose flag to open."""
+
+    tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=LongSelect, label="Tenant")
+    route = text_field(label="Route", required=False, help_text="Empty for all routes.")
 
 
 class SwitchForm(forms.Form):

@@ -26,7 +26,8 @@ def test_an_operator_flags_an_approved_revision_for_a_tenant(as_person, oscar, p
 
 def test_an_operator_turns_a_flag_off_with_one_button(as_person, oscar, flag_on, production, harbor, approved):
     assert "Turn off" in as_person(oscar).get(reverse("console:environment-flags", args=["production"])).text
-    page = set_flag(as_person(oscar), production, harbor, approved, enabled=None, reason="Turned off in the console")
+    off = {"enabled": None, "initial-enabled": "True", "reason": "Turned off in the console"}
+    page = set_flag(as_person(oscar), production, harbor, approved, **off)
     assert not TenantFlag.objects.get().enabled
     assert "Turn on" in page.text
 
