@@ -82,7 +82,8 @@ def declare(processes: Processes, people: dict[str, Any], ada: HubClient) -> tup
         steer(processes, people[name]["token"], "apply", "-f", f"demo/manifests/{file}.yaml", "--yes")
     story.tell("Registering a model publishes nothing. That production and staging serve it is Oscar's step:")
     for environment in ("production", "staging"):
-        steer(processes, people["oscar"]["token"], "base-model", "move", "harbor-support", "--environment", environment, "--yes")
+        move = ("base-model", "move", "harbor-support", "--environment", environment, "--reason", "Pilot.", "--yes")
+        steer(processes, people["oscar"]["token"], *move)
     story.tell("the same again changes nothing, and a plan of it ends with 0 where changes end with 2:")
     steer(processes, people["ada"]["token"], "apply", "-f", "demo/manifests/author.yaml", "--yes")
     repeated = steer(processes, people["ada"]["token"], "plan", "-f", "demo/manifests/author.yaml", check=False) == 0

@@ -19,5 +19,9 @@ class RecordChanged(SteerError):
     """The record is not the one that was read: somebody changed it since."""
 
 
+class ConfirmationNeeded(SteerError):
+    """The change steers somebody more, and nobody has said yet that they know."""
+
+
 class BlobMissing(SteerError):
     """The store has no blob of that digest, or its bytes are not what the digest says."""

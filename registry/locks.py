@@ -3,8 +3,8 @@
 A transaction takes what it needs of these from top to bottom, so that two changes queue instead of deadlocking:
 
 1. The `Idempotency-Key` of a request (`try_request`). It is held by the connection, and nobody waits for it.
-2. `Lock.NAMES`, held by whoever makes an environment, registers a base model, or runs a batch. So a new environment and a new name
-   of a base model see each other, and the environments that a batch has locked are all there are.
+2. `Lock.NAMES`, held by whoever makes an environment, registers a base model, or runs a batch. So a new environment begins with what
+   is registered by then, and the environments that a batch has locked are all there are.
 3. The rows of environments (`services.transition.lock_environments`), held by every change of what their nodes are sent.
 4. `Lock.STOP`, held by whoever issues a stop statement, and then the rows of kills. A kill takes nothing before it, and a batch never
    takes it, so that a kill waits for another kill or lift and for nobody else.

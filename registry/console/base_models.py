@@ -1,17 +1,19 @@
 """The page of a base model: where it is served, how it differs from the one before, and what a move would take with it."""
 
 from dataclasses import dataclass
+from typing import cast
 from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
+from registry.console.confirming import ask, do_or_ask
 from registry.console.pages import Request, action, page, render_page, telling
+from registry.manifests.kinds.raising import change_served, plan_move
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role
 from registry.reads.lookups import get_environment, registered_before
 from registry.reads.steering import flags_for
-from registry.services.base_model_moves import move_environment
 from steernode.files.drift import describe_drift
 
 
@@ -54,9 +56,22 @@ def _view(environment: Environment, base_model: BaseModel) -> EnvironmentView:
 
 @action(Role.OPERATOR, Role.APPROVER)
 def move_here(request: Request, base_model_id: UUID) -> HttpResponse:
+    """Once the person has seen what goes with it, and said why."""
     base_model = get_object_or_404(BaseModel, pk=base_model_id)
+    reason = request.POST.get("reason", "").strip()[:2000]
     with telling(request):
-        move = move_environment(get_environment(request.POST.get("environment", "")), base_model=base_model, actor=request.user)
+        environment = get_environment(request.POST.get("environment", ""))
+        title = f"Move {environment}"
+        if not reason:
+            return ask(request, plan_move(environment, base_model=base_model, actor=request.user), title=title)
+        move, question = do_or_ask(
+            request,
+            lambda confirmed: change_served(environment, base_model=base_model, reason=reason, actor=request.user, confirmed=confirmed),
+            lambda: plan_move(environment, base_model=base_model, actor=request.user),
+            title=title,
+        )
+        if move is None:
+            return cast(HttpResponse, question)
         off, gone = len(move.flags_off), len(move.invalidated)
         messages.success(request, f"{move.environment} serves {base_model}. Flags turned off: {off}; revisions invalidated: {gone}.")
     return redirect("console:base-model", base_model_id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -11,16 +12,17 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
+from registry.console.confirming import ask, do_or_ask
 from registry.console.flag import name_flag
 from registry.console.forms.flags import EnvironmentForm, FreezeForm, OpenFlagForm, SwitchForm, TenantForm
 from registry.console.forms.kills import KillForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import NotFound
+from registry.manifests.kinds.raising import change_flag, plan_flag
 from registry.models import Environment, ProfileRevision, Role, Tenant, TenantFlag
 from registry.reads.inheritance import Id, InheritedFlag, read_flags
 from registry.reads.lookups import get_environment
 from registry.reads.steering import engaged_kills, freeze_in_force, head_snapshot
-from registry.services.flags import set_flag
 from registry.services.tenants import create_environment, create_tenant
 from registry.snapshots import read_heads
 from steernode.canonical import format_decimal
@@ -150,11 +152,25 @@ def open_flag(request: Request, name: str) -> HttpResponse:
 
 @action(Role.OPERATOR)
 def switch_flag(request: Request, name: str) -> HttpResponse:
-    """One button: on or off, and all else as it is."""
+    """One button: on or off, and all else as it is. Off at once; on once the person has seen what it means, and said why."""
     form = SwitchForm(request.POST)
     if accept(request, form):
+        stated = form.cleaned_data
+        reason = stated.pop("reason")
         with telling(request):
-            flag = set_flag(get_environment(name), **form.cleaned_data, actor=request.user)
+            environment = get_environment(name)
+            if stated["enabled"] and not reason:
+                return ask(request, plan_flag(environment, **stated, actor=request.user), title="Turn on")
+            flag, question = do_or_ask(
+                request,
+                lambda confirmed: change_flag(
+                    environment, **stated, reason=reason or "Turned off in the console", actor=request.user, confirmed=confirmed
+                ),
+                lambda: plan_flag(environment, **stated, actor=request.user),
+                title="Turn on",
+            )
+            if flag is None:
+                return cast(HttpResponse, question)
             messages.success(request, f"{name_flag(flag)} is {'on' if flag.enabled else 'off'}.")
     return redirect("console:environment-flags", name)
 

@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from registry.audit.history import events_of, read_changes
+from registry.console.confirming import do_or_ask
 from registry.console.forms.flags import ExplainForm, FlagForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import NotFound
+from registry.manifests.kinds import raising
 from registry.models import Environment, FlagField, ProfileRevision, Role, Tenant, TenantFlag
 from registry.reads.documents import NO_FLAG, tag_flag
 from registry.reads.lookups import get_environment
-from registry.services.flags import set_flag
 from registry.snapshots import explain_request
 from steernode.canonical import format_decimal
 from steernode.hub.flagtext import ArmText, write_arm
@@ -52,15 +53,24 @@ def change_flag(request: Request, name: str) -> HttpResponse:
     with telling(request):
         environment = get_environment(name)
         if is_valid:
-            flag = set_flag(environment, **form.stated(), actor=request.user)
+            stated = form.stated()
+            planned = {name: value for name, value in stated.items() if name not in ("reason", "if_tag")}
+            flag, question = do_or_ask(
+                request,
+                lambda confirmed: raising.change_flag(environment, **stated, actor=request.user, confirmed=confirmed),
+                lambda: raising.plan_flag(environment, **planned, actor=request.user),
+                title="Set a flag",
+            )
+            if flag is None:
+                return cast(HttpResponse, question)
             messages.success(request, f"{name_flag(flag)} is {'on' if flag.enabled else 'off'}{_scale(flag)}.")
             return redirect("console:environment-flags", name)
-    environment = Environment.objects.filter(name=name).first()
-    if environment is None or tenant is None:
+    where = Environment.objects.filter(name=name).first()
+    if where is None or tenant is None:
         return redirect("console:flags")
-    now = read_stated(environment, tenant, route)
+    now = read_stated(where, tenant, route)
     conflict = _find_conflict(form, now) if form.cleaned_data.get("read_as") not in ("", None, now["read_as"]) else []
-    return _render(request, environment, tenant, route, form=form.reread(now), conflict=conflict, status=409 if conflict else 422)
+    return _render(request, where, tenant, route, form=form.reread(now), conflict=conflict, status=409 if conflict else 422)
 
 
 def _find_conflict(form: FlagForm, now: dict[str, Any]) -> list[str]:

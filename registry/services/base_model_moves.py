@@ -33,7 +33,7 @@ class Move:
 
 
 @transition
-def move_environment(environment: Environment, *, base_model: BaseModel, actor: User) -> Move:
+def move_environment(environment: Environment, *, base_model: BaseModel, actor: User, reason: str = "") -> Move:
     """serving one fingerprint of a name -> serving another. To an earlier one it is the same move, and revives nothing.
 
     Every flag of the environment on a revision for the old fingerprint is turned off; turning it on again is somebody's
@@ -63,6 +63,7 @@ def move_environment(environment: Environment, *, base_model: BaseModel, actor: 
         environment=environment.name,
         details={
             "base_model": base_model.name,
+            "reason": reason,
             "from": previous.fingerprint if previous else None,
             "to": base_model.fingerprint,
             "changes": changes,

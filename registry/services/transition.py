@@ -53,6 +53,17 @@ def all_or_nothing(*, cause: Action, actor: Actor) -> Iterator[None]:
 
 
 @contextmanager
+def rehearse() -> Iterator[None]:
+    """The transitions inside do what they do, and all of it is undone: nothing is recorded, published or told.
+
+    A refusal is the one that the change itself would meet, but for what only the end of a transaction refuses.
+    """
+    with transaction.atomic(durable=True), begin_pending():
+        yield
+        transaction.set_rollback(True)
+
+
+@contextmanager
 def _begin() -> Iterator[Pending]:
     with transaction.atomic(durable=True), begin_pending() as pending:
         yield pending

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
-from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy
+from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy, Tenant, TenantFlag
 from registry.reads.documents import is_as_approved, revision_document
 from registry.reads.inheritance import FlagsOfTenant, Id, InheritedFlag, read_tenants, text_of
 from registry.reads.steering import live_revisions
@@ -79,12 +79,14 @@ class ListedTenant:
     served: frozenset[Id | None]
 
 
-def compile_content(environment: Environment, *, without: frozenset[Id | None] = frozenset()) -> Content:
-    """The content of the environment's next snapshot. What does not steer is left out: see `_list_tenant`.
+def compile_content(environment: Environment, *, of: Tenant | None = None, without: frozenset[Id | None] = frozenset()) -> Content:
+    """The content of the environment's next snapshot, or what of it is `of` one tenant. What does not steer is left out: see
+    `_list_tenant`.
 
     A revision that is not what its digest was taken of is left out too, and loudly. It must not keep an off switch from being published.
     """
-    tenants, revisions = _list_tenants(environment, without)
+    flags = environment.flags.filter(tenant=of) if of else environment.flags.all()
+    tenants, revisions = _list_tenants(environment, flags, without)
     # A control, or a route that is off, may name what may not steer.
     unknown = set().union(*[tenant.named for tenant in tenants]) - revisions.keys()
     if unknown:
@@ -98,7 +100,7 @@ def compile_content(environment: Environment, *, without: frozenset[Id | None] =
             altered.add(key)
     if altered:
         logger.error("not what was approved, and left out of %s: %s", environment, sorted(revisions[key][:2] for key in altered))
-        return compile_content(environment, without=without | altered)
+        return compile_content(environment, of=of, without=without | altered)
     profiles = sorted(written, key=lambda entry: (entry.record.id, entry.record.revision))
     return Content(
         # What the environment serves now: a node whose files are none of these refuses the snapshot, and steers nobody.
@@ -113,9 +115,11 @@ def compile_content(environment: Environment, *, without: frozenset[Id | None] =
     )
 
 
-def _list_tenants(environment: Environment, without: Collection[Id | None]) -> tuple[list[ListedTenant], dict[Id | None, NamedRevision]]:
+def _list_tenants(
+    environment: Environment, flags: QuerySet[TenantFlag], without: Collection[Id | None]
+) -> tuple[list[ListedTenant], dict[Id | None, NamedRevision]]:
     """Tenants with something to list, and the revisions that steer there or could; those of `without` may not, whatever the record says."""
-    tenants = read_tenants(environment.flags.all())
+    tenants = read_tenants(flags)
     wanted = set[Id | None]().union(*[tenant.wanted for tenant in tenants])
     live = _name_revisions(live_revisions(environment).filter(pk__in=_any_of(wanted)))
     may_steer = frozenset(live.keys() - set(without))

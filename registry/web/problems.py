@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from registry.errors import BlobMissing, NotFound, RecordChanged, TransitionRefused
+from registry.errors import BlobMissing, ConfirmationNeeded, NotFound, RecordChanged, TransitionRefused
 from steernode.errors import SteerError
 
 PROBLEM_TYPE = "application/problem+json"
@@ -33,6 +33,8 @@ def status_of(error: SteerError) -> int:
         return 409
     if isinstance(error, RecordChanged):
         return 412
+    if isinstance(error, ConfirmationNeeded):
+        return 428
     if error.code.endswith("TOO_LARGE"):
         return 413
     if error.code == "VEC_FORMAT":

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import click
 
+from steernode.cli.confirming import ask_first, confirm_options
 from steernode.cli.context import hub_options, printable, read_results, show_table
 from steernode.hub.client import HubClient
 
@@ -30,13 +31,15 @@ def list_base_models(hub: HubClient) -> None:
 @base_model.command("move")
 @click.argument("reference", metavar="NAME[@FINGERPRINT]")
 @click.option("--environment", required=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--reason", required=True)
+@confirm_options
 @hub_options
-def move(hub: HubClient, reference: str, environment: str, yes: bool) -> None:
-    """Have an environment serve another fingerprint. What depends on the one before stops steering, and does not come back by itself."""
-    if not yes:
-        click.confirm(f"Move {environment} to {reference}, and turn off what depends on the files it serves now?", abort=True)
-    answer: dict[str, Any] = hub.post(f"/environments/{quote(environment, safe='')}/move", {"base_model": reference})
+def move(hub: HubClient, reference: str, environment: str, reason: str, yes: bool, confirmed: str | None) -> None:
+    """Have an environment serve another fingerprint, or the first of a name. What depends on the one before stops steering, and does
+    not come back by itself; all of that is shown first, and asked about."""
+    path = f"/environments/{quote(environment, safe='')}/move"
+    body = ask_first(hub, path, {"base_model": reference, "reason": reason}, yes=yes, confirmed=confirmed)
+    answer: dict[str, Any] = hub.post(path, body)
     served = answer["base_model"]
     click.echo(f"{environment} serves {printable(served['name'])} {served['fingerprint']}")
     for noun in ("changes", "flags_off", "invalidated", "proposals"):

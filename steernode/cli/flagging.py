@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from steernode.canonical import format_decimal, parse_alpha
+from steernode.cli.confirming import ask_first, confirm_options
 from steernode.cli.context import hub_options, parse_reference, read_results, show_document, show_table
 from steernode.hub.client import HubClient
 from steernode.hub.flagtext import read_arm, read_bounds
@@ -63,6 +64,7 @@ def flag() -> None:
 @click.option("--override", metavar="LEAST:MOST", help="What a request may ask for as its α, or none.")
 @click.option("--inherit", multiple=True, type=click.Choice(FLAG_FIELDS), help="Give a route's field back to the tenant's flag.")
 @click.option("--reason", required=True)
+@confirm_options
 @hub_options
 def set_flag(
     hub: HubClient,
@@ -78,8 +80,13 @@ def set_flag(
     override: str | None,
     inherit: tuple[str, ...],
     reason: str,
+    yes: bool,
+    confirmed: str | None,
 ) -> None:
-    """Turn steering on or off for a tenant. What is not mentioned stays as it is; a new route inherits it from the tenant's flag."""
+    """Turn steering on or off for a tenant. What is not mentioned stays as it is; a new route inherits it from the tenant's flag.
+
+    What raises steering is shown first, and asked about. Turning off never is.
+    """
     if enabled is None:
         raise click.UsageError("say --on or --off")
     if arms and no_arms:
@@ -97,7 +104,10 @@ def set_flag(
         body["override"] = parse_bounds(override)
     if inherit:
         body["inherit"] = list(inherit)
-    show_document(hub.put(_flag_path(environment, tenant), body))
+    path = _flag_path(environment, tenant)
+    if enabled:
+        body = ask_first(hub, path, body, yes=yes, confirmed=confirmed)
+    show_document(hub.put(path, body))
 
 
 @flag.command("show")

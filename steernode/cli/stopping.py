@@ -61,7 +61,19 @@ def kill(
 def list_kills(hub: HubClient, lifted_too: bool) -> None:
     """The kills in force."""
     rows = read_results(hub.get(f"/kills?size=500{'' if lifted_too else '&is_engaged=true'}"))
-    columns = ["id", "kind", "target", "environment", "engaged_by", "engaged_at", "lift_requested_by", "lift_expires_at", "lift_reason", "lifted_by", "reason"]
+    columns = [
+        "id",
+        "kind",
+        "target",
+        "environment",
+        "engaged_by",
+        "engaged_at",
+        "lift_requested_by",
+        "lift_expires_at",
+        "lift_reason",
+        "lifted_by",
+        "reason",
+    ]
     show_table(columns, [[row.get(column) for column in columns] for row in rows])
 
 

@@ -148,11 +148,26 @@ class Api(APIClient):
     """A client that sends JSON, and each change under a new Idempotency-Key, as `steer` does."""
 
     default_format = "json"
+    says_yes = True
 
     def generic(self, method: str, path: str, *args, **options):
         if method in ("POST", "PUT", "DELETE") and "Idempotency-Key" not in (options.get("headers") or {}):
             options.setdefault("HTTP_IDEMPOTENCY_KEY", str(uuid4()))
         return super().generic(method, path, *args, **options)
+
+    def put(self, path: str, data=None, **options):
+        """As `steer --yes` does: what raises is planned, and sent again with the digest of the plan."""
+        return self._confirm(super().put, path, data, options)
+
+    def post(self, path: str, data=None, **options):
+        return self._confirm(super().post, path, data, options)
+
+    def _confirm(self, send: Callable, path: str, data, options: dict):
+        answer = send(path, data, **options)
+        if answer.status_code != 428 or answer.json()["code"] != "CONFIRMATION_NEEDED" or not self.says_yes:
+            return answer
+        plan = super().post(f"{path}/plan", data)
+        return send(path, {**data, "confirm": plan.json()["digest"]}, **options)
 
     def upload(self, data: bytes) -> str:
         """Store bytes as a blob and give their digest."""

@@ -7,9 +7,11 @@ from rest_framework.response import Response
 from registry.api.fields import Body, Name, Spelled, Text
 from registry.api.references import find_base_model
 from registry.api.views.base import Records, View, document
+from registry.api.views.plans import CONFIRM, ChangePlanOut
+from registry.manifests.kinds.raising import change_served, plan_move
 from registry.models import BaseModel, Role
 from registry.reads.lookups import get_environment, registered_before
-from registry.services.base_model_moves import Move, move_environment
+from registry.services.base_model_moves import Move
 from registry.services.base_models import register_base_model
 from steernode.files.drift import describe_drift
 
@@ -112,16 +114,41 @@ class MoveOut(serializers.Serializer):
         return [f"{revision.profile.name}@{revision.number}" for revision in move.invalidated]
 
 
-class MoveView(View):
-    """An environment serves another fingerprint of a name. What depended on the old one stops steering in the same transaction."""
+class MovePlanBody(Body):
+    base_model = Spelled(max_length=200, help_text="name (the newest), name@fingerprint or its first digits, or id")
+    reason = Text(max_length=2000, required=False, help_text="a plan is the same for any")
+
+
+class MoveBody(MovePlanBody):
+    reason = Text(max_length=2000)
+    confirm = CONFIRM
+
+
+class PlanMoveView(View):
+    """What a move would take with it. Nothing is changed."""
 
     roles = {"POST": MAY_MOVE}
 
-    class MoveBody(Body):
-        base_model = Spelled(max_length=200, help_text="name (the newest), name@fingerprint or its first digits, or id")
-
-    @document("Move an environment to a fingerprint of a base model", body=MoveBody, answer=MoveOut, refuses=[404])
+    @document("Plan a move of an environment", body=MovePlanBody, answer=ChangePlanOut, refuses=[404])
     def post(self, request: Request, environment: str) -> Response:
-        body = self.read_body(self.MoveBody)
-        move = move_environment(get_environment(environment), base_model=find_base_model(body["base_model"]), actor=self.person)
+        base_model = find_base_model(self.read_body(MovePlanBody)["base_model"])
+        return Response(ChangePlanOut(plan_move(get_environment(environment), base_model=base_model, actor=self.person)).data)
+
+
+class MoveView(View):
+    """An environment serves another fingerprint of a name, or the first. What depended on the old one stops steering in the same
+    transaction. It is confirmed by the digest of its plan."""
+
+    roles = {"POST": MAY_MOVE}
+
+    @document("Move an environment to a fingerprint of a base model", body=MoveBody, answer=MoveOut, refuses=[404, 409, 428])
+    def post(self, request: Request, environment: str) -> Response:
+        body = self.read_body(MoveBody)
+        move = change_served(
+            get_environment(environment),
+            base_model=find_base_model(body["base_model"]),
+            reason=body["reason"],
+            actor=self.person,
+            confirmed=body.get("confirm"),
+        )
         return Response(MoveOut(move).data)

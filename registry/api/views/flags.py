@@ -12,12 +12,14 @@ from registry.api.fields import Alpha, Body, Name, Spelled, Switch, Text, Whole
 from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
+from registry.api.views.plans import CONFIRM, ChangePlanOut
 from registry.audit.history import events_of, read_changes
 from registry.errors import NotFound
+from registry.manifests.kinds.raising import change_flag, plan_flag
 from registry.models import AuditEvent, FlagField, Role, TenantFlag
 from registry.reads.documents import tag_flag
 from registry.reads.lookups import get_environment, get_revision
-from registry.services.flags import ArmSpec, set_flag
+from registry.services.flags import ArmSpec
 from steernode.snapshot.records import AlphaBounds
 from steernode.spelling import spell
 from steernode.words import MAX_ARM_WEIGHT, MAX_ARMS
@@ -99,9 +101,9 @@ class OverrideBody(Body):
     alpha_max = Alpha()
 
 
-class FlagBody(Body):
+class FlagChangeBody(Body):
     enabled = Switch()
-    reason = Text(max_length=2000)
+    reason = Text(max_length=2000, required=False, help_text="a plan is the same for any")
     route = Spelled(max_length=100, required=False, allow_blank=True, default="")
     profile = Name(required=False, help_text="left out with `revision`: the revision that the flag points at already")
     revision = Whole(min_value=1, max_value=2**31 - 1, required=False)
@@ -116,10 +118,30 @@ class FlagBody(Body):
     )
 
 
+class FlagBody(FlagChangeBody):
+    reason = Text(max_length=2000)
+    confirm = CONFIRM
+
+
+class PlanFlagView(View):
+    """What a change of a tenant's flag would raise. Nothing is changed."""
+
+    roles = {"POST": [Role.OPERATOR]}
+    limited = ("POST",)
+
+    @document("Plan a change of a tenant's flag", body=FlagChangeBody, answer=ChangePlanOut, refuses=[404, 409, 422])
+    def post(self, request: Request, environment: str, tenant: str) -> Response:
+        body = self.read_body(FlagChangeBody)
+        where, who = get_environment(environment), find_tenant(tenant, seen_by=self.person)
+        body.pop("reason", None)
+        return Response(ChangePlanOut(plan_flag(where, who, actor=self.person, **_read_stated(body))).data)
+
+
 class FlagView(View):
     """Turn a tenant's flag on or off. Turning on takes an approved revision; turning off always works.
 
-    What is left out stays as it is. A route's new flag inherits it from the tenant's.
+    What is left out stays as it is. A route's new flag inherits it from the tenant's. What raises steering is confirmed by the digest of
+    its plan.
     """
 
     roles = {"PUT": [Role.OPERATOR]}
@@ -131,11 +153,12 @@ class FlagView(View):
         flag = _find_flag(self, environment, tenant)
         return tagged(Response(FlagOut(flag).data), tag_flag(flag))
 
-    @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 412, 422])
+    @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 412, 422, 428])
     def put(self, request: Request, environment: str, tenant: str) -> Response:
         body = self.read_body(FlagBody)
         where, who = get_environment(environment), find_tenant(tenant, seen_by=self.person)
-        flag = set_flag(where, who, actor=self.person, if_tag=read_if_match(request), **_read_stated(body))
+        confirmed = body.pop("confirm", None)
+        flag = change_flag(where, who, actor=self.person, if_tag=read_if_match(request), confirmed=confirmed, **_read_stated(body))
         return tagged(Response(FlagOut(flag).data), tag_flag(flag))
 
 

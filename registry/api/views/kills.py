@@ -43,9 +43,7 @@ class KillOut(serializers.Serializer):
     lift_expires_at = serializers.DateTimeField(
         allow_null=True, help_text=f"{LIFT_REQUEST_LASTS // timedelta(hours=1)} hours after the request; nobody confirms it later"
     )
-    lift_standing = serializers.SerializerMethodField(
-        help_text=f"one of {', '.join(LiftStanding)}; only what is pending can be confirmed"
-    )
+    lift_standing = serializers.SerializerMethodField(help_text=f"one of {', '.join(LiftStanding)}; only what is pending can be confirmed")
     lifted_by = serializers.CharField(source="lifted_by.username", default=None, allow_null=True)
     lifted_at = serializers.DateTimeField(allow_null=True)
 

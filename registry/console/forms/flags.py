@@ -52,8 +52,9 @@ class BoundsField(forms.CharField):
 
 
 class FlagForm(forms.Form):
-    """One flag. It opens with what the flag says, and only what was changed in it is told to the service: each field comes back with what
-    it opened with beside it. Any revision may be named, so that turning off always works; the service refuses to turn on what may not steer.
+    """One flag. It opens with what the flag says, and only what was changed in it is told to the service: each field comes back with
+    what it opened with beside it. Any revision may be named, so that turning off always works; the service refuses to turn on what may
+    not steer.
     """
 
     tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=forms.HiddenInput)
@@ -145,7 +146,8 @@ class SwitchForm(forms.Form):
     tenant = forms.ModelChoiceField(Tenant.objects.all(), widget=LongSelect, label="Tenant")
     route = SpelledField(label="Route", required=False)
     enabled = forms.BooleanField(label="On", required=False)
-    reason = text_field(max_length=2000, label="Reason")
+    # Turning off needs none; turning on is asked for one with its plan.
+    reason = text_field(max_length=2000, label="Reason", required=False)
 
 
 class ExplainForm(forms.Form):

@@ -102,11 +102,11 @@ class Flags(Kind[TenantFlag, Index[TenantFlag]]):
 
     def weigh(self, steps: Sequence[Step], references: References) -> Consequences:
         changing = [step for step in steps if step.action in CHANGING]
-        risks = FlagRisks(changing, self._read_parents(steps), references.of(Profiles).revisions)
+        risks = FlagRisks(changing, self.read_parents(steps), references.of(Profiles).revisions)
         return Consequences({step.name: list(risks.find_risks(step)) for step in changing if step.manifest}, risks.reach(changing))
 
     def compare(self, steps: Sequence[Step], fleet: Fleet) -> Iterator[DriftRow]:
-        parents = self._read_parents(steps)
+        parents = self.read_parents(steps)
         for step in steps:
             environment, tenant, route = split_flag_name(step.name)
             parent, head = parents.get(step.name), fleet.heads.get(environment)
@@ -117,7 +117,7 @@ class Flags(Kind[TenantFlag, Index[TenantFlag]]):
             drifts = step.action != NO_OP or told != registry or not in_step
             yield DriftRow(self.name, step.name, files, registry if step.recorded else "absent", told, nodes, drifts)
 
-    def _read_parents(self, steps: Sequence[Step]) -> dict[str, Spec]:
+    def read_parents(self, steps: Sequence[Step]) -> dict[str, Spec]:
         """For each flag of a route, the spec of its tenant's flag: as the manifests want it, or as it is on record."""
         places = {step.name: split_flag_name(step.name) for step in steps}
         parents = {name: f"{environment}/{tenant}" for name, (environment, tenant, route) in places.items() if route}

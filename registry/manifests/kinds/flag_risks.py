@@ -1,7 +1,7 @@
 """What changing flags means for those who are steered: Δα, new tenants, caps, missing evidence, who must approve."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 
 from django.utils import timezone
@@ -20,26 +20,41 @@ from registry.reads.steering import freeze_in_force
 from steernode.canonical import format_decimal
 
 
+def read_steered(names: Set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of these environments and tenants in which something steers now."""
+    environments, tenants = {name for name, _ in names}, {name for _, name in names}
+    on = TenantFlag.objects.filter(environment__name__in=environments, tenant__name__in=tenants, enabled=True)
+    steering = on.filter(revision__state=RevisionState.APPROVED).exclude(alpha_scale=0)
+    return set(steering.values_list("environment__name", "tenant__name"))
+
+
 class FlagRisks:
     """The consequences of changing some flags, read in a few queries whatever their number.
 
-    `parents` has the spec of the tenant's flag for each flag of a route, `revisions` those that the manifests name.
+    `parents` has the spec of the tenant's flag for each flag of a route, `revisions` those that the manifests name. `steered` says
+    where something steers before the change; it is read unless given.
     """
 
-    def __init__(self, steps: Sequence[Step], parents: Mapping[str, Spec], revisions: Mapping[Pointer, ProfileRevision]) -> None:
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        parents: Mapping[str, Spec],
+        revisions: Mapping[Pointer, ProfileRevision],
+        *,
+        steered: Set[tuple[str, str]] | None = None,
+    ) -> None:
         self.parents = parents
         self.limits = Limits()
-        holders = [holder for step in steps if step.recorded for holder in (step.recorded.spec, *step.recorded.spec.get("arms", ()))]
+        # A route may inherit its revision from a flag that is no step of this plan.
+        specs = [*(step.recorded.spec for step in steps if step.recorded), *parents.values()]
+        holders = [holder for spec in specs for holder in (spec, *spec.get("arms", ()))]
         others = {holder["profile"] for holder in holders if "profile" in holder} - {name for name, _ in revisions}
         self.revisions = {**revisions, **read_revisions(others)}
-        names = {split_flag_name(step.name)[:2] for step in steps}
+        names = {(environment, tenant) for environment, tenant, _ in (split_flag_name(step.name) for step in steps)}
         environments = Environment.objects.filter(name__in={name for name, _ in names})
         now = timezone.now()
         self.freezes = {row.name: freeze for row in environments if (freeze := freeze_in_force(row, now))}
-        on = TenantFlag.objects.filter(environment__in=environments, tenant__name__in={name for _, name in names}, enabled=True)
-        steering = on.filter(revision__state=RevisionState.APPROVED).exclude(alpha_scale=0)
-        # The environments and tenants in which something steers now.
-        self.steered = set(steering.values_list("environment__name", "tenant__name"))
+        self.steered = read_steered(names) if steered is None else steered
 
     def reach(self, steps: Iterable[Step]) -> dict[str, set[str]]:
         """By environment, the tenants that are steered there and were not before."""

@@ -89,6 +89,8 @@ CHANGES = [
     ("post", f"{REVISION}/retire", {Role.APPROVER, Role.OPERATOR}),
     ("post", "/api/v1/environments", {Role.OPERATOR}),
     ("post", "/api/v1/environments/production/move", {Role.OPERATOR, Role.APPROVER}),
+    ("post", "/api/v1/environments/production/move/plan", {Role.OPERATOR, Role.APPROVER}),
+    ("post", "/api/v1/environments/production/flags/harbor/plan", {Role.OPERATOR}),
     ("put", "/api/v1/environments/production/flags/harbor", {Role.OPERATOR}),
     ("post", "/api/v1/environments/production/freezes", {Role.OPERATOR, Role.APPROVER}),
     ("post", f"/api/v1/freezes/{ANY_ID}/end", {Role.OPERATOR, Role.APPROVER}),

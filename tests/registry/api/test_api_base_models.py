@@ -28,16 +28,18 @@ def test_a_base_model_says_where_it_is_served_and_how_it_differs(api, ada, produ
 def test_an_operator_moves_an_environment_and_back(api, ada, oscar, flag_on, base_model, new_files):
     made = api(ada).post("/api/v1/base-models", new_files).json()
     operator = api(oscar)
-    move = operator.post("/api/v1/environments/production/move", {"base_model": "harbor-support"}).json()
+    move = operator.post("/api/v1/environments/production/move", {"base_model": "harbor-support", "reason": "new files"}).json()
     assert (move["previous"]["fingerprint"], move["base_model"]["fingerprint"]) == (base_model.fingerprint, made["fingerprint"])
     assert (move["changes"], move["flags_off"], move["invalidated"]) == (
         ["tokenizer: tokenizer.json changed"],
         ["harbor"],
         ["harbor-empathy@1"],
     )
-    again = operator.post("/api/v1/environments/production/move", {"base_model": "harbor-support"}).json()
+    again = operator.post("/api/v1/environments/production/move", {"base_model": "harbor-support", "reason": "new files"}).json()
     assert (again["previous"]["fingerprint"], again["flags_off"]) == (made["fingerprint"], [])
-    back = operator.post("/api/v1/environments/production/move", {"base_model": f"harbor-support@{base_model.fingerprint[:8]}"})
+    back = operator.post(
+        "/api/v1/environments/production/move", {"base_model": f"harbor-support@{base_model.fingerprint[:8]}", "reason": "back"}
+    )
     assert back.json()["base_model"]["fingerprint"] == base_model.fingerprint
     revision = operator.get("/api/v1/profiles/harbor-empathy/revisions/1").json()
     assert revision["state"] == "invalidated"
@@ -49,8 +51,11 @@ def test_registering_a_new_name_publishes_nothing_and_serving_it_takes_an_operat
     before = api(oscar).get("/api/v1/environments/production").json()["head_revision"]
     assert api(ada).post("/api/v1/base-models", body).json()["environments"] == []
     assert api(oscar).get("/api/v1/environments/production").json()["head_revision"] == before
-    assert code_of(api(ada).post("/api/v1/environments/production/move", {"base_model": "other"})) == (403, "PERMISSION_DENIED")
-    move = api(oscar).post("/api/v1/environments/production/move", {"base_model": "other"}).json()
+    assert code_of(api(ada).post("/api/v1/environments/production/move", {"base_model": "other", "reason": "new files"})) == (
+        403,
+        "PERMISSION_DENIED",
+    )
+    move = api(oscar).post("/api/v1/environments/production/move", {"base_model": "other", "reason": "new files"}).json()
     assert (move["previous"], move["base_model"]["name"], move["flags_off"]) == (None, "other", [])
 
 
@@ -58,8 +63,8 @@ def test_moves_that_lead_nowhere_are_refused(api, oscar, production, base_model,
     operator = api(oscar)
     move = "/api/v1/environments/production/move"
     for reference in ("other", "harbor-support@", "harbor-support@12", "harbor-support@ffffff", "harbor-support@3", "@abcdef"):
-        assert code_of(operator.post(move, {"base_model": reference})) == (404, "BASE_MODEL_NOT_FOUND"), reference
-    body = {"base_model": "harbor-support"}
+        assert code_of(operator.post(move, {"base_model": reference, "reason": "x"})) == (404, "BASE_MODEL_NOT_FOUND"), reference
+    body = {"base_model": "harbor-support", "reason": "x"}
     assert code_of(operator.post("/api/v1/environments/nowhere/move", body)) == (404, "ENVIRONMENT_NOT_FOUND")
     assert code_of(operator.post(move, body | {"force": True})) == (400, "UNKNOWN_FIELD")
     assert code_of(operator.post(move, {})) == (400, "VALIDATION")
@@ -72,7 +77,7 @@ def test_a_flag_for_files_that_are_not_served_is_refused_by_name(api, ada, oscar
     api(ada).post("/api/v1/base-models", new_files)
     create_environment("production", actor=oscar)
     create_environment("staging", actor=oscar)
-    operator.post("/api/v1/environments/staging/move", {"base_model": f"harbor-support@{base_model.fingerprint}"})
+    operator.post("/api/v1/environments/staging/move", {"base_model": f"harbor-support@{base_model.fingerprint}", "reason": "x"})
     body = {"profile": "harbor-empathy", "revision": 1, "enabled": True, "alpha_scale": "1", "reason": "go"}
     assert operator.put("/api/v1/environments/staging/flags/harbor", body).status_code == 200
     assert code_of(operator.put("/api/v1/environments/production/flags/harbor", body)) == (409, "BASE_MODEL_NOT_SERVED")

@@ -73,7 +73,10 @@ def test_a_profile_goes_from_files_to_a_steered_tenant_and_back(api, ada, grace,
 
     kill = operator.post("/api/v1/kills", {"kind": "tenant", "target": "harbor", "reason": "complaint"}).json()
     assert operator.get("/api/v1/environments/production/explain?tenant=harbor").json()["reason"] == "killed_tenant"
-    assert operator.post(f"/api/v1/kills/{kill['id']}/request-lift", {"reason": "All answers read again."}).json()["lift_requested_by"] == "oscar"
+    assert (
+        operator.post(f"/api/v1/kills/{kill['id']}/request-lift", {"reason": "All answers read again."}).json()["lift_requested_by"]
+        == "oscar"
+    )
     assert operator.post(f"/api/v1/kills/{kill['id']}/confirm-lift").json()["code"] == "KILL_LIFT_NEEDS_TWO"
     assert approver.post(f"/api/v1/kills/{kill['id']}/confirm-lift").json()["is_engaged"] is False
     assert operator.get("/api/v1/environments/production/explain?tenant=harbor").json()["reason"] == "flag_on"

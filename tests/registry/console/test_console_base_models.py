@@ -3,6 +3,7 @@
 import pytest
 
 from registry.services.base_models import register_base_model
+from tests.support.confirming import send
 from tests.support.files import write_model_folder
 
 
@@ -20,9 +21,15 @@ def test_the_page_says_what_a_move_would_change_and_turn_off(as_person, oscar, f
     assert f"/console/base-models/{base_model.pk}/" in page
 
 
-def test_an_operator_moves_with_one_click_and_the_revision_says_why_it_is_invalid(as_person, oscar, ada, approved, flag_on, new_files):
-    client = as_person(oscar)
-    page = client.post(f"/console/base-models/{new_files.pk}/move/", {"environment": "production"}, follow=True).content.decode()
+def test_an_operator_moves_after_reading_what_goes_with_it_and_saying_why(as_person, oscar, ada, approved, flag_on, new_files):
+    client, move = as_person(oscar), f"/console/base-models/{new_files.pk}/move/"
+    for data in ({"environment": "production"}, {"environment": "production", "reason": "new weights"}):
+        page = client.post(move, data, follow=True).text
+        for words in ("turns off 1 flag, and none comes back by itself: production/harbor", "invalidates 1 revision for good"):
+            assert words in page
+    flag_on.refresh_from_db()
+    assert flag_on.enabled
+    page = send(client, move, {"environment": "production"}, follow=True).text
     assert "Flags turned off: 1; revisions invalidated: 1." in page
     assert "Move production here" not in page
     page = as_person(ada).get(f"/console/revisions/{approved.pk}/").content.decode()

@@ -16,6 +16,7 @@ from registry.services.kills import engage_kill
 from registry.snapshots import count_steering
 from steernode.snapshot.records import AlphaBounds
 from steernode.snapshot.resolve import resolve
+from tests.support.confirming import send
 from tests.support.snapshots import contents, make_snapshot
 
 FLAGS = "/console/flags/production/"
@@ -23,7 +24,7 @@ PAGE = "/console/flags/production/tenants/harbor/"
 
 
 def post(client, **data):
-    return client.post(reverse("console:set-flag", args=["production"]), {"reason": "test", **data}, follow=True)
+    return send(client, reverse("console:set-flag", args=["production"]), {"reason": "test", **data}, follow=True)
 
 
 def test_a_flag_gets_a_share_arms_and_bounds(as_person, oscar, production, harbor, approved):

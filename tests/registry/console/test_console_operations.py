@@ -8,11 +8,13 @@ from django.utils import timezone
 
 from registry.models import Environment, Kill, ServingNode, Snapshot, Tenant, TenantFlag
 from registry.services.nodes import enroll_node
+from tests.support.confirming import send
 
 
 def set_flag(client, environment, tenant, revision, **changes):
     data = {"tenant": tenant.pk, "route": "", "revision": revision.pk, "alpha_scale": "1", "enabled": "on", "reason": "pilot", **changes}
-    return client.post(reverse("console:set-flag", args=[environment.name]), {k: v for k, v in data.items() if v is not None}, follow=True)
+    path = reverse("console:set-flag", args=[environment.name])
+    return send(client, path, {name: value for name, value in data.items() if value is not None}, follow=True)
 
 
 def test_an_operator_flags_an_approved_revision_for_a_tenant(as_person, oscar, production, harbor, approved):

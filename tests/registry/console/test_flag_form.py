@@ -10,6 +10,7 @@ from django.urls import reverse
 from registry.models import TenantFlag
 from registry.services.flags import ArmSpec, set_flag
 from steernode.snapshot.records import AlphaBounds
+from tests.support.confirming import send
 
 SET = "/console/flags/production/set/"
 PAGE = "/console/flags/production/tenants/harbor/"
@@ -91,7 +92,7 @@ def test_one_field_changed_changes_that_field(as_person, oscar, full, name, type
     client, before = as_person(oscar), says(full)
     sent = opened(client) | {"reason": ["less"]}
     sent = {key: values for key, values in sent.items() if key != name} | ({name: [typed]} if typed else {})
-    assert client.post(SET, sent).status_code == 302
+    assert send(client, SET, sent).status_code == 302
     after = says(full)
     assert after[column] == value
     assert {key for key in after if after[key] != before[key]} <= {column, "override_min"}
@@ -146,3 +147,33 @@ def test_a_new_flag_of_a_route_states_what_was_typed_and_inherits_all_else(as_pe
     client.post(SET, opened(client, f"{PAGE}?route=chat") | {"reason": ["softer"], "alpha_scale": ["0.5"], "enabled": ["on"]})
     flag = TenantFlag.objects.get(route="chat")
     assert (flag.enabled, flag.alpha_scale, flag.inherits) == (True, Decimal("0.5"), ["revision", "rollout", "arms", "override"])
+
+
+def test_what_raises_is_shown_with_who_is_steered_anew_and_takes_a_reason(as_person, oscar, production, harbor, approved):
+    set_flag(production, harbor, revision=approved, enabled=False, reason="ready", actor=oscar)
+    client, switch = as_person(oscar), reverse("console:switch-flag", args=["production"])
+    page = client.post(switch, {"tenant": harbor.pk, "route": "", "enabled": "on"})
+    for words in ("It raises steering:", "harbor would get steering, and gets none", "newly steered: harbor"):
+        assert words in page.text
+    assert not TenantFlag.objects.get().enabled
+    digest = page.context["plan"].digest
+    unsaid = client.post(switch, {"tenant": harbor.pk, "route": "", "enabled": "on", "confirm": digest})
+    assert unsaid.context["plan"].digest == digest
+    client.post(switch, {"tenant": harbor.pk, "route": "", "enabled": "on", "confirm": digest, "reason": "the pilot begins"})
+    assert (TenantFlag.objects.get().enabled, TenantFlag.objects.get().reason) == (True, "the pilot begins")
+
+
+def test_turning_off_is_one_click(as_person, oscar, full, harbor):
+    as_person(oscar).post(reverse("console:switch-flag", args=["production"]), {"tenant": harbor.pk, "route": ""})
+    assert (TenantFlag.objects.get().enabled, TenantFlag.objects.get().reason) == (False, "Turned off in the console")
+
+
+def test_a_plan_that_is_stale_is_shown_again(as_person, oscar, full):
+    client = as_person(oscar)
+    sent = opened(client) | {"reason": ["more"], "rollout": ["50"]}
+    digest = client.post(SET, sent).context["plan"].digest
+    page = client.post(SET, sent | {"confirm": ["0" * 64]})
+    assert "PLAN_STALE" in page.text
+    assert page.context["plan"].digest == digest
+    assert client.post(SET, sent | {"confirm": [digest]}).status_code == 302
+    assert TenantFlag.objects.get().rollout == 50

@@ -43,13 +43,51 @@ def test_nothing_is_approved_without_evidence(steer, recording_hub):
     assert error_of(steer("profile", "approve", "p@1", "--yes")) == "HUB_ANSWER"
 
 
+PLAN = {
+    "raises": "harbor would get steering, and gets none",
+    "changes": [{"field": "spec.enabled", "before": False, "after": True}],
+    "risks": [{"code": "TENANT_NEWLY_STEERED", "message": "harbor is not steered in production now, and would be", "blocks": False}],
+    "newly_steered": ["harbor"],
+    "nodes": 2,
+    "digest": "dd" * 32,
+}
+
+
+def test_what_raises_is_shown_and_confirmed_by_its_digest(steer, recording_hub, monkeypatch):
+    here = "/environments/production/flags/harbor"
+    recording_hub.answers |= {here: [{"enabled": True}], f"{here}/plan": [PLAN]}
+    on = ["flag", "set", "--environment", "production", "--tenant", "harbor", "--reason", "launch", "--on"]
+    refused = steer(*on)
+    assert refused.exit_code == 1
+    assert "error CONFIRMATION_NEEDED: harbor would get steering" in refused.stderr
+    for words in ("enabled: False → True", "and would be", "newly steered: harbor; nodes that hear of it: 2", f"--confirm {'dd' * 32}"):
+        assert words in refused.output
+    assert [method for method, _, _ in recording_hub.sent] == ["POST"]
+    assert steer(*on, "--yes").exit_code == 0
+    assert recording_hub.bodies()[-1]["confirm"] == "dd" * 32
+    assert steer(*on, "--confirm", "ee" * 32).exit_code == 0
+    assert recording_hub.bodies()[-1]["confirm"] == "ee" * 32
+    before = len(recording_hub.sent)
+    assert steer(*on[:-1], "--off").exit_code == 0
+    assert [method for method, _, _ in recording_hub.sent[before:]] == ["PUT"]
+
+
+def test_what_raises_nothing_is_not_asked_about(steer, recording_hub):
+    here = "/environments/production/flags/harbor"
+    recording_hub.answers |= {here: [{"enabled": True}], f"{here}/plan": [PLAN | {"raises": ""}]}
+    lower = ["flag", "set", "--environment", "production", "--tenant", "harbor", "--reason", "less", "--on", "--alpha-scale", "0.5"]
+    assert steer(*lower).exit_code == 0
+    assert "confirm" not in recording_hub.bodies()[-1]
+
+
 def test_a_flag_is_set_with_its_scale_as_written(steer, recording_hub):
     recording_hub.answers["/environments/production/flags/harbor"] = [{"enabled": True}]
     where = ["flag", "set", "--environment", "production", "--tenant", "harbor", "--reason", "launch"]
-    assert steer(*where, "--on", "--profile", "harbor-empathy@3", "--alpha-scale", "0.50").exit_code == 0
+    assert steer(*where, "--on", "--profile", "harbor-empathy@3", "--alpha-scale", "0.50", "--confirm", "dd" * 32).exit_code == 0
     assert steer(*where, "--off").exit_code == 0
     assert error_of(steer(*where, "--off", "--alpha-scale", "0,5")) == "ALPHA_FORMAT"
     on = {"route": "", "enabled": True, "alpha_scale": "0.5", "reason": "launch", "profile": "harbor-empathy", "revision": 3}
+    on |= {"confirm": "dd" * 32}
     # Turning off mentions nothing else, so nothing else changes.
     assert recording_hub.bodies() == [on, {"route": "", "enabled": False, "reason": "launch"}]
 
@@ -57,6 +95,7 @@ def test_a_flag_is_set_with_its_scale_as_written(steer, recording_hub):
 def test_a_flag_is_set_with_its_rollout_arms_and_override(steer, recording_hub):
     recording_hub.answers["/environments/production/flags/harbor"] = [{"enabled": True}]
     where = ["flag", "set", "--environment", "production", "--tenant", "harbor", "--route", "chat", "--reason", "trial", "--on"]
+    where += ["--confirm", "dd" * 32]
     arms = ["--arm", "now=9", "--arm", "next=1,harbor-empathy@4,x0.50", "--arm", "control=1,x0"]
     assert steer(*where, "--rollout", "12.5", *arms, "--override", "-0.1:0.60").exit_code == 0
     assert steer(*where, "--no-arms", "--override", "none", "--inherit", "rollout").exit_code == 0
@@ -128,9 +167,10 @@ def test_an_environment_is_moved_and_told_what_that_turned_off(steer, recording_
         "invalidated": ["harbor-empathy@1"],
         "proposals": ["empathy@1"],
     }
-    recording_hub.answers["/environments/production/move"] = [answer]
-    result = steer("base-model", "move", "harbor-support", "--environment", "production", "--yes")
-    assert result.output.splitlines() == [
+    recording_hub.answers |= {"/environments/production/move": [answer], "/environments/production/move/plan": [PLAN]}
+    result = steer("base-model", "move", "harbor-support", "--environment", "production", "--reason", "new", "--yes")
+    assert recording_hub.bodies()[-1] == {"base_model": "harbor-support", "reason": "new", "confirm": "dd" * 32}
+    assert result.stdout.splitlines() == [
         f"production serves harbor-support {'ab' * 32}",
         "changes: tokenizer: tokenizer.json changed",
         "flags off: harbor",
@@ -140,9 +180,10 @@ def test_an_environment_is_moved_and_told_what_that_turned_off(steer, recording_
 
 
 def test_nothing_moves_unless_somebody_says_yes(steer, recording_hub):
-    result = steer("base-model", "move", "harbor-support", "--environment", "production")
-    assert result.exit_code == 1
-    assert recording_hub.sent == []
+    recording_hub.answers["/environments/production/move/plan"] = [PLAN]
+    result = steer("base-model", "move", "harbor-support", "--environment", "production", "--reason", "new")
+    assert (result.exit_code, "error CONFIRMATION_NEEDED" in result.stderr) == (1, True)
+    assert [path for _, path, _ in recording_hub.sent] == ["/environments/production/move/plan"]
 
 
 def test_a_proposal_is_listed_and_accepted(steer, recording_hub):

@@ -19,7 +19,7 @@ UPDATE registry_kill SET lift_requested_at = lifted_at, lift_reason = 'asked whe
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("registry", "0003_roles_and_policies"),
+        ("registry", "0008_stops"),
     ]
 
     operations = [

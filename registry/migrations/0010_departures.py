@@ -8,5 +8,5 @@ GUARD = (Path(__file__).parent.parent / "guards" / "revision.sql").read_text(enc
 
 
 class Migration(migrations.Migration):
-    dependencies = [("registry", "0004_lifts")]
+    dependencies = [("registry", "0009_lifts")]
     operations = [migrations.RunSQL(GUARD, migrations.RunSQL.noop)]
