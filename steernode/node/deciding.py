@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from steernode.snapshot.lowering import Lowered, Word, lower
-from steernode.snapshot.records import Kill, Profile, Snapshot
+from steernode.snapshot.lowering import Lowered, Word
+from steernode.snapshot.records import Flag, Kill, Profile, Snapshot
 from steernode.snapshot.resolve import Effective, resolve, unsteered
 
 
@@ -50,13 +50,18 @@ class InForce:
     word: Word | None = None
     # Its environment serves other files now. This node refuses every later snapshot, so it may not steer on.
     is_left_behind: bool = False
-    # What the word leaves of the snapshot, and that under the stops. Made once, because each is an index of all its flags.
-    lowered: Lowered = field(init=False, repr=False, compare=False)
+    # What the word leaves of the snapshot, by `lowering.lower`, which takes long for many flags; None for all of it.
+    lowered: Lowered | None = field(default=None, repr=False, compare=False)
+    # That under the stops, which requests are decided by. Made once, because it is an index of all its flags.
     obeyed: Snapshot = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lowered", lower(self.snapshot, self.word))
-        object.__setattr__(self, "obeyed", self.lowered.snapshot.under(self.stopped))
+        left = self.lowered.snapshot if self.lowered else self.snapshot
+        object.__setattr__(self, "obeyed", left.under(self.stopped))
+
+    def is_unfollowed(self, flag: Flag | None) -> bool:
+        """Whether a flag that is obeyed is off because the newest word about it cannot be followed."""
+        return flag is not None and self.lowered is not None and (flag.tenant, flag.route) in self.lowered.unfollowed
 
     def is_past_staleness(self, profile: Profile, now: datetime) -> bool:
         """Whether the hub has vouched for the snapshot too long ago for this profile."""
@@ -73,7 +78,7 @@ def decide(in_force: InForce | None, tenant: str, route: str, *, now: datetime, 
     if in_force.is_left_behind:
         return unsteered("wrong_base_model")
     effective = resolve(in_force.obeyed, tenant, route, key=key, alpha=alpha)
-    if effective.flag is not None and (effective.flag.tenant, effective.flag.route) in in_force.lowered.unfollowed:
+    if in_force.is_unfollowed(effective.flag):
         return effective.without_steering("unservable")
     if effective.profile is None:
         return effective

@@ -30,7 +30,7 @@ from steernode.node.staging import Vectors, stage_profiles
 from steernode.node.stops import StopProtocol, Stops
 from steernode.node.store import NodeState, NodeStore
 from steernode.snapshot.document import PAYLOAD_TYPE, parse_document
-from steernode.snapshot.lowering import Word
+from steernode.snapshot.lowering import Word, lower
 from steernode.snapshot.records import Kill, Snapshot
 from steernode.snapshot.trust import TrustedSnapshots
 
@@ -170,7 +170,7 @@ class Follower:
         contact = state.last_contact_at if state.last_contact_at <= self.now() else NEVER
         word, self._refusal = self._read_word()
         self._swap(snapshot, envelope, replace(state, last_contact_at=contact), self._stage(snapshot))
-        self._note(word=word, is_left_behind=self._refusal is not None and self._refusal.code == "BASE_MODEL_MISMATCH")
+        self._note_word(word, is_left_behind=self._refusal is not None and self._refusal.code == "BASE_MODEL_MISMATCH")
         log.info("serving revision %d from disk, last vouched for at %s", snapshot.revision, contact.isoformat())
 
     def _read_word(self) -> tuple[Word | None, Nack | None]:
@@ -275,7 +275,7 @@ class Follower:
     def _apply(self, snapshot: Snapshot, fetched: Fetched, judged_at: datetime, read_at: datetime) -> None:
         if self.in_force is not None and self.in_force.word is None:
             # What it takes away counts while it is prepared, and within replies that the swap waits for.
-            self._note(word=Word.of(snapshot, is_coming=True))
+            self._note_word(Word.of(snapshot, is_coming=True))
         staged = self._stage(snapshot)
         # Written before it is in force, so that a node never serves what it would not find again after a restart.
         state = NodeState(self.environment, fetched.etag, snapshot.revision, snapshot.content_digest, judged_at, self._dated(read_at))
@@ -316,7 +316,7 @@ class Follower:
         if word is None or held is None:
             return
         self._trusted.hear(word)
-        self._note(word=word, is_left_behind=held.is_left_behind or refusal.code == "BASE_MODEL_MISMATCH")
+        self._note_word(word, is_left_behind=held.is_left_behind or refusal.code == "BASE_MODEL_MISMATCH")
         try:
             if self._store.read_word() != envelope:
                 self._store.write_word(envelope)
@@ -349,6 +349,11 @@ class Follower:
     def _dated(self, moment: datetime) -> datetime:
         """A moment of the steady clock as the machine's own would have told it: what another process can make something of."""
         return moment if moment == NEVER else self.wall() - (self.now() - moment)
+
+    def _note_word(self, word: Word | None, **changes: Any) -> None:
+        # Found out before anybody has to wait for it: a stop may come meanwhile.
+        lowered = lower(self.in_force.snapshot, word) if word is not None and self.in_force is not None else None
+        self._note(word=word, lowered=lowered, **changes)
 
     def remember_contact(self) -> None:
         """Puts the time of the last contact on disk, where a restart counts staleness from. Once per heartbeat is enough."""

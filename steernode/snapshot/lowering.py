@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -60,16 +59,24 @@ class Word:
         A profile that cannot be read is one that is not listed. A flag that cannot be read, or is there twice, makes its tenant
         unreadable; one that does not even say whose it is, is missing.
         """
-        flags = list(_read_each(document.get("flags"), read_flag))
-        flag_of = {(flag.tenant, flag.route): flag for flag in flags}
-        twice = [flag.tenant for flag in flags if flag_of[flag.tenant, flag.route] is not flag]
+        flag_of: dict[Slot, Flag] = {}
+        unreadable: set[str] = set()
+        for value in _list(document.get("flags")):
+            try:
+                flag = read_flag(value, "flags[]")
+            except FieldError:
+                if isinstance(value, dict) and isinstance(value.get("tenant"), str):
+                    unreadable.add(value["tenant"])
+                continue
+            if flag_of.setdefault((flag.tenant, flag.route), flag) is not flag:
+                unreadable.add(flag.tenant)
         return cls(
             document["revision"],
             document["content_digest"],
             flag_of,
             index_profiles(tuple(_read_each(document.get("profiles"), read_profile))),
             tuple(_read_each(document.get("kills"), read_kill)),
-            frozenset([*_find_unreadable(document.get("flags")), *twice]),
+            frozenset(unreadable),
         )
 
     def flag_for(self, tenant: str, route: str) -> Flag | None:
@@ -121,30 +128,37 @@ def _least(given: Flag, said: Flag | None, is_same: Callable[[_Revision, _Revisi
             return None
     if given == said:
         return given
-    if _without_amounts(given) != _without_amounts(replace(said, route=given.route)):
+    if len(given.arms) != len(said.arms) or _with_amounts_of(given, said) != said:
         return None
+    pairs = zip(given.arms, said.arms, strict=True)
     return replace(
         given,
         alpha_scale=min(given.alpha_scale, said.alpha_scale),
         rollout=min(given.rollout, said.rollout),
         override=override,
-        arms=tuple(
-            replace(arm, alpha_scale=min(arm.alpha_scale, other.alpha_scale)) for arm, other in zip(given.arms, said.arms, strict=True)
-        ),
+        arms=tuple(replace(arm, alpha_scale=min(arm.alpha_scale, other.alpha_scale)) for arm, other in pairs),
+    )
+
+
+def _with_amounts_of(given: Flag, said: Flag) -> Flag:
+    """Equal to what the word says if they differ in amounts alone. Which revision is meant is asked of the profiles."""
+    pairs = zip(given.arms, said.arms, strict=True)
+    return replace(
+        given,
+        route=said.route,
+        # With arms, what the flag itself names gives nobody anything.
+        profile=said.profile if said.arms else given.profile,
+        revision=said.revision,
+        alpha_scale=said.alpha_scale,
+        rollout=said.rollout,
+        override=said.override,
+        arms=tuple(replace(arm, alpha_scale=other.alpha_scale, revision=other.revision) for arm, other in pairs),
     )
 
 
 def _is_same_profile(ours: ProfileIndex, theirs: ProfileIndex, revision: _Revision, other: _Revision) -> bool:
     """Whether both give one profile, the same in all of it, or neither gives any."""
     return ours.get(revision) == theirs.get(other)
-
-
-def _without_amounts(flag: Flag) -> Flag:
-    """What must be equal for two flags to differ in amounts alone. Which revision is meant is asked of the profiles."""
-    arms = tuple(replace(arm, alpha_scale=Decimal(0), revision=None) for arm in flag.arms)
-    # With arms, what the flag itself names gives nobody anything.
-    profile = "" if arms else flag.profile
-    return replace(flag, profile=profile, revision=None, alpha_scale=Decimal(0), rollout=Decimal(0), override=None, arms=arms)
 
 
 def _overlap(ours: AlphaBounds | None, theirs: AlphaBounds | None) -> AlphaBounds | None:
@@ -155,15 +169,10 @@ def _overlap(ours: AlphaBounds | None, theirs: AlphaBounds | None) -> AlphaBound
 
 
 def _read_each(values: Any, read: Callable[[Any, str], _T]) -> Iterable[_T]:
-    for value in values if isinstance(values, list) else ():
+    for value in _list(values):
         with suppress(FieldError):
             yield read(value, "entry")
 
 
-def _find_unreadable(flags: Any) -> Iterable[str]:
-    for value in flags if isinstance(flags, list) else ():
-        try:
-            read_flag(value, "flags[]")
-        except FieldError:
-            if isinstance(value, dict) and isinstance(value.get("tenant"), str):
-                yield value["tenant"]
+def _list(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else []
