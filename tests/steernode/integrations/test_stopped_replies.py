@@ -20,7 +20,7 @@ from steernode.integrations.transformers import TransformersEngine
 from steernode.node.report import describe_steering
 from steernode.node.responder import DECIDE_AGAIN_SECONDS, Generation, Responder
 from steernode.snapshot.resolve import Effective
-from tests.support.hub_simulator import make_component, make_content, make_flag, make_profile
+from tests.support.hub_simulator import make_component, make_content, make_flag, make_kill, make_profile
 from tests.support.node_rig import effective
 from tests.support.serving import wait_until
 from tests.support.tiny_models import WORDS, ask, make_pairs
@@ -107,7 +107,14 @@ def rig(hub: Any, make_node: Any, engine: TransformersEngine, vector: bytes, clo
     return rig
 
 
+def stop(rig: Rig) -> None:
+    """By its own road, which waits for no reply."""
+    rig.hub.publish_stop(make_kill())
+    rig.node.stops.ask(rig.node.client)
+
+
 def kill(rig: Rig) -> None:
+    """In a snapshot of the form before stops had a road of their own."""
     rig.publish(2, kills=[{"kind": "tenant", "target": "harbor"}])
     rig.hear()
 
@@ -133,6 +140,7 @@ def move_away(rig: Rig) -> None:
 
 
 STOPS = {
+    stop: "killed_tenant",
     kill: "killed_tenant",
     turn_off: "flag_off",
     turn_off_in_what_cannot_be_followed: "flag_off",
