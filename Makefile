@@ -3,6 +3,7 @@
 # make test-kernels   run the engine's tests a second time, as a processor with other matrix kernels computes (two minutes)
 # make fuzz   ask the API everything its OpenAPI document allows, as every role and as nobody (two minutes)
 # make test-package   install the built wheel with each extra in a fresh venv, and run the node package's tests without Django
+# make test-faults   stop everything under each fault that we know of, with real processes (eight minutes); FAULTS="faults and short" is what CI plays
 # make run    open the console, with a worker and a serving node, on the demo's data
 # make governance   10,000 random requests by everybody, held against an in-memory oracle of the registry (make test does 1,000)
 # make lint   style, types, the direction of imports
@@ -12,7 +13,9 @@ PYTHON3 ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-kernels test-package governance fuzz run lint format stop clean
+FAULTS ?= faults
+
+.PHONY: demo test test-kernels test-package test-faults governance fuzz run lint format stop clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m demo.play
@@ -29,6 +32,9 @@ test-kernels: $(VENV)/.dev
 
 test-package: $(VENV)/.dev
 	$(BIN)/python -m pytest -s -m package tests/package
+
+test-faults: $(VENV)/.dev
+	$(BIN)/python -m pytest -s -m "$(FAULTS)" tests/e2e/faults
 
 governance: $(VENV)/.dev
 	STEERHUB_GOVERNANCE_STEPS=10000 $(BIN)/python -m pytest tests/governance

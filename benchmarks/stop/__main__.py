@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.e2e.faults.rig import Process, Rig, environment_of
 
 from benchmarks.machine import describe_commit, describe_machine, machine_line
 from benchmarks.stop.tenants import tenant_name
 from benchmarks.timing import percentile, summarize
 from demo.processes import free_port
+from tests.e2e.faults.rig import Process, Rig, environment_of
 
 TOKENS = 200
 TARGET_SECONDS = 0.25
