@@ -27,7 +27,7 @@ def main() -> None:
     from django.core.management import call_command
 
     from registry.models import Environment, ServingNode, User
-    from registry.services.nodes import enroll_node
+    from registry.services.nodes import invite_node, rotate_node
     from registry.services.people import create_user, issue_token
     from registry.services.tenants import create_environment
     from registry.snapshots import trust_document
@@ -48,11 +48,15 @@ def main() -> None:
         people[name] = {"title": title, "password": password, "token": token}
     write_private(people_file, json.dumps(people, indent=2))
     (folder / "trust.json").write_text(json.dumps(trust_document(), indent=2))
-    if not ServingNode.objects.filter(name=NODE).exists():
-        operator = User.objects.get(username="oscar")
-        environment = Environment.objects.filter(name="production").first() or create_environment("production", actor=operator)
-        _, token = enroll_node(NODE, environment=environment, actor=operator)
-        write_private(folder / "node.token", token)
+    operator, node = User.objects.get(username="oscar"), ServingNode.objects.filter(name=NODE).first()
+    environment = Environment.objects.filter(name="production").first() or create_environment("production", actor=operator)
+    if node is None:
+        _, token = invite_node(NODE, environment=environment, actor=operator)
+        write_private(folder / "node.enrolment", token)
+    elif node.enrolled_at is None:
+        # It was never started while its token was good.
+        _, token = rotate_node(node, actor=operator)
+        write_private(folder / "node.enrolment", token)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -57,8 +57,8 @@ class Processes:
                 *("--schedule", str(self.var / "broker/beat-schedule"), "--pidfile="),
             ],
             "node": [
-                *(str(BIN / "steer"), "node", "serve", "--hub", self.hub, "--environment", "production", "--name", "node-1"),
-                *("--token-file", str(self.var / "node.token"), "--trust", str(self.var / "trust.json")),
+                *(str(BIN / "steer"), "node", "serve", "--hub", self.hub, "--name", "node-1"),
+                *("--enrolment-token-file", str(self.var / "node.enrolment"), "--trust", str(self.var / "trust.json")),
                 *("--model", "demo/model", "--store", str(self.var / "node"), "--port", port),
             ],
         }[name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,13 +19,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from steernode.canonical import canonical_json, parse_strict
 from steernode.errors import CanonicalError, FieldError, SnapshotRefused
-from steernode.strict import read_exactly, read_list, read_text, read_time, refused_as
+from steernode.strict import read_exactly, read_integer, read_list, read_text, read_time, refused_as
 
 TRUST_SCHEMA = "steerhub.trust/1"
+TRUST_TYPE = "application/vnd.steerhub.trust.v1+json"
 # What a key may sign. A signature for one purpose says nothing for another.
 SNAPSHOT, STOP, OFFLINE_STOP = "snapshot", "stop", "offline-stop"
 # Who holds a key that the trust document names nobody for.
 HUB = "hub"
+MAX_TRUST_BYTES = 256 * 1024
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 # Base64 makes the payload a third longer; the rest is room for signatures.
 MAX_ENVELOPE_BYTES = MAX_PAYLOAD_BYTES * 4 // 3 + 64 * 1024
@@ -89,23 +91,48 @@ class TrustedKey:
         return purpose in self.purposes and self.not_before <= moment and (self.not_after is None or moment <= self.not_after)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TrustedKeys:
-    """The keys of a trust document, which reaches a node by another road than the snapshots it judges."""
+    """The keys of a trust document, which reaches a node by another road than the snapshots it judges.
+
+    Later versions may come over the hub's, signed by a key of the one that is held. `follow` takes them up in place, so that whoever
+    holds these keys sees it at once.
+    """
 
     keys: tuple[TrustedKey, ...]
+    version: int = 0
 
     @classmethod
     @refused_as(SnapshotRefused, "SCHEMA")
     def from_document(cls, document: Any) -> TrustedKeys:
         """Raises: SnapshotRefused SCHEMA, naming the field."""
-        read_exactly(document, "trust", ("schema", "keys"))
+        read_exactly(document, "trust", ("schema", "keys"), optional=("version",))
         if document["schema"] != TRUST_SCHEMA:
             raise FieldError("schema", f"of the trust document must be {TRUST_SCHEMA!r}, got {document['schema']!r}")
         keys = read_list(document["keys"], "keys", _read_key)
         if not keys:
             raise FieldError("keys", "of the trust document are none; a node that trusts no key can accept nothing")
-        return cls(keys)
+        return cls(keys, read_integer(document.get("version", 0), "version", least=0))
+
+    def follow(self, envelope: bytes, now: datetime) -> dict[str, Any] | None:
+        """Take up a newer trust document that a key held here signed, and give it; None for one that is not newer.
+
+        Raises: SnapshotRefused LIMIT, ENVELOPE, SIGNATURE, SCHEMA.
+        """
+        payload = open_envelope(envelope, keys=self, payload_type=TRUST_TYPE, now=now)
+        try:
+            document = parse_strict(payload, max_bytes=MAX_TRUST_BYTES)
+        except CanonicalError as error:
+            raise SnapshotRefused("SCHEMA", f"the trust document is not strict JSON: {error.message}") from error
+        newer = TrustedKeys.from_document(document)
+        if newer.version <= self.version:
+            return None
+        if not any(SNAPSHOT in key.purposes for key in newer.keys):
+            raise SnapshotRefused(
+                "SCHEMA", "the trust document has no key for snapshots; a node that took it could follow nothing any more"
+            )
+        self.keys, self.version = newer.keys, newer.version
+        return dict(document)
 
     def find_signers(
         self, message: bytes, signatures: Iterable[tuple[str, bytes]], now: datetime, purpose: str = SNAPSHOT
@@ -153,6 +180,24 @@ def open_signed(
             hints,
         )
     return payload, tuple(signers[keyid] for keyid in sorted(signers))
+
+
+def open_from(envelope: bytes, *, public_key: Ed25519PublicKey, payload_type: str) -> bytes:
+    """The payload of an envelope that this very key signed: what a node sends to the hub that knows its key.
+
+    Raises: SnapshotRefused ENVELOPE, SIGNATURE.
+    """
+    return open_self_signed(envelope, find_key=lambda _payload: public_key, payload_type=payload_type)
+
+
+def open_self_signed(envelope: bytes, *, find_key: Callable[[bytes], Ed25519PublicKey], payload_type: str) -> bytes:
+    """As `open_from`, where the payload itself says which key: it proves that whoever sent it has the private half, and nothing else."""
+    payload, signatures = _read_envelope(envelope, payload_type)
+    public_key = find_key(payload)
+    message = encode_preauthentication(payload_type, payload)
+    if not any(_verifies(public_key, signature, message) for _hint, signature in signatures):
+        raise SnapshotRefused("SIGNATURE", f"the envelope is not signed by the key {key_id(public_key)}", key_id(public_key))
+    return payload
 
 
 def read_unverified(envelope: bytes, *, payload_type: str, max_bytes: int = MAX_ENVELOPE_BYTES) -> bytes:

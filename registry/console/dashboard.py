@@ -59,7 +59,7 @@ def dashboard(request: Request, context: dict[str, Any]) -> dict[str, Any]:
     active = jobs.filter(state__in=[JobState.QUEUED, JobState.RUNNING])
     recent = jobs.exclude(pk__in=active).filter(finished_at__gte=timezone.now() - _LATELY).order_by("-finished_at")
     nodes = judge_nodes(ServingNode.objects.all())
-    serving = [standing for standing in nodes if standing.node.is_active]
+    serving = [standing for standing in nodes if standing.counts]
     environments = [view_environment(environment) for environment in Environment.objects.all()]
     flags_on = sum(view.flags_on for view in environments)
     synced = sum(standing.state == "SYNCED" for standing in serving)

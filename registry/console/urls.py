@@ -82,5 +82,7 @@ urlpatterns = [
     path("tokens/issue/", tokens.issue, name="issue-token"),
     path("tokens/<uuid:token_id>/revoke/", tokens.revoke, name="revoke-token"),
     path("fleet/", fleet.show_fleet, name="fleet"),
-    path("fleet/nodes/", fleet.enroll, name="enroll-node"),
+    path("fleet/nodes/", fleet.invite, name="invite-node"),
+    path("fleet/rotate/", fleet.rotate, name="rotate-node"),
+    path("fleet/withdraw/", fleet.withdraw, name="withdraw-node"),
 ]

@@ -95,12 +95,15 @@ class Ask:
     async def identify(self) -> NodeKey:
         """The node whose token this is. Raises: Refusal 401; 503 until the nodes are known."""
         scheme, _, secret = self.header("authorization").partition(" ")
-        key = await self.heads.find_node(sha256(secret.strip().encode("latin-1")).hexdigest()) if scheme.lower() == "bearer" else None
+        digest = sha256(secret.strip().encode("latin-1")).hexdigest()
+        key = await self.heads.find_node(digest) if scheme.lower() == "bearer" else None
         if key is None and not self.heads.is_loaded:
             raise busy("UNAVAILABLE", "the hub has not read its record yet")
         if key is None:
             headers = {"WWW-Authenticate": 'Bearer realm="steerhub fleet"'}
-            raise Refusal(401, "NOT_AUTHENTICATED", "the node token is missing, unknown or withdrawn", headers=headers)
+            if self.heads.is_withdrawn(digest):
+                raise Refusal(401, "NODE_WITHDRAWN", "this node is withdrawn; it is given nothing more, and steers nobody", headers=headers)
+            raise Refusal(401, "NOT_AUTHENTICATED", "the node token is missing or unknown", headers=headers)
         return key
 
     async def identify_in(self, environment: str) -> NodeKey:
@@ -125,7 +128,7 @@ class Ask:
     async def wait_for_news(self, *news: Head | Stop, seconds: float) -> None:
         """Until one of these is superseded, nobody knows any more whether it is, or the time is up.
 
-        A node that hangs up gives its place back at once.
+        A node that hangs up gives its place back at once. Raises: Refusal 401 for a node that was withdrawn meanwhile.
         """
         gone = asyncio.ensure_future(self._hung_up())
         waiting = [asyncio.ensure_future(event.wait()) for event in (*[each.superseded for each in news], self.heads.unread)]
@@ -136,6 +139,7 @@ class Ask:
         finally:
             for each in (gone, *waiting):
                 each.cancel()
+        await self.identify()
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
         headers = {**headers, **self._say_how_things_stand()}

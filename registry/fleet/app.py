@@ -14,6 +14,7 @@ from django.db import DatabaseError
 from registry.fleet.answers import Ask, Places, Receive, Refusal, Scope, Send, busy
 from registry.fleet.blobs import send_blob
 from registry.fleet.chores import Chores
+from registry.fleet.enrolment import take_enrolment
 from registry.fleet.events import send_events
 from registry.fleet.heads import Heads
 from registry.fleet.reports import take_report
@@ -35,6 +36,7 @@ ROUTES: tuple[tuple[re.Pattern[str], tuple[str, ...], Callable[[Ask, str], Await
     (re.compile(r"environments/([A-Za-z0-9_-]{1,50})/events"), ("GET",), send_events),
     (re.compile(r"blobs/sha256/([0-9a-f]{64})"), ("GET", "HEAD"), send_blob),
     (re.compile(r"nodes/([A-Za-z0-9_-]{1,100})/report"), ("POST",), take_report),
+    (re.compile(r"(enroll)"), ("POST",), take_enrolment),
     (re.compile(r"(trust)"), ("GET", "HEAD"), send_trust),
 )
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 
-from registry.fleet.answers import Ask
+from registry.fleet.answers import Ask, Refusal
 from registry.fleet.heads import Head, Stop
 
 HEARTBEAT_SECONDS = 15.0
@@ -36,7 +36,11 @@ async def send_events(ask: Ask, environment: str) -> None:
                 parts.append(_write_event("head", head.revision, news))
             told = head, stop
             await ask.send_part(b"".join(parts) or b": still here\n\n")
-            await ask.wait_for_news(head, stop, seconds=HEARTBEAT_SECONDS)
+            try:
+                await ask.wait_for_news(head, stop, seconds=HEARTBEAT_SECONDS)
+            except Refusal:
+                # Its answer has begun; the next request is told why.
+                break
         await ask.finish()
 
 

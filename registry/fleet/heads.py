@@ -38,8 +38,8 @@ _SNAPSHOTS = f"SELECT e.name, s.revision, s.etag, s.payload_zlib, s.signatures, 
 _STOP = "SELECT digest FROM registry_stopstatement ORDER BY sequence DESC LIMIT 1"
 _STATEMENT = "SELECT sequence, digest, payload_zlib, signatures FROM registry_stopstatement WHERE digest = %s"
 _NODES = """
-SELECT n.token_sha256, n.id::text, n.name, e.name
-FROM registry_servingnode n JOIN registry_environment e ON e.id = n.environment_id WHERE n.is_active"""
+SELECT n.token_sha256, n.id::text, n.name, e.name, n.is_active
+FROM registry_servingnode n JOIN registry_environment e ON e.id = n.environment_id WHERE n.token_sha256 <> ''"""
 _VECTOR = "SELECT 1 FROM registry_steeringvector WHERE digest = %s"
 
 
@@ -82,6 +82,7 @@ class Heads:
         # Set while the record has not been read for too long; whoever waits for news waits for that too.
         self.unread = asyncio.Event()
         self._nodes: dict[str, NodeKey] = {}
+        self._withdrawn: frozenset[str] = frozenset()
         self.is_loaded = False
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
@@ -120,8 +121,12 @@ class Heads:
         """Look again now."""
         self._wake.set()
 
+    def is_withdrawn(self, token_sha256: str) -> bool:
+        """Whether this was the token of a node that is withdrawn, and may be told so."""
+        return token_sha256 in self._withdrawn
+
     async def find_node(self, token_sha256: str) -> NodeKey | None:
-        if token_sha256 not in self._nodes:
+        if token_sha256 not in self._nodes and token_sha256 not in self._withdrawn:
             with suppress(psycopg.Error, TimeoutError):
                 await self._look_again(time.monotonic())
         return self._nodes.get(token_sha256)
@@ -164,7 +169,8 @@ class Heads:
             stale = [name for name, etag in tags.items() if name not in self._heads or self._heads[name].etag != etag]
             snapshots = await (await connection.execute(_SNAPSHOTS, [stale])).fetchall() if stale else []
             nodes = await (await connection.execute(_NODES)).fetchall()
-            self._nodes = {token: NodeKey(node, name, environment) for token, node, name, environment in nodes}
+            self._nodes = {token: NodeKey(node, name, environment) for token, node, name, environment, is_active in nodes if is_active}
+            self._withdrawn = frozenset(token for token, *_rest, is_active in nodes if not is_active)
             for name, revision, etag, payload, signatures, issued_at, expires_at in snapshots:
                 # A megabyte takes some milliseconds, in which the loop has others to answer.
                 envelope = await asyncio.to_thread(read_envelope, payload, signatures)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -15,15 +15,20 @@ SILENT_AFTER = timedelta(seconds=75)
 
 
 class Standing(NamedTuple):
-    """A node and where it stands now: by `convergence_of`, or INACTIVE."""
+    """A node and where it stands now, by `convergence_of`."""
 
     node: ServingNode
     state: str
 
+    @property
+    def counts(self) -> bool:
+        """Whether it serves: it has enrolled and is not withdrawn."""
+        return self.node.is_active and self.node.enrolled_at is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """The active nodes of one environment."""
+    """The nodes that serve one environment: those that have enrolled and are not withdrawn."""
 
     nodes: tuple[Standing, ...] = ()
 
@@ -40,7 +45,7 @@ class Standings:
 def standings(environments: Iterable[Environment]) -> dict[str, Standings]:
     """Who is in step in each of these environments, by its name, in one query."""
     environments = list(environments)
-    judged = judge_nodes(ServingNode.objects.filter(environment__in=environments, is_active=True))
+    judged = judge_nodes(ServingNode.objects.filter(environment__in=environments, is_active=True, enrolled_at__isnull=False))
     return {each.name: Standings(tuple(standing for standing in judged if standing.node.environment == each)) for each in environments}
 
 
@@ -48,18 +53,30 @@ def judge_nodes(nodes: QuerySet[ServingNode]) -> list[Standing]:
     """These nodes as they stand now, by environment and name."""
     now = timezone.now()
     rows = nodes.select_related("environment").order_by("environment__name", "name")
-    return [Standing(node, convergence_of(node, now) if node.is_active else "INACTIVE") for node in rows]
+    return [Standing(node, convergence_of(node, now)) for node in rows]
+
+
+def describe_stop(node: ServingNode) -> dict[str, Any] | None:
+    """The stop statement that it last said it holds; None if it never told of one."""
+    if node.stop_sequence is None:
+        return None
+    return {"sequence": node.stop_sequence, "digest": node.stop_digest, "held": node.stop_held, "surplus": node.stop_surplus}
 
 
 def convergence_of(node: ServingNode, now: datetime) -> str:
     """Where a node stands, judged as it is read: its own last word would call a dead node healthy for ever.
 
-    NEVER (said nothing, or never applied anything), SILENT, NACKED, SYNCED, or BEHIND (an older revision, or stale by its own word).
+    WITHDRAWN; NEVER (said nothing, or never applied anything); SILENT; MISMATCH (what is in force there was never published, or with other
+    content); NACKED; SYNCED; or BEHIND (an older revision, or stale by its own word).
     """
+    if not node.is_active:
+        return "WITHDRAWN"
     if node.last_seen_at is None:
         return "NEVER"
     if now - node.last_seen_at > SILENT_AFTER:
         return "SILENT"
+    if node.is_mismatched:
+        return "MISMATCH"
     if node.last_result == ReportResult.NACK:
         return "NACKED"
     if node.applied_revision is None:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from registry.models import Environment, ServingNode
 
@@ -12,15 +12,26 @@ MOST_BELIEVED = 2**53
 
 def highest_stop_reported() -> int:
     """The highest sequence of a stop statement that a node says it has heard; 0 for none."""
-    return 0
+    return _highest("stop_sequence", ServingNode.objects.all())
 
 
-def surplus_reported() -> list[UUID]:
-    """The kills that nodes say they obey though the newest statement that they heard does not list them."""
-    return []
+def surplus_reported(*, holding: str | None = None) -> list[UUID]:
+    """The kills that nodes say they obey though the newest statement that they heard does not list them.
+
+    With `holding` of those nodes alone whose newest is the statement of this digest.
+    """
+    nodes = ServingNode.objects.filter(is_active=True).exclude(stop_surplus=[])
+    if holding is not None:
+        nodes = nodes.filter(stop_digest=holding)
+    return [UUID(key) for surplus in nodes.values_list("stop_surplus", flat=True) for key in surplus]
 
 
 def highest_revision_reported(environment: Environment) -> int:
-    """The highest snapshot revision that a node of the environment says it has accepted; 0 for none."""
-    nodes = ServingNode.objects.filter(environment=environment, is_active=True, applied_revision__lt=MOST_BELIEVED)
-    return nodes.aggregate(highest=Max("applied_revision"))["highest"] or 0
+    """The highest snapshot revision that a node of the environment says it has accepted, or heard of; 0 for none."""
+    nodes = ServingNode.objects.filter(environment=environment)
+    return max(_highest("applied_revision", nodes), _highest("highest_revision", nodes))
+
+
+def _highest(column: str, nodes: QuerySet[ServingNode]) -> int:
+    believed = nodes.filter(is_active=True, **{f"{column}__lt": MOST_BELIEVED})
+    return believed.aggregate(highest=Max(column))["highest"] or 0

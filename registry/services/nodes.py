@@ -1,86 +1,112 @@
-"""Serving nodes: enrolment and what they report."""
+"""The life of a serving node: invited by an operator, enrolled by itself with a key of its own, withdrawn in the end.
+
+What it reports meanwhile is in `registry.services.reports`.
+"""
 
 from datetime import timedelta
-from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.db import connection
 from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import BaseModel, Environment, NodeReport, ReportResult, ServingNode, User
+from registry.models import Environment, ServingNode, User
 from registry.services.names import check_new_name
 from registry.services.people import hash_secret
 from registry.services.transition import transition
-from steernode.hub.tokens import NODE, make_token
-from steernode.proof.events import CHECKED_BY, CHECKED_FILES
+from registry.snapshots.publish import CHANNEL
+from steernode.dsse import key_id, write_public_key
+from steernode.hub.tokens import ENROLMENT, NODE, make_token
 
-# A heartbeat that says nothing new is written at most this often.
-HEARTBEAT = timedelta(seconds=10)
-_EVENTS = {ReportResult.ACK: Action.NODE_ACKED, ReportResult.NACK: Action.NODE_REFUSED, ReportResult.STALE: Action.NODE_STALE}
+# How long a one-time token waits for its node.
+ENROLMENT_LIVES = timedelta(hours=1)
 
 
 @transition
-def enroll_node(name: str, *, environment: Environment, actor: User) -> tuple[ServingNode, str]:
-    """A new node and its token, which is shown this once."""
+def invite_node(name: str, *, environment: Environment, actor: User) -> tuple[ServingNode, str]:
+    """A node that may enrol, and the one-time token to do it with, which is shown this once."""
     if ServingNode.objects.filter(name=name).exists():
-        raise TransitionRefused("NODE_EXISTS", f"a node {name!r} is enrolled already", name)
+        raise TransitionRefused("NODE_EXISTS", f"a node {name!r} is listed already; rotate it, or re-enrol it once it is withdrawn", name)
     check_new_name(ServingNode, name)
-    secret = make_token(NODE)
-    node = ServingNode.objects.create(name=name, environment=environment, token_prefix=secret[:12], token_sha256=hash_secret(secret))
-    record(Action.NODE_ENROLLED, actor=actor, subject=node, environment=environment.name, details={"token": node.token_prefix})
-    return node, secret
-
-
-def _say_checked(node: ServingNode, result: str, fingerprint: str) -> dict[str, Any]:
-    """Of an ACK: that the node hashed the files it loaded, found those that its environment serves, and which these are."""
-    model = BaseModel.objects.filter(served_in__environment=node.environment, fingerprint=fingerprint).first()
-    if result != ReportResult.ACK or model is None:
-        return {}
-    return {CHECKED_BY: node.name, CHECKED_FILES: [file["name"] for file in model.manifest["files"]]}
+    return _invite(ServingNode(name=name, environment=environment), actor, cause="new")
 
 
 @transition
-def record_node_report(node: ServingNode, *, report: dict[str, Any]) -> NodeReport | None:
-    """Keep a node's last word. A change of what it applied or refused is a row and an audit event; a heartbeat is neither.
+def rotate_node(node: ServingNode, *, actor: User) -> tuple[ServingNode, str]:
+    """A one-time token for a node that changes its token and key. Those it has count until it uses the new one.
 
-    Raises: InvalidInput REPORT_RESULT, REPORT_CODE.
+    Raises: TransitionRefused NODE_WITHDRAWN.
     """
-    result, code = report["result"], report.get("code") or ""
-    if result not in ReportResult.values:
-        raise InvalidInput("REPORT_RESULT", f"a report says ACK, NACK, STALE or PENDING, not {result!r}", str(result))
-    if result == ReportResult.NACK and not code:
-        raise InvalidInput("REPORT_CODE", "a NACK names its code", result)
-    locked = ServingNode.objects.select_for_update(of=("self",)).select_related("environment").get(pk=node.pk)
-    now = timezone.now()
-    revision = report.get("revision")
-    engine, fingerprint = str(report.get("engine") or "")[:100], str(report.get("fingerprint") or "")[:64]
-    news = (locked.last_result, locked.last_code, locked.engine, locked.fingerprint) != (result, code, engine, fingerprint)
-    news = news or (result == ReportResult.ACK and locked.applied_revision != revision)
-    if not news and locked.last_seen_at is not None and now - locked.last_seen_at < HEARTBEAT:
-        return None
-    locked.last_seen_at, locked.last_result, locked.last_code = now, result, code
-    locked.engine, locked.fingerprint = engine, fingerprint
-    if result == ReportResult.ACK:
-        locked.applied_revision = revision
+    locked = _lock(node)
+    if not locked.is_active:
+        raise TransitionRefused("NODE_WITHDRAWN", f"{locked} is withdrawn; re-enrol it to bring it back", locked.name)
+    return _invite(locked, actor, cause="rotate")
+
+
+@transition
+def reenroll_node(node: ServingNode, *, actor: User) -> tuple[ServingNode, str]:
+    """A one-time token for a withdrawn node, which stays withdrawn until it uses it. Raises: TransitionRefused NODE_ACTIVE."""
+    locked = _lock(node)
+    if locked.is_active:
+        raise TransitionRefused("NODE_ACTIVE", f"{locked} is not withdrawn; rotate it to give it another token and key", locked.name)
+    return _invite(locked, actor, cause="re-enrol")
+
+
+@transition
+def withdraw_node(node: ServingNode, *, reason: str, actor: User) -> ServingNode:
+    """The node gets nothing more, from its next request on, and no longer counts. It stays listed, for the record.
+
+    Raises: TransitionRefused NODE_WITHDRAWN.
+    """
+    locked = _lock(node)
+    if not locked.is_active:
+        raise TransitionRefused("NODE_WITHDRAWN", f"{locked} is withdrawn already", locked.name)
+    locked.is_active, locked.withdrawn_at = False, timezone.now()
+    locked.enrolment_sha256, locked.enrolment_expires_at = "", None
     locked.save()
-    if not news:
-        return None
-    row = NodeReport.objects.create(
-        node=locked,
-        result=result,
-        code=code,
-        message=str(report.get("message") or "")[:2000],
-        revision=revision,
-        slots=report.get("slots") or [],
-        counters=report.get("counters") or {},
-    )
-    if result in _EVENTS:
-        record(
-            _EVENTS[ReportResult(result)],
-            actor=locked,
-            subject=locked,
-            environment=locked.environment.name,
-            details={"revision": revision, "code": code, "engine": engine, **_say_checked(locked, result, fingerprint)},
-            base_model_fingerprint=fingerprint,
-        )
-    return row
+    with connection.cursor() as cursor:
+        # The fleet application looks every second anyway; so it looks at once.
+        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, f"withdrawn:{locked.name}"])
+    details = {"token": locked.token_prefix, "reason": reason}
+    record(Action.NODE_WITHDRAWN, actor=actor, subject=locked, environment=locked.environment.name, details=details)
+    return locked
+
+
+@transition
+def enroll_node(secret: str, *, name: str, public_key: Ed25519PublicKey) -> tuple[ServingNode, str]:
+    """Invited -> active: the node that holds this one-time token has this key from now on, and the token given here, shown this once.
+
+    Whatever it had before ends here: token, key, and the count of its reports.
+    Raises: InvalidInput ENROLMENT_TOKEN for a token that is unknown, used, expired or another node's.
+    """
+    found = ServingNode.objects.select_for_update(of=("self",)).select_related("environment")
+    node = found.filter(enrolment_sha256=hash_secret(secret), enrolment_expires_at__gt=timezone.now(), name=name).first()
+    if node is None:
+        raise InvalidInput("ENROLMENT_TOKEN", "the enrolment token is unknown, used, expired, or for another node; ask for a new one", name)
+    is_first = node.enrolled_at is None
+    token = make_token(NODE)
+    node.token_prefix, node.token_sha256, node.public_key = token[:12], hash_secret(token), write_public_key(public_key)
+    node.enrolment_sha256, node.enrolment_expires_at = "", None
+    node.is_active, node.withdrawn_at, node.enrolled_at = True, None, timezone.now()
+    node.boot_id, node.last_seq, node.past_boots = "", None, []
+    # What the process before reported says nothing of this one.
+    node.last_seen_at, node.last_result, node.last_code = None, "", ""
+    node.save()
+    details = {"token": node.token_prefix, "key": key_id(public_key), "is_first": is_first}
+    record(Action.NODE_ENROLLED, actor=node, subject=node, environment=node.environment.name, details=details)
+    return node, token
+
+
+def _lock(node: ServingNode) -> ServingNode:
+    return ServingNode.objects.select_for_update(of=("self",)).select_related("environment").get(pk=node.pk)
+
+
+def _invite(node: ServingNode, actor: User, *, cause: str) -> tuple[ServingNode, str]:
+    """A one-time token in place of any that it had."""
+    secret = make_token(ENROLMENT)
+    node.enrolment_sha256, node.enrolment_expires_at = hash_secret(secret), timezone.now() + ENROLMENT_LIVES
+    node.save()
+    details = {"token": secret[:12], "cause": cause}
+    record(Action.NODE_INVITED, actor=actor, subject=node, environment=node.environment.name, details=details)
+    return node, secret

@@ -1,7 +1,7 @@
 """Stops that come from nodes: what they obey and the record lost, or was never told of, is taken on record; and what they still obey
 though it was lifted is released again."""
 
-from functools import lru_cache
+from datetime import timedelta
 
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
@@ -17,6 +17,8 @@ from steernode.stop.document import HUB, MAX_ENVELOPE_BYTES, StoppedKill, parse_
 from steernode.stop.document import StopStatement as StopDocument
 from steernode.stop.trust import believe_stop
 
+# Whatever nodes say of what they still obey, another statement for it comes no sooner.
+ISSUED_FOR_NODES_EVERY = timedelta(seconds=5)
 # A statement has at most 65,535 parameters.
 _ROWS_AT_ONCE = 1_000
 __all__ = ["MAX_ENVELOPE_BYTES", "adopt_stop", "tend_stop"]
@@ -99,12 +101,6 @@ def _issue_for_nodes() -> StopStatement | None:
     return stop
 
 
-@lru_cache(1)
-def _released_by(digest: str) -> frozenset[str]:
-    """Of a statement that was issued. It may be a megabyte, and a node that is off keeps the question open for long."""
-    return parse_stop(StopStatement.objects.get(digest=digest).payload).released
-
-
 def _why_nodes_need_another() -> str:
     newest = StopStatement.objects.defer("payload_zlib").order_by("-sequence").first()
     if newest is None:
@@ -112,9 +108,9 @@ def _why_nodes_need_another() -> str:
         return "there was none" if Environment.objects.exists() else ""
     if highest_stop_reported() > newest.sequence:
         return "nodes have heard a later one"
-    surplus = surplus_reported()
-    if surplus:
-        lifted = Kill.objects.filter(pk__in=surplus, lifted_at__isnull=False).values_list("pk", flat=True)
-        if lifted and {key.hex for key in lifted} - _released_by(newest.digest):
-            return "nodes obey what was lifted"
+    # Whoever holds an older one hears the newest first. A node may hear an old one again, of before the lift, and then needs another number.
+    surplus = surplus_reported(holding=newest.digest)
+    is_due = timezone.now() - newest.issued_at > ISSUED_FOR_NODES_EVERY
+    if surplus and is_due and Kill.objects.filter(pk__in=surplus, lifted_at__isnull=False).exists():
+        return "nodes obey what was lifted"
     return ""

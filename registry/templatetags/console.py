@@ -20,6 +20,7 @@ TONES = {
     "submitted": "wait", "queued": "wait", "running": "wait", "BEHIND": "wait", "PENDING": "wait", "STALE": "wait",
     "medium": "wait", "lift requested": "wait",
     "rejected": "bad", "failed": "bad", "fail": "bad", "killed": "bad", "NACK": "bad", "NACKED": "bad", "SILENT": "bad", "reject": "bad",
+    "MISMATCH": "bad", "cannot serve": "wait",
     "high": "bad", "in force": "bad",
     "invalidated": "bad", "new": "wait", "request_changes": "wait", "waiting": "wait", "met": "good", "unmet": "bad",
 }  # fmt: skip

@@ -1,30 +1,37 @@
-"""`steer node`: run a serving node on this machine, or ask one how it is."""
+"""`steer node`: enrol and run a serving node on this machine, ask one how it is; and see, invite, rotate and withdraw nodes at the hub."""
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import httpx
 
-from steernode.canonical import parse_strict
-from steernode.cli.context import printable, read_token, show_document
+from steernode.cli.context import hub_options, printable, read_results, read_token, show_document, show_table
 from steernode.cli.offline import drop_stop
-from steernode.dsse import TrustedKeys
-from steernode.errors import CanonicalError, HubError, NodeError
-from steernode.hub.client import FleetClient
+from steernode.dsse import TrustedKeys, key_id
+from steernode.errors import HubError, NodeError
+from steernode.hub.client import HubClient
 from steernode.node.follower import Follower
+from steernode.node.identity import TRUST_FILE, Identity, enroll_here, read_identity, read_trust, read_trusted
 from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
 from steernode.stop.document import MAX_ENVELOPE_BYTES
 from steernode.stop.trust import believe_stop, read_stop
 
 DEFAULT_PORT = 8300
-_MAX_TRUST_BYTES = 256 * 1024
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_STORE = click.option(
+    "--store", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where the node keeps its key and what it accepted."
+)
+_TRUST = click.option(
+    "--trust", "trust_file", type=_FILE, help="The trust document, brought by another road; or the hub's word is taken when enrolling."
+)
 
 
 @click.group()
@@ -32,24 +39,55 @@ def node() -> None:
     """Serving nodes."""
 
 
-@node.command("serve")
+@node.command("enroll")
 @click.option("--hub", "hub_url", envvar="STEERHUB_URL", required=True, help="The hub's URL [STEERHUB_URL].")
-@click.option("--environment", required=True, help="Which snapshots to pull.")
-@click.option("--name", required=True, help="The name this node was enrolled by.")
-@click.option("--token-file", type=_FILE, required=True, help="The token it was given then.")
-@click.option("--trust", "trust_file", type=_FILE, required=True, help="The trust document: the keys snapshots must be signed by.")
+@click.option("--name", required=True, help="The name this node was invited by.")
+@click.option("--enrolment-token-file", type=click.Path(dir_okay=False, path_type=Path), help="A file with the one-time token.")
+@click.option("--enrolment-token", envvar="STEERHUB_ENROLMENT_TOKEN", help="The one-time token; better in STEERHUB_ENROLMENT_TOKEN.")
+@click.option("--keep-key", is_flag=True, help="Change the token only, and go on with the key pair that is here.")
+@_STORE
+@_TRUST
+def enroll_node(
+    hub_url: str,
+    name: str,
+    enrolment_token_file: Path | None,
+    enrolment_token: str | None,
+    keep_key: bool,
+    store: Path,
+    trust_file: Path | None,
+) -> None:
+    """Make this machine's key pair and enrol with it; also after a rotation. A node that runs takes it up when it is started again."""
+    trust = read_trust(trust_file) if trust_file else None
+    secret = read_token(enrolment_token, enrolment_token_file)
+    identity = enroll_here(store, hub_url=hub_url, name=name, secret=secret, trust=trust, keep_key=keep_key)
+    show_document(
+        {
+            "node": identity.name,
+            "environment": identity.environment,
+            "key": key_id(identity.key.public_key()),
+            "trusts": [key["keyid"] for key in read_trust(store / TRUST_FILE)["keys"]],
+        }
+    )
+
+
+@node.command("serve")
+@click.option("--hub", "hub_url", envvar="STEERHUB_URL", default="", help="The hub's URL, if not the one it enrolled at [STEERHUB_URL].")
+@click.option("--name", default="", help="For the first start: the name this node was invited by.")
+@click.option("--enrolment-token-file", type=click.Path(dir_okay=False, path_type=Path), help="For the first start: enrol with this token.")
 @click.option("--model", "model_folder", type=click.Path(path_type=Path), required=True, help="The base model's folder.")
-@click.option("--store", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where the node keeps what it accepted.")
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="On 127.0.0.1.")
+@_STORE
+@_TRUST
 def serve_node(
-    hub_url: str, environment: str, name: str, token_file: Path, trust_file: Path, model_folder: Path, store: Path, port: int
+    hub_url: str, name: str, enrolment_token_file: Path | None, model_folder: Path, port: int, store: Path, trust_file: Path | None
 ) -> None:
     """Serve chat completions, steered as the hub's signed snapshots say. Needs: pip install 'steernode[serve]'."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The client logs every request it makes; a node polls for ever.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    keys = read_trust(trust_file)
-    client = FleetClient(hub_url, environment, name, read_token(None, token_file))
+    trust = read_trust(trust_file) if trust_file else None
+    identity = read_identity(store) or _enroll_first(store, hub_url, name, enrolment_token_file, trust)
+    keys = read_trusted(store, trust)
     try:
         # Imported here, because every other command works without torch and without a server.
         from steernode.integrations.transformers import TransformersEngine
@@ -57,10 +95,29 @@ def serve_node(
     except ImportError as error:
         raise NodeError("NODE_EXTRAS", f"{error.name} is not installed; pip install 'steernode[serve]'", error.name) from error
     engine = TransformersEngine(model_folder)
-    follower = Follower(environment=environment, name=name, store=store, client=client, keys=keys, engine=engine)
+    client = identity.connect(hub_url)
+    follower = Follower(environment=identity.environment, name=identity.name, store=store, client=client, keys=keys, engine=engine)
     responder = Responder(follower, engine)
     follower.start()
     serve(responder, NodeRunner(follower, responder), model_name=model_folder.name, port=port)
+
+
+def _enroll_first(store: Path, hub_url: str, name: str, token_file: Path | None, trust: dict[str, Any] | None) -> Identity:
+    if not hub_url or not name or token_file is None:
+        raise NodeError(
+            "NOT_ENROLLED", f"no node has enrolled in {store}; say --hub, --name and --enrolment-token-file, or use steer node enroll"
+        )
+    secret, pause = read_token(None, token_file), 0.5
+    while True:
+        try:
+            return enroll_here(store, hub_url=hub_url, name=name, secret=secret, trust=trust)
+        except HubError as error:
+            # Hub and node may be started together.
+            if error.code not in ("HUB_UNREACHABLE", "UNAVAILABLE"):
+                raise
+            logging.getLogger("steernode.node").warning("waiting to enrol: %s: %s", error.code, error.message)
+        time.sleep(pause)
+        pause = min(2 * pause, 15.0)
 
 
 @node.command("stop")
@@ -72,7 +129,7 @@ def stop_node(stop_file: Path, store: Path, trust_file: Path | None) -> None:
     envelope = _read_stop_file(stop_file)
     statement, digest = read_stop(envelope)
     if trust_file is not None:
-        believe_stop(envelope, keys=read_trust(trust_file), moments=())
+        believe_stop(envelope, keys=TrustedKeys.from_document(read_trust(trust_file)), moments=())
     drop_stop(envelope, digest, store)
     kills = ", ".join(f"{kill.kind} {kill.target}" for kill in statement.kills[:10])
     click.echo(f"stop {digest[:12]} of {printable(statement.issuer)}: {printable(kills)}")
@@ -98,12 +155,65 @@ def node_status(url: str, as_json: bool) -> None:
     show_document(document, as_json=as_json)
 
 
-def read_trust(path: Path) -> TrustedKeys:
-    """Raises: NodeError TRUST_FILE, SnapshotRefused SCHEMA naming the field."""
-    try:
-        document = parse_strict(path.read_bytes(), max_bytes=_MAX_TRUST_BYTES)
-    except OSError as error:
-        raise NodeError("TRUST_FILE", f"cannot read {path}: {error.strerror or error}", str(path)) from error
-    except CanonicalError as error:
-        raise NodeError("TRUST_FILE", f"{path}: {error.message}", str(path)) from error
-    return TrustedKeys.from_document(document)
+@node.command("list")
+@click.option("--environment", default="", help="Only those of one environment.")
+@hub_options
+def list_nodes(hub: HubClient, environment: str) -> None:
+    """Every node of the hub and where it stands; also those that are withdrawn."""
+    only = f"&environment={quote(environment, safe='')}" if environment else ""
+    rows = read_results(hub.get(f"/nodes?size=500{only}"))
+    columns = [
+        "name",
+        "environment",
+        "convergence",
+        "applied_revision",
+        "head_revision",
+        "last_code",
+        "cannot_serve",
+        "engine",
+        "last_seen_at",
+    ]
+    show_table(columns, [[row.get(column) for column in columns] for row in rows])
+
+
+@node.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@hub_options
+def show_node(hub: HubClient, name: str, as_json: bool) -> None:
+    """What the hub knows of one node."""
+    show_document(hub.get(f"/nodes/{quote(name, safe='')}"), as_json=as_json)
+
+
+@node.command("invite")
+@click.argument("name")
+@click.option("--environment", required=True)
+@hub_options
+def invite_node(hub: HubClient, name: str, environment: str) -> None:
+    """A one-time token for a new node to enrol with, shown this once."""
+    show_document(hub.post("/nodes", {"name": name, "environment": environment}))
+
+
+@node.command("rotate")
+@click.argument("name")
+@hub_options
+def rotate_node(hub: HubClient, name: str) -> None:
+    """A one-time token for another token and key; those it has count until the node enrols with it."""
+    show_document(hub.post(f"/nodes/{quote(name, safe='')}/rotate"))
+
+
+@node.command("withdraw")
+@click.argument("name")
+@click.option("--reason", required=True)
+@hub_options
+def withdraw_node(hub: HubClient, name: str, reason: str) -> None:
+    """Give a node nothing more, at once. It stays listed, and no longer counts."""
+    show_document(hub.post(f"/nodes/{quote(name, safe='')}/withdraw", {"reason": reason}))
+
+
+@node.command("re-enroll")
+@click.argument("name")
+@hub_options
+def reenroll_node(hub: HubClient, name: str) -> None:
+    """A one-time token for a withdrawn node to come back with."""
+    show_document(hub.post(f"/nodes/{quote(name, safe='')}/re-enroll"))

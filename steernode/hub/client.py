@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import secrets
@@ -12,12 +13,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from steernode.dsse import MAX_ENVELOPE_BYTES
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from steernode.dsse import MAX_ENVELOPE_BYTES, sign_envelope
 from steernode.errors import HubError
 from steernode.files.vectors import MAX_FILE_BYTES
 from steernode.hub.connection import READ_SECONDS, Connection, read_document
+from steernode.records.enrolment import sign_enrolment
+from steernode.records.reports import REPORT_TYPE
 from steernode.stop.document import MAX_ENVELOPE_BYTES as MAX_STOP_BYTES
 
+ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 # A long poll is answered late on purpose; the hub may add a sixteenth of jitter.
 LONG_POLL_MARGIN_SECONDS = 10.0
 # What is waited before a change is sent again, under the same key, after one of these.
@@ -46,15 +52,16 @@ class Fetched:
 
 
 class FleetClient:
-    """What a serving node asks of the hub: `/fleet/v1`. Threads may share one.
+    """What a serving node asks of the hub: `/fleet/v1`. It pulls by its token and signs by its key. Threads may share one.
 
     `stop_digest` is of the newest stop statement, by the last answer that named one, whatever else it said: empty until then, and of a
     hub that knows no stops. It is a hint to ask, and nothing is believed of it.
     """
 
-    def __init__(self, hub_url: str, environment: str, node_name: str, token: str) -> None:
+    def __init__(self, hub_url: str, environment: str, node_name: str, token: str, key: Ed25519PrivateKey) -> None:
         self._connection = Connection(hub_url, token)
         self._connection.hear = self._hear
+        self._key = key
         self.environment = environment
         self.node_name = node_name
         self.stop_digest = ""
@@ -107,7 +114,20 @@ class FleetClient:
         return self._connection.ask("GET", f"/fleet/v1/blobs/sha256/{sha256}", max_bytes=MAX_FILE_BYTES).body
 
     def report(self, report: Mapping[str, Any]) -> None:
-        self._connection.ask("POST", f"/fleet/v1/nodes/{quote(self.node_name, safe='')}/report", json=dict(report))
+        payload = json.dumps(dict(report), ensure_ascii=False, allow_nan=False).encode()
+        self._connection.ask(
+            "POST",
+            f"/fleet/v1/nodes/{quote(self.node_name, safe='')}/report",
+            content=sign_envelope(payload, REPORT_TYPE, self._key),
+            headers={"Content-Type": ENVELOPE_TYPE},
+        )
+
+    def signed_trust(self, version: int) -> bytes | None:
+        """The newest trust document in its envelope, not yet judged; None while it is this version."""
+        answer = self._connection.ask(
+            "GET", "/fleet/v1/trust/signed", headers={"If-None-Match": f'"t{version}"'}, max_bytes=MAX_ENVELOPE_BYTES
+        )
+        return None if answer.status == 304 else answer.body
 
     def trust(self) -> dict[str, Any]:
         """The hub's own word on which keys to trust. Compare it with what you were given by another road before using it."""
@@ -127,6 +147,18 @@ def read_record_age(headers: Mapping[str, str]) -> float:
     """
     stated = [headers.get("Record-Age", "0"), headers.get("Age", "0")]
     return sum(float(seconds) if _SECONDS.fullmatch(seconds) else math.inf for seconds in stated)
+
+
+def enroll(hub_url: str, name: str, secret: str, key: Ed25519PrivateKey) -> dict[str, Any]:
+    """Enrol a node by its one-time token; the hub's answer has its environment, its token and the keys to trust. Raises: HubError."""
+    connection = Connection(hub_url, secret)
+    try:
+        answer = connection.ask_json("POST", "/fleet/v1/enroll", content=sign_enrolment(name, key), headers={"Content-Type": ENVELOPE_TYPE})
+    finally:
+        connection.close()
+    if not isinstance(answer, dict):
+        raise HubError("HUB_ANSWER", "the answer to POST /fleet/v1/enroll is not an object")
+    return answer
 
 
 class HubClient:

@@ -26,6 +26,7 @@ from steernode.hub.client import Fetched, NotModified
 from steernode.node.clock import SteadyClock, read_wall_clock
 from steernode.node.deciding import InForce, Unservable
 from steernode.node.engines import Stages
+from steernode.node.identity import follow_trust
 from steernode.node.staging import Vectors, stage_profiles
 from steernode.node.stops import StopProtocol, Stops
 from steernode.node.store import NodeState, NodeStore
@@ -51,6 +52,7 @@ class FleetProtocol(StopProtocol, Protocol):
     def snapshot(self, etag: str | None, wait_seconds: int = 0, *, stop_digest: str = "") -> NotModified | Fetched: ...
     def blob(self, sha256: str) -> bytes: ...
     def report(self, report: Mapping[str, Any]) -> None: ...
+    def signed_trust(self, version: int) -> bytes | None: ...
 
 
 class PollOutcome(StrEnum):
@@ -127,6 +129,11 @@ class Follower:
     def unservable(self) -> list[dict[str, Any]]:
         """The profiles for this node's own files that it cannot serve, and why."""
         return [asdict(each) for each in self.in_force.unservable.values()] if self.in_force else []
+
+    @property
+    def highest_revision(self) -> int | None:
+        """Of the newest snapshot ever accepted, which a restart or a refusal does not take back."""
+        return self._trusted.highest[0] if self._trusted.highest else None
 
     def start(self) -> None:
         """Takes up the last snapshot this node accepted, so that it can serve while the hub is away.
@@ -220,6 +227,8 @@ class Follower:
         try:
             answer = self.client.snapshot((in_force.etag or None) if in_force else None, wait_seconds, stop_digest=self.stops.known_digest)
         except HubError as error:
+            if error.code == "NODE_WITHDRAWN":
+                self._let_go()
             if error.code != "HUB_TOO_LARGE":
                 raise
             return self._refuse(Nack("LIMIT", error.message, None))
@@ -249,6 +258,18 @@ class Follower:
             return PollOutcome.APPLIED
         self._heed(word, refusal, answer.envelope)
         return self._refuse(refusal)
+
+    def follow_trust(self) -> bool:
+        """Take up the hub's newest trust document, if it may be believed; says whether it was new. It is asked again anyway."""
+        try:
+            is_new = follow_trust(self._store.folder, self._keys, self.client, self.now())
+        except SteerError as error:
+            level = logging.DEBUG if isinstance(error, HubError) else logging.WARNING
+            log.log(level, "the trusted keys stay as they are: %s: %s", error.code, error.message)
+            return False
+        if is_new:
+            log.warning("the hub's keys have changed: version %d of its trust document is followed", self._keys.version)
+        return is_new
 
     def _heed_stop(self) -> None:
         """Takes up the stop that the hub's last answer named, before anything is made of the rest of it, and whatever that is."""
@@ -322,6 +343,18 @@ class Follower:
                 self._store.write_word(envelope)
         except NodeError as error:
             log.warning("%s: %s", error.code, error.message)
+
+    def _let_go(self) -> None:
+        """The hub says that this node is withdrawn. No kill would reach it any more, so it steers nobody, after a restart either."""
+        if self.in_force is None:
+            return
+        log.error("this node is withdrawn; it steers nobody until it is enrolled again")
+        staged = self.engine.stage([], {})
+        with self.swapping():
+            self.engine.swap(staged)
+            with self._replacing:
+                self.in_force = None
+        self._store.forget_snapshot()
 
     def _refuse(self, refusal: Nack) -> PollOutcome:
         if refusal != self._refusal:

@@ -11,6 +11,7 @@ from steernode import __version__
 from steernode.canonical import format_decimal
 from steernode.node.deciding import InForce, decide
 from steernode.node.follower import Follower
+from steernode.records.reports import APPLIED, MAX_SURPLUS, MAX_UNSERVABLE
 from steernode.snapshot.resolve import Effective
 from steernode.strict import format_time
 
@@ -98,10 +99,12 @@ def describe_status(follower: Follower, answering: Answers | None = None) -> dic
         "engine": f"{engine.name} {engine.version}",
         "fingerprint": engine.fingerprint,
         "capabilities": sorted(engine.capabilities),
+        "highest_revision": follower.highest_revision,
+        "stop": follower.stop_report,
+        "unservable": follower.unservable,
         "is_ready": problem is None,
         "readiness_problem": problem,
         "refusal": asdict(refusal) if refusal else None,
-        "unservable": follower.unservable,
         "applied": None
         if in_force is None
         else {
@@ -129,14 +132,19 @@ def describe_report(follower: Follower, number: int, answering: Answers | None =
         result = "PENDING"
     else:
         result = "STALE" if applied["expires_in_seconds"] <= 0 else "ACK"
+    stop = follower.stop_report
     return {
         "result": result,
         "code": refusal["code"] if refusal else "",
         "message": refusal["message"][:2000] if refusal else "",
         "revision": refusal["revision"] if refusal else applied["revision"] if applied else None,
         "seq": number,
+        "applied": {name: applied[name] for name in APPLIED} if applied else None,
+        "highest_revision": follower.highest_revision,
+        "stop": {**stop, "surplus": list(stop["surplus"])[:MAX_SURPLUS]} if stop else None,
+        "unservable": follower.unservable[:MAX_UNSERVABLE],
         **{
             name: status[name]
-            for name in ("node", "environment", "boot_id", "engine", "fingerprint", "applied", "slots", "counters", "node_utc")
+            for name in ("node", "environment", "boot_id", "engine", "capabilities", "fingerprint", "slots", "counters", "node_utc")
         },
     }

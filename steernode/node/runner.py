@@ -46,6 +46,8 @@ class NodeRunner:
         self._thread = threading.Thread(target=self.run, name="steernode-node", daemon=True)
         self._failures = 0
         self._reports = 0
+        self._sequence = 0
+        self._not_delivered = ""
         self._reported_at = 0.0
         self._last_said: tuple[object, ...] | None = None
 
@@ -81,6 +83,9 @@ class NodeRunner:
         except HubError as error:
             return self._back_off(error)
         if outcome is PollOutcome.REFUSED:
+            refusal = self._follower.refusal
+            if refusal is not None and refusal.code == "SIGNATURE" and self._follower.follow_trust():
+                return 0.0
             return self._back_off(None)
         self._failures = 0
         if outcome is PollOutcome.APPLIED:
@@ -106,16 +111,22 @@ class NodeRunner:
 
     def _report(self) -> None:
         """Says what changed at once, and that the node is alive every heartbeat."""
-        report = describe_report(self._follower, self._reports + 1, self._answering)
+        report = describe_report(self._follower, self._sequence + 1, self._answering)
         said = (report["result"], report["code"], report["revision"], self._follower.stop_report)
         is_due = time.monotonic() - self._reported_at >= self._heartbeat_seconds or self._reports == 0
         if said == self._last_said and not is_due:
             return
+        # A number is for one report: what was sent may have arrived, though the answer did not.
+        self._sequence += 1
         try:
             self._follower.client.report(report)
         except HubError as error:
-            log.debug("a report was not delivered: %s: %s", error.code, error.message)
+            level = logging.WARNING if error.code not in (self._not_delivered, "HUB_UNREACHABLE") else logging.DEBUG
+            log.log(level, "a report was not delivered: %s: %s", error.code, error.message)
+            self._not_delivered = error.code
             return
+        self._not_delivered = ""
         self._reports += 1
         self._reported_at, self._last_said = time.monotonic(), said
+        self._follower.follow_trust()
         self._follower.remember_contact()

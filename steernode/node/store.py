@@ -104,6 +104,11 @@ class NodeStore:
         write_atomically(self.folder / "snapshot.dsse", envelope)
         self.write_state(state)
 
+    def forget_snapshot(self) -> None:
+        """Only the snapshot: how far this node has come is remembered, so that nothing older is believed again."""
+        (self.folder / "snapshot.dsse").unlink(missing_ok=True)
+        self.forget_word()
+
     def write_state(self, state: NodeState) -> None:
         write_atomically(self.folder / "state.json", canonical_json(state.to_document()))
 

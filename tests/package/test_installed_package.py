@@ -21,7 +21,7 @@ from steernode.canonical import sha256_hex
 from steernode.files.basemodels import inspect_model
 from tests.support.exports import EVENTS, jsonl
 from tests.support.files import vector_file
-from tests.support.hub_simulator import NODE_TOKEN, HubSimulator, make_component, make_content, make_profile
+from tests.support.hub_simulator import ENROLMENT_TOKEN, HubSimulator, make_component, make_content, make_profile
 from tests.support.serving import served, wait_until
 
 pytestmark = pytest.mark.package
@@ -123,10 +123,10 @@ def serving(programs: Path, hub: HubSimulator, hub_url: str, folder: Path) -> It
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (folder / "token").write_text(NODE_TOKEN)
+    (folder / "token").write_text(ENROLMENT_TOKEN)
     (folder / "trust").write_text(json.dumps({"schema": "steerhub.trust/1", "keys": [hub.signer.key_document()]}))
-    command = [programs / "steer", "node", "serve", "--hub", hub_url, "--environment", "production", "--name", "node-1"]
-    command += ["--token-file", folder / "token", "--trust", folder / "trust", "--model", MODEL]
+    command = [programs / "steer", "node", "serve", "--hub", hub_url, "--name", "node-1"]
+    command += ["--enrolment-token-file", folder / "token", "--trust", folder / "trust", "--model", MODEL]
     command += ["--store", folder / "store", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
 

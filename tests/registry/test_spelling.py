@@ -26,7 +26,7 @@ from registry.services.evals import seal_eval_suite
 from registry.services.flags import set_flag
 from registry.services.jobs import request_extraction
 from registry.services.kills import engage_kill
-from registry.services.nodes import enroll_node
+from registry.services.nodes import invite_node
 from registry.services.policies import create_policy
 from registry.services.profiles import create_profile
 from registry.services.tenants import create_environment, create_tenant
@@ -189,7 +189,7 @@ def test_a_new_name_that_differs_only_in_capitals_is_refused_for_every_kind(
         "Harbor": lambda name: create_tenant(name, actor=oscar),
         "Harbor-Empathy": lambda name: create_profile(name, intent="x", purpose="tone", axis="empathy", risk_class="low", owner=ada),
         "LOW": lambda name: create_policy(name, terms=policy_terms(), reason="x", actor=oscar),
-        "Node-1": lambda name: enroll_node(name, environment=production, actor=oscar),
+        "Node-1": lambda name: invite_node(name, environment=production, actor=oscar),
         "HARBOR-support": lambda name: register_base_model(name, source="harbor", actor=ada),
         "Empathy": lambda name: seal_contrast_set(name, axis="empathy", data=other_pairs, author=ada),
         "FACTS": lambda name: seal_eval_suite(

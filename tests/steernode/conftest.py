@@ -4,7 +4,7 @@ import pytest
 
 from steernode.hub.client import FleetClient
 from steernode.node.follower import Follower
-from tests.support.hub_simulator import NODE_TOKEN, FakeEngine, HubSimulator, trust
+from tests.support.hub_simulator import NODE_KEY, NODE_TOKEN, FakeEngine, HubSimulator, trust
 from tests.support.node_rig import NIGHT, Clock, CurrentHub, is_steered
 from tests.support.serving import served
 from tests.support.steer_rig import recording_hub, recording_server, steer
@@ -41,7 +41,7 @@ def make_node(hub_url, hub, clock, tmp_path):
     clients = []
 
     def make(**changes):
-        clients.append(FleetClient(changes.pop("hub_url", hub_url), "production", "node-1", NODE_TOKEN))
+        clients.append(FleetClient(changes.pop("hub_url", hub_url), "production", "node-1", NODE_TOKEN, NODE_KEY))
         settings = {
             "environment": "production",
             "name": "node-1",

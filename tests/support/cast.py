@@ -408,6 +408,6 @@ def flag_on(production, harbor, approved, oscar):
 @pytest.fixture
 def node(production, oscar):
     """(the node `node-1` of production, its token)."""
-    from registry.services.nodes import enroll_node
+    from tests.support.nodes import enroll
 
-    return enroll_node("node-1", environment=production, actor=oscar)
+    return enroll("node-1", environment=production, actor=oscar)

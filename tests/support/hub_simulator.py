@@ -12,9 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from steernode.canonical import canonical_json, sha256_hex
-from steernode.dsse import TrustedKeys, key_id, sign_envelope, write_public_key
+from steernode.dsse import TrustedKeys, key_id, open_from, sign_envelope, write_public_key
 from steernode.files.vectors import write_vector
 from steernode.node.responder import Generation
+from steernode.records.enrolment import Enrolment
+from steernode.records.reports import REPORT_TYPE
 from steernode.snapshot.conditions import NO_FACTS, parse_condition_bytes, profile_vectors
 from steernode.snapshot.document import PAYLOAD_TYPE, SCHEMA, SCHEMA_WITH_KILLS, digest_content, fields_of_content
 from steernode.snapshot.resolve import apply_conditions
@@ -30,6 +32,8 @@ CONDITIONS = frozenset({"condition:intent", "condition:attribute"})
 NODE_TOKEN = "shn_" + "n" * 43
 # What is kept of who asks for a snapshot, and the header that says it.
 ASKED = {"etag": "if-none-match", "prefer": "prefer", "stop": "stop-digest"}
+NODE_KEY = Ed25519PrivateKey.generate()
+ENROLMENT_TOKEN = "she_" + "e" * 43
 
 
 def make_vector(seed=1, fingerprint=FINGERPRINT):
@@ -182,6 +186,7 @@ class HubSimulator:
         self.reports, self.requests, self.stop_requests, self.handed_back = [], [], [], []
         self.fail_with, self.fail_snapshots_with, self.proxy_with, self.refuse_hand_backs_with = None, None, None, None
         self.cut_blobs, self.holds_stops, self.record_age = False, True, None
+        self.node_key, self.signed_trust, self.fail_code = NODE_KEY.public_key(), None, "UNAVAILABLE"
         self._changed = threading.Condition()
 
     @property
@@ -215,7 +220,9 @@ class HubSimulator:
                 Route("/fleet/v1/environments/{environment}/stop", self._take_back, methods=["POST"]),
                 Route("/fleet/v1/blobs/sha256/{digest}", self._blob),
                 Route("/fleet/v1/nodes/{name}/report", self._report, methods=["POST"]),
+                Route("/fleet/v1/enroll", self._enroll, methods=["POST"]),
                 Route("/fleet/v1/trust", self._trust),
+                Route("/fleet/v1/trust/signed", self._signed_trust),
             ]
         )
 
@@ -260,11 +267,28 @@ class HubSimulator:
     async def _report(self, request):
         if failure := self._failure(request):
             return failure
-        self.reports.append(await request.json())
+        envelope = await request.body()
+        self.reports.append(json.loads(open_from(envelope, public_key=self.node_key, payload_type=REPORT_TYPE)))
         return Response(status_code=204)
 
+    async def _enroll(self, request):
+        if request.headers.get("authorization") != f"Bearer {ENROLMENT_TOKEN}":
+            return JSONResponse({"code": "ENROLMENT_TOKEN", "detail": "unknown, used or expired"}, status_code=422)
+        enrolment = Enrolment.from_document(read_payload(await request.body()))
+        self.node_key = enrolment.public_key
+        return JSONResponse({"environment": "production", "token": NODE_TOKEN, "trust": self.trust_document})
+
+    @property
+    def trust_document(self):
+        return {"schema": "steerhub.trust/1", "keys": [self.signer.key_document(), self.stop_signer.key_document()]}
+
+    def _signed_trust(self, request):
+        if self.signed_trust is None:
+            return Response(status_code=304)
+        return Response(self.signed_trust, media_type="application/vnd.dsse.envelope.v1+json")
+
     def _trust(self, request):
-        return JSONResponse({"schema": "steerhub.trust/1", "keys": [self.signer.key_document(), self.stop_signer.key_document()]})
+        return JSONResponse(self.trust_document)
 
     def _hold(self, request, is_news):
         wait = float((request.headers.get("prefer") or "wait=0").removeprefix("wait="))
@@ -276,7 +300,7 @@ class HubSimulator:
             return Response("<h1>Forbidden</h1>", status_code=self.proxy_with, media_type="text/html")
         if request.headers.get("authorization") != f"Bearer {NODE_TOKEN}":
             return self._refuse(401, "NOT_AUTHENTICATED")
-        return self._refuse(self.fail_with or own) if self.fail_with or own else None
+        return self._refuse(self.fail_with or own, self.fail_code) if self.fail_with or own else None
 
     def _refuse(self, status, code="UNAVAILABLE"):
         body = {"type": f"urn:steerhub:error:{code}", "code": code, "detail": "the hub says no"}

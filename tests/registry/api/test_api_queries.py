@@ -141,7 +141,7 @@ def grow(oscar) -> None:
             environment = add_copy(Environment.objects.first(), name=f"environment-{number}")
             add_copy(Snapshot.objects.first(), environment=environment)
             add_copy(Kill.objects.first(), engaged_by=person, tenant=tenant)
-            node = add_copy(ServingNode.objects.first(), name=f"node-{number}", environment=environment)
+            node = add_copy(ServingNode.objects.first(), name=f"node-{number}", environment=environment, token_sha256=uuid4().hex * 2)
             add_copy(NodeReport.objects.first(), node=node)
             add_copy(NodeReport.objects.first())
             add_copy(Notification.objects.first())

@@ -96,7 +96,7 @@ def test_stopping_takes_no_key(client, oscar, flag_on):
 
 def test_a_secret_is_not_kept_for_a_repeat(api, oscar, production, ada):
     body = {"name": "node-7", "environment": "production"}
-    secret = api(oscar).post("/api/v1/nodes", body, **keyed("n")).json()["token"]
+    secret = api(oscar).post("/api/v1/nodes", body, **keyed("n")).json()["enrolment_token"]
     assert code_of(api(oscar).post("/api/v1/nodes", body, **keyed("n"))) == (409, "IDEMPOTENCY_SECRET")
     assert ServingNode.objects.count() == 1
     api(ada).post("/api/v1/tokens", {"name": "t"}, **keyed("t"))

@@ -7,8 +7,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from registry.models import Environment, Kill, ServingNode, Snapshot, Tenant, TenantFlag
-from registry.services.nodes import enroll_node
+from registry.services.nodes import withdraw_node
 from tests.support.confirming import send
+from tests.support.nodes import enroll, say
 
 
 def set_flag(client, environment, tenant, revision, **changes):
@@ -122,25 +123,44 @@ def test_flags_without_an_environment_ask_for_one(as_person, oscar):
 
 
 def test_the_fleet_tells_who_is_synced_and_who_is_silent(as_person, oscar, node):
-    from registry.services.nodes import record_node_report
-
     member, _ = node
-    head = Environment.objects.get().head_revision
-    record_node_report(member, report={"result": "ACK", "revision": head, "engine": "transformers", "fingerprint": "ab" * 32})
+    say(member, revision=Environment.objects.get().head_revision)
     assert ">SYNCED<" in as_person(oscar).get(reverse("console:fleet")).text
     ServingNode.objects.update(last_seen_at=timezone.now() - timedelta(hours=1))
     assert ">SILENT<" in as_person(oscar).get(reverse("console:fleet")).text
 
 
 def test_the_dashboard_asks_nothing_of_nodes_that_left(as_person, oscar, production, node):
-    enroll_node("gone", environment=production, actor=oscar)
+    gone, _ = enroll("gone", environment=production, actor=oscar)
     production.refresh_from_db()
     ServingNode.objects.update(last_seen_at=timezone.now(), last_result="ACK", applied_revision=production.head_revision)
-    ServingNode.objects.filter(name="gone").update(is_active=False)
+    withdraw_node(gone, reason="Its machine is gone.", actor=oscar)
     assert "1 / 1" in as_person(oscar).get("/admin/").text
 
 
 def test_a_node_name_is_enrolled_once(as_person, oscar, node, production):
-    answer = as_person(oscar).post(reverse("console:enroll-node"), {"name": "node-1", "environment": production.pk})
+    answer = as_person(oscar).post(reverse("console:invite-node"), {"name": "node-1", "environment": production.pk})
     assert "NODE_EXISTS" in answer.text
     assert ServingNode.objects.count() == 1
+
+
+def test_an_operator_rotates_and_withdraws_a_node_on_the_page(as_person, oscar, node):
+    member, _ = node
+    say(member, unservable=[{"profile": "harbor-empathy", "revision": 3, "code": "CAPABILITY", "message": "condition:intent"}])
+    operator = as_person(oscar)
+    page = operator.get(reverse("console:fleet")).text
+    assert "cannot serve" in page
+    assert "harbor-empathy@3" in page
+    assert "she_" in operator.post(reverse("console:rotate-node"), {"node": member.pk}).text
+    operator.post(reverse("console:withdraw-node"), {"node": member.pk, "reason": ""})
+    assert ServingNode.objects.get().is_active
+    withdrawn = operator.post(reverse("console:withdraw-node"), {"node": member.pk, "reason": "Its machine is gone."}, follow=True)
+    assert ">WITHDRAWN<" in withdrawn.text
+    assert "she_" in operator.post(reverse("console:rotate-node"), {"node": member.pk}).text
+    assert not ServingNode.objects.get().is_active
+
+
+def test_nobody_else_ends_the_life_of_a_node(as_person, ada, node):
+    for name in ("rotate-node", "withdraw-node", "invite-node"):
+        assert as_person(ada).post(reverse(f"console:{name}"), {"node": node[0].pk, "reason": "x"}).status_code == 403
+    assert ServingNode.objects.get().enrolment_sha256 == ""

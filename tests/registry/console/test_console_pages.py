@@ -121,12 +121,12 @@ def test_audit_log_is_for_auditors_and_shows_the_exact_body(as_person, ada, iris
 def test_tokens_of_nodes_are_shown_nowhere_but_at_enrolment(as_person, oscar, production):
     from registry.models import ServingNode
 
-    enrolled = as_person(oscar).post(reverse("console:enroll-node"), {"name": "node-7", "environment": production.pk})
+    enrolled = as_person(oscar).post(reverse("console:invite-node"), {"name": "node-7", "environment": production.pk})
     node = ServingNode.objects.get()
-    assert re.search(r"shn_[\w-]{43}", enrolled.text)
+    assert re.search(r"she_[\w-]{43}", enrolled.text)
     shown = as_person(oscar).get(reverse("admin:registry_servingnode_change", args=[node.pk]))
-    assert node.token_sha256 not in shown.text
-    assert not re.search(r"shn_[\w-]{20}", shown.text)
+    assert node.enrolment_sha256 not in shown.text
+    assert not re.search(r"sh[en]_[\w-]{20}", shown.text)
 
 
 def test_templates_hold_no_script_and_no_handler_in_line():

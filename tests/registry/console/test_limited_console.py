@@ -49,7 +49,7 @@ def test_they_stop_their_own_tenant_and_nobody_elses(limited):
 
 def test_what_is_not_theirs_to_change_is_refused(limited):
     events = AuditEvent.objects.count()
-    for name, arguments in (("set-flag", ["production"]), ("enroll-node", []), ("start-extraction", [])):
+    for name, arguments in (("set-flag", ["production"]), ("invite-node", []), ("start-extraction", [])):
         assert limited.post(reverse(f"console:{name}", args=arguments), {}).status_code == 403, name
     assert AuditEvent.objects.count() == events
 

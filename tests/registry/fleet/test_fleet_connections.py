@@ -7,11 +7,11 @@ import threading
 import httpx
 import pytest
 
-from registry.services.nodes import enroll_node
 from registry.web import descriptors
 from steerhub import protocol
 from tests.support.api import code_of
 from tests.support.hub import serve_hub
+from tests.support.nodes import enroll
 from tests.support.serving import served
 
 SNAPSHOT = "/fleet/v1/environments/production/snapshot"
@@ -19,7 +19,7 @@ SNAPSHOT = "/fleet/v1/environments/production/snapshot"
 
 @pytest.mark.django_db(transaction=True)
 def test_what_one_node_holds_leaves_places_for_others(node, production, oscar):
-    _, other = enroll_node("node-2", environment=production, actor=oscar)
+    _, other = enroll("node-2", environment=production, actor=oscar)
     with serve_hub(max_held=3, max_held_each=2) as url:
         greedy, modest = ({"Authorization": f"Bearer {token}"} for token in (node[1], other))
         etag = httpx.get(f"{url}{SNAPSHOT}", headers=greedy).headers["etag"]

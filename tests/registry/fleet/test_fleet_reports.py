@@ -7,15 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.utils import timezone
 
 from registry.audit import Action
-from registry.models import AuditEvent, NodeReport
+from registry.models import AuditEvent, NodeReport, ServingNode
 from registry.reads.fleet import SILENT_AFTER, convergence_of
-from registry.services.nodes import enroll_node
 from steernode.canonical import sha256_hex
 from tests.support.api import code_of
 from tests.support.files import pairs_file, vector_file
+from tests.support.nodes import applied, enroll, report, signed
 from tests.support.steering import publish_again
 
 EVENTS = "/fleet/v1/environments/production/events"
@@ -57,42 +58,25 @@ def test_only_vector_files_leave_the_store_by_this_door(pull, hub, blob, contras
     assert code_of(httpx.get(f"{hub}{blob[0]}")) == (401, "NOT_AUTHENTICATED")
 
 
-def report(**changes: object) -> dict[str, object]:
-    full = {
-        "result": "ACK",
-        "code": "",
-        "message": "",
-        "revision": 1,
-        "seq": 1,
-        "node": "node-1",
-        "environment": "production",
-        "boot_id": "b" * 32,
-        "engine": "transformers 5",
-        "fingerprint": "ab" * 32,
-        "applied": {"revision": 1},
-        "slots": [{"tenant": "harbor", "route": "", "reason": "no_flag", "steering": None}],
-        "counters": {"requests": 3},
-        "node_utc": "2026-11-22T10:00:00Z",
-    }
-    return full | changes
-
-
 def test_a_report_is_the_nodes_last_word_and_one_audit_event(pull, node):
-    assert pull.post(REPORT, json=report()).status_code == 204
-    assert pull.post(REPORT, json=report(seq=2)).status_code == 204
+    assert pull.post(REPORT, content=signed(report())).status_code == 204
+    assert pull.post(REPORT, content=signed(report())).status_code == 204
     record, _ = node
     record.refresh_from_db()
     assert (record.last_result, record.applied_revision, record.engine) == ("ACK", 1, "transformers 5")
     assert NodeReport.objects.count() == 1
     assert AuditEvent.objects.filter(action=Action.NODE_ACKED, actor_type="node", actor_name="node-1").count() == 1
-    assert pull.post(f"/fleet/v1/nodes/{record.pk}/report", json=report()).status_code == 204
+    assert pull.post(f"/fleet/v1/nodes/{record.pk}/report", content=signed(report())).status_code == 204
 
 
 def test_weights_unchanged_stands_on_what_a_node_checked_and_says_which_files(pull, node, base_model):
-    pull.post(REPORT, json=report(fingerprint=base_model.fingerprint))
-    pull.post(REPORT, json=report(fingerprint=base_model.fingerprint, result="NACK", code="BLOB_DIGEST", revision=2))
-    pull.post(REPORT, json=report(fingerprint="ab" * 32, revision=3))
-    bodies = [json.loads(bytes(event.body)) for event in AuditEvent.objects.filter(actor_type="node").order_by("seq")]
+    pull.post(REPORT, content=signed(report(fingerprint=base_model.fingerprint)))
+    pull.post(REPORT, content=signed(report(fingerprint=base_model.fingerprint, result="NACK", code="BLOB_DIGEST", revision=2)))
+    pull.post(REPORT, content=signed(report(fingerprint="ab" * 32)))
+    bodies = [
+        json.loads(bytes(event.body))
+        for event in AuditEvent.objects.filter(object_type="servingnode", actor_type="node").exclude(action="node.enrolled").order_by("seq")
+    ]
     checked, refused, of_other_files = bodies
     assert checked["inference_configuration"] == "inference configuration, weights unchanged"
     assert checked["details"]["weights_checked_by"] == "node-1"
@@ -107,13 +91,13 @@ def test_convergence_is_judged_when_it_is_read(pull, node, production, api, iris
         return api(iris).get("/api/v1/nodes/node-1").json()["convergence"]
 
     assert convergence() == "NEVER"
-    pull.post(REPORT, json=report())
+    pull.post(REPORT, content=signed(report()))
     assert convergence() == "SYNCED"
     publish_again(production)
     assert convergence() == "BEHIND"
-    pull.post(REPORT, json=report(result="NACK", code="BLOB_DIGEST", revision=2))
+    pull.post(REPORT, content=signed(report(result="NACK", code="BLOB_DIGEST", revision=2)))
     assert convergence() == "NACKED"
-    pull.post(REPORT, json=report(revision=2))
+    pull.post(REPORT, content=signed(report(revision=2)))
     assert convergence() == "SYNCED"
     record, _ = node
     record.refresh_from_db()
@@ -127,27 +111,68 @@ BAD_REPORTS = [
     (b'{"result":"ACK","result":"NACK"}', (400, "JSON_DUPLICATE_KEY")),
     (b'{"result":"ACK","revision":NaN}', (400, "JSON_NUMBER")),
     (b'{"result":"ACK","engine":"\\u0000"}', (400, "JSON_NUL")),
-    (json.dumps(report(result="MAYBE")).encode(), (422, "REPORT_RESULT")),
-    (json.dumps(report(result="NACK")).encode(), (422, "REPORT_CODE")),
-    (json.dumps(report(is_admin=True)).encode(), (422, "REPORT_FIELD")),
-    (json.dumps(report(revision="1")).encode(), (422, "REPORT_FIELD")),
-    (json.dumps(report(revision=-1)).encode(), (422, "REPORT_FIELD")),
-    (json.dumps(report(slots={})).encode(), (422, "REPORT_FIELD")),
-    (json.dumps(report(node="node-2")).encode(), (403, "NODE")),
-    (json.dumps(report(environment="staging")).encode(), (403, "ENVIRONMENT")),
-    (json.dumps(report(message="x" * 1_100_000)).encode(), (413, "REPORT_TOO_LARGE")),
+    ({"result": "MAYBE"}, (422, "REPORT_RESULT")),
+    ({"result": "NACK"}, (422, "REPORT_CODE")),
+    ({"is_admin": True}, (422, "REPORT_FIELD")),
+    ({"revision": "1"}, (422, "REPORT_FIELD")),
+    ({"revision": -1}, (422, "REPORT_FIELD")),
+    ({"slots": {}}, (422, "REPORT_FIELD")),
+    ({"seq": 0}, (422, "REPORT_FIELD")),
+    ({"seq": 2**53}, (422, "REPORT_FIELD")),
+    ({"boot_id": ""}, (422, "REPORT_FIELD")),
+    ({"applied": None}, (422, "REPORT_FIELD")),
+    ({"revision": 7}, (422, "REPORT_FIELD")),
+    ({"applied": {"revision": 1}}, (422, "REPORT_FIELD")),
+    ({"capabilities": "all"}, (422, "REPORT_FIELD")),
+    ({"highest_revision": 2**53}, (422, "REPORT_FIELD")),
+    ({"stop": {"sequence": 1}}, (422, "REPORT_FIELD")),
+    ({"stop": {"sequence": 2**53, "digest": "ab" * 32, "held": 1, "surplus": []}}, (422, "REPORT_FIELD")),
+    ({"stop": {"sequence": 1, "digest": "ab" * 32, "held": 1, "surplus": ["a" * 32] * 51}}, (422, "REPORT_FIELD")),
+    ({"stop": {"sequence": 1, "digest": "ab" * 32, "held": 1, "surplus": ["k"]}}, (422, "REPORT_FIELD")),
+    ({"unservable": [{"profile": "p"}]}, (422, "REPORT_FIELD")),
+    ({"unservable": [{"profile": "p", "revision": 1, "code": "CAPABILITY", "message": "m"}] * 51}, (422, "REPORT_FIELD")),
+    ({"node": "node-2"}, (403, "NODE")),
+    ({"environment": "staging"}, (403, "ENVIRONMENT")),
+    ({"message": "x" * 1_100_000}, (413, "REPORT_TOO_LARGE")),
 ]
 
 
 def test_a_bad_report_is_refused_and_nothing_of_it_kept(pull):
-    for body, expected in BAD_REPORTS:
-        assert code_of(pull.post(REPORT, content=body)) == expected, body[:200]
+    for wrong, expected in BAD_REPORTS:
+        document = wrong if isinstance(wrong, bytes) else report(applied=applied()) | wrong
+        assert code_of(pull.post(REPORT, content=signed(document))) == expected, str(wrong)[:200]
     assert NodeReport.objects.count() == 0
 
 
+def test_a_report_lacks_no_field(pull):
+    for name in report():
+        document = report()
+        del document[name]
+        assert code_of(pull.post(REPORT, content=signed(document))) == (422, "REPORT_FIELD"), name
+
+
+def test_a_report_is_signed_with_the_nodes_own_key(pull, node):
+    stranger = Ed25519PrivateKey.generate()
+    document = report()
+    assert code_of(pull.post(REPORT, json=document)) == (422, "REPORT_UNSIGNED")
+    assert code_of(pull.post(REPORT, content=b"nothing")) == (422, "REPORT_UNSIGNED")
+    assert code_of(pull.post(REPORT, content=signed(document, payload_type="text/plain"))) == (422, "REPORT_UNSIGNED")
+    assert code_of(pull.post(REPORT, content=signed(document, stranger))) == (403, "REPORT_SIGNATURE")
+    record, _ = node
+    record.refresh_from_db()
+    assert record.last_seen_at is None
+    assert pull.post(REPORT, content=signed(document)).status_code == 204
+
+
+def test_a_node_of_before_keys_pulls_and_must_enrol_to_report(pull, node):
+    ServingNode.objects.update(public_key="")
+    assert pull.get("/fleet/v1/environments/production/snapshot").status_code == 200
+    assert code_of(pull.post(REPORT, content=signed(report()))) == (403, "REPORT_SIGNATURE")
+
+
 def test_a_node_reports_as_itself_only(pull, production, oscar):
-    enroll_node("node-2", environment=production, actor=oscar)
-    assert code_of(pull.post("/fleet/v1/nodes/node-2/report", json=report(node="node-2"))) == (403, "NODE")
+    enroll("node-2", environment=production, actor=oscar)
+    assert code_of(pull.post("/fleet/v1/nodes/node-2/report", content=signed(report(node="node-2")))) == (403, "NODE")
 
 
 def test_events_tell_of_the_present_head_and_of_every_later_one(hub, node, production):

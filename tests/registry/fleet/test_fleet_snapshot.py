@@ -12,7 +12,7 @@ from django.db import connection
 
 from registry.models import Snapshot
 from registry.services.flags import set_flag
-from registry.services.nodes import enroll_node
+from registry.services.nodes import withdraw_node
 from registry.services.tenants import create_environment
 from registry.snapshots import read_envelope, trust_document
 from steernode.dsse import TrustedKeys, open_envelope
@@ -20,6 +20,7 @@ from steernode.hub.client import Fetched, FleetClient, NotModified
 from steernode.snapshot.document import PAYLOAD_TYPE
 from tests.support.api import code_of
 from tests.support.hub import serve_hub
+from tests.support.nodes import KEY, enroll, report
 from tests.support.serving import wait_until
 from tests.support.steering import publish_again
 
@@ -46,11 +47,11 @@ def test_trust_is_public_and_says_when_keys_count(hub):
 
 
 def test_the_clients_of_steernode_understand_the_hub(hub, node):
-    client = FleetClient(hub, "production", "node-1", node[1])
+    client = FleetClient(hub, "production", "node-1", node[1], KEY)
     fetched = client.snapshot(None)
     assert isinstance(fetched, Fetched)
     assert isinstance(client.snapshot(fetched.etag), NotModified)
-    client.report({"result": "ACK", "revision": 1})
+    client.report(report())
     client.close()
 
 
@@ -87,7 +88,7 @@ def test_neither_the_orm_nor_django_is_asked_for_a_200_or_a_304(hub, node, monke
         assert pull() == [200, 304]
 
 
-def test_wrong_missing_and_withdrawn_tokens_are_401(hub, node):
+def test_wrong_missing_and_withdrawn_tokens_are_401(hub, node, oscar):
     record, token = node
     refused = (401, "NOT_AUTHENTICATED")
     for headers in ({}, {"Authorization": "Bearer shn_wrong"}, {"Authorization": f"Basic {token}"}, {"Authorization": "Bearer ä".encode()}):
@@ -97,15 +98,15 @@ def test_wrong_missing_and_withdrawn_tokens_are_401(hub, node):
         assert "shn_" not in answer.text
     assert code_of(httpx.get(f"{hub}{SNAPSHOT}?token={token}")) == refused
     assert httpx.get(f"{hub}{SNAPSHOT}", headers={"Authorization": f"Bearer {token}"}).status_code == 200
-    record.is_active = False
-    record.save(update_fields=["is_active"])
+    withdraw_node(record, reason="Its machine is gone.", actor=oscar)
     wait_until(lambda: httpx.get(f"{hub}{SNAPSHOT}", headers={"Authorization": f"Bearer {token}"}).status_code == 401, seconds=2.5)
+    assert code_of(httpx.get(f"{hub}{SNAPSHOT}", headers={"Authorization": f"Bearer {token}"})) == (401, "NODE_WITHDRAWN")
 
 
 def test_a_node_enrolled_a_moment_ago_need_not_wait_for_the_tick(hub, production, oscar):
     assert httpx.get(f"{hub}/fleet/v1/trust").status_code == 200
     time.sleep(0.3)
-    _, token = enroll_node("late", environment=production, actor=oscar)
+    _, token = enroll("late", environment=production, actor=oscar)
     assert httpx.get(f"{hub}{SNAPSHOT}", headers={"Authorization": f"Bearer {token}"}).status_code == 200
 
 

@@ -258,8 +258,8 @@ def test_what_a_node_still_obeys_though_it_was_lifted_is_released_again(first, h
     confirm_lift(kill.pk, actor=grace)
     assert parse_stop(StopStatement.objects.first().payload).released == frozenset()
     monkeypatch.undo()
-    for module in ("registry.services.stops", "registry.snapshots.stops"):
-        monkeypatch.setattr(f"{module}.surplus_reported", lambda: [kill.pk])
+    monkeypatch.setattr("registry.services.stops.ISSUED_FOR_NODES_EVERY", timedelta(0))
+    ServingNode.objects.update(stop_digest=StopStatement.objects.first().digest, stop_surplus=[kill.pk.hex])
     wait_until(lambda: parse_stop(StopStatement.objects.first().payload).released == {kill.pk.hex}, seconds=5)
     # And not again and again.
     issued = StopStatement.objects.count()

@@ -4,13 +4,14 @@ from django.utils import timezone
 
 from registry.models import Environment, ServingNode
 from registry.reads.fleet import Standings, standings
-from registry.services.nodes import enroll_node
+from registry.services.nodes import invite_node, withdraw_node
 from registry.services.tenants import create_environment
+from tests.support.nodes import enroll as enroll_one
 
 
 def enroll(environment, *names, actor, **report):
     for name in names:
-        enroll_node(name, environment=environment, actor=actor)
+        enroll_one(name, environment=environment, actor=actor)
     ServingNode.objects.filter(name__in=names).update(last_seen_at=timezone.now(), last_result="ACK", **report)
 
 
@@ -20,7 +21,9 @@ def test_every_environment_has_its_standings_and_nodes_that_left_are_in_none(pro
     enroll(production, "a", "b", actor=oscar, applied_revision=production.head_revision)
     enroll(production, "c", actor=oscar, applied_revision=production.head_revision - 1)
     enroll(production, "gone", actor=oscar)
-    ServingNode.objects.filter(name="gone").update(is_active=False)
+    withdraw_node(ServingNode.objects.get(name="gone"), reason="Its machine is gone.", actor=oscar)
+    # Nobody can be behind who has never had a token.
+    invite_node("expected", environment=production, actor=oscar)
     found = standings([production, staging])
     assert [(standing.node.name, standing.state) for standing in found["production"].nodes] == [
         ("a", "SYNCED"),

@@ -7,8 +7,8 @@ from registry.errors import InvalidInput
 from registry.models import Environment, ServingNode, StopStatement
 from registry.reads.steering import head_snapshot
 from registry.services import restores
-from registry.services.nodes import enroll_node
 from registry.services.tenants import create_environment
+from tests.support.nodes import enroll
 
 
 def publish() -> None:
@@ -49,8 +49,8 @@ def test_trouble_in_one_environment_is_none_of_the_others(ahead, production, osc
 
 
 def test_a_node_that_claims_to_have_seen_everything_does_not_use_up_the_numbers(production, node, oscar):
-    _, _ = enroll_node("liar", environment=production, actor=oscar)
-    ServingNode.objects.filter(name="liar").update(applied_revision=2**62)
+    enroll("liar", environment=production, actor=oscar)
+    ServingNode.objects.filter(name="liar").update(applied_revision=2**62, highest_revision=2**62, stop_sequence=2**62)
     publish()
     assert head_snapshot(production).revision == 2
 

@@ -196,7 +196,7 @@ def test_a_job_that_fails_or_is_cancelled_fails_the_watch(steer, recording_hub):
 def test_a_trust_file_is_read_strictly(steer, tmp_path):
     for name, text in (("token", TOKEN), ("trust", '{"schema":"steerhub.trust/1","keys":[]}')):
         (tmp_path / name).write_text(text)
-    serve = ["node", "serve", "--environment", "e", "--name", "n", "--token-file", tmp_path / "token", "--trust", tmp_path / "trust"]
+    serve = ["node", "serve", "--name", "n", "--enrolment-token-file", tmp_path / "token", "--trust", tmp_path / "trust"]
     rest = ["--model", tmp_path, "--store", tmp_path / "store"]
     assert error_of(steer(*serve, *rest)) == "SCHEMA"
     (tmp_path / "trust").write_text("nonsense")
@@ -213,14 +213,14 @@ def test_the_status_of_a_node_that_is_not_there_is_an_error(steer):
 SERVING = """
 import sys
 from pathlib import Path
-from tests.support.hub_simulator import FakeEngine, NODE_TOKEN, Signer, trust
+from tests.support.hub_simulator import FakeEngine, NODE_KEY, NODE_TOKEN, Signer, trust
 from steernode.hub.client import FleetClient
 from steernode.node.follower import Follower
 from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
 from steernode.node.serve import serve
 
-client = FleetClient("http://127.0.0.1:9", "production", "node-1", NODE_TOKEN)
+client = FleetClient("http://127.0.0.1:9", "production", "node-1", NODE_TOKEN, NODE_KEY)
 engine, keys = FakeEngine(), trust(Signer())
 follower = Follower(environment="production", name="node-1", store=Path(sys.argv[1]), client=client, keys=keys, engine=engine)
 responder = Responder(follower, engine)

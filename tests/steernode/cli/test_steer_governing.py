@@ -1,5 +1,10 @@
 """What the `steer` command decides: approvals, flags, kills, freezes, moves and proposals, as it asks the hub for them."""
 
+from types import SimpleNamespace
+
+from steernode.node.identity import enroll_here, read_identity
+from tests.support.hub_simulator import ENROLMENT_TOKEN, HubSimulator
+from tests.support.serving import served
 from tests.support.steer_rig import JOB, error_of
 
 REVISION = {"number": 3, "digest": "aa" * 32, "evidence_digest": "bb" * 32, "state": "submitted"}
@@ -197,3 +202,56 @@ def test_a_proposal_is_declined_for_a_reason(steer, recording_hub):
     recording_hub.answers[f"/proposals/{JOB}/decline"] = [{"state": "declined"}]
     assert steer("proposal", "decline", JOB).exit_code == 2
     assert steer("proposal", "decline", JOB, "--reason", "no hours").output == "declined\n"
+
+
+def test_a_node_is_listed_invited_rotated_withdrawn_and_let_in_again(steer, recording_hub):
+    row = {"name": "node-1", "environment": "production", "convergence": "SYNCED", "cannot_serve": 2}
+    invited = {**row, "enrolment_token": "she_secret"}
+    recording_hub.answers |= {
+        "/nodes": [{"results": [row]}, invited],
+        "/nodes/node-1": [row],
+        "/nodes/node-1/rotate": [invited],
+        "/nodes/node-1/withdraw": [row],
+        "/nodes/node-1/re-enroll": [invited],
+    }
+    assert "SYNCED" in steer("node", "list").output
+    assert "she_secret" in steer("node", "invite", "node-1", "--environment", "production").output
+    assert "cannot_serve: 2" in steer("node", "show", "node-1").output
+    assert "she_secret" in steer("node", "rotate", "node-1").output
+    assert steer("node", "withdraw", "node-1").exit_code == 2
+    assert steer("node", "withdraw", "node-1", "--reason", "Its machine is gone.").exit_code == 0
+    assert "she_secret" in steer("node", "re-enroll", "node-1").output
+    assert recording_hub.bodies() == [{"name": "node-1", "environment": "production"}, {}, {"reason": "Its machine is gone."}, {}]
+
+
+def test_a_node_enrols_from_the_command_line(steer, tmp_path):
+    hub = HubSimulator()
+    (tmp_path / "once").write_text(ENROLMENT_TOKEN)
+    with served(hub.app) as url:
+        enroll = ["node", "enroll", "--hub", url, "--name", "node-1", "--store", tmp_path / "store", "--enrolment-token-file"]
+        assert error_of(steer(*enroll, tmp_path / "absent")) == "HUB_TOKEN"
+        done = steer(*enroll, tmp_path / "once")
+    assert done.exit_code == 0
+    assert hub.signer.keyid in done.output
+    assert "private" not in done.output
+    assert read_identity(tmp_path / "store").environment == "production"
+
+
+def test_a_node_that_has_not_enrolled_says_what_to_do(steer, tmp_path):
+    assert error_of(steer("node", "serve", "--store", tmp_path, "--model", tmp_path)) == "NOT_ENROLLED"
+
+
+def test_a_node_that_is_started_with_its_hub_waits_for_it(steer, tmp_path, monkeypatch):
+    simulator, asked = HubSimulator(), []
+    (tmp_path / "once").write_text(ENROLMENT_TOKEN)
+    monkeypatch.setattr("steernode.cli.nodes.time", SimpleNamespace(sleep=asked.append))
+    with served(simulator.app) as url:
+        addresses = iter(["http://127.0.0.1:9", "http://127.0.0.1:9", url])
+        monkeypatch.setattr(
+            "steernode.cli.nodes.enroll_here", lambda store, **options: enroll_here(store, **{**options, "hub_url": next(addresses)})
+        )
+        serve = ["node", "serve", "--hub", "http://127.0.0.1:9", "--name", "node-1", "--enrolment-token-file", tmp_path / "once"]
+        # It has enrolled, and goes on to the model that is not there.
+        steer(*serve, "--store", tmp_path / "store", "--model", tmp_path / "absent")
+    assert asked == [0.5, 1.0]
+    assert read_identity(tmp_path / "store").name == "node-1"

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from steernode.canonical import sha256_hex
 from steernode.errors import HubError
 from steernode.hub.client import Fetched, FleetClient, HubClient, NotModified, read_record_age
-from tests.support.hub_simulator import NODE_TOKEN, VECTOR, HubSimulator, make_kill
+from tests.support.hub_simulator import NODE_KEY, NODE_TOKEN, VECTOR, HubSimulator, make_kill
 from tests.support.serving import served
 
 TOKEN = "sht_" + "p" * 43
@@ -86,7 +86,7 @@ def hub(url):
 
 @pytest.fixture
 def fleet(url):
-    client = FleetClient(url, "production", "node-1", NODE_TOKEN)
+    client = FleetClient(url, "production", "node-1", NODE_TOKEN, NODE_KEY)
     yield client
     client.close()
 
@@ -221,7 +221,7 @@ def test_a_node_reports(fleet, simulator):
 
 
 def test_a_node_with_a_wrong_token_is_told_so(url):
-    client = FleetClient(url, "production", "node-1", "shn_" + "x" * 43)
+    client = FleetClient(url, "production", "node-1", "shn_" + "x" * 43, NODE_KEY)
     with pytest.raises(HubError) as caught:
         client.snapshot(None)
     assert (caught.value.code, caught.value.status) == ("NOT_AUTHENTICATED", 401)
@@ -230,7 +230,7 @@ def test_a_node_with_a_wrong_token_is_told_so(url):
 
 def test_every_answer_names_the_newest_stop_even_a_refusal(url, simulator):
     simulator.stop_envelope = None
-    fleet = FleetClient(url, "production", "node-1", NODE_TOKEN)
+    fleet = FleetClient(url, "production", "node-1", NODE_TOKEN, NODE_KEY)
     fleet.snapshot(None)
     assert fleet.stop_digest == ""
     simulator.publish_stop(make_kill())

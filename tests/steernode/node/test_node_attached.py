@@ -1,6 +1,5 @@
 """A service of somebody else's: it follows and decides with the public modules alone, and answers in its own way."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,9 @@ import pytest
 from steernode.canonical import sha256_hex
 from steernode.files.vectors import read_vector
 from steernode.node.deciding import decide
+from steernode.node.identity import enroll_here
 from steernode.node.report import describe_report
-from tests.support.hub_simulator import D_MODEL, NODE_TOKEN, VECTOR, make_content, make_profile
+from tests.support.hub_simulator import D_MODEL, ENROLMENT_TOKEN, VECTOR, make_content, make_profile
 from tests.support.node_rig import effective
 from tests.support.serving import wait_until
 
@@ -25,10 +25,9 @@ def service(hub, hub_url, tmp_path, monkeypatch):
     page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
     [example] = [block.removeprefix("python\n") for block in page.split("```") if block.startswith("python\n")]
     monkeypatch.chdir(tmp_path)
-    Path("trust.json").write_text(json.dumps({"schema": "steerhub.trust/1", "keys": [hub.signer.key_document()]}))
-    Path("node.token").write_text(f"{NODE_TOKEN}\n")
+    enroll_here(Path("store"), hub_url=hub_url, name="node-1", secret=ENROLMENT_TOKEN)
     names = {}
-    exec(example.replace("https://hub.example", hub_url), names)  # noqa: S102
+    exec(example, names)  # noqa: S102
     yield names
     names["runner"].stop(wait_seconds=0.1)
     names["client"].close()

@@ -10,6 +10,7 @@ from steernode.node.serve import MAX_BODY_BYTES, build_app
 from tests.support.hub_simulator import (
     CAPABILITIES,
     CONDITIONS,
+    NODE_KEY,
     NODE_TOKEN,
     FakeEngine,
     HubSimulator,
@@ -34,7 +35,7 @@ def hub():
 @pytest.fixture(scope="module")
 def node(hub, tmp_path_factory):
     with served(hub.app) as hub_url:
-        client = FleetClient(hub_url, "production", "node-1", NODE_TOKEN)
+        client = FleetClient(hub_url, "production", "node-1", NODE_TOKEN, NODE_KEY)
         node = Follower(
             environment="production",
             name="node-1",
@@ -153,7 +154,7 @@ def test_health_readiness_and_status(endpoint, node):
 
 
 def test_a_node_without_a_snapshot_is_alive_but_not_ready(tmp_path, hub):
-    client = FleetClient("http://127.0.0.1:9", "production", "node-1", NODE_TOKEN)
+    client = FleetClient("http://127.0.0.1:9", "production", "node-1", NODE_TOKEN, NODE_KEY)
     empty = Follower(
         environment="production", name="node-1", store=tmp_path / "store", client=client, keys=trust(hub.signer), engine=FakeEngine()
     )

@@ -13,7 +13,7 @@ from steernode.node.clock import SteadyClock
 from steernode.node.gate import BatchGate
 from steernode.node.report import describe_report, describe_status
 from steernode.node.runner import NodeRunner
-from tests.support.hub_simulator import VECTOR, make_content, make_flag
+from tests.support.hub_simulator import NODE_KEY, VECTOR, make_content, make_flag
 from tests.support.node_rig import bad_signature, is_steered
 from tests.support.serving import wait_until
 
@@ -125,7 +125,7 @@ def test_a_running_node_says_it_is_alive_every_heartbeat(hub, make_node, running
 
 
 def test_a_token_the_hub_does_not_know_is_not_tried_again_soon(hub, hub_url, make_node):
-    client = FleetClient(hub_url, "production", "node-1", "shn_" + "x" * 43)
+    client = FleetClient(hub_url, "production", "node-1", "shn_" + "x" * 43, NODE_KEY)
     hub.publish()
     runner = NodeRunner(make_node(client=client))
     assert runner._poll() >= 60

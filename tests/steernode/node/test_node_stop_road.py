@@ -11,7 +11,7 @@ from steernode.node.clock import SteadyClock
 from steernode.node.runner import BACK_OFF_CAP_SECONDS, NodeRunner
 from steernode.node.stoproad import BACK_OFF_CAP_SECONDS as STOP_CAP_SECONDS
 from steernode.node.stoproad import REFUSED_SECONDS, StopRoad
-from tests.support.hub_simulator import make_content, make_flag, make_kill, trust
+from tests.support.hub_simulator import NODE_KEY, make_content, make_flag, make_kill, trust
 from tests.support.node_rig import NIGHT, bad_signature, drop_stop, effective, is_steered, offline_stop
 from tests.support.serving import wait_until
 
@@ -119,7 +119,7 @@ def test_one_refusal_of_a_proxy_delays_neither_the_stop_nor_the_snapshot_for_lon
 
 def test_only_the_hubs_own_word_makes_a_long_pause(hub, hub_url, make_node):
     hub.publish(1)
-    node = make_node(client=FleetClient(hub_url, "production", "node-1", "shn_" + "x" * 43))
+    node = make_node(client=FleetClient(hub_url, "production", "node-1", "shn_" + "x" * 43, NODE_KEY))
     assert NodeRunner(node)._poll() >= 60
     assert StopRoad(node, poll_seconds=20).ask() <= REFUSED_SECONDS
     hub.proxy_with = 403
