@@ -1,17 +1,23 @@
 """System checks: a setting that is wrong or missing stops the start, with the setting's name. Ids are stable."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
+from django.utils import timezone
 
 from registry.owner import RoleFound, find_role
 
 # Tags of the checks: those of every process, and those of the web process alone.
 EVERYWHERE, WEB = "steerhub", "steerhub_web"
+# Asked by nobody but `manage.py check`.
+KEYS = "steerhub_keys"
+# How long before a purpose is without a key somebody is told.
+KEY_WARNING = timedelta(days=30)
 
 
 @register(WEB)
@@ -98,6 +104,41 @@ def _check_keys() -> list[CheckMessage]:
         offline_stop_keys()
     except ValueError as error:
         problems.append(Error(f"{error}.", id="steerhub.E016"))
+    return problems
+
+
+@register(KEYS)
+def check_signing_keys(app_configs: Any, databases: Any = None, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Some key signs for each purpose, and one will for some time: for `check --database default`. No process asks it when it starts,
+    because a hub whose key has ended must still stop the fleet. Before `migrate` there is nothing to judge.
+    """
+    from registry.models import SigningKey
+    from registry.snapshots.sign import SETTINGS, private_keys
+    from steernode.dsse import key_id
+
+    if not databases or find_role() is None or SigningKey._meta.db_table not in connection.introspection.table_names():
+        return []
+    problems: list[CheckMessage] = []
+    now = timezone.now()
+    for purpose, setting in SETTINGS.items():
+        try:
+            held = [key_id(key.public_key()) for key in private_keys(purpose)]
+        except ValueError:
+            # `check_web_settings` says so; a worker need not have it.
+            continue
+        rows = SigningKey.objects.filter(purpose=purpose, keyid__in=held)
+        # A key that has never signed counts from when it does.
+        if len(rows) < len(held):
+            continue
+        counting = [row for row in rows if row.revoked_at is None and row.not_after > now]
+        if not any(row.not_before <= now for row in counting):
+            message = f"No key of {setting} is in force: nodes refuse what it signs. Run manage.py rotate_signing_key --purpose {purpose}."
+            problems.append(Error(message, id="steerhub.E017"))
+            continue
+        end = max(row.not_after for row in counting)
+        if end - now < KEY_WARNING:
+            message = f"The last key of {setting} ends on {end:%F}. Run manage.py rotate_signing_key --purpose {purpose} before."
+            problems.append(Warning(message, id="steerhub.W001"))
     return problems
 
 

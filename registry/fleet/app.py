@@ -20,7 +20,7 @@ from registry.fleet.heads import Heads
 from registry.fleet.reports import take_report
 from registry.fleet.snapshot import send_snapshot
 from registry.fleet.stop import answer_stop
-from registry.fleet.trust import send_trust
+from registry.fleet.trust import send_signed_trust, send_trust
 from registry.web.descriptors import MOST_EACH, count_places
 from registry.web.problems import status_of, title_of
 from steernode.errors import SteerError
@@ -38,6 +38,7 @@ ROUTES: tuple[tuple[re.Pattern[str], tuple[str, ...], Callable[[Ask, str], Await
     (re.compile(r"nodes/([A-Za-z0-9_-]{1,100})/report"), ("POST",), take_report),
     (re.compile(r"(enroll)"), ("POST",), take_enrolment),
     (re.compile(r"(trust)"), ("GET", "HEAD"), send_trust),
+    (re.compile(r"(trust/signed)"), ("GET", "HEAD"), send_signed_trust),
 )
 
 

@@ -1,9 +1,51 @@
-"""`GET trust`: the keys that snapshots are signed by."""
+"""`GET trust` and `GET trust/signed`: the keys that snapshots and stops are signed by, in the clear and as nodes follow them."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.db import connections
 
 from registry.fleet.answers import Ask
-from registry.snapshots import trust_document
+from registry.fleet.conditional import matches_etag
+from registry.snapshots import sign_trust, trust_document
+
+ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
+# Every node asks with each heartbeat; so old may the answer be.
+HELD_SECONDS = 2.0
+# Public keys are public, so anybody may ask: one at a time, so that asking takes no connection from anybody else.
+_READING = ThreadPoolExecutor(1, thread_name_prefix="trust")
+_held: list[tuple[float, int, bytes]] = []
 
 
 async def send_trust(ask: Ask, _: str) -> None:
-    """Public keys are public. A node believes those it was given by another road."""
-    await ask.answer_json(trust_document(), {"Cache-Control": "no-cache"})
+    """For people and for a first start. A node believes those it was given by another road."""
+    await ask.answer_json(await _read(trust_document), {"Cache-Control": "no-cache"})
+
+
+async def send_signed_trust(ask: Ask, _: str) -> None:
+    """For nodes, which take it up if a key that they trust already signed it."""
+    if not _held or time.monotonic() - _held[0][0] >= HELD_SECONDS:
+        version, envelope = await _read(sign_trust)
+        _held[:] = [(time.monotonic(), version, envelope)]
+    _at, version, envelope = _held[0]
+    etag = f'"t{version}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if ask.header("if-none-match") and matches_etag(ask.header("if-none-match"), etag):
+        await ask.answer(304, headers)
+    else:
+        await ask.answer(200, {**headers, "Content-Type": ENVELOPE_TYPE}, envelope)
+
+
+async def _read(document: Callable[[], Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(_READING, _read_and_close, document)
+
+
+def _read_and_close(document: Callable[[], Any]) -> Any:
+    try:
+        return document()
+    finally:
+        # This thread has no request whose end would close its connection.
+        connections.close_all()

@@ -26,6 +26,7 @@ from registry.models.tenants import Environment, Tenant
 from registry.models.flags import FlagArm, FlagField, TenantFlag
 from registry.models.kills import LIFT_REQUEST_LASTS, MAY_KILL, Kill, KillKind
 from registry.models.freezes import Freeze
+from registry.models.keys import KeyPurpose, SigningKey, TrustDocument
 from registry.models.snapshots import Snapshot
 from registry.models.stops import StopStatement
 from registry.models.nodes import NodeReport, ReportResult, ServingNode
@@ -63,6 +64,7 @@ __all__ = [
     "Job",
     "JobKind",
     "JobState",
+    "KeyPurpose",
     "Kill",
     "KillKind",
     "NodeReport",
@@ -78,6 +80,7 @@ __all__ = [
     "RiskPolicy",
     "Role",
     "ServingNode",
+    "SigningKey",
     "Site",
     "Snapshot",
     "Split",
@@ -89,6 +92,7 @@ __all__ = [
     "Tenant",
     "TenantFlag",
     "TokenScope",
+    "TrustDocument",
     "Unit",
     "User",
     "VectorComparison",

@@ -13,7 +13,7 @@ from registry.reads.reported import highest_stop_reported, surplus_reported
 from registry.services.transition import transition
 from registry.snapshots import issue_stop, trust_document
 from steernode.dsse import TrustedKeys
-from steernode.stop.document import HUB, MAX_ENVELOPE_BYTES, StoppedKill, parse_stop
+from steernode.stop.document import HUB, MAX_ENVELOPE_BYTES, StoppedKill
 from steernode.stop.document import StopStatement as StopDocument
 from steernode.stop.trust import believe_stop
 
@@ -108,7 +108,7 @@ def _why_nodes_need_another() -> str:
         return "there was none" if Environment.objects.exists() else ""
     if highest_stop_reported() > newest.sequence:
         return "nodes have heard a later one"
-    # Whoever holds an older one hears the newest first. A node may hear an old one again, of before the lift, and then needs another number.
+    # Whoever holds an older one hears the newest first. A node that hears one of before the lift again needs another number.
     surplus = surplus_reported(holding=newest.digest)
     is_due = timezone.now() - newest.issued_at > ISSUED_FOR_NODES_EVERY
     if surplus and is_due and Kill.objects.filter(pk__in=surplus, lifted_at__isnull=False).exists():

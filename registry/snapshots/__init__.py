@@ -5,7 +5,7 @@ from registry.snapshots.freeze import find_increase
 from registry.snapshots.preview import preview_snapshot
 from registry.snapshots.publish import publish_snapshot
 from registry.snapshots.read import count_steering, read_envelope, read_head, read_heads, read_snapshot, read_stop_envelope
-from registry.snapshots.sign import trust_document
+from registry.snapshots.sign import sign_trust, trust_document
 from registry.snapshots.stops import issue_stop
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "read_heads",
     "read_snapshot",
     "read_stop_envelope",
+    "sign_trust",
     "trust_document",
 ]

@@ -1,25 +1,70 @@
-"""The hub's keys, what each signs, and the trust document that nodes check them against."""
+"""The hub's keys, what each signs and when, and the trust document that nodes check them against.
 
+The private keys are in the settings, one or several for each purpose; since when and until when each counts is on record. During an
+overlap the old and the new one both sign, so that a node which knows either follows.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
 
-from steernode.dsse import HUB, OFFLINE_STOP, SNAPSHOT, STOP, TRUST_SCHEMA, key_id, read_public_key, sign_payload, write_public_key
+from registry.models import SigningKey, TrustDocument
+from steernode.canonical import canonical_json, sha256_hex
+from steernode.dsse import (
+    HUB,
+    OFFLINE_STOP,
+    SNAPSHOT,
+    STOP,
+    TRUST_SCHEMA,
+    TRUST_TYPE,
+    key_id,
+    read_public_key,
+    sign_payload,
+    write_envelope,
+    write_public_key,
+)
 from steernode.errors import FieldError
 from steernode.snapshot.document import PAYLOAD_TYPE
 from steernode.stop.document import PAYLOAD_TYPE as STOP_PAYLOAD_TYPE
+from steernode.strict import format_time
+
+SETTINGS = {SNAPSHOT: "STEERHUB_SIGNING_KEY", STOP: "STEERHUB_STOP_KEY"}
+# How long a key counts that nobody said an end for: from when the hub first signs with it.
+KEY_LIVES = timedelta(days=730)
+# A node's clock may be behind by so much and still believe a key that is new.
+CLOCKS_DIFFER = timedelta(minutes=10)
+# Web processes that are being restarted with other keys disagree for a while; in this time none goes back to what another has replaced.
+SETTLING = timedelta(minutes=10)
+# Offline keys count for as long as the settings name them.
+_ALWAYS = datetime(2026, 1, 1, tzinfo=UTC)
+_PEM = re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
+
+
+def private_keys(purpose: str) -> list[Ed25519PrivateKey]:
+    """Those of the setting, in its order, which is that of their age. Raises: ValueError unless it is Ed25519 private keys in PEM."""
+    name = SETTINGS[purpose]
+    keys = [load_pem_private_key(pem.encode(), password=None) for pem in _PEM.findall(getattr(settings, name))]
+    if not keys:
+        raise ValueError(f"{name} holds no private key in PEM")
+    if not all(isinstance(key, Ed25519PrivateKey) for key in keys):
+        raise ValueError(f"{name} is not an Ed25519 private key")
+    return [key for key in keys if isinstance(key, Ed25519PrivateKey)]
 
 
 def signing_key() -> Ed25519PrivateKey:
-    """The key of STEERHUB_SIGNING_KEY, for snapshots. Raises: ValueError unless it is an Ed25519 private key in PEM."""
-    return _read_private_key("STEERHUB_SIGNING_KEY")
+    """The newest key for snapshots. Raises: as `private_keys`."""
+    return private_keys(SNAPSHOT)[-1]
 
 
 def stop_key() -> Ed25519PrivateKey:
-    """The key of STEERHUB_STOP_KEY, for stop statements. Raises: as `signing_key`."""
-    return _read_private_key("STEERHUB_STOP_KEY")
+    """The newest key for stop statements. Raises: as `private_keys`."""
+    return private_keys(STOP)[-1]
 
 
 def offline_stop_keys() -> dict[str, Ed25519PublicKey]:
@@ -48,32 +93,87 @@ def sign_stop(payload: bytes) -> list[dict[str, str]]:
 
 def sign_for(purpose: str, payload: bytes, payload_type: str) -> list[dict[str, str]]:
     """The signatures of a DSSE envelope, by every key of the hub that signs for this purpose now: snapshot or stop."""
-    key = {SNAPSHOT: signing_key, STOP: stop_key}[purpose]()
-    return [sign_payload(payload, payload_type, key)]
+    return [sign_payload(payload, payload_type, key) for key in _keys_that_sign(purpose)]
+
+
+def key_rows(purpose: str) -> dict[str, SigningKey]:
+    """What is on record of the keys of this purpose, by id. A key that the settings name and the record does not is put on record."""
+    held = {key_id(key.public_key()): key.public_key() for key in private_keys(purpose)}
+    rows = {row.keyid: row for row in SigningKey.objects.filter(purpose=purpose)}
+    new = [
+        SigningKey(keyid=keyid, public_key=write_public_key(public), purpose=purpose, not_before=_first_moment(), not_after=_last_moment())
+        for keyid, public in held.items()
+        if keyid not in rows
+    ]
+    if new:
+        # Another process may be first.
+        SigningKey.objects.bulk_create(new, ignore_conflicts=True)
+        rows = {row.keyid: row for row in SigningKey.objects.filter(purpose=purpose)}
+    return rows
+
+
+def _first_moment() -> datetime:
+    return timezone.now().replace(microsecond=0) - CLOCKS_DIFFER
+
+
+def _last_moment() -> datetime:
+    return timezone.now().replace(microsecond=0) + KEY_LIVES
+
+
+def _keys_that_sign(purpose: str) -> list[Ed25519PrivateKey]:
+    """Every key in force. Where none is, the newest that is not revoked: a stop that nodes doubt is better than none, and checks shout."""
+    rows, now = key_rows(purpose), timezone.now()
+    held = [(key, rows.get(key_id(key.public_key()))) for key in private_keys(purpose)]
+    usable = [(key, row) for key, row in held if row is not None and row.revoked_at is None]
+    in_force = [key for key, row in usable if row.not_before <= now <= row.not_after]
+    return in_force or [key for key, _row in (usable or held)][-1:]
 
 
 def trust_document() -> dict[str, Any]:
     """The public keys a node should trust. Give it to the node by another road than the hub's own URL where you can."""
-    keys = [(signing_key().public_key(), SNAPSHOT, HUB), (stop_key().public_key(), STOP, HUB)]
-    keys += [(key, OFFLINE_STOP, name) for name, key in sorted(offline_stop_keys().items())]
-    return {
-        "schema": TRUST_SCHEMA,
-        "keys": [
-            {
-                "keyid": key_id(public),
-                "public_key": write_public_key(public),
-                "not_before": "2026-01-01T00:00:00Z",
-                "not_after": "2036-01-01T00:00:00Z",
-                "purposes": [purpose],
-                "issuer": issuer,
-            }
-            for public, purpose, issuer in keys
-        ],
-    }
+    document = _newest_document()
+    return {"schema": TRUST_SCHEMA, "version": document.version, "keys": document.keys}
 
 
-def _read_private_key(setting: str) -> Ed25519PrivateKey:
-    key = load_pem_private_key(getattr(settings, setting).encode(), password=None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(f"{setting} is not an Ed25519 private key")
-    return key
+def sign_trust() -> tuple[int, bytes]:
+    """The version of the trust document, and its envelope: signed by every snapshot key that the hub has, one that is revoked included,
+    because a node that knows no other learns of the revocation by it."""
+    document = trust_document()
+    payload = canonical_json(document)
+    return document["version"], write_envelope(
+        payload, TRUST_TYPE, [sign_payload(payload, TRUST_TYPE, key) for key in private_keys(SNAPSHOT)]
+    )
+
+
+def _newest_document() -> TrustDocument:
+    """The document of the keys as they are now; a new version where they are not those of the last."""
+    keys, now = _describe_keys(), timezone.now()
+    digest = sha256_hex(canonical_json(keys))
+    newest = TrustDocument.objects.first()
+    if newest is not None and newest.digest == digest:
+        return newest
+    if newest is not None and now - newest.created_at < SETTLING:
+        replaced = TrustDocument.objects.filter(digest=digest, created_at__gt=now - SETTLING).first()
+        if replaced is not None:
+            return replaced
+    # From the clock, so that a hub restored from a backup does not begin below what nodes hold.
+    version = max(int(now.timestamp() * 1000), newest.version + 1 if newest else 0)
+    document, _is_new = TrustDocument.objects.get_or_create(version=version, defaults={"digest": digest, "keys": keys, "created_at": now})
+    return document
+
+
+def _describe_keys() -> list[dict[str, Any]]:
+    for purpose in SETTINGS:
+        key_rows(purpose)
+    counting = SigningKey.objects.filter(Q(revoked_at=None), not_after__gt=timezone.now()).order_by("purpose", "not_before", "keyid")
+    described = [
+        _describe(row.keyid, row.public_key, format_time(row.not_before), format_time(row.not_after), row.purpose, HUB) for row in counting
+    ]
+    for name, public in sorted(offline_stop_keys().items()):
+        described.append(_describe(key_id(public), write_public_key(public), format_time(_ALWAYS), None, OFFLINE_STOP, name))
+    return described
+
+
+def _describe(keyid: str, public_key: str, not_before: str, not_after: str | None, purpose: str, issuer: str) -> dict[str, Any]:
+    dates = {"not_before": not_before, "not_after": not_after}
+    return {"keyid": keyid, "public_key": public_key, **dates, "purposes": [purpose], "issuer": issuer}

@@ -39,7 +39,7 @@ def main() -> None:
 
 def write_record(folder: Path) -> None:
     from registry.services.flags import set_flag
-    from registry.services.nodes import enroll_node
+    from registry.services.nodes import invite_node
     from registry.services.people import create_user, issue_token
     from registry.services.tenants import create_environment, create_tenant
     from registry.snapshots import trust_document
@@ -52,7 +52,7 @@ def write_record(folder: Path) -> None:
     for tenant, profile in TENANTS.items():
         row = create_tenant(tenant, actor=people["oscar"])
         set_flag(production, row, revision=revisions[profile], enabled=True, alpha_scale=Decimal(1), reason="go", actor=people["oscar"])
-    nodes = {name: enroll_node(name, environment=production, actor=people["oscar"])[1] for name in NODES}
+    nodes = {name: invite_node(name, environment=production, actor=people["oscar"])[1] for name in NODES}
     (folder / "trust.json").write_text(json.dumps(trust_document()))
     (folder / "tokens.json").write_text(json.dumps({"people": tokens, "nodes": nodes}))
 

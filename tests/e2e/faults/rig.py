@@ -217,8 +217,8 @@ class Rig:
     def web(self, name: str = "web", *, has_clock: bool = False, descriptors: int | None = None, **environment: str) -> Process:
         """A web process, answering."""
         port = free_port()
-        command = [str(BIN / "uvicorn"), "steerhub.asgi:application", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
-        command += ["--timeout-graceful-shutdown", "1"]
+        command = [str(BIN / "uvicorn"), "steerhub.asgi:application", "--http", "steerhub.protocol:RoomyProtocol", "--no-access-log"]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--timeout-graceful-shutdown", "1"]
         process = self._make(name, command, port, has_clock=has_clock, descriptors=descriptors, **environment)
         process.start()
         process.wait_for("/api/v1/healthz")
@@ -227,13 +227,12 @@ class Rig:
     def node(self, hub: Process, name: str = "node-1", *, has_clock: bool = False, lacks: str = "", **environment: str) -> Process:
         """A node of production that follows this web process, ready to serve."""
         port = free_port()
-        token = self.var / f"{name}.token"
+        token = self.var / f"{name}.enrolment"
         token.write_text(self.node_tokens[name])
-        token.chmod(0o600)
         program = [sys.executable, "-m", "tests.e2e.faults.limited_node", lacks] if lacks else [str(BIN / "steer")]
         command = [
-            *(*program, "node", "serve", "--hub", hub.url, "--environment", "production", "--name", name),
-            *("--token-file", str(token), "--trust", str(self.var / "trust.json"), "--model", "demo/model"),
+            *(*program, "node", "serve", "--hub", hub.url, "--name", name, "--enrolment-token-file", str(token)),
+            *("--trust", str(self.var / "trust.json"), "--model", "demo/model"),
             *("--store", str(self.store(name)), "--port", str(port)),
         ]
         process = self._make(name, command, port, has_clock=has_clock, **environment)

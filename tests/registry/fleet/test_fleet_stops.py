@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import httpx
@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import connection
 
-from registry.models import AuditEvent, Kill, StopStatement
+from registry.models import AuditEvent, Kill, ServingNode, StopStatement
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.snapshots import read_stop_envelope, sign
 from steernode.canonical import sha256_hex

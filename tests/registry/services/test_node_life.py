@@ -165,7 +165,8 @@ def test_a_report_tells_of_the_stop_and_of_what_cannot_be_served(node):
     stop = {"sequence": 1_764_460_800_000, "digest": "cd" * 32, "held": 3, "surplus": ["a" * 32, "b" * 32]}
     say(record, stop=stop, unservable=[cannot], capabilities=["scope:generated", "operator:add"], highest_revision=9)
     record.refresh_from_db()
-    assert (record.stop_sequence, record.stop_digest, record.stop_held, record.stop_surplus) == (stop["sequence"], "cd" * 32, 3, ["a" * 32, "b" * 32])
+    assert (record.stop_sequence, record.stop_digest, record.stop_held) == (stop["sequence"], "cd" * 32, 3)
+    assert record.stop_surplus == ["a" * 32, "b" * 32]
     assert (record.unservable, record.capabilities, record.highest_revision) == ([cannot], ["operator:add", "scope:generated"], 9)
     say(record)
     record.refresh_from_db()
