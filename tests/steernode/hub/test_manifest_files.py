@@ -107,7 +107,8 @@ def test_a_manifest_that_cannot_be_read_is_refused_where_it_is_wrong(steer, reco
     assert recording_hub.sent == []
 
 
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+# Without NUL, which no record can hold.
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 _VALUES = st.recursive(
     st.one_of(
         _TEXT, st.booleans(), st.none(), st.integers(-(2**60), 2**60), st.sampled_from(["yes", "off", "0.5", "1e3", "~", "null", "012"])
