@@ -19,6 +19,10 @@ from registry.services.idempotency import find_answer, hold_key, keep_answer
 
 MAX_KEY_LENGTH = 255
 CHANGING = ("POST", "PUT", "DELETE")
+# The refusals that a repeat gets again, because they are of the bytes that were sent and nothing else: no JSON, not the fields of this
+# address, too large, no form that is read here. Every other is about the moment, whatever its status: a freeze ends, a kill is lifted,
+# a record appears, a policy changes, a role is given. Those run again, and a refusal has done nothing that could be done twice.
+KEPT_REFUSALS = (400, 413, 415)
 # Headers of an answer that a repeat must show again.
 _KEPT_HEADERS = ("Content-Type", "ETag", "Location")
 _KEY = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY_LENGTH}}}", re.ASCII)
@@ -67,8 +71,8 @@ class HeldKey:
             self._held = held.pop_all()
 
     def keep(self, response: Response | HttpResponse, *, holds_secret: bool) -> None:
-        """Remember the answer, refusals included. A failure of the hub's own is not the last word on a request."""
-        if response.status_code >= 500:
+        """Remember the answer if it is the last word on these bytes."""
+        if response.status_code >= 300 and response.status_code not in KEPT_REFUSALS:
             return
         headers = {name: response[name] for name in _KEPT_HEADERS if name in response}
         body = None if holds_secret and response.status_code < 300 else response.content

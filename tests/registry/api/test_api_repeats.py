@@ -12,14 +12,10 @@ from registry.services.idempotency import forget_old_answers, hold_key
 from registry.services.people import issue_token
 from steernode.errors import SteerError
 from steernode.hub.client import HubClient
-from tests.support.api import code_of
+from tests.support.api import code_of, keyed
 from tests.support.racing import at_once
 
 TENANTS, REVISION = "/api/v1/tenants", "/api/v1/profiles/harbor-empathy/revisions/1"
-
-
-def keyed(key: str) -> dict[str, dict[str, str]]:
-    return {"headers": {"Idempotency-Key": key}}
 
 
 def read_of(revision) -> dict[str, str]:
