@@ -15,6 +15,9 @@ from registry.models import (
     SteeringVector,
     TenantFlag,
 )
+from tests.support.world import reader, world
+
+__all__ = ["reader", "world"]
 
 RECORDS = (BaseModel, ContrastSet, EvalSuite, Job, Kill, Profile, ProfileRevision, ServingNode, SteeringVector, TenantFlag)
 

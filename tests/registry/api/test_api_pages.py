@@ -1,10 +1,20 @@
-"""Lists come in pages that are found by their neighbour."""
+"""Lists come in pages that are found by where the last one ended."""
+
+from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
+from django.urls import resolve
+from django.utils import timezone
 
 from registry.api import pagination
-from registry.models import Kill, Tenant
+from registry.api.urls import urlpatterns
+from registry.api.views.base import Records
+from registry.models import Freeze, Kill, Tenant
 from registry.services.people import create_user
+from tests.support.api import code_of
+from tests.support.world import grow, unguarded
 
 
 def walk(client, path: str, direction: str = "next") -> list[dict]:
@@ -116,3 +126,95 @@ def test_people_are_paged_too(api, root):
     for number in range(3):
         create_user(f"person-{number}", roles=[], actor="tests")
     assert names(walk(api(root), "/api/v1/users?size=1")) == ["person-0", "person-1", "person-2", "root"]
+
+
+# -- Records that go between two pages ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_page_follows_the_place_of_a_record_that_is_gone(api, oscar, tenants, size):
+    client = api(oscar)
+    first = client.get(f"/api/v1/tenants?size={size}").json()
+    Tenant.objects.get(name=names([first])[-1]).delete()
+    Tenant.objects.create(name="a-newcomer")
+    rest = walk(client, first["next"])
+    assert names([first, *rest]) == [tenant.name for tenant in tenants]
+    # And back again, before a place where nothing stands any more.
+    last = rest[-1]
+    Tenant.objects.get(name=names([last])[0]).delete()
+    before = client.get(last["previous"].replace(f"size={size}", "size=500")).json()
+    assert names([before])[0] == "a-newcomer"
+    assert names([before]) == sorted(name for name in Tenant.objects.values_list("name", flat=True) if name < names([last])[0])
+
+
+@contextmanager
+def gone(model, key):
+    """Whatever guards or refers to the record: this is about a list that finds it no longer there."""
+    with unguarded(model._meta.db_table), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        model._base_manager.filter(pk=key)._raw_delete(connection.alias)
+        cursor.execute("SET LOCAL session_replication_role = DEFAULT")
+        yield
+        transaction.set_rollback(True)
+
+
+def test_every_list_goes_on_where_the_last_record_of_a_page_was(client, world, reader, oscar, production, monkeypatch):
+    grow(oscar)
+    for days in (1, 2):
+        Freeze.objects.create(
+            environment=production, starts_at=timezone.now(), ends_at=timezone.now() + timedelta(days=days), reason="x", declared_by=oscar
+        )
+    shown, paginate = [], pagination.Pages.paginate_queryset
+
+    def remember(self, queryset, request, view=None):
+        rows = paginate(self, queryset, request, view)
+        shown.append((queryset.model, rows[0].pk))
+        return rows
+
+    monkeypatch.setattr(pagination.Pages, "paginate_queryset", remember)
+    # By session: one of the records that go is the reader's own token.
+    client.force_login(reader)
+    followed = set()
+    for path in world:
+        first = client.get(f"/api/v1/{path}{'&' if '?' in path else '?'}size=1")
+        if first.status_code != 200:
+            continue
+        (record,) = shown[-1:]
+        following = client.get(first.json()["next"]).json()["results"]
+        assert len(following) == 1, path
+        with gone(*record):
+            again = client.get(first.json()["next"]).json()
+            assert again.get("results") == following, (path, again)
+        followed.add(resolve(f"/api/v1/{path}").func.view_class)
+    assert followed == {pattern.callback.view_class for pattern in urlpatterns if issubclass(pattern.callback.view_class, Records)}
+
+
+NO_PLACES = ["[", "[]", "{}", "[1,2]", "[null]", "[true]", "[1.5]", '[["a"]]', '["a"', '["\\u0000"]', '["\\ud800"]', "[" * 100]
+
+
+@pytest.mark.parametrize("place", [*NO_PLACES, f'["{"x" * 5000}"]', "", "no-id", "00000000-0000-0000-0000-000000000000"])
+@pytest.mark.parametrize("direction", ["after", "before"])
+def test_what_is_no_place_is_refused(api, oscar, tenants, place, direction):
+    answer = api(oscar).get("/api/v1/tenants", {direction: place})
+    assert code_of(answer) == (400, "VALIDATION")
+    assert answer.json()["item"] == direction
+
+
+OF_OTHER_FIELDS = [
+    '["x","00000000-0000-0000-0000-000000000000"]',
+    '["2026-11-30T10:00:00","00000000-0000-0000-0000-000000000000"]',
+    '["2026-13-30T10:00:00Z","00000000-0000-0000-0000-000000000000"]',
+    '[5,"00000000-0000-0000-0000-000000000000"]',
+    '["2026-11-30T10:00:00+00:00","x"]',
+]
+
+
+@pytest.mark.parametrize("place", OF_OTHER_FIELDS)
+def test_a_place_is_of_the_fields_of_the_order(api, oscar, place):
+    assert code_of(api(oscar).get("/api/v1/kills", {"after": place})) == (400, "VALIDATION")
+
+
+def test_a_place_where_nothing_ever_stood_will_do(api, oscar, tenants):
+    page = api(oscar).get("/api/v1/tenants", {"after": '["tenant-03x"]', "size": "2"}).json()
+    assert names([page]) == ["tenant-04", "tenant-05"]
+    assert api(oscar).get("/api/v1/audit/events", {"after": f"[{10**30}]"}).status_code in (200, 403)
