@@ -23,5 +23,9 @@ class ConfirmationNeeded(SteerError):
     """The change steers somebody more, and nobody has said yet that they know."""
 
 
+class NotReady(SteerError):
+    """The hub cannot do its work until something that it needs is there."""
+
+
 class BlobMissing(SteerError):
     """The store has no blob of that digest, or its bytes are not what the digest says."""

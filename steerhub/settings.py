@@ -252,7 +252,7 @@ SECURE_PROXY_SSL_HEADER = None if EMBEDDED else ("HTTP_X_FORWARDED_PROTO", "http
 SECURE_REFERRER_POLICY = "same-origin"
 # In production whoever asks in the clear is sent to TLS and told to stay there for a year; a load balancer may ask for health.
 SECURE_SSL_REDIRECT = not EMBEDDED and not DEBUG
-SECURE_REDIRECT_EXEMPT = [r"^api/v1/healthz$"]
+SECURE_REDIRECT_EXEMPT = [r"^api/v1/(healthz|livez)$"]
 SECURE_HSTS_SECONDS = 0 if EMBEDDED or DEBUG else 31_536_000
 # Whether other hosts of the domain have TLS, and whether it goes into browsers' lists, is for its owner to say.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]

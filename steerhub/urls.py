@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 
 from registry.api.views import ofrep
 
+handler500 = "registry.web.failures.answer_failure"
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("api/v1/", include("registry.api.urls")),

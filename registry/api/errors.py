@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import DataError, IntegrityError, OperationalError
+from django.db import DataError, IntegrityError, OperationalError, ProgrammingError
 from django.http import Http404, HttpResponse, JsonResponse
 from rest_framework import exceptions
 
 from registry.api.idempotency import AnsweredBefore
+from registry.errors import NotReady
 from registry.web.problems import PROBLEM_TYPE, problem_document, status_of, title_of
+from registry.web.readiness import check_migrations
 from steernode.errors import SteerError
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,10 @@ def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponse:
     if isinstance(error, SteerError):
         # A refusal of many documents says what is wrong with each.
         more = {"errors": error.errors} if hasattr(error, "errors") else {}
-        return problem(status_of(error), error.code, error.message, error.item, title=title_of(error), **more)
+        response = problem(status_of(error), error.code, error.message, error.item, title=title_of(error), **more)
+        if isinstance(error, NotReady):
+            response["Retry-After"] = "10"
+        return response
     if isinstance(error, exceptions.ValidationError):
         return _validation_problem(error)
     if isinstance(error, exceptions.APIException):
@@ -73,6 +78,8 @@ def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponse:
         return problem(409, "CONSTRAINT", f"the database refused the change: {constraint or 'a rule of the record'}", constraint)
     if isinstance(error, DataError):
         return problem(422, "OUT_OF_RANGE", "a value is longer or larger than the record can hold")
+    if isinstance(error, ProgrammingError) and (obstacle := _find_obstacle()):
+        return problem_response(obstacle, context)
     if isinstance(error, OperationalError):
         logger.error("the database did not answer: %s", error)
         response = problem(503, "UNAVAILABLE", "the database does not answer; try again")
@@ -80,6 +87,15 @@ def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponse:
         return response
     logger.error("unforeseen error in %s", type(context.get("view")).__name__, exc_info=error)
     return problem(500, "INTERNAL", "the hub failed on this request; its log says why")
+
+
+def _find_obstacle() -> NotReady | None:
+    """Why a query that this code may ask cannot be answered, if that is because the database is not as new as the code."""
+    try:
+        check_migrations()
+    except NotReady as obstacle:
+        return obstacle
+    return None
 
 
 def _api_problem(error: exceptions.APIException) -> JsonResponse:

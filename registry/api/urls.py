@@ -35,6 +35,7 @@ _REVISION = "profiles/<str:name>/revisions/<int:number>"
 
 urlpatterns = [
     path("healthz", hub.HealthView.as_view(), name="api-healthz"),
+    path("livez", hub.LivenessView.as_view()),
     path("whoami", hub.WhoamiView.as_view()),
     path("schema", SpectacularAPIView.as_view(permission_classes=[IsAuthenticated]), name="api-schema"),
     path("users", people.UsersView.as_view()),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from registry.errors import BlobMissing, ConfirmationNeeded, NotFound, RecordChanged, TransitionRefused
+from registry.errors import BlobMissing, ConfirmationNeeded, NotFound, NotReady, RecordChanged, TransitionRefused
 from steernode.errors import SteerError
 
 PROBLEM_TYPE = "application/problem+json"
@@ -27,6 +27,8 @@ def status_of(error: SteerError) -> int:
     """The HTTP status of a domain error."""
     if error.code in _OWN_FAULTS:
         return 500
+    if isinstance(error, NotReady):
+        return 503
     if isinstance(error, NotFound | BlobMissing):
         return 404
     if isinstance(error, TransitionRefused):

@@ -1,6 +1,5 @@
 """The hub itself: who am I to it, does it answer, and addresses it does not have."""
 
-from django.db import connection
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -9,6 +8,7 @@ from rest_framework.response import Response
 from registry.api.views.base import View, document
 from registry.models import Tenant, User
 from registry.reads.visibility import is_limited, visible_to
+from registry.web.readiness import check_readiness
 
 
 class WhoamiOut(serializers.Serializer):
@@ -40,16 +40,32 @@ class WhoamiView(View):
 
 
 class HealthView(View):
-    """Whether the hub answers and its database does. 503 if not."""
+    """Whether this process can do its work, which a load balancer asks. 503 if its database does not answer or lacks a migration, or
+    there is no key to sign with; the code says which."""
 
     authentication_classes = []
     permission_classes = []
 
-    @document("Whether the hub and its database answer", answer=HealthOut, refuses=[503])
+    @document("Whether the hub is ready: its database and its signing key are there", answer=HealthOut, refuses=[503])
     def get(self, request: Request) -> Response:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        check_readiness()
         return Response({"status": "ok", "database": "ok"})
+
+
+class LivenessOut(serializers.Serializer):
+    status = serializers.CharField()
+
+
+class LivenessView(View):
+    """Whether this process answers at all, which whoever would start it anew asks. Nothing is asked of the database: starting a process
+    anew brings no database back."""
+
+    authentication_classes = []
+    permission_classes = []
+
+    @document("Whether the process answers", answer=LivenessOut)
+    def get(self, request: Request) -> Response:
+        return Response({"status": "ok"})
 
 
 class NoSuchView(View):

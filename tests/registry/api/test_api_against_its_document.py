@@ -32,7 +32,7 @@ pytestmark = [
 
 EXAMPLES = 5
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-OPEN_TO_NOBODY = ("/api/v1/healthz",)
+OPEN_TO_NOBODY = ("/api/v1/healthz", "/api/v1/livez")
 
 
 @pytest.fixture(autouse=True)
