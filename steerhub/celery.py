@@ -8,9 +8,12 @@ import os
 
 from celery import Celery
 from celery.signals import beat_init, worker_init
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steerhub.settings")
 
+# The folder of embedded mode, for those who send and those who consume.
+TRANSPORT_ALIASES["filesystem"] = "steerhub.broker:Transport"
 app = Celery("steerhub")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
@@ -24,6 +27,7 @@ app.conf.update(
     worker_concurrency=1,
     worker_hijack_root_logger=False,
     worker_send_task_events=False,
+    worker_consumer="steerhub.consumer:PatientConsumer",
     broker_connection_retry_on_startup=True,
     task_default_queue="steerhub",
     imports=["workers.extraction", "workers.validation", "workers.composition", "workers.sweeper"],

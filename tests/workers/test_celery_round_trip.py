@@ -1,6 +1,8 @@
-"""One job through a real broker and a real worker process, on the reference model: over the filesystem, and over Redis."""
+"""Jobs through a real broker and a real worker process, on the reference model: over the filesystem, and over Redis."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +84,84 @@ def test_job_goes_through_broker_and_worker_process(broker, small_job, settings,
     assert job.extracted_vector.contrast_set.pair_count == 16
 
 
+# By name: what is put where a message should be.
+UNREADABLE = {
+    "not JSON": b"{not json",
+    "empty": b"",
+    "not UTF-8": b"\xff\xfe",
+    "a number": b"5",
+    "a list": b"[]",
+    "an empty object": b"{}",
+    "no delivery tag": b'{"properties": {}}',
+    "a body that is no base64": b'{"body": "5", "properties": {"delivery_tag": "a", "body_encoding": "base64"}}',
+}
+# Whole messages that are no task of ours: Celery itself meets these.
+OURS, NO_ARGUMENTS = {"task": "workers.sweeper.run"}, "W1tdLCB7fSwge31d"
+FOREIGN = {
+    "of an unknown content type": {"body": "eA==", "content-type": "application/x-python-serialize", "headers": OURS | {"id": "w"}},
+    "of an unknown task": {"body": NO_ARGUMENTS, "content-type": "application/json", "headers": {"task": "no.such", "id": "x"}},
+    "without headers": {"body": "W10=", "content-type": "application/json", "headers": None},
+    "without an id": {"body": NO_ARGUMENTS, "content-type": "application/json", "headers": OURS},
+    "with a body of another shape": {"body": "NQ==", "content-type": "application/json", "headers": OURS | {"id": "y", "argsrepr": 5}},
+}
+
+
+def test_messages_that_nobody_can_read_are_set_aside_and_the_worker_goes_on(filesystem_url, settings, tmp_path):
+    messages, control = tmp_path / "broker/messages", tmp_path / "broker/control"
+    for folder in (messages, control):
+        folder.mkdir(parents=True)
+    for number, data in enumerate(UNREADABLE.values()):
+        (messages / f"000{number}_bad.steerhub.msg").write_bytes(data)
+    (messages / "0010_gone.steerhub.msg").symlink_to("/nowhere")
+    (messages / "0011_folder.steerhub.msg").mkdir()
+    for number, message in enumerate(FOREIGN.values()):
+        (messages / f"002{number}_foreign.steerhub.msg").write_text(json.dumps(message_of(message, str(number))))
+    options = {"data_folder_in": str(messages), "data_folder_out": str(messages), "control_folder": str(control)}
+    with celery_over(filesystem_url, options):
+        worker = start_worker(filesystem_url, settings, tmp_path)
+        try:
+            wait_for(lambda: not list(messages.glob("00*")), worker, tmp_path)
+            do_something(worker, tmp_path)
+        finally:
+            worker.terminate()
+            worker.wait(30)
+    aside, log = sorted(path.name for path in (tmp_path / "broker/unreadable").iterdir()), (tmp_path / "worker.log").read_text()
+    assert aside == sorted(
+        [f"000{number}_bad.steerhub.msg" for number in range(len(UNREADABLE))] + ["0010_gone.steerhub.msg", "0011_folder.steerhub.msg"]
+    )
+    assert [name for name in aside if f"unreadable/{name}" not in log] == []
+    assert "no.such" in log
+
+
+@pytest.mark.redis
+def test_messages_that_nobody_can_read_do_not_end_a_worker_on_redis(redis_url, settings, tmp_path):
+    with celery_over(redis_url, {}):
+        worker = start_worker(redis_url, settings, tmp_path)
+        try:
+            with current_app.connection_for_write() as link:
+                channel = link.default_channel
+                for data in (*UNREADABLE.values(), *(json.dumps(message_of(each, name)).encode() for name, each in FOREIGN.items())):
+                    channel.client.lpush("steerhub", data)
+                wait_for(lambda: channel.client.llen("steerhub") == 0, worker, tmp_path)
+            do_something(worker, tmp_path)
+        finally:
+            worker.terminate()
+            worker.wait(30)
+
+
+def do_something(worker: subprocess.Popen, tmp_path: Path) -> None:
+    current_app.send_task("workers.sweeper.run")
+    log = tmp_path / "worker.log"
+    wait_for(lambda: re.search(r"Task workers\.sweeper\.run\S* succeeded", log.read_text()), worker, tmp_path)
+    assert worker.poll() is None
+
+
+def message_of(message: dict, tag: str) -> dict:
+    delivery = {"exchange": "steerhub", "routing_key": "steerhub"}
+    properties = {"delivery_tag": tag, "body_encoding": "base64", "delivery_info": delivery, "delivery_mode": 2, "priority": 0}
+    return {"content-encoding": "utf-8", "properties": properties, **message}
+
+
 def forget_connections() -> None:
     """Celery keeps its pools for the life of a process; a broker that changes within one is this test's own idea."""
     pools.reset()
@@ -112,6 +192,14 @@ def start_worker(broker: str, settings, tmp_path: Path) -> subprocess.Popen:
     with (tmp_path / "worker.log").open("wb") as log:
         command = [sys.executable, "-m", "celery", "-A", "steerhub", "worker", "--loglevel", "INFO"]
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+
+def wait_for(condition, worker: subprocess.Popen, tmp_path: Path) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        if worker.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"the worker's log ends:\n{(tmp_path / 'worker.log').read_text()[-5000:]}")
+        time.sleep(0.2)
 
 
 def wait_until_finished(job: Job, worker: subprocess.Popen, tmp_path: Path) -> None:
