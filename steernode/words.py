@@ -43,3 +43,5 @@ MAX_CONDITION_ENTRIES = 64
 FLAG_FIELDS = ("revision", "alpha_scale", "rollout", "arms", "override")
 MAX_ARMS = 10
 MAX_ARM_WEIGHT = 1000
+# What OFREP answers as the variant of a request in no arm: an arm of this name, however it is written, would read as its opposite.
+RESERVED_ARM_NAMES = ("on", "off")

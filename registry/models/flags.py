@@ -10,7 +10,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now, Trim
 
 from registry.models.fields import CoefficientField, spelled
-from steernode.words import FLAG_FIELDS, MAX_ARM_WEIGHT, MAX_ARMS
+from steernode.words import FLAG_FIELDS, MAX_ARM_WEIGHT, MAX_ARMS, RESERVED_ARM_NAMES
 
 
 @spelled(FLAG_FIELDS)
@@ -99,6 +99,9 @@ class TenantFlag(models.Model):
         return f"{self.environment}/{self.tenant}{'/' + self.route if self.route else ''}"
 
 
+_RESERVED_ARM = rf"^\s*({'|'.join(RESERVED_ARM_NAMES)})\s*$"
+
+
 class FlagArm(models.Model):
     """One side of an A/B test: `weight` parts of the callers. What an arm leaves open, it has from its flag.
 
@@ -119,6 +122,7 @@ class FlagArm(models.Model):
             models.UniqueConstraint(fields=["flag", "name"], name="arm_name_is_unique"),
             models.CheckConstraint(condition=Q(position__lt=MAX_ARMS), name="arm_is_one_of_ten"),
             models.CheckConstraint(condition=~Q(name=""), name="arm_has_a_name"),
+            models.CheckConstraint(condition=~Q(name__iregex=_RESERVED_ARM), name="arm_name_is_not_reserved"),
             models.CheckConstraint(condition=Q(weight__gte=1, weight__lte=MAX_ARM_WEIGHT), name="arm_weight_is_between_1_and_1000"),
             models.CheckConstraint(
                 condition=Q(alpha_scale__isnull=True) | Q(alpha_scale__gte=0, alpha_scale__lte=10),

@@ -25,7 +25,7 @@ from steernode.canonical import format_decimal
 from steernode.errors import AlphaError
 from steernode.snapshot.records import AlphaBounds
 from steernode.spelling import spell
-from steernode.words import EVERYBODY, MAX_ARM_WEIGHT, MAX_ARMS
+from steernode.words import EVERYBODY, MAX_ARM_WEIGHT, MAX_ARMS, RESERVED_ARM_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +209,17 @@ def _check_ranges(flag: TenantFlag, arms: Sequence[ArmSpec]) -> None:
     if len(arms) > MAX_ARMS or len({arm.name for arm in arms}) != len(arms):
         raise InvalidInput("FLAG_ARMS", f"a flag has at most {MAX_ARMS} arms, no two of one name", "arms")
     for arm in arms:
+        check_arm_name(arm.name)
         if not NAME.fullmatch(arm.name) or not 1 <= arm.weight <= MAX_ARM_WEIGHT:
             needs = f"a name of letters, digits, '-' and '_', and a weight from 1 to {MAX_ARM_WEIGHT}"
             raise InvalidInput("FLAG_ARMS", f"arm {arm.name!r} needs {needs}", arm.name)
+
+
+def check_arm_name(name: str) -> None:
+    """Raises: InvalidInput ARM_RESERVED."""
+    if name.strip().casefold() in RESERVED_ARM_NAMES:
+        message = f"an arm cannot be called {name!r}: OFREP says {' and '.join(RESERVED_ARM_NAMES)} of requests that are in no arm"
+        raise InvalidInput("ARM_RESERVED", message, name)
 
 
 def _check_choices(flag: InheritedFlag[Id], environment: Environment) -> None:

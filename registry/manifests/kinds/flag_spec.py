@@ -5,13 +5,14 @@ from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any, cast
 
+from registry.errors import InvalidInput
 from registry.manifests.documents import Fault, Manifest
 from registry.manifests.fields import FieldMap, Spec, camel_case, choice, decimal, list_of, mapping, slug, switch, text, whole
 from registry.manifests.kinds.profile import Pointer
 from registry.models import FlagField, ProfileRevision, TenantFlag
 from registry.reads.inheritance import InheritedArm, InheritedFlag, StatedArm, StatedFlag, inherit_flag
 from registry.reads.sides import NOT_DRAWN, is_new_rollout, is_new_test
-from registry.services.flags import ArmSpec, Stated
+from registry.services.flags import ArmSpec, Stated, check_arm_name
 from steernode.canonical import format_decimal
 from steernode.errors import SpellingError
 from steernode.snapshot.records import AlphaBounds, Snapshot
@@ -89,6 +90,10 @@ def complete_flag(manifest: Manifest) -> tuple[Spec, list[Fault]]:
         if ("profile" in arm) != ("revision" in arm):
             message = "an arm names both a profile and its revision, or neither"
             faults.append(manifest.fault(f"spec.arms.{position}", "MANIFEST_VALUE", message))
+        try:
+            check_arm_name(arm["name"])
+        except InvalidInput as error:
+            faults.append(manifest.fault(f"spec.arms.{position}.name", error.code, error.message))
     defaults = {name: value for name, value in _DEFAULTS.items() if name not in inherits}
     return {**defaults, **spec, "inherits": inherits}, faults
 

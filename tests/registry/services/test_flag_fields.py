@@ -178,6 +178,7 @@ def test_a_route_has_nothing_to_inherit_from_a_tenant_without_a_flag(put, approv
         ({"arms": [ArmSpec("a", 1001)]}, "FLAG_ARMS"),
         ({"arms": [ArmSpec("", 1)]}, "FLAG_ARMS"),
         ({"arms": [ArmSpec("a", 1), ArmSpec("a", 1)]}, "FLAG_ARMS"),
+        *(({"arms": [ArmSpec("a", 1), ArmSpec(name, 1)]}, "ARM_RESERVED") for name in ("off", "on", "OFF", "On", " off ", "oFF\t")),
         ({"arms": [ArmSpec(str(number), 1) for number in range(11)]}, "FLAG_ARMS"),
         ({"arms": [ArmSpec("a", 1, alpha_scale=Decimal("1.1"))]}, "ALPHA_RANGE"),
         ({"arms": [ArmSpec("a", 1, alpha_scale=Decimal("-0.5"))]}, "ALPHA_RANGE"),
