@@ -42,7 +42,7 @@ def show_base_model(request: Request, base_model_id: UUID) -> HttpResponse:
         changes=describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
         environments=[_view(environment, base_model) for environment in Environment.objects.all()],
         others=BaseModel.objects.filter(name=base_model.name).exclude(pk=base_model.pk).order_by("-registered_at"),
-        files=base_model.manifest["files"],
+        files=base_model.manifest.get("files", []),
     )
 
 

@@ -1,6 +1,7 @@
 """The checklist: what a risk policy demands of a revision and its evidence, and what of it is met.
 
-Submitting and approving refuse the first demand that is not met; the pages show all of them.
+Submitting and approving refuse the first demand that is not met; the pages show all of them. What a revision keeps of its policy may be
+of an earlier form: what was not demanded then is not on its checklist. Nothing is approved by it, because approving takes the terms of now.
 """
 
 from collections import defaultdict
@@ -17,12 +18,18 @@ from registry.models import Approval, Component, Evaluation, Operator, ProfileRe
 from registry.reads.documents import digest_components, policy_document
 from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
 from steernode.canonical import format_decimal
-from steernode.errors import AlphaError, SteerError
+from steernode.errors import AlphaError, GateError, SteerError
 from steernode.gates import composition_gates, find_weaker_gates, load_gates
+from steernode.records.evidence import read_gates
+from steernode.records.lenient import read_number
 from steernode.snapshot.records import AlphaBounds
 from steernode.snapshot.resolve import absolute_coefficient
 
 _SHARE = Decimal("0.000001")
+
+
+# What is wrong with the evidence, if anything is.
+_Find = Callable[[Evaluation], SteerError | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +59,39 @@ def measure_peaks(components: Sequence[Component]) -> dict[str, Decimal]:
 
 def check_limits(components: Sequence[Component], demands: Mapping[str, Any]) -> list[Requirement]:
     """The limits, which need no evidence."""
-    peaks, caps, budget = measure_peaks(components), demands["alpha_caps"], demands["composition_budget"]
-    beyond_cap = beyond_budget = None
-    for unit, cap in caps.items():
-        reach = format_decimal(peaks[f"peak_{unit}"])
-        if Decimal(reach) > Decimal(cap):
-            beyond_cap = AlphaError("ALPHA_CAP", f"α may reach {reach} {unit}, the cap of the risk class is {cap}", reach)
-    share = format_decimal(peaks["peak_share"])
-    if Decimal(share) > Decimal(budget):
-        problem = f"one layer may get {share} of its mean residual norm, the composition budget of the risk class is {budget}"
-        beyond_budget = AlphaError("COMPOSITION_BUDGET", problem, share)
-    return [
-        Requirement(f"|α| of at most {', '.join(f'{cap} {unit}' for unit, cap in caps.items())}", beyond_cap),
-        Requirement(f"at most {budget} of the mean residual norm added at one layer", beyond_budget),
-    ]
+    peaks, requirements = measure_peaks(components), []
+    if caps := {unit: demands["alpha_caps"][unit] for unit in Unit.values if unit in demands.get("alpha_caps", {})}:
+        beyond_cap = None
+        for unit, cap in caps.items():
+            reach = format_decimal(peaks[f"peak_{unit}"])
+            if Decimal(reach) > Decimal(cap):
+                beyond_cap = AlphaError("ALPHA_CAP", f"α may reach {reach} {unit}, the cap of the risk class is {cap}", reach)
+        requirements.append(Requirement(f"|α| of at most {', '.join(f'{cap} {unit}' for unit, cap in caps.items())}", beyond_cap))
+    if budget := demands.get("composition_budget"):
+        beyond_budget, share = None, format_decimal(peaks["peak_share"])
+        if Decimal(share) > Decimal(budget):
+            problem = f"one layer may get {share} of its mean residual norm, the composition budget of the risk class is {budget}"
+            beyond_budget = AlphaError("COMPOSITION_BUDGET", problem, share)
+        requirements.append(Requirement(f"at most {budget} of the mean residual norm added at one layer", beyond_budget))
+    return requirements
 
 
 def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, demands: Mapping[str, Any]) -> list[Requirement]:
     """Every demand on the revision and on this evidence, in the order in which a person would see to them."""
     components = list(revision.components.select_related("vector__contrast_set"))
-    demanded: list[tuple[str, Callable[[Evaluation], SteerError | None]]] = [
+    always: list[tuple[str, _Find]] = [
         ("evidence of exactly these components", lambda found: _find_other_subject(revision, components, found)),
         ("every range inside the evaluated α", lambda _: _find_beyond_evidence(components)),
         ("every gate of the evidence passed", _find_failed_gate),
-        (f"gates as strict as the set {demands['gate_set']}", lambda found: _find_weaker_gate(components, found, demands["gate_set"])),
-        (f"suites of the kinds {_list(demands['suite_kinds'])}", lambda found: _find_missing_kind(found, demands["suite_kinds"])),
-        (f"at least {demands['minimum_pairs']} contrast pairs", lambda _: _find_few_pairs(components, demands["minimum_pairs"])),
-        (f"the locales {_list(demands['locales'])}", lambda found: _find_missing_locale(components, found, demands)),
-        (f"evidence of at most {demands['evidence_max_age_days']} days", lambda found: _find_age(found, demands["evidence_max_age_days"])),
     ]
+    by_term: dict[str, Callable[[Any], tuple[str, _Find]]] = {
+        "gate_set": lambda name: (f"gates as strict as the set {name}", lambda found: _find_weaker_gate(components, found, name)),
+        "suite_kinds": lambda kinds: (f"suites of the kinds {_list(kinds)}", lambda found: _find_missing_kind(found, kinds)),
+        "minimum_pairs": lambda count: (f"at least {count} contrast pairs", lambda _: _find_few_pairs(components, count)),
+        "locales": lambda locales: (f"the locales {_list(locales)}", lambda found: _find_missing_locale(components, found, demands)),
+        "evidence_max_age_days": lambda days: (f"evidence of at most {days} days", lambda found: _find_age(found, days)),
+    }
+    demanded = [*always, *(say(demands[term]) for term, say in by_term.items() if term in demands)]
     if demands.get("refuses_claimed_lineage"):
         demanded.insert(0, ("vectors that were made here, by a job", lambda _: _find_claimed(revision, components)))
     missing = TransitionRefused("EVIDENCE_MISSING", f"{revision} names no evaluation", str(revision))
@@ -166,15 +177,20 @@ def _find_beyond_evidence(components: Sequence[Component]) -> SteerError | None:
 def _find_failed_gate(evaluation: Evaluation) -> SteerError | None:
     if evaluation.passed:
         return None
-    failed = [gate["metric"] for gate in evaluation.gates if gate["verdict"] != "pass"]
+    failed = [gate.metric for gate in read_gates(evaluation.gates) if gate.verdict != "pass"]
     return TransitionRefused("GATES_FAILED", f"the evaluation failed its gates on {', '.join(failed)}", str(evaluation.pk))
 
 
 def _find_weaker_gate(components: Sequence[Component], evaluation: Evaluation, gate_set: str) -> SteerError | None:
-    demanded = load_gates(gate_set)
+    try:
+        demanded = load_gates(gate_set)
+    except GateError as error:
+        # A set that this hub no longer has: nobody can say any more what it demanded.
+        return error
     if evaluation.components_digest:
         demanded = composition_gates([gate_set], only_removes=only_removes(components))
-    weaker = find_weaker_gates(evaluation.gates, demanded)
+    held_to = [gate for gate in read_gates(evaluation.gates) if read_number(gate.threshold) is not None]
+    weaker = find_weaker_gates([{"metric": gate.metric, "kind": gate.kind, "threshold": gate.threshold} for gate in held_to], demanded)
     if not weaker:
         return None
     rules = ", ".join(f"{gate['metric']} {gate['kind']} {gate['threshold']}" for gate in weaker)
@@ -206,7 +222,7 @@ def _find_missing_locale(components: Sequence[Component], evaluation: Evaluation
         if contrast_set is not None
     ]
     suites = list(evaluation.job.suites.all())
-    for kind in demands["suite_kinds"]:
+    for kind in demands.get("suite_kinds", []):
         covered.append((f"the {kind} suites", {locale for suite in suites if suite.kind == kind for locale in suite.locales}))
     for locale in demands["locales"]:
         for name, locales in covered:

@@ -36,7 +36,7 @@ def describe_drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 
 
 def _read_digests(document: Mapping[str, Any]) -> dict[str, str]:
-    return {file["name"]: file["sha256"] for file in document["files"]}
+    return {file["name"]: file["sha256"] for file in document.get("files", [])}
 
 
 def _kind_of(name: str, has_template_file: bool) -> str:

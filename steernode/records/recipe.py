@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Self
 
 from steernode.errors import EngineError
@@ -16,17 +16,20 @@ class Recipe:
 
     # Fields of before, which older documents have and nobody reads.
     GONE: ClassVar[frozenset[str]] = frozenset()
+    # What jobs did before they were asked for it, by field.
+    BEFORE: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Raises: EngineError RECIPE_INVALID for an unknown field, and the codes of the values."""
+        """Of any form that there ever was. Raises: EngineError RECIPE_INVALID for an unknown or a missing field."""
         known = {field.name for field in fields(cls)}
-        unknown = sorted(set(document) - known - cls.GONE)
-        if unknown:
-            raise EngineError(
-                "RECIPE_INVALID", f"unknown field {unknown[0]!r} in the recipe; known are {', '.join(sorted(known))}", unknown[0]
-            )
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items() if name in known})
+        optional = {field.name for field in fields(cls) if field.default is not MISSING or field.default_factory is not MISSING}
+        given = {**cls.BEFORE, **{name: value for name, value in document.items() if name not in cls.GONE}}
+        wrong = sorted((set(given) ^ known) - (optional - set(given)))
+        if wrong:
+            verb = "unknown" if wrong[0] in given else "missing"
+            raise EngineError("RECIPE_INVALID", f"{verb} field {wrong[0]!r} in the recipe; known are {', '.join(sorted(known))}", wrong[0])
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
     def to_document(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -39,6 +42,7 @@ class ExtractionRecipe(Recipe):
 
     # Nothing random depended on it, but the digest of the file did: with another number the same direction was another vector.
     GONE = frozenset({"seed"})
+    BEFORE: ClassVar[Mapping[str, Any]] = {"finalists": 2}
 
     vector: str
     method: str
@@ -57,6 +61,8 @@ class ExtractionRecipe(Recipe):
 @dataclass(frozen=True)
 class ValidationRecipe(Recipe):
     """The test split, opened for one vector at one α."""
+
+    GONE = frozenset({"seed"})
 
     alpha: str
     unit: str
