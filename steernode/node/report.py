@@ -148,3 +148,21 @@ def describe_report(follower: Follower, number: int, answering: Answers | None =
             for name in ("node", "environment", "boot_id", "engine", "capabilities", "fingerprint", "slots", "counters", "node_utc")
         },
     }
+
+
+def describe_failure(follower: Follower, number: int, error: Exception) -> dict[str, Any]:
+    """A report in place of one that could not be written: which revision is in force, and that the rest is not known."""
+    in_force, engine = follower.in_force, follower.engine
+    return {
+        "result": "NACK",
+        "code": "REPORT",
+        "message": f"the report cannot be written whole: {type(error).__name__}: {error}"[:2000],
+        "revision": in_force.snapshot.revision if in_force else None,
+        "seq": number,
+        "node": follower.name,
+        "environment": follower.environment,
+        "boot_id": follower.boot_id,
+        "engine": f"{engine.name} {engine.version}",
+        "fingerprint": engine.fingerprint,
+        "node_utc": format_time(follower.now()),
+    }

@@ -9,7 +9,7 @@ import time
 
 from steernode.errors import HubError
 from steernode.node.follower import Follower, PollOutcome
-from steernode.node.report import Answers, describe_report
+from steernode.node.report import Answers, describe_failure, describe_report
 from steernode.node.stoproad import StopRoad
 
 log = logging.getLogger("steernode.node")
@@ -111,7 +111,11 @@ class NodeRunner:
 
     def _report(self) -> None:
         """Says what changed at once, and that the node is alive every heartbeat."""
-        report = describe_report(self._follower, self._sequence + 1, self._answering)
+        try:
+            report = describe_report(self._follower, self._sequence + 1, self._answering)
+        except Exception as error:  # A node that goes silent looks dead: what it cannot say whole, it says that it cannot say.
+            log.exception("the report cannot be written whole")
+            report = describe_failure(self._follower, self._sequence + 1, error)
         said = (report["result"], report["code"], report["revision"], self._follower.stop_report)
         is_due = time.monotonic() - self._reported_at >= self._heartbeat_seconds or self._reports == 0
         if said == self._last_said and not is_due:

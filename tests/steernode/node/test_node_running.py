@@ -9,9 +9,11 @@ import pytest
 
 from steernode.canonical import sha256_hex
 from steernode.hub.client import FleetClient
+from steernode.node import runner
 from steernode.node.clock import SteadyClock
+from steernode.node.follower import PollOutcome
 from steernode.node.gate import BatchGate
-from steernode.node.report import describe_report, describe_status
+from steernode.node.report import describe_report, describe_status, readiness_problem
 from steernode.node.runner import NodeRunner
 from tests.support.hub_simulator import NODE_KEY, VECTOR, make_content, make_flag
 from tests.support.node_rig import bad_signature, is_steered
@@ -80,8 +82,8 @@ def running(make_node):
         return runners[-1]
 
     yield run
-    for runner in runners:
-        runner.stop(wait_seconds=0.1)
+    for each in runners:
+        each.stop(wait_seconds=0.1)
 
 
 def test_a_running_node_hears_of_a_change_at_once_and_acknowledges_it(hub, make_node, running):
@@ -122,6 +124,60 @@ def test_a_running_node_says_it_is_alive_every_heartbeat(hub, make_node, running
     running(make_node(clock=SteadyClock()), poll_seconds=1, heartbeat_seconds=0.5)
     wait_until(lambda: len(hub.reports) >= 3)
     assert {report["result"] for report in hub.reports} == {"ACK"}
+
+
+def test_a_report_that_cannot_be_written_ends_neither_reports_nor_polls(hub, make_node, running, monkeypatch):
+    hub.publish(1)
+    node = make_node(clock=SteadyClock())
+    monkeypatch.setattr(runner, "describe_report", lambda *_: {}["slots"])
+    running(node, poll_seconds=1, heartbeat_seconds=0.3)
+    wait_until(lambda: len(hub.reports) >= 3)
+    assert {(report["result"], report["code"], report["revision"]) for report in hub.reports} == {("NACK", "REPORT", 1)}
+    assert "KeyError: 'slots'" in hub.reports[-1]["message"]
+    # Nothing was put off: the next kill is heard as fast as ever.
+    hub.publish(2, content=make_content(kills=[{"kind": "everything", "target": ""}]))
+    published = time.monotonic()
+    wait_until(lambda: not is_steered(node))
+    assert time.monotonic() - published < 2
+    assert node.counters["polls_failed"] == 0
+    monkeypatch.undo()
+    wait_until(lambda: hub.reports[-1]["result"] == "ACK")
+
+
+# -- Profiles that flags name and no snapshot lists any more --------------------------------------------------------------------
+
+LISTED = {"name": "next", "weight": 1, "profile": "harbor-empathy", "revision": 3, "alpha_scale": "1"}
+GONE = {"name": "now", "weight": 1, "profile": "harbor-empathy", "revision": 1, "alpha_scale": "0"}
+ELSEWHERE = {**GONE, "name": "old", "profile": "of-last-year", "revision": 7}
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        [LISTED],
+        [GONE, LISTED],
+        [LISTED, GONE],
+        [GONE, LISTED, ELSEWHERE],
+        [LISTED, {**LISTED, "name": "third", "alpha_scale": "0.5"}, ELSEWHERE],
+        [GONE],
+        [GONE, ELSEWHERE],
+    ],
+)
+@pytest.mark.parametrize("base", [{"profile": "harbor-empathy", "revision": 1}, {"profile": "of-last-year", "revision": 7}])
+def test_a_flag_may_name_what_is_no_longer_listed_in_any_place(hub, make_node, clock, arms, base):
+    """The revision of a flag whose arms are the next ones is retired: that is how a test ends."""
+    flags = [make_flag(arms=arms, **base), make_flag(tenant="atlas", enabled=False, **base)]
+    hub.publish(3, content=make_content(flags=flags))
+    node = make_node()
+    assert (node.poll(), node.refusal) == (PollOutcome.APPLIED, None)
+    is_there = LISTED in arms
+    assert [profile.revision for profile in node.in_force.snapshot.flagged_profiles()] == [3] * is_there
+    assert readiness_problem(node.in_force, node.now()) is None
+    assert describe_report(node, 1)["result"] == "ACK"
+    assert json.loads(json.dumps(describe_status(node)))["is_ready"] is True
+    # And it still looks at all that is there.
+    clock.advance(seconds=901)
+    assert readiness_problem(node.in_force, node.now()) == ("stale" if is_there else None)
 
 
 def test_a_token_the_hub_does_not_know_is_not_tried_again_soon(hub, hub_url, make_node):
