@@ -39,8 +39,8 @@ def check_flags(flags: Iterable[Flag], profile_of: ProfileIndex, limits: Limits)
 def find_alpha_problem(snapshot: Snapshot, local_cap: Mapping[str, Decimal] | None = None) -> str | None:
     """The first coefficient outside what was approved or capped, as a sentence; None if every one is inside.
 
-    Zero needs no approval. The caps are the snapshot's, those of the profile's risk class, and `local_cap`, a node's own limit per
-    unit. None applies to a strength, whose limits are 0 and 1 in any unit: an ablation or a clamp turned round, or overdone, would
+    Zero needs no approval. The caps are the snapshot's, those of the profile's risk class, and `local_cap`, a node's own limit of some
+    units or all. None applies to a strength, whose limits are 0 and 1 in any unit: an ablation or a clamp turned round, or overdone, would
     be another operator.
     """
     problems = (find_profile_problem(profile, snapshot.limits, local_cap) for profile in snapshot.profiles)
@@ -84,7 +84,7 @@ def _find_budget_problem(served: Iterable[Served], limits: Limits) -> str | None
 def _caps_of(profile: Profile, limits: Limits, local_cap: Mapping[str, Decimal] | None) -> dict[str, Decimal]:
     of_class = limits.risk_classes.get(profile.risk_class)
     every = [limits.alpha_cap, *([of_class.alpha_cap] if of_class else []), *([local_cap] if local_cap else [])]
-    return {unit: min(caps[unit] for caps in every) for unit in UNITS}
+    return {unit: min(caps[unit] for caps in every if unit in caps) for unit in UNITS}
 
 
 def _served(flags: Iterable[Flag], profile_of: ProfileIndex) -> Iterator[Served]:

@@ -8,19 +8,20 @@ from decimal import Decimal
 from typing import Any
 
 from steernode.dsse import TrustedKeys, open_envelope
-from steernode.errors import SnapshotRefused
+from steernode.errors import AlphaError, SnapshotRefused
 from steernode.snapshot.document import PAYLOAD_TYPE, parse_document, parse_snapshot
 from steernode.snapshot.limits import check_limits, find_profile_problem
 from steernode.snapshot.lowering import Word
 from steernode.snapshot.records import Profile, Snapshot, required_capabilities
 from steernode.strict import read_time, refused_as
+from steernode.words import UNITS
 
 
 class TrustedSnapshots:
     """The rules by which one node accepts the next snapshot of its environment.
 
     `fingerprint` is of the files the node really loaded, `capabilities` what its engine can do, `alpha_cap` the node's own
-    limit per unit. `highest` is the (revision, content digest) of the newest snapshot ever accepted, and only ever rises. What is older
+    limit of the units that it names. `highest` is the (revision, content digest) of the newest snapshot ever accepted, and only ever rises. What is older
     than the newest word that was heard (`hear`) is not believed either.
     """
 
@@ -34,12 +35,16 @@ class TrustedSnapshots:
         capabilities: Iterable[str],
         alpha_cap: Mapping[str, Decimal] | None = None,
     ) -> None:
+        """Raises: AlphaError ALPHA_UNIT."""
         self._environment = environment
         self._keys = keys
         self._fingerprint = fingerprint
         self._highest = self._newest = highest
         self._capabilities = frozenset(capabilities)
         self._alpha_cap = alpha_cap
+        for unit in alpha_cap or ():
+            if unit not in UNITS:
+                raise AlphaError("ALPHA_UNIT", f"a cap is of one of the units {', '.join(UNITS)}, not of {unit!r}", unit)
 
     @property
     def highest(self) -> tuple[int, str] | None:

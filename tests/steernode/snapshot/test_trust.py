@@ -1,4 +1,5 @@
 import base64
+import itertools
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -16,10 +17,11 @@ from steernode.dsse import (
     open_signed,
     sign_envelope,
 )
-from steernode.errors import SnapshotRefused
+from steernode.errors import AlphaError, SnapshotRefused
 from steernode.snapshot.document import PAYLOAD_TYPE
 from steernode.snapshot.trust import TrustedSnapshots
 from steernode.strict import format_time
+from steernode.words import UNITS
 from tests.support.hub_simulator import (
     CAPABILITIES,
     FINGERPRINT,
@@ -268,6 +270,23 @@ def test_a_coefficient_past_the_nodes_own_cap_is_a_problem_of_its_profile(hub):
     snapshot = rules.consider(hub.sign(make_document()), NOW)
     assert rules.find_problem(snapshot.profiles[0], snapshot).code == "ALPHA_CAP"
     assert trusted(hub).find_problem(snapshot.profiles[0], snapshot) is None
+
+
+@pytest.mark.parametrize("units", [some for size in range(len(UNITS) + 1) for some in itertools.combinations(UNITS, size)])
+def test_a_node_caps_the_units_that_it_names_and_leaves_the_others_to_the_snapshot(hub, units):
+    rules = trusted(hub, alpha_cap=dict.fromkeys(units, Decimal("0.1")))
+    snapshot = rules.consider(hub.sign(make_document()), NOW)
+    problem = rules.find_problem(snapshot.profiles[0], snapshot)
+    assert (problem and problem.code) == ("ALPHA_CAP" if "mean_difference" in units else None)
+    beyond = make_content(profiles=[make_profile(components=[make_component(alpha_max="3")])])
+    high = dict.fromkeys(units, Decimal(900))
+    assert refusal(trusted(hub, alpha_cap=high), hub.sign(make_document(content=beyond))) == "ALPHA_CAP"
+
+
+def test_a_node_caps_no_unit_that_nobody_knows(hub):
+    with pytest.raises(AlphaError, match="furlong") as caught:
+        trusted(hub, alpha_cap={"furlong": Decimal(1)})
+    assert caught.value.code == "ALPHA_UNIT"
 
 
 def test_the_checks_come_in_their_order(hub):
