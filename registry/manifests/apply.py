@@ -12,7 +12,7 @@ from registry.manifests.documents import place_error
 from registry.manifests.kind import Writer
 from registry.manifests.kinds import KINDS
 from registry.manifests.parse import parse_manifests
-from registry.manifests.plan import Options, Plan, make_plan
+from registry.manifests.plan import Options, Plan, plan_manifests
 from registry.manifests.steps import CREATE, DELETE, UPDATE, digest_spec
 from registry.models import AppliedPlan, Declaration, User
 from registry.services.transition import all_or_nothing
@@ -30,7 +30,7 @@ def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, acto
     inspected = {name: kind.inspect([each for each in manifests if each.kind == name]) for name, kind in KINDS.items()}
     with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=actor):
         _refuse_replay(plan_digest)
-        plan = make_plan(documents, options)
+        plan = plan_manifests(manifests, options, give_way=stop_for_kills)
         for roles in sorted(plan.roles):
             permit(*roles)
         if plan.digest != plan_digest:

@@ -9,6 +9,10 @@ from steernode.errors import SteerError
 
 # Past this many faults a person fixes the first ones and asks again.
 MAX_FAULTS = 50
+# Of all documents that are planned together, as JSON; and how many names they may declare and refer to, which stays below what one
+# question to the database can hold. An export keeps to the same, so that whatever was exported can be planned.
+MAX_DOCUMENTS_BYTES = 16 * 1024 * 1024
+MAX_NAMES = 50_000
 
 
 class Fault(NamedTuple):

@@ -13,7 +13,7 @@ from django.db.models import Model, QuerySet
 from django.db.models.functions import Lower
 
 from registry.manifests.accounts import SILENT, Consequences, DriftRow, Fleet, InUse, Risk, StatusCondition
-from registry.manifests.documents import Fault, Manifest
+from registry.manifests.documents import MAX_NAMES, Fault, Manifest, ManifestsRefused
 from registry.manifests.fields import NAME_PATTERN, Schema, Spec, mapping, slug, text
 from registry.manifests.steps import NO_OP, Recorded, Row, Step
 from registry.models import Role, User
@@ -67,7 +67,12 @@ class References:
     """What the names in some manifests refer to, read in a few queries whatever their number."""
 
     def __init__(self, manifests: Sequence[Manifest], kinds: "Mapping[str, Kind[Any, Any]]") -> None:
+        """Raises: ManifestsRefused MANIFESTS_TOO_LARGE."""
         named = [reference for manifest in manifests for reference in kinds[manifest.kind].references(manifest)]
+        count = len({(each.kind, each.name) for each in manifests} | {(each.kind, each.name) for each in named})
+        if count > MAX_NAMES:
+            message = f"these manifests declare or refer to {count} objects, and {MAX_NAMES} are planned together; plan them in parts"
+            raise ManifestsRefused([Fault("documents", "MANIFESTS_TOO_LARGE", message)])
         self._found: dict[str, Index[Any]] = {}
         for kind in kinds.values():
             declared = [manifest for manifest in manifests if manifest.kind == kind.name]
@@ -185,6 +190,10 @@ class Kind(ABC, Generic[Row, Found]):
     def govern(self, recorded: Spec, wanted: Spec) -> Spec:
         """What of the recorded spec a manifest with the wanted one speaks of."""
         return {field: value for field, value in recorded.items() if field in wanted or field not in self.left_alone}
+
+    def note(self, recorded: Spec, wanted: Spec) -> str:
+        """What of the recorded spec stays although the manifest no longer says it, where somebody could take the silence for a wish."""
+        return ""
 
     def find_superseded(self, steps: Sequence[Step]) -> Iterable[Fault]:
         """A fault for each step that wants what an earlier version holds."""

@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker, validators
 from jsonschema.exceptions import ValidationError
 
 from registry.errors import InvalidInput
-from registry.manifests.documents import Fault, Manifest, ManifestsRefused
+from registry.manifests.documents import MAX_FAULTS, Fault, Manifest, ManifestsRefused
 from registry.manifests.fields import Schema
 from registry.manifests.kind import API_VERSION
 from registry.manifests.kinds import KINDS
@@ -22,15 +23,15 @@ from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import AlphaError, SpellingError, SteerError
 from steernode.spelling import normal_form, spell
 
-MAX_DOCUMENTS = 2000
-
 
 def parse_manifests(documents: list[Any]) -> list[Manifest]:
     """The documents as manifests, in their order. Raises: ManifestsRefused with MANIFEST_* faults."""
     faults: list[Fault] = []
     manifests = []
     for position, document in enumerate(documents):
-        found = list(_find_faults(document, position))
+        if len(faults) >= MAX_FAULTS:
+            break
+        found = list(islice(_find_faults(document, position), MAX_FAULTS))
         faults += found
         if not found:
             manifests.append(_read(document, position))

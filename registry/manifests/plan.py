@@ -4,7 +4,8 @@ The digest covers, for every object, the plan that was last applied to it, what 
 plan is stale once anything that it was made from moved, and none can be applied twice.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from registry.manifests.prune import find_prunable
 from registry.manifests.steps import CHANGING, CREATE, NO_OP, UPDATE, Recorded, Step, find_changes
 from registry.models import Declaration, Role
 from steernode.canonical import canonical_json, sha256_hex
+
+# In manifests: a few hundredths of a second.
+_GIVES_WAY_EVERY = 100
 
 
 class Options(NamedTuple):
@@ -51,12 +55,15 @@ def make_plan(documents: list[Any], options: Options) -> Plan:
     Raises: ManifestsRefused MANIFEST_*, SPELLING, NAME_CASE, PRUNE_*;
     ManifestsConflict OWNERSHIP_CONFLICT, MANIFEST_SUPERSEDED, PRUNE_ACTIVE.
     """
-    manifests = parse_manifests(documents)
+    return plan_manifests(parse_manifests(documents), options)
+
+
+def plan_manifests(manifests: Sequence[Manifest], options: Options, *, give_way: Callable[[], None] = lambda: None) -> Plan:
+    """What `make_plan` says of manifests that are read already. `give_way` is called now and then, and may raise."""
     if not manifests:
         raise ManifestsRefused([Fault("documents", "MANIFEST_EMPTY", "there is no manifest; to apply nothing would be to want nothing")])
     order = list(KINDS)
-    manifests.sort(key=lambda manifest: (order.index(manifest.kind), manifest.name))
-    steps, references = _compare_all(manifests)
+    steps, references = _compare_all(sorted(manifests, key=lambda each: (order.index(each.kind), each.name)), give_way)
     if twins := [fault for kind, some in of_each_kind(steps) for fault in _find_twins(kind, some)]:
         raise ManifestsRefused(twins)
     contested = [step for step in steps if step.is_contested and not options.force_conflicts]
@@ -70,13 +77,18 @@ def make_plan(documents: list[Any], options: Options) -> Plan:
     return Plan(tuple(steps), references, sha256_hex(canonical_json(document)))
 
 
-def _compare_all(manifests: list[Manifest]) -> tuple[list[Step], References]:
-    recorded = {kind.name: kind.read({each.name for each in manifests if each.kind == kind.name}) for kind in KINDS.values()}
+def _compare_all(manifests: list[Manifest], give_way: Callable[[], None]) -> tuple[list[Step], References]:
+    references = References(manifests, KINDS)
+    recorded = {}
+    for kind in KINDS.values():
+        give_way()
+        recorded[kind.name] = kind.read({each.name for each in manifests if each.kind == kind.name})
     rows = Declaration.objects.filter(kind__in={each.kind for each in manifests}, name__in={each.name for each in manifests})
     declarations = {(row.kind, row.name): row for row in rows.select_related("plan")}
-    references = References(manifests, KINDS)
     steps, faults = [], []
-    for manifest in manifests:
+    for position, manifest in enumerate(manifests):
+        if position % _GIVES_WAY_EVERY == 0:
+            give_way()
         kind, spec = KINDS[manifest.kind], manifest.spec
         found = kind.find_missing(manifest, references)
         if not found:
@@ -102,15 +114,18 @@ def _compare(manifest: Manifest, spec: Spec, recorded: Recorded[Any] | None, dec
         *find_changes("metadata.labels", labels, manifest.labels),
         *find_changes("spec", KINDS[manifest.kind].govern(recorded.spec, spec), spec),
     )
-    return replace(step, action=UPDATE if changes else NO_OP, changes=changes)
+    note = KINDS[manifest.kind].note(recorded.spec, spec)
+    return replace(step, action=UPDATE if changes else NO_OP, changes=changes, note=note)
 
 
 def _find_twins(kind: Kind[Any, Any], steps: list[Step]) -> Iterator[Fault]:
     """A fault for each new name that another one, on record or in these manifests, differs from only in capitals."""
     new = [step for step in steps if step.recorded is None]
-    known = {*kind.find_alike([step.name for step in new]), *(step.name for step in steps)} if new else ()
+    alike = defaultdict[str, set[str]](set)
+    for name in (*kind.find_alike([step.name for step in new]), *(step.name for step in steps)) if new else ():
+        alike[name.casefold()].add(name)
     for step in new:
-        twins = [name for name in known if name != step.name and name.casefold() == step.name.casefold()]
+        twins = alike[step.name.casefold()] - {step.name}
         if twins and step.manifest:
             message = f"differs from {min(twins)!r} only in capitals; use that one, or another name"
             yield step.manifest.fault("metadata.name", "NAME_CASE", message)

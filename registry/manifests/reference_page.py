@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from registry.manifests.documents import MAX_DOCUMENTS_BYTES, MAX_NAMES
 from registry.manifests.fields import Schema
 from registry.manifests.kind import API_VERSION, Kind
 from registry.manifests.kinds import KINDS
@@ -12,7 +13,8 @@ _HEAD = f"""# Manifests
 
 Generated from the schemas in `registry/manifests` by `python manage.py manifest_reference`; do not edit by hand.
 
-A manifest declares one object. A folder of YAML files declares a hub's record:
+A manifest declares one object. A folder of YAML files declares a hub's record: every `.yaml` and `.yml` file in it, at any depth and in
+any spelling of the suffix. What is hidden, and what editors leave behind (`#a.yaml#`, `a.yaml~`), is skipped and named on stderr.
 
 ```yaml
 apiVersion: {API_VERSION}
@@ -44,6 +46,10 @@ spec:
   `NAME@VERSION` that one.
 - A plain scalar is `true`, `false`, a whole number, `null` or the text that it is. `yes`, `no`, `on` and `off` need quotes; a key twice, an
   unknown field and an alias are errors. Every fault is told with its file, line and column.
+- A line that is left out goes back to its default, or leaves the record as it is where the tables below say so. The `profile` of a recipe
+  is said to the job that makes the vector: left out later it changes nothing, and the plan notes that it stays.
+- {MAX_NAMES:,} objects, in {MAX_DOCUMENTS_BYTES // 1024**2} MiB of JSON, are planned together. `steer export` keeps to the same
+  (`MANIFESTS_TOO_LARGE`), so whatever it wrote can be planned; more goes in parts, by `--kind`, `--manager` or `--name`.
 - A file is named as `{{file: PATH}}` beside the manifest; `steer` uploads it and sends its digest.
 - `status` is the hub's. `steer export --with-status` gives it, with conditions and the generation it is about; a manifest that has one is
   read without it. The generation moves with the declared spec and with nothing else.

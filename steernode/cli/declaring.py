@@ -15,10 +15,11 @@ from steernode.canonical import sha256_hex
 from steernode.cli.context import hub_options, printable, show_document, show_table
 from steernode.errors import HubError, ManifestError, SteerError
 from steernode.hub.client import HubClient
+from steernode.hub.connection import MAX_PLAN_BYTES
 from steernode.hub.manifests import ManifestDocument, explain_refusal, read_manifests, upload_files, write_manifests
 
-# A thousand objects, or the files of a large model, take longer than a question does.
-PLAN_SECONDS, APPLY_SECONDS = 60.0, 1800.0
+# Ten thousand objects, or the files of a large model, take longer than a question does.
+PLAN_SECONDS, APPLY_SECONDS = 300.0, 1800.0
 CHANGED = 2
 _SIGNS = {"create": "+", "update": "~", "delete": "-", "retain": "·", "no-op": "="}
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -49,7 +50,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_context
 def plan(ctx: click.Context, hub: HubClient, source: Path, options: dict[str, Any], output: str) -> None:
     """Show what `apply` would do and what that means. Exit status 0: nothing, 2: changes, 1: an error."""
-    manifests = read_manifests(source)
+    manifests = _read_source(source)
     found = _ask_plan(ctx, hub, manifests, source, options)
     if output == "json":
         show_document(found, as_json=True)
@@ -67,7 +68,7 @@ def plan(ctx: click.Context, hub: HubClient, source: Path, options: dict[str, An
 @click.pass_context
 def apply(ctx: click.Context, hub: HubClient, source: Path, options: dict[str, Any], planned: str | None, yes: bool) -> None:
     """Make the record say what manifests say: all of them or nothing. Safe to repeat."""
-    manifests = read_manifests(source)
+    manifests = _read_source(source)
     if planned is None:
         found = _ask_plan(ctx, hub, manifests, source, options)
         _show_plan(found)
@@ -79,7 +80,7 @@ def apply(ctx: click.Context, hub: HubClient, source: Path, options: dict[str, A
     else:
         digest, options = _read_plan(planned, options)
     body = {"documents": upload_files(manifests, source, hub.upload_blob), "planDigest": digest, **options}
-    applied = _ask(ctx, manifests, lambda: hub.post("/manifests/apply", body, read_seconds=APPLY_SECONDS))
+    applied = _ask(ctx, manifests, lambda: hub.post("/manifests/apply", body, read_seconds=APPLY_SECONDS, max_bytes=MAX_PLAN_BYTES))
     click.echo(f"applied: {_count(applied['steps'])}")
 
 
@@ -90,7 +91,7 @@ def apply(ctx: click.Context, hub: HubClient, source: Path, options: dict[str, A
 def diff(ctx: click.Context, hub: HubClient, source: Path) -> None:
     """Show field by field how files and record differ. Exit status 0: not at all, 1: they differ, 2: an error."""
     try:
-        manifests = read_manifests(source)
+        manifests = _read_source(source)
         found = _ask_plan(ctx, hub, manifests, source, {"forceConflicts": True}, failure=CHANGED)
     except SteerError as error:
         _fail(ctx, [(error.code, error.message)], CHANGED)
@@ -114,7 +115,9 @@ def export(hub: HubClient, kind: str | None, name: str | None, manager: str | No
     """Print the record as manifests. Applying them plans to nothing."""
     wanted = {"kind": kind, "name": name, "manager": manager, "status": "true" if with_status else None}
     query = urlencode({key: value for key, value in wanted.items() if value is not None})
-    documents = hub.get(f"/manifests/export{'?' + query if query else ''}")["documents"]
+    documents = hub.get(f"/manifests/export{'?' + query if query else ''}", read_seconds=PLAN_SECONDS, max_bytes=MAX_PLAN_BYTES)[
+        "documents"
+    ]
     click.echo(write_manifests(documents), nl=False)
 
 
@@ -125,9 +128,9 @@ def export(hub: HubClient, kind: str | None, name: str | None, manager: str | No
 @click.pass_context
 def drift(ctx: click.Context, hub: HubClient, source: Path, output: str) -> None:
     """Compare files, registry, last snapshot and what nodes report. Exit status 0: all agree, 2: something drifts, 1: an error."""
-    manifests = read_manifests(source)
+    manifests = _read_source(source)
     body = {"documents": upload_files(manifests, source, sha256_hex)}
-    rows = _ask(ctx, manifests, lambda: hub.post("/manifests/drift", body, read_seconds=PLAN_SECONDS))["rows"]
+    rows = _ask(ctx, manifests, lambda: hub.post("/manifests/drift", body, read_seconds=PLAN_SECONDS, max_bytes=MAX_PLAN_BYTES))["rows"]
     if output == "json":
         show_document({"rows": rows}, as_json=True)
     else:
@@ -147,12 +150,19 @@ def schema(hub: HubClient, kind: str | None) -> None:
 # -- Asking and telling ---------------------------------------------------------------------------------------------------------
 
 
+def _read_source(source: Path) -> list[ManifestDocument]:
+    """What is left out of a folder is said where it disturbs no output that is read by programs."""
+    return read_manifests(source, skipped=lambda sentence: click.echo(printable(sentence), err=True))
+
+
 def _ask_plan(
     ctx: click.Context, hub: HubClient, manifests: list[ManifestDocument], source: Path, options: dict[str, Any], *, failure: int = 1
 ) -> dict[str, Any]:
     """Nothing is uploaded for a plan: the digests of the files say enough."""
     body = {"documents": upload_files(manifests, source, sha256_hex), **options}
-    return _ask(ctx, manifests, lambda: hub.post("/manifests/plan", body, read_seconds=PLAN_SECONDS), failure=failure)
+    return _ask(
+        ctx, manifests, lambda: hub.post("/manifests/plan", body, read_seconds=PLAN_SECONDS, max_bytes=MAX_PLAN_BYTES), failure=failure
+    )
 
 
 def _ask(ctx: click.Context, manifests: list[ManifestDocument], question: Callable[[], Any], *, failure: int = 1) -> dict[str, Any]:
@@ -186,7 +196,7 @@ def _read_plan(planned: str, options: dict[str, Any]) -> tuple[str, dict[str, An
 
 def _show_plan(found: dict[str, Any]) -> None:
     for step in found["steps"]:
-        if step["action"] == "no-op":
+        if step["action"] == "no-op" and not step["note"]:
             continue
         note = f"  ({step['note']})" if step["note"] else ""
         click.echo(printable(f"{_SIGNS[step['action']]} {step['kind']} {step['name']}{note}"))

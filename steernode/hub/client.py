@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from steernode.dsse import MAX_ENVELOPE_BYTES, sign_envelope
 from steernode.errors import HubError
 from steernode.files.vectors import MAX_FILE_BYTES
-from steernode.hub.connection import READ_SECONDS, Connection, read_document
+from steernode.hub.connection import MAX_DOCUMENT_BYTES, READ_SECONDS, Connection, read_document
 from steernode.records.enrolment import sign_enrolment
 from steernode.records.reports import REPORT_TYPE
 from steernode.stop.document import MAX_ENVELOPE_BYTES as MAX_STOP_BYTES
@@ -167,16 +167,23 @@ class HubClient:
     def __init__(self, hub_url: str, token: str) -> None:
         self._connection = Connection(hub_url, token)
 
-    def get(self, path: str) -> Any:
-        return self._connection.ask_json("GET", f"/api/v1{path}")
+    def get(self, path: str, *, read_seconds: float = READ_SECONDS, max_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
+        return self._connection.ask_json("GET", f"/api/v1{path}", read_seconds=read_seconds, max_bytes=max_bytes)
 
     def get_tagged(self, path: str) -> tuple[Any, str]:
         """A record and its ETag, to be sent as `if_match` with a change to what was read."""
         answer = self._connection.ask("GET", f"/api/v1{path}")
         return read_document(answer, "GET", path), answer.headers.get("ETag", "")
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None, *, read_seconds: float = READ_SECONDS) -> Any:
-        return self._change("POST", path, json=dict(body or {}), read_seconds=read_seconds)
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        read_seconds: float = READ_SECONDS,
+        max_bytes: int = MAX_DOCUMENT_BYTES,
+    ) -> Any:
+        return self._change("POST", path, json=dict(body or {}), read_seconds=read_seconds, max_bytes=max_bytes)
 
     def put(self, path: str, body: Mapping[str, Any], *, if_match: str = "") -> Any:
         return self._change("PUT", path, json=dict(body), headers={"If-Match": if_match} if if_match else {})

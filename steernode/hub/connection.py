@@ -19,6 +19,8 @@ from steernode.errors import CanonicalError, HubError
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+# A plan of as much as an export may hold says each field twice, with its path.
+MAX_PLAN_BYTES = 64 * 1024 * 1024
 MAX_EXPORT_BYTES = 16 * 1024 * 1024 * 1024
 _TOKEN = re.compile(r"[\x21-\x7e]{8,500}", re.ASCII)
 
@@ -92,8 +94,9 @@ class Connection:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         read_seconds: float = READ_SECONDS,
+        max_bytes: int = MAX_DOCUMENT_BYTES,
     ) -> Any:
-        answer = self.ask(method, path, json=json, content=content, headers=headers, read_seconds=read_seconds)
+        answer = self.ask(method, path, json=json, content=content, headers=headers, read_seconds=read_seconds, max_bytes=max_bytes)
         return read_document(answer, method, path)
 
     def download(self, path: str, target: Path) -> int:
@@ -126,7 +129,7 @@ def read_document(answer: Answer, method: str, path: str) -> Any:
     if not answer.body:
         return None
     try:
-        return parse_strict(answer.body, max_bytes=MAX_DOCUMENT_BYTES, max_depth=64)
+        return parse_strict(answer.body, max_bytes=MAX_PLAN_BYTES, max_depth=64)
     except CanonicalError as error:
         raise HubError("HUB_ANSWER", f"the answer to {method} {path} is not JSON: {error.message}") from error
 

@@ -6,20 +6,24 @@ These addresses speak as manifests do, in camelCase.
 from functools import partial
 from typing import Any
 
+from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.fields import Body, Digest, Switch, Whole
+from registry.api.parsers import ManifestParser
 from registry.api.permissions import require_role
 from registry.api.views.base import View, document
-from registry.errors import NotFound
+from registry.errors import InvalidInput, NotFound
 from registry.manifests.apply import apply_plan
+from registry.manifests.documents import MAX_DOCUMENTS_BYTES, MAX_NAMES
 from registry.manifests.drift import find_drift
 from registry.manifests.export import export_manifests
 from registry.manifests.kinds import KINDS, kind_schema, published_schema
-from registry.manifests.parse import MAX_DOCUMENTS
 from registry.manifests.plan import Options, Plan, make_plan
 from registry.manifests.risks import Risks
 from registry.manifests.steps import CREATE, DELETE, NO_OP, RETAIN, UPDATE
@@ -28,8 +32,20 @@ from registry.models import Role
 ANYBODY = list(Role)
 
 
+@extend_schema_field({"type": "array", "items": {}, "maxItems": MAX_NAMES})
+class Documents(serializers.Field):
+    """Any list. Each of its documents is held against the schema of its kind, once."""
+
+    default_error_messages = {"not_a_list": "want a list of documents"}
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if not isinstance(data, list):
+            self.fail("not_a_list")
+        return data
+
+
 class DocumentsBody(Body):
-    documents = serializers.ListField(child=serializers.JSONField(), max_length=MAX_DOCUMENTS)
+    documents = Documents()
 
 
 class PlanBody(DocumentsBody):
@@ -61,7 +77,7 @@ class StepOut(serializers.Serializer):
     roles = serializers.ListField(child=serializers.CharField(), help_text="one of these applies it")
     changes = ChangeOut(many=True)
     risks = RiskOut(many=True)
-    note = serializers.CharField(help_text="why an object that is no longer declared stays")
+    note = serializers.CharField(help_text="why an object, or a field of one, stays although no manifest says it any more")
 
 
 class ReachOut(serializers.Serializer):
@@ -111,8 +127,9 @@ class PlanView(View):
     """What applying the manifests would do, and what that means for those who are steered. Nothing is changed."""
 
     roles = {"POST": ANYBODY}
+    parser_classes = [ManifestParser]
 
-    @document("Plan manifests", body=PlanBody, answer=PlanOut, refuses=[404, 409, 422])
+    @document("Plan manifests", body=PlanBody, answer=PlanOut, refuses=[404, 409, 413, 422])
     def post(self, request: Request) -> Response:
         body = self.read_body(PlanBody)
         return Response(render_plan(make_plan(body["documents"], read_options(body)), OptionsOut(body).data))
@@ -134,8 +151,9 @@ class ApplyView(View):
     """All of the plan or nothing. Each change takes the role that its kind takes elsewhere."""
 
     roles = {"POST": [Role.AUTHOR, Role.OPERATOR, Role.ADMIN, Role.APPROVER]}
+    parser_classes = [ManifestParser]
 
-    @document("Apply a plan", body=ApplyBody, answer=AppliedOut, refuses=[404, 409, 422])
+    @document("Apply a plan", body=ApplyBody, answer=AppliedOut, refuses=[404, 409, 413, 422])
     def post(self, request: Request) -> Response:
         body = self.read_body(ApplyBody)
         plan = apply_plan(
@@ -161,6 +179,7 @@ class ExportView(View):
     @document(
         "Export manifests",
         answer=DocumentsOut,
+        refuses=[413],
         query={
             "kind": "only this kind",
             "name": "only the object of this name",
@@ -168,7 +187,7 @@ class ExportView(View):
             "status": "true: with what the hub makes of each object",
         },
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         wanted = request.query_params
         kind, status = wanted.get("kind", ""), wanted.get("status", "false")
         if kind and kind not in KINDS:
@@ -181,7 +200,14 @@ class ExportView(View):
             manager=wanted.get("manager"),
             with_status=status == "true",
         )
-        return Response({"documents": documents})
+        data = JSONRenderer().render({"documents": documents})
+        if len(data) > MAX_DOCUMENTS_BYTES or len(documents) > MAX_NAMES:
+            message = (
+                f"the export has {len(documents)} objects in {len(data)} bytes; {MAX_NAMES} objects and {MAX_DOCUMENTS_BYTES} bytes are "
+                "planned together, so ask for it by kind, by manager or by name"
+            )
+            raise InvalidInput("MANIFESTS_TOO_LARGE", message)
+        return HttpResponse(data, content_type="application/json")
 
 
 class DriftRowOut(serializers.Serializer):
@@ -202,8 +228,11 @@ class DriftView(View):
     """Where files, record, last snapshot and nodes differ. Nothing is changed."""
 
     roles = {"POST": ANYBODY}
+    parser_classes = [ManifestParser]
 
-    @document("Compare manifests with the record, the last snapshot and the nodes", body=DocumentsBody, answer=DriftOut, refuses=[409, 422])
+    @document(
+        "Compare manifests with the record, the last snapshot and the nodes", body=DocumentsBody, answer=DriftOut, refuses=[409, 413, 422]
+    )
     def post(self, request: Request) -> Response:
         rows = find_drift(self.read_body(DocumentsBody)["documents"])
         return Response(DriftOut({"rows": rows}).data)

@@ -98,6 +98,17 @@ class Vectors(Sealed):
         recipe = spec.get("recipe")
         return {"recipe": {name: value for name, value in recipe.items() if name != "profile"}} if recipe else spec
 
+    def govern(self, recorded: Spec, wanted: Spec) -> Spec:
+        """Without the profile that the job ended as a draft of, where the manifest no longer names it: that was said to the job alone."""
+        is_left_out = "recipe" in wanted and "profile" not in wanted["recipe"]
+        return self.what_makes(recorded) if is_left_out else recorded
+
+    def note(self, recorded: Spec, wanted: Spec) -> str:
+        if recorded == wanted or self.govern(recorded, wanted) != wanted:
+            return ""
+        profile = recorded["recipe"]["profile"]
+        return f"spec.recipe.profile stays {profile}: it was said to the job that makes the vector, and leaving it out undoes nothing"
+
     def read(self, names: Names = None) -> dict[str, Recorded[Any]]:
         """By name, the latest version, or the job that is making the next one."""
         found = super().read(names)
@@ -188,9 +199,12 @@ def _render_recipe(job: Job) -> Spec:
 
 
 def _render_settings(settings: dict[str, Any], base_model: BaseModel) -> Spec:
-    """Layers by name where they have one."""
-    spec = _FIELDS.to_spec(settings)
-    return {**spec, "layers": name_layers(ExtractionRecipe.from_document(settings), base_model)} if "layers" in settings else spec
+    """Layers by name where they have one. A recipe that this hub cannot read any more is shown as it was written."""
+    try:
+        recipe = ExtractionRecipe.from_document(settings)
+        return {**_FIELDS.to_spec(recipe.to_document()), "layers": name_layers(recipe, base_model)}
+    except SteerError:
+        return _FIELDS.to_spec(settings)
 
 
 def _read_settings(name: str, recipe: Spec) -> dict[str, Any]:

@@ -1,6 +1,10 @@
-"""The two calls that `steer` makes."""
+"""The two calls that `steer` makes, and the command itself."""
 
 import pytest
+from click.testing import CliRunner
+
+from registry.services.people import issue_token
+from steernode.cli import main
 
 
 @pytest.fixture
@@ -28,3 +32,11 @@ def apply(plan, gitops):
         return apply_plan(documents, options=Options(**options), plan_digest=digest, actor=actor, permit=lambda *roles: None)
 
     return run
+
+
+@pytest.fixture
+def steer(hub, gitops, monkeypatch):
+    """The command as gitops types it."""
+    monkeypatch.setenv("STEERHUB_URL", hub)
+    monkeypatch.setenv("STEERHUB_TOKEN", issue_token(gitops, name="tests", actor="tests")[1])
+    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])

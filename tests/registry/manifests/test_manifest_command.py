@@ -1,16 +1,16 @@
 """`steer` against a real hub: exit statuses, places of faults, and one winner when two apply the same plan."""
 
 import threading
+from functools import partial
 
 import pytest
-from click.testing import CliRunner
 from django.db import IntegrityError, connection
 
 from registry.models import AppliedPlan, Declaration, Tenant
-from registry.services.people import issue_token
-from steernode.cli import main
+from registry.services.tenants import create_tenant
 from steernode.errors import SteerError
 from tests.support.declaring import manifest
+from tests.support.racing import at_once
 
 TENANTS = """\
 apiVersion: steerhub/v1
@@ -22,14 +22,6 @@ apiVersion: steerhub/v1
 kind: Tenant
 metadata: {name: atlas, manager: git/a}
 """
-
-
-@pytest.fixture
-def steer(hub, gitops, monkeypatch):
-    """The command as gitops types it."""
-    monkeypatch.setenv("STEERHUB_URL", hub)
-    monkeypatch.setenv("STEERHUB_TOKEN", issue_token(gitops, name="tests", actor="tests")[1])
-    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -90,6 +82,26 @@ def test_of_two_who_apply_the_same_plan_at_once_one_does(plan, apply):
     for thread in threads:
         thread.join(20)
     assert sorted(results, key=str) == [2, "PLAN_APPLIED"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_plans_that_share_no_object_are_both_applied_at_once(plan, apply):
+    def run(documents, digest):
+        return len(apply(documents, digest=digest).changes)
+
+    folders = [[manifest("Tenant", f"{letter}-{number}", manager=f"git/{letter}") for number in range(20)] for letter in "ab"]
+    made = [(documents, plan(documents).digest) for documents in folders]
+    assert at_once(*(partial(run, *each) for each in made)) == [20, 20]
+    assert Tenant.objects.count() == 40
+
+
+def test_a_plan_to_create_what_somebody_created_meanwhile_is_stale(plan, apply, oscar):
+    documents = [manifest("Tenant", "harbor", title="Harbor")]
+    digest = plan(documents).digest
+    create_tenant("harbor", title="by hand", actor=oscar)
+    with pytest.raises(SteerError) as caught:
+        apply(documents, digest=digest)
+    assert caught.value.code == "PLAN_STALE"
 
 
 def test_the_database_refuses_to_apply_a_plan_twice(apply, gitops):
