@@ -20,9 +20,9 @@ from steernode.words import UNITS
 class TrustedSnapshots:
     """The rules by which one node accepts the next snapshot of its environment.
 
-    `fingerprint` is of the files the node really loaded, `capabilities` what its engine can do, `alpha_cap` the node's own
-    limit of the units that it names. `highest` is the (revision, content digest) of the newest snapshot ever accepted, and only ever rises. What is older
-    than the newest word that was heard (`hear`) is not believed either.
+    `fingerprint` is of the files the node really loaded, `capabilities` what its engine can do, `alpha_cap` the node's own limit of the
+    units that it names. `highest` is the (revision, content digest) of the newest snapshot ever accepted, and only ever rises. What is
+    older than the newest word that was heard (`hear`) is not believed either.
     """
 
     def __init__(
