@@ -30,7 +30,7 @@ def apply_plan(documents: list[Any], *, options: Options, plan_digest: str, acto
     inspected = {name: kind.inspect([each for each in manifests if each.kind == name]) for name, kind in KINDS.items()}
     with all_or_nothing(cause=Action.MANIFESTS_APPLIED, actor=actor):
         _refuse_replay(plan_digest)
-        plan = plan_manifests(manifests, options, give_way=stop_for_kills)
+        plan = plan_manifests(manifests, options)
         for roles in sorted(plan.roles):
             permit(*roles)
         if plan.digest != plan_digest:

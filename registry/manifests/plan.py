@@ -5,7 +5,7 @@ plan is stale once anything that it was made from moved, and none can be applied
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,9 +18,6 @@ from registry.manifests.prune import find_prunable
 from registry.manifests.steps import CHANGING, CREATE, NO_OP, UPDATE, Recorded, Step, find_changes
 from registry.models import Declaration, Role
 from steernode.canonical import canonical_json, sha256_hex
-
-# In manifests: a few hundredths of a second.
-_GIVES_WAY_EVERY = 100
 
 
 class Options(NamedTuple):
@@ -58,12 +55,12 @@ def make_plan(documents: list[Any], options: Options) -> Plan:
     return plan_manifests(parse_manifests(documents), options)
 
 
-def plan_manifests(manifests: Sequence[Manifest], options: Options, *, give_way: Callable[[], None] = lambda: None) -> Plan:
-    """What `make_plan` says of manifests that are read already. `give_way` is called now and then, and may raise."""
+def plan_manifests(manifests: Sequence[Manifest], options: Options) -> Plan:
+    """What `make_plan` says of manifests that are read already."""
     if not manifests:
         raise ManifestsRefused([Fault("documents", "MANIFEST_EMPTY", "there is no manifest; to apply nothing would be to want nothing")])
     order = list(KINDS)
-    steps, references = _compare_all(sorted(manifests, key=lambda each: (order.index(each.kind), each.name)), give_way)
+    steps, references = _compare_all(sorted(manifests, key=lambda each: (order.index(each.kind), each.name)))
     if twins := [fault for kind, some in of_each_kind(steps) for fault in _find_twins(kind, some)]:
         raise ManifestsRefused(twins)
     contested = [step for step in steps if step.is_contested and not options.force_conflicts]
@@ -77,18 +74,13 @@ def plan_manifests(manifests: Sequence[Manifest], options: Options, *, give_way:
     return Plan(tuple(steps), references, sha256_hex(canonical_json(document)))
 
 
-def _compare_all(manifests: list[Manifest], give_way: Callable[[], None]) -> tuple[list[Step], References]:
+def _compare_all(manifests: list[Manifest]) -> tuple[list[Step], References]:
     references = References(manifests, KINDS)
-    recorded = {}
-    for kind in KINDS.values():
-        give_way()
-        recorded[kind.name] = kind.read({each.name for each in manifests if each.kind == kind.name})
+    recorded = {kind.name: kind.read({each.name for each in manifests if each.kind == kind.name}) for kind in KINDS.values()}
     rows = Declaration.objects.filter(kind__in={each.kind for each in manifests}, name__in={each.name for each in manifests})
     declarations = {(row.kind, row.name): row for row in rows.select_related("plan")}
     steps, faults = [], []
-    for position, manifest in enumerate(manifests):
-        if position % _GIVES_WAY_EVERY == 0:
-            give_way()
+    for manifest in manifests:
         kind, spec = KINDS[manifest.kind], manifest.spec
         found = kind.find_missing(manifest, references)
         if not found:

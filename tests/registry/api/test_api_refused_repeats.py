@@ -11,7 +11,6 @@ from django.utils import timezone
 from rest_framework.request import Request
 
 from registry.api.idempotency import KEPT_REFUSALS, HeldKey
-from registry.errors import TransitionRefused
 from registry.models import IdempotentAnswer, Tenant
 from registry.services.policies import change_policy
 from tests.support.api import code_of, keyed
@@ -41,24 +40,6 @@ def test_a_freeze_that_ended_refuses_no_repeat(api, oscar, production, harbor, a
         lambda: operator.put("/api/v1/environments/production/flags/harbor", body, **keyed("f")),
         (409, "FREEZE"),
         lambda: operator.post(f"/api/v1/freezes/{freeze}/end", {"reason": "over"}),
-    )
-
-
-def test_a_kill_that_went_first_refuses_no_repeat(api, oscar, monkeypatch):
-    from registry.manifests import apply
-
-    documents = [manifest("Tenant", "one", title="One")]
-    operator = api(oscar)
-    digest = operator.post("/api/v1/manifests/plan", {"documents": documents}).json()["planDigest"]
-
-    def go_first():
-        raise TransitionRefused("KILL_FIRST", "a kill went first")
-
-    monkeypatch.setattr(apply, "stop_for_kills", go_first)
-    tried_anew(
-        lambda: operator.post("/api/v1/manifests/apply", {"documents": documents, "planDigest": digest}, **keyed("m")),
-        (409, "KILL_FIRST"),
-        monkeypatch.undo,
     )
 
 

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from registry.api.views import manifests as views
-from registry.errors import InvalidInput, TransitionRefused
-from registry.manifests import apply as applying
+from registry.errors import InvalidInput
 from registry.manifests import kind
 from registry.models import Tenant
 from steernode.hub.manifests import write_manifests
@@ -88,19 +87,3 @@ def test_a_list_of_nothing_but_faults_is_refused_at_once(api, gitops, wrong):
 def test_a_body_past_the_limit_is_not_read(api, gitops):
     answer = api(gitops).generic("POST", "/api/v1/manifests/plan", b'{"documents":["' + b"x" * 17_900_000 + b'"]}', "application/json")
     assert code_of(answer) == (413, "JSON_TOO_LARGE")
-
-
-def test_an_apply_gives_way_to_a_kill_while_it_plans(plan, apply, monkeypatch):
-    documents = declare(250)
-    digest, looks = plan(documents).digest, []
-
-    def look():
-        looks.append(Tenant.objects.count())
-        if len(looks) == 11:
-            raise TransitionRefused("KILL_FIRST", "a kill went first")
-
-    monkeypatch.setattr(applying, "stop_for_kills", look)
-    with pytest.raises(TransitionRefused, match="a kill went first"):
-        apply(documents, digest=digest)
-    # Before it read each of nine kinds, and at every hundredth manifest.
-    assert looks == [0] * 11

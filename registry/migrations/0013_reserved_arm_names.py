@@ -6,7 +6,7 @@ from django.db.models import Q
 
 
 class Migration(migrations.Migration):
-    dependencies = [("registry", "0007_claimed_lineage")]
+    dependencies = [("registry", "0012_signing_keys")]
     operations = [
         AddConstraintNotValid(
             model_name="flagarm",
