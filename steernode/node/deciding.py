@@ -6,6 +6,7 @@ So whatever answers requests, in whichever thread or loop, may ask at any time a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -62,6 +63,11 @@ class InForce:
     def is_unfollowed(self, flag: Flag | None) -> bool:
         """Whether a flag that is obeyed is off because the newest word about it cannot be followed."""
         return flag is not None and self.lowered is not None and (flag.tenant, flag.route) in self.lowered.unfollowed
+
+    @property
+    def patience_seconds(self) -> float:
+        """After how long without the hub the first profile that somebody may get is stale; infinite where there is none."""
+        return min((profile.max_staleness_seconds for profile in self.obeyed.flagged_profiles()), default=math.inf)
 
     def is_past_staleness(self, profile: Profile, now: datetime) -> bool:
         """Whether the hub has vouched for the snapshot too long ago for this profile."""

@@ -76,7 +76,10 @@ class NodeRunner:
     def _poll(self) -> float:
         """One poll. Returns the seconds to wait before the next."""
         until_heartbeat = self._heartbeat_seconds - (time.monotonic() - self._reported_at)
-        wait = int(max(1, min(self._poll_seconds, until_heartbeat))) if self._poll_seconds else 0
+        # A poll that is held for longer than a profile waits for word of the hub would make it stale, though all is well.
+        in_force = self._follower.in_force
+        patience = in_force.patience_seconds / 2 if in_force is not None else self._poll_seconds
+        wait = int(max(1, min(self._poll_seconds, until_heartbeat, patience))) if self._poll_seconds else 0
         began = time.monotonic()
         try:
             outcome = self._follower.poll(wait)

@@ -15,7 +15,7 @@ from steernode.node.follower import PollOutcome
 from steernode.node.gate import BatchGate
 from steernode.node.report import describe_report, describe_status, readiness_problem
 from steernode.node.runner import NodeRunner
-from tests.support.hub_simulator import NODE_KEY, VECTOR, make_content, make_flag
+from tests.support.hub_simulator import NODE_KEY, VECTOR, make_content, make_flag, make_profile
 from tests.support.node_rig import bad_signature, is_steered
 from tests.support.serving import wait_until
 
@@ -98,6 +98,15 @@ def test_a_running_node_hears_of_a_change_at_once_and_acknowledges_it(hub, make_
     assert time.monotonic() - published < 2
     wait_until(lambda: hub.reports[-1]["revision"] == 2)
     assert [report["seq"] for report in hub.reports] == list(range(1, len(hub.reports) + 1))
+
+
+def test_no_poll_is_held_until_what_it_serves_is_stale(hub, make_node, running):
+    hub.publish(1, content=make_content(profiles=[make_profile(max_staleness_seconds=4)]))
+    node = make_node(clock=SteadyClock())
+    running(node)
+    wait_until(lambda: is_steered(node))
+    wait_until(lambda: hub.requests[-1]["etag"] == hub.etag)
+    assert hub.requests[-1]["prefer"] == "wait=2"
 
 
 def test_a_running_node_does_not_hammer_a_hub_whose_snapshot_it_refuses(hub, make_node, running):
