@@ -24,6 +24,9 @@ from registry.services.transition import lock_environments, rehearse, transition
 from registry.snapshots import find_increase, preview_snapshot
 from steernode.canonical import canonical_json, sha256_hex
 
+# In the words of a spec, and of a change.
+_SALTS = {"rolloutSalt": "rollout_salt", "armsSalt": "arms_salt"}
+
 
 @dataclass(frozen=True, slots=True)
 class ChangePlan:
@@ -130,10 +133,13 @@ def _weigh_flag(
     was = tag_flag(recorded.row) if recorded else NO_FLAG
     steered, before = read_steered({(environment.name, tenant.name)}), preview_snapshot(environment, of=tenant)
     flag = set_flag(environment, tenant, enabled=enabled, reason=reason, actor=actor, route=route, if_tag=if_tag, **stated)
-    spec = kind.render(flag)
+    # A salt that nobody states is drawn with the change itself, so what it comes to is none of the plan's.
+    drawn = {name for name, column in _SALTS.items() if column not in stated}
+    spec = {name: value for name, value in kind.render(flag).items() if name not in drawn}
     found = find_changes("spec", recorded.spec if recorded else None, spec)
     # A list that is empty and was not there says nothing; and a plan is the same for any reason.
-    changes = [change for change in found if change.field != "spec.reason" and (change.before, change.after) != (None, [])]
+    silent = {"spec.reason", *(f"spec.{name}" for name in drawn)}
+    changes = [change for change in found if change.field not in silent and (change.before, change.after) != (None, [])]
     step = Step(kind.name, name, UPDATE if recorded else CREATE, changes=tuple(changes), spec=spec, recorded=recorded)
     named = {holder["profile"] for holder in (spec, *spec.get("arms", ())) if "profile" in holder}
     risks = FlagRisks([step], kind.read_parents([step]), read_revisions(named), steered=steered)
