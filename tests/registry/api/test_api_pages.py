@@ -73,7 +73,7 @@ def test_a_list_that_rises_by_name_and_falls_by_version_has_no_seams(api, oscar,
 
 
 def test_records_of_the_same_moment_are_told_apart(api, oscar):
-    kills = Kill.objects.bulk_create([Kill(kind="everything", reason=f"r{number}", engaged_by=oscar) for number in range(6)])
+    kills = Kill.objects.bulk_create([Kill(kind="everything", target="*", reason=f"r{number}", engaged_by=oscar) for number in range(6)])
     assert len({kill.engaged_at for kill in Kill.objects.all()}) == 1
     listed = names(walk(api(oscar), "/api/v1/kills?size=4"), "id")
     assert sorted(listed) == sorted(str(kill.pk) for kill in kills)

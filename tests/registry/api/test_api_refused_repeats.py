@@ -31,13 +31,14 @@ def tried_anew(send, refusal: tuple[int, str], put_right, status: int = 200) -> 
     assert send()["Idempotency-Replayed"] == "true"
 
 
-def test_a_freeze_that_ended_refuses_no_repeat(api, oscar, production, harbor, approved):
-    operator = api(oscar)
+def test_a_freeze_that_ended_refuses_no_repeat(api, oscar, grace, production, harbor):
+    operator, approver = api(oscar), api(grace)
+    kill = operator.post("/api/v1/kills", {"kind": "tenant", "target": "harbor", "reason": "x"}).json()["id"]
+    operator.post(f"/api/v1/kills/{kill}/request-lift", {"reason": "over"})
     ends_at = (timezone.now() + timedelta(hours=1)).isoformat()
     freeze = operator.post("/api/v1/environments/production/freezes", {"ends_at": ends_at, "reason": "holidays"}).json()["id"]
-    body = {"enabled": True, "profile": "harbor-empathy", "revision": 1, "reason": "go"}
     tried_anew(
-        lambda: operator.put("/api/v1/environments/production/flags/harbor", body, **keyed("f")),
+        lambda: approver.post(f"/api/v1/kills/{kill}/confirm-lift", {}, **keyed("f")),
         (409, "FREEZE"),
         lambda: operator.post(f"/api/v1/freezes/{freeze}/end", {"reason": "over"}),
     )

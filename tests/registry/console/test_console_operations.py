@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from registry.models import Environment, Kill, ServingNode, Snapshot, Tenant, TenantFlag
+from registry.models import Environment, Kill, ServingNode, StopStatement, Tenant, TenantFlag
 from registry.services.nodes import withdraw_node
 from tests.support.confirming import send
 from tests.support.nodes import enroll, say
@@ -65,12 +65,12 @@ def test_only_operators_touch_flags(as_person, ada, grace, iris, production, har
 
 @pytest.mark.parametrize("target", ["everything:", "environment:production", "tenant:harbor", "profile:harbor-empathy"])
 def test_a_kill_stops_what_it_names_at_once(as_person, oscar, flag_on, target):
-    before = Snapshot.objects.count()
+    before = StopStatement.objects.count()
     data = {"target": target, "reason": "Wrong tone.", "next": reverse("admin:index")}
     page = as_person(oscar).post(reverse("console:engage-kill"), data, follow=True)
     assert page.redirect_chain[0][0] == reverse("admin:index")
     assert "Kill in force" in page.text
-    assert Snapshot.objects.count() == before + 1
+    assert StopStatement.objects.count() == before + 1
     flags = as_person(oscar).get(reverse("console:environment-flags", args=["production"]))
     assert ">killed<" in flags.text
 
