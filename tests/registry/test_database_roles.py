@@ -78,7 +78,7 @@ def test_a_process_does_all_that_the_hub_does(flag_on, harbor, approved, oscar, 
     create_tenant("later", actor=oscar)
     set_flag(flag_on.environment, harbor, enabled=True, alpha_scale=Decimal("0.5"), reason="less", actor=oscar)
     kill = engage_kill("everything", reason="x", actor=oscar)
-    request_lift(kill.pk, actor=oscar)
+    request_lift(kill.pk, reason="over", actor=oscar)
     confirm_lift(kill.pk, actor=grace)
     retire_revision(approved.pk, reason="superseded", actor=oscar)
     assert not Kill.objects.filter(lifted_at=None).exists()

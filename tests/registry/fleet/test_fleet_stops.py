@@ -199,7 +199,7 @@ def test_an_offline_stop_is_adopted_and_released_by_its_digest_once_all_of_it_is
     released = []
     for kill in Kill.objects.all():
         assert (kill.issuer, kill.statement_digest) == ("night-guard", digest)
-        request_lift(kill.pk, actor=oscar)
+        request_lift(kill.pk, reason="over", actor=oscar)
         confirm_lift(kill.pk, actor=grace)
         released.append(parse_stop(StopStatement.objects.first().payload).released)
     assert [digest in each for each in released] == [False, True]
@@ -209,7 +209,7 @@ def test_an_offline_stop_is_adopted_and_released_by_its_digest_once_all_of_it_is
 def test_what_is_lifted_stays_lifted_whoever_hands_it_back(hand_back, first, harbor, oscar, grace):
     kill = engage_kill("tenant", target="harbor", reason="x", actor=oscar)
     stop = StopStatement.objects.first()
-    request_lift(kill.pk, actor=oscar)
+    request_lift(kill.pk, reason="over", actor=oscar)
     confirm_lift(kill.pk, actor=grace)
     before = StopStatement.objects.count()
     assert hand_back(read_stop_envelope(stop.payload_zlib, stop.signatures)).status_code == 204
@@ -254,7 +254,7 @@ def test_a_hub_that_was_restored_rises_above_what_nodes_heard_by_itself(first, m
 def test_what_a_node_still_obeys_though_it_was_lifted_is_released_again(first, harbor, oscar, grace, monkeypatch):
     kill = engage_kill("tenant", target="harbor", reason="x", actor=oscar)
     monkeypatch.setattr("registry.snapshots.stops._list_released", frozenset)
-    request_lift(kill.pk, actor=oscar)
+    request_lift(kill.pk, reason="over", actor=oscar)
     confirm_lift(kill.pk, actor=grace)
     assert parse_stop(StopStatement.objects.first().payload).released == frozenset()
     monkeypatch.undo()

@@ -21,7 +21,7 @@ def newest():
 
 
 def lift(kill, first, second):
-    request_lift(kill.pk, actor=first)
+    request_lift(kill.pk, reason="over", actor=first)
     confirm_lift(kill.pk, actor=second)
 
 
