@@ -1,14 +1,14 @@
 """`GET blobs/sha256/DIGEST`: a vector file, whole or a range of it."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from registry.blobs import get_blob
 from registry.fleet.answers import Ask, Refusal
 from registry.fleet.conditional import matches_etag, read_range
+from registry.fleet.threads import DaemonThreads
 
 # A store that is slow must not keep the loop's own threads, which bring in stops and snapshots.
-_READING = ThreadPoolExecutor(8, thread_name_prefix="blobs")
+_READING = DaemonThreads(8, name="blobs")
 
 
 async def send_blob(ask: Ask, digest: str) -> None:

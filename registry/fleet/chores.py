@@ -6,12 +6,12 @@ Several processes may do the same at once. The services lock, look again and let
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from django.db import connections
 
 from registry.fleet.heads import Heads
+from registry.fleet.threads import DaemonThreads
 from registry.services.deadlines import DEADLINES
 from registry.services.tenants import reissue_before_expiry
 
@@ -27,7 +27,7 @@ class Chores:
 
     def __init__(self, heads: Heads) -> None:
         self._heads = heads
-        self._threads = ThreadPoolExecutor(len(DEADLINES) + 1, thread_name_prefix="chores")
+        self._threads = DaemonThreads(len(DEADLINES) + 1, name="chores")
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -38,7 +38,7 @@ class Chores:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown()
 
     async def _repeat(self, chore: Callable[[], object]) -> None:
         while True:

@@ -1,13 +1,13 @@
 """`POST enroll`: a node with a one-time token says which key is its own, proves that it has it, and gets its token and whom to trust."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.db import connections
 
 from registry.errors import InvalidInput
 from registry.fleet.answers import Ask, Refusal
+from registry.fleet.threads import DaemonThreads
 from registry.services.nodes import enroll_node
 from registry.snapshots import trust_document
 from registry.web.bodies import parse_body
@@ -18,7 +18,7 @@ from steernode.records.enrolment import ENROLMENT_TYPE, Enrolment
 
 MAX_ENROLMENT_BYTES = 64 * 1024
 # Whoever asks here is known by nothing yet: one at a time, so that guessing takes no connection from anybody else.
-_ENROLLING = ThreadPoolExecutor(1, thread_name_prefix="enrolment")
+_ENROLLING = DaemonThreads(1, name="enrolment")
 
 
 async def take_enrolment(ask: Ask, _: str) -> None:

@@ -1,13 +1,13 @@
 """`POST nodes/NAME/report`: what a node says of itself, signed with its own key; read strictly, then recorded by the service."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from django.db import connections
 
 from registry.errors import InvalidInput
 from registry.fleet.answers import Ask, Refusal
 from registry.fleet.heads import NodeKey
+from registry.fleet.threads import DaemonThreads
 from registry.models import ServingNode
 from registry.services.reports import record_node_report
 from registry.web.bodies import parse_body
@@ -20,7 +20,7 @@ MAX_REPORT_BYTES = 1024 * 1024
 
 
 # Reports are the one thing here that takes a database connection each; a storm of them must not take all there are.
-_RECORDING = ThreadPoolExecutor(4, thread_name_prefix="node-reports")
+_RECORDING = DaemonThreads(4, name="node-reports")
 
 
 async def take_report(ask: Ask, name: str) -> None:

@@ -1,19 +1,19 @@
 """`GET environments/NAME/stop`: the newest stop statement. `POST`: one that a node obeys and the hub does not list."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from django.db import connections
 
 from registry.fleet.answers import ENVELOPE_TYPE, Ask, Refusal, busy
 from registry.fleet.conditional import matches_etag, read_wait
 from registry.fleet.heads import NodeKey
+from registry.fleet.threads import DaemonThreads
 from registry.models import ServingNode
 from registry.services.stops import MAX_ENVELOPE_BYTES, adopt_stop
 from registry.web.alarms import Alarm
 
 # One at a time: they may be large, and reading one takes the interpreter from everybody else.
-_ADOPTING = ThreadPoolExecutor(1, thread_name_prefix="stops")
+_ADOPTING = DaemonThreads(1, name="stops")
 HANDED_BACK_EVERY_SECONDS = 1.0
 _handed_back = Alarm(every_seconds=HANDED_BACK_EVERY_SECONDS)
 

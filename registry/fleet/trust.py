@@ -3,20 +3,20 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.db import connections
 
 from registry.fleet.answers import Ask
 from registry.fleet.conditional import matches_etag
+from registry.fleet.threads import DaemonThreads
 from registry.snapshots import sign_trust, trust_document
 
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 # Every node asks with each heartbeat; so old may the answer be.
 HELD_SECONDS = 2.0
 # Public keys are public, so anybody may ask: one at a time, so that asking takes no connection from anybody else.
-_READING = ThreadPoolExecutor(1, thread_name_prefix="trust")
+_READING = DaemonThreads(1, name="trust")
 _held: list[tuple[float, int, bytes]] = []
 
 
