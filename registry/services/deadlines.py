@@ -7,6 +7,6 @@ from collections.abc import Callable
 
 from registry.services.approvals import expire_approvals
 from registry.services.reviews import end_overdue_reviews
-from registry.services.stops import tend_stop
+from registry.services.stops import renew_stop, tend_stop
 
-DEADLINES: tuple[Callable[[], object], ...] = (tend_stop, end_overdue_reviews, expire_approvals)
+DEADLINES: tuple[Callable[[], object], ...] = (tend_stop, renew_stop, end_overdue_reviews, expire_approvals)

@@ -1,17 +1,19 @@
 """Signing keys: a new one beside the old for a while, and the end of one that is no longer to be believed."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.utils import timezone
 
 from registry.audit import Action, Actor, record
 from registry.errors import InvalidInput, NotFound, TransitionRefused
+from registry.locks import Lock, hold
 from registry.models import Environment, KeyPurpose, SigningKey
 from registry.services.transition import lock_environments, transition
-from registry.snapshots import publish_snapshot
+from registry.snapshots import issue_stop, publish_snapshot
 from registry.snapshots.sign import key_rows, private_keys
-from steernode.dsse import SNAPSHOT, key_id, write_public_key
+from steernode.dsse import SNAPSHOT, STOP, key_id, write_public_key
 
 
 @transition
@@ -27,6 +29,8 @@ def add_signing_key(
     keyid = key_id(public_key)
     if SigningKey.objects.filter(keyid=keyid).exists():
         raise TransitionRefused("KEY_EXISTS", f"the key {keyid} is on record already", keyid)
+    if purpose == STOP:
+        hold(Lock.STOP)
     # Before those of now are looked at: a key that this process holds already would be put on record by that.
     new = SigningKey.objects.create(
         keyid=keyid, public_key=write_public_key(public_key), purpose=purpose, not_before=begins_at, not_after=begins_at + life
@@ -36,7 +40,8 @@ def add_signing_key(
             row.not_after = begins_at + overlap
             row.save(update_fields=["not_after"])
     details = {"purpose": purpose, "from": begins_at.isoformat(), "until": new.not_after.isoformat()}
-    record(Action.KEY_ADDED, actor=actor, subject=new, details={**details, "overlap_days": overlap.days})
+    stop = _sign_stop_anew(purpose)
+    record(Action.KEY_ADDED, actor=actor, subject=new, details={**details, "overlap_days": overlap.days, **stop})
     return new
 
 
@@ -49,6 +54,8 @@ def revoke_signing_key(keyid: str, *, actor: Actor) -> SigningKey:
     environments = lock_environments(Environment.objects.all())
     for purpose in KeyPurpose.values:
         key_rows(purpose)
+    if SigningKey.objects.filter(keyid=keyid, purpose=STOP).exists():
+        hold(Lock.STOP)
     row = SigningKey.objects.select_for_update().filter(keyid=keyid).first()
     if row is None:
         raise NotFound("KEY_NOT_FOUND", f"no signing key {keyid!r}; the trust document lists them", keyid)
@@ -62,8 +69,16 @@ def revoke_signing_key(keyid: str, *, actor: Actor) -> SigningKey:
         raise TransitionRefused("LAST_KEY", f"{keyid} is the only key that signs {row.purpose}s here; rotate first", keyid)
     row.revoked_at = now
     row.save(update_fields=["revoked_at"])
-    record(Action.KEY_REVOKED, actor=actor, subject=row, details={"purpose": row.purpose})
+    record(Action.KEY_REVOKED, actor=actor, subject=row, details={"purpose": row.purpose, **_sign_stop_anew(row.purpose)})
     if row.purpose == SNAPSHOT:
         for environment in environments:
             publish_snapshot(environment, cause=Action.KEY_REVOKED, actor=actor, force=True, only_lowers=True)
     return row
+
+
+def _sign_stop_anew(purpose: str) -> dict[str, Any]:
+    """The next stop statement, where these are its keys, as the event of the change names it: nodes that come later believe no other."""
+    if purpose != STOP:
+        return {}
+    stop = issue_stop()
+    return {"stop_sequence": stop.sequence, "stop_digest": stop.digest}

@@ -1,6 +1,7 @@
 """Stops that come from nodes: what they obey and the record lost, or was never told of, is taken on record; and what they still obey
 though it was lifted is released again."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.db.models.expressions import RawSQL
@@ -12,7 +13,8 @@ from registry.models import Environment, Kill, KillKind, Profile, ServingNode, S
 from registry.reads.reported import highest_stop_reported, surplus_reported
 from registry.services.transition import transition
 from registry.snapshots import issue_stop, trust_document
-from steernode.dsse import TrustedKeys
+from registry.snapshots.sign import needs_signing_anew
+from steernode.dsse import STOP, TrustedKeys
 from steernode.stop.document import HUB, MAX_ENVELOPE_BYTES, StoppedKill
 from steernode.stop.document import StopStatement as StopDocument
 from steernode.stop.trust import believe_stop
@@ -21,7 +23,7 @@ from steernode.stop.trust import believe_stop
 ISSUED_FOR_NODES_EVERY = timedelta(seconds=5)
 # A statement has at most 65,535 parameters.
 _ROWS_AT_ONCE = 1_000
-__all__ = ["MAX_ENVELOPE_BYTES", "adopt_stop", "tend_stop"]
+__all__ = ["MAX_ENVELOPE_BYTES", "adopt_stop", "renew_stop", "tend_stop"]
 
 
 @transition
@@ -87,13 +89,18 @@ def _take_on_record(lost: list[StoppedKill], statement: StopDocument, digest: st
 def tend_stop() -> StopStatement | None:
     """The next statement, where nodes need one that no kill and no lift brings: the first of all, one above what they heard of a
     registry that was restored since, or one that releases again what they still obey."""
-    return _issue_for_nodes() if _why_nodes_need_another() else None
+    return _issue_for_nodes(_why_nodes_need_another) if _why_nodes_need_another() else None
+
+
+def renew_stop() -> StopStatement | None:
+    """The next statement, once every key that signed the newest has ended: nodes that are told which keys count would refuse that."""
+    return _issue_for_nodes(_why_keys_need_another) if _why_keys_need_another() else None
 
 
 @transition
-def _issue_for_nodes() -> StopStatement | None:
+def _issue_for_nodes(ask_why: Callable[[], str]) -> StopStatement | None:
     hold(Lock.STOP)
-    why = _why_nodes_need_another()
+    why = ask_why()
     if not why:
         return None
     stop = issue_stop()
@@ -101,8 +108,17 @@ def _issue_for_nodes() -> StopStatement | None:
     return stop
 
 
+def _why_keys_need_another() -> str:
+    newest = _newest()
+    return "its keys have ended" if newest is not None and needs_signing_anew(STOP, newest.signatures) else ""
+
+
+def _newest() -> StopStatement | None:
+    return StopStatement.objects.defer("payload_zlib").order_by("-sequence").first()
+
+
 def _why_nodes_need_another() -> str:
-    newest = StopStatement.objects.defer("payload_zlib").order_by("-sequence").first()
+    newest = _newest()
     if newest is None:
         # Nobody asks before there is an environment.
         return "there was none" if Environment.objects.exists() else ""

@@ -5,6 +5,7 @@ overlap the old and the new one both sign, so that a node which knows either fol
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -122,11 +123,22 @@ def _last_moment() -> datetime:
 
 def _keys_that_sign(purpose: str) -> list[Ed25519PrivateKey]:
     """Every key in force. Where none is, the newest that is not revoked: a stop that nodes doubt is better than none, and checks shout."""
-    rows, now = key_rows(purpose), timezone.now()
+    rows = key_rows(purpose)
     held = [(key, rows.get(key_id(key.public_key()))) for key in private_keys(purpose)]
     usable = [(key, row) for key, row in held if row is not None and row.revoked_at is None]
-    in_force = [key for key, row in usable if row.not_before <= now <= row.not_after]
+    in_force = [key for key, row in usable if _is_in_force(row)]
     return in_force or [key for key, _row in (usable or held)][-1:]
+
+
+def _is_in_force(row: SigningKey) -> bool:
+    return row.revoked_at is None and row.not_before <= timezone.now() <= row.not_after
+
+
+def needs_signing_anew(purpose: str, signatures: Sequence[Mapping[str, str]]) -> bool:
+    """Whether no key that made these signatures is in force any more, and this process holds one that is."""
+    in_force = {keyid for keyid, row in key_rows(purpose).items() if _is_in_force(row)}
+    held = {key_id(key.public_key()) for key in private_keys(purpose)}
+    return in_force.isdisjoint(signature["keyid"] for signature in signatures) and not in_force.isdisjoint(held)
 
 
 def trust_document() -> dict[str, Any]:

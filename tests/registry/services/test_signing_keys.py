@@ -11,13 +11,17 @@ from django.utils import timezone
 
 from registry.checks import check_signing_keys
 from registry.errors import TransitionRefused
-from registry.models import SigningKey, Snapshot, TrustDocument
+from registry.models import AuditEvent, SigningKey, Snapshot, StopStatement, TrustDocument
 from registry.services.keys import add_signing_key, revoke_signing_key
+from registry.services.kills import engage_kill
+from registry.services.stops import renew_stop
 from registry.snapshots import read_envelope, sign_trust, trust_document
 from registry.snapshots.sign import sign_for, signing_key, stop_key
-from steernode.dsse import SNAPSHOT, STOP, TrustedKeys, key_id, open_envelope, write_public_key
+from steernode.dsse import SNAPSHOT, STOP, TrustedKeys, key_id, open_envelope, write_envelope, write_public_key
 from steernode.errors import SnapshotRefused
 from steernode.snapshot.document import PAYLOAD_TYPE
+from steernode.stop.document import PAYLOAD_TYPE as STOP_TYPE
+from steernode.stop.document import parse_stop
 from tests.support.nodes import KEY
 
 DAY = timedelta(days=1)
@@ -147,6 +151,41 @@ def test_what_a_revoked_key_signed_is_signed_anew_and_nodes_refuse_the_key(produ
     with pytest.raises(SnapshotRefused) as caught:
         open_envelope(read_envelope(bytes(before.payload_zlib), before.signatures), **check)
     assert caught.value.code == "SIGNATURE"
+
+
+def stop_signers():
+    return {signature["keyid"] for signature in StopStatement.objects.first().signatures}
+
+
+def test_a_stop_that_a_revoked_key_signed_is_signed_anew_in_the_same_transition(production, harbor, oscar, hold):
+    kill = engage_kill("tenant", target="harbor", reason="x", actor=oscar)
+    node_keys, old, new = trusted(), stop_key(), Ed25519PrivateKey.generate()
+    rotate(new, purpose=STOP)
+    hold(new, "STEERHUB_STOP_KEY")
+    revoke_signing_key(key_id(old.public_key()), actor="command line")
+    stop = StopStatement.objects.first()
+    node_keys.follow(sign_trust()[1], datetime.now(UTC))
+    check = {"keys": node_keys, "payload_type": STOP_TYPE, "now": datetime.now(UTC), "purpose": STOP}
+    statement = parse_stop(open_envelope(write_envelope(stop.payload, STOP_TYPE, stop.signatures), **check))
+    assert ([each.id for each in statement.kills], stop_signers()) == ([kill.pk.hex], {key_id(new.public_key())})
+    for action in ("key.added", "key.revoked"):
+        named = json.loads(bytes(AuditEvent.objects.get(action=action).body))["details"]["stop_sequence"]
+        assert StopStatement.objects.filter(sequence=named).exists()
+
+
+def test_a_stop_whose_every_key_has_ended_is_signed_anew_by_one_that_has_not(production, harbor, oscar, hold):
+    engage_kill("tenant", target="harbor", reason="x", actor=oscar)
+    old, new = stop_key(), Ed25519PrivateKey.generate()
+    rotate(new, purpose=STOP)
+    assert stop_signers() == {key_id(old.public_key())}
+    assert renew_stop() is None
+    SigningKey.objects.filter(keyid=key_id(old.public_key())).update(not_before=timezone.now() - DAY, not_after=timezone.now())
+    # A process without the new key has nothing better to say, and says nothing.
+    assert renew_stop() is None
+    hold(new, "STEERHUB_STOP_KEY")
+    assert renew_stop() is not None
+    assert stop_signers() == {key_id(new.public_key())}
+    assert renew_stop() is None
 
 
 def test_the_last_key_is_not_revoked(production):
