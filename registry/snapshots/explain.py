@@ -11,6 +11,7 @@ from decimal import Decimal
 from django.utils import timezone
 
 from registry.models import Environment, ProfileRevision, TenantFlag
+from registry.reads.engines import Engines
 from registry.reads.inheritance import Id, InheritedFlag, read_tenants
 from registry.reads.steering import freeze_in_force, live_revisions
 from registry.snapshots.read import read_head
@@ -52,7 +53,7 @@ def explain_request(environment: Environment, tenant: str, route: str, *, key: s
         if step.rule == "flag" and flag is not None and flag.inherited:
             rules.append(Step("inheritance", f"the route has from the tenant's flag: {', '.join(flag.inherited)}"))
     if effective.profile is not None:
-        rules += _leave_to_the_node(environment, effective.profile)
+        rules += _leave_to_the_node(environment, effective.profile, tenant)
     return Explanation(head.revision, effective, reason, refusal, rules)
 
 
@@ -90,7 +91,7 @@ def _say_state(revision: ProfileRevision) -> str:
     return f"{revision.state}{f' ({revision.invalidated_reason})' if revision.invalidated_reason else ''} and may not steer here"
 
 
-def _leave_to_the_node(environment: Environment, profile: Profile) -> list[Step]:
+def _leave_to_the_node(environment: Environment, profile: Profile, tenant: str) -> list[Step]:
     """What can still take steering away: the node's own files and contact, and the conditions, which look at each request."""
     served = environment.served.filter(base_model__fingerprint=profile.base_model).select_related("base_model").first()
     name = served.base_model.name if served else "a base model"
@@ -99,6 +100,8 @@ def _leave_to_the_node(environment: Environment, profile: Profile) -> list[Step]
         Step("base model", f"only nodes that run {name} {profile.base_model[:12]} steer; any other answers wrong_base_model"),
         Step("staleness", f"decided by the node: {stale}"),
     ]
+    lacking = Engines([environment.name]).say_lacking(environment.name, profile.capabilities)
+    rules += [Step("engine", f"{'; '.join(lacking)}: {tenant} is neutral there, as unservable")] if lacking else []
     overrides = [_say_condition(entry.document) for entry in profile.safety_override]
     rules.append(Step("safety override", f"decided by the request: neutral if {' or '.join(overrides)}" if overrides else "none"))
     conditions = [

@@ -14,10 +14,14 @@ from registry.manifests.kinds.profile import Pointer, read_revisions
 from registry.manifests.kinds.revision import Alphas, find_alpha_changes
 from registry.manifests.steps import DELETE, Step
 from registry.models import Environment, ProfileRevision, RevisionState, TenantFlag
+from registry.reads.engines import Engines, read_capabilities
 from registry.reads.inheritance import InheritedFlag
 from registry.reads.sides import count_changing_sides
 from registry.reads.steering import freeze_in_force
 from steernode.canonical import format_decimal
+
+# Of a node that could not serve what the change gives. Nodes come and go, so it warns, and is no part of what a digest confirms.
+NODE_INCAPABLE = "NODE_INCAPABLE"
 
 
 def read_steered(names: Set[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -52,6 +56,7 @@ class FlagRisks:
         self.revisions = {**revisions, **read_revisions(others)}
         names = {(environment, tenant) for environment, tenant, _ in (split_flag_name(step.name) for step in steps)}
         environments = Environment.objects.filter(name__in={name for name, _ in names})
+        self.engines = Engines({name for name, _ in names})
         now = timezone.now()
         self.freezes = {row.name: freeze for row in environments if (freeze := freeze_in_force(row, now))}
         self.steered = read_steered(names) if steered is None else steered
@@ -93,6 +98,11 @@ class FlagRisks:
             # At none where only requests may ask.
             scales = {arm.alpha_scale for arm in after.choices if arm.revision_id == pointer and arm.alpha_scale}
             yield from self._of_revision(self.revisions[pointer], scales)
+            yield from self._of_nodes(environment, tenant, self.revisions[pointer])
+
+    def _of_nodes(self, environment: str, tenant: str, revision: ProfileRevision) -> Iterator[Risk]:
+        for line in self.engines.say_lacking(environment, read_capabilities(revision)):
+            yield Risk(NODE_INCAPABLE, f"{line}, which {revision} needs: {tenant} would be neutral there")
 
     def _of_revision(self, revision: ProfileRevision, scales: Iterable[Decimal]) -> Iterator[Risk]:
         """What stands between a revision and steering at these scales."""

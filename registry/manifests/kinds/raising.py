@@ -12,7 +12,7 @@ from typing import Any, Unpack
 from registry.errors import ConfirmationNeeded, TransitionRefused
 from registry.manifests.accounts import Risk
 from registry.manifests.kinds.flag import Flags
-from registry.manifests.kinds.flag_risks import FlagRisks, read_steered
+from registry.manifests.kinds.flag_risks import NODE_INCAPABLE, FlagRisks, read_steered
 from registry.manifests.kinds.profile import read_revisions
 from registry.manifests.steps import CREATE, UPDATE, Change, Step, find_changes
 from registry.models import BaseModel, Environment, Tenant, TenantFlag, User
@@ -37,7 +37,7 @@ class ChangePlan:
     changes: tuple[Change, ...]
     risks: tuple[Risk, ...]
     newly_steered: tuple[str, ...]
-    # Which nodes hear of it. Not of the digest: they come and go.
+    # Which nodes hear of it. Not of the digest, as what they cannot do is not: they come and go.
     nodes: int
     # The state that it is a change of.
     was: str
@@ -47,7 +47,7 @@ class ChangePlan:
         """Of everything that somebody decides by: the state before, the change, and what it means."""
         covered = {name: value for name, value in asdict(self).items() if name != "nodes"}
         covered["changes"] = [change._asdict() for change in self.changes]
-        covered["risks"] = [risk._asdict() for risk in self.risks]
+        covered["risks"] = [risk._asdict() for risk in self.risks if risk.code != NODE_INCAPABLE]
         return sha256_hex(canonical_json({"schema": "steerhub.change/1", **covered}))
 
 
