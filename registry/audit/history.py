@@ -42,7 +42,7 @@ def read_changes(events: Sequence[AuditEvent]) -> list[Change]:
     before = AuditEvent.objects.filter(
         object_type=oldest.object_type, object_id=oldest.object_id, object_version=oldest.object_version - 1
     ).first()
-    states = [_details_of(event) for event in (*events, *([before] if before else []))] + [{}]
+    states = [details_of(event) for event in (*events, *([before] if before else []))] + [{}]
     return [
         Change(
             version=event.object_version,
@@ -58,7 +58,7 @@ def read_changes(events: Sequence[AuditEvent]) -> list[Change]:
     ]
 
 
-def _details_of(event: AuditEvent) -> dict[str, Any]:
+def details_of(event: AuditEvent) -> dict[str, Any]:
     return dict(json.loads(bytes(event.body))["details"])
 
 

@@ -24,6 +24,7 @@ from registry.models import (
     Tenant,
 )
 from registry.reads.fleet import judge_nodes
+from registry.reads.obedience import with_obedience
 from registry.reads.steering import engaged_kills
 from registry.reads.visibility import is_limited, visible_to
 from registry.snapshots import count_steering
@@ -81,7 +82,7 @@ def dashboard(request: Request, context: dict[str, Any]) -> dict[str, Any]:
         "recent_jobs": recent[:5],
         "waiting": [(revision, why_not_decide(revision, request.user)) for revision in waiting],
         "environments": environments,
-        "kills": engaged_kills().select_related("engaged_by", "reported_by"),
+        "kills": with_obedience(engaged_kills().select_related("engaged_by", "reported_by")),
         "kill_form": KillForm(seen_by=request.user),
         "nodes": nodes,
         "events": AuditEvent.objects.order_by("-seq").defer("body")[:10],

@@ -22,6 +22,7 @@ from registry.manifests.kinds.raising import change_flag, plan_flag
 from registry.models import Environment, ProfileRevision, Role, Tenant, TenantFlag
 from registry.reads.inheritance import Id, InheritedFlag, read_flags
 from registry.reads.lookups import get_environment
+from registry.reads.obedience import with_obedience
 from registry.reads.steering import engaged_kills, freeze_in_force, head_snapshot
 from registry.services.tenants import create_environment, create_tenant
 from registry.snapshots import read_heads
@@ -128,7 +129,7 @@ def show_flags(request: Request, name: str) -> HttpResponse:
         wanted=wanted,
         tenants=tenants,
         unsteered=[tenant for tenant in tenants if tenant.pk not in {view.flag.tenant_id for view in flags}],
-        kills=engaged_kills(environment).select_related("engaged_by", "reported_by"),
+        kills=with_obedience(engaged_kills(environment).select_related("engaged_by", "reported_by")),
         freeze=freeze_in_force(environment, now),
         freezes=[(freeze, freeze.state_at(now)) for freeze in freezes],
         # Each form of the page has ids of its own, so that a label belongs to one field.

@@ -5,7 +5,7 @@ from django.shortcuts import redirect
 
 from registry.console.forms.fleet import NodeForm, RotateForm, WithdrawForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
-from registry.models import Environment, Role, ServingNode
+from registry.models import Environment, Role, ServingNode, StopStatement
 from registry.reads.clocks import hub_ahead_seconds, say_disagreement
 from registry.reads.fleet import judge_nodes
 from registry.reads.steering import head_snapshot
@@ -57,6 +57,7 @@ def _show(request: Request, token: str = "") -> HttpResponse:
         "console/fleet.html",
         title="Fleet",
         clock=say_disagreement(hub_ahead_seconds()),
+        stop=StopStatement.objects.defer("payload_zlib").first(),
         nodes=judge_nodes(ServingNode.objects.all()),
         environments=[(environment, head_snapshot(environment)) for environment in Environment.objects.all()],
         form=NodeForm(),

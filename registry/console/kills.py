@@ -1,6 +1,10 @@
 """The kill switch: one person stops, two people lift."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -9,14 +13,17 @@ from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from registry.audit import Action
-from registry.audit.history import Change, events_of, read_changes
+from registry.audit.history import details_of
 from registry.console.forms.kills import KillForm, LiftForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
-from registry.models import MAY_KILL, Kill, User
+from registry.models import MAY_KILL, AuditEvent, Kill, User
 from registry.reads.lifts import LiftStanding, lift_standing
+from registry.reads.obedience import Obedience, with_obedience
 from registry.reads.visibility import kills_visible_to
 from registry.services.kills import confirm_lift, engage_kill, request_lift, withdraw_lift
 from registry.services.people import stands_for
+
+_AGAIN_SHOWN = 5
 
 
 @page(limited=True)
@@ -34,26 +41,47 @@ def show_kills(request: Request) -> HttpResponse:
     )
 
 
+class Again(NamedTuple):
+    reason: str
+    actor: str
+    at: datetime
+
+
 @dataclass(frozen=True)
 class KillView:
     """A kill in force, what became of the request to lift it, and whether this person would be the second one."""
 
     kill: Kill
+    # What became of it on the nodes.
+    obeyed: Obedience
     # Newest first: who killed again what was killed already, and why.
-    again: list[Change]
+    again: list[Again]
     standing: LiftStanding
     may_confirm: bool
 
 
 def view_kills(kills: QuerySet[Kill], user: User) -> list[KillView]:
-    return [_view(kill, user) for kill in kills]
+    found = with_obedience(kills)
+    again = _read_again([kill for kill, _ in found])
+    return [_view(kill, obeyed, again[str(kill.pk)], user) for kill, obeyed in found]
 
 
-def _view(kill: Kill, user: User) -> KillView:
+def _view(kill: Kill, obeyed: Obedience, again: list[Again], user: User) -> KillView:
     standing, asked_by = lift_standing(kill), kill.lift_requested_by
-    again = read_changes(list(events_of(kill).filter(action=Action.KILL_ENGAGED_AGAIN)[:5]))
     is_second = asked_by is not None and stands_for(asked_by) != stands_for(user)
-    return KillView(kill, again, standing, is_second and standing == LiftStanding.PENDING)
+    return KillView(kill, obeyed, again, standing, is_second and standing == LiftStanding.PENDING)
+
+
+def _read_again(kills: Sequence[Kill]) -> dict[str, list[Again]]:
+    """By the id of the kill, the last few times that somebody killed again what was killed already."""
+    found = defaultdict[str, list[Again]](list)
+    events = AuditEvent.objects.filter(
+        object_type=Kill._meta.model_name, object_id__in=[str(kill.pk) for kill in kills], action=Action.KILL_ENGAGED_AGAIN
+    )
+    for event in events.order_by("-seq"):
+        if len(found[event.object_id]) < _AGAIN_SHOWN:
+            found[event.object_id].append(Again(str(details_of(event).get("reason", "")), event.actor_name, event.occurred_at))
+    return found
 
 
 @action(*MAY_KILL, limited=True)

@@ -6,6 +6,7 @@ from django.shortcuts import get_object_or_404, redirect
 from registry.console.forms.profiles import ProfileForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import KillKind, Profile, Role, TenantFlag
+from registry.reads.obedience import with_obedience
 from registry.reads.steering import engaged_kills
 from registry.services.profiles import create_profile
 
@@ -13,6 +14,7 @@ from registry.services.profiles import create_profile
 @page()
 def show_profile(request: Request, name: str) -> HttpResponse:
     profile = get_object_or_404(Profile.objects.select_related("owner"), name=name)
+    kills = engaged_kills().filter(kind=KillKind.PROFILE, target=profile.name)
     return render_page(
         request,
         "console/profile.html",
@@ -20,7 +22,7 @@ def show_profile(request: Request, name: str) -> HttpResponse:
         profile=profile,
         revisions=profile.revisions.select_related("author", "base_model", "evaluation"),
         flags=TenantFlag.objects.filter(revision__profile=profile).select_related("environment", "tenant", "revision__profile"),
-        kills=engaged_kills().filter(kind=KillKind.PROFILE, target=profile.name).select_related("engaged_by", "reported_by"),
+        kills=with_obedience(kills.select_related("engaged_by", "reported_by")),
     )
 
 

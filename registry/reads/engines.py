@@ -5,10 +5,8 @@ from collections.abc import Collection, Set
 
 from registry.models import ProfileRevision, ServingNode
 from registry.reads.documents import component_document
+from registry.reads.fleet import name_some
 from steernode.snapshot.readers import read_component
-
-# Of nodes that lack the same, so many are named.
-_NAMED = 5
 
 
 class Engines:
@@ -29,7 +27,7 @@ class Engines:
         for name, capabilities in self._found[environment]:
             if not needed <= capabilities:
                 lacking[tuple(sorted(needed - capabilities))].append(name)
-        return [f"{_list(names)} cannot do {', '.join(missing)}" for missing, names in sorted(lacking.items())]
+        return [f"{name_some(names)} cannot do {', '.join(missing)}" for missing, names in sorted(lacking.items())]
 
 
 def read_capabilities(revision: ProfileRevision) -> frozenset[str]:
@@ -37,8 +35,3 @@ def read_capabilities(revision: ProfileRevision) -> frozenset[str]:
     overrides = {f"condition:{condition['kind']}" for condition in revision.safety_override}
     components = [read_component(component_document(each), "component") for each in revision.components.all()]
     return frozenset(overrides).union(*[component.capabilities() for component in components])
-
-
-def _list(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

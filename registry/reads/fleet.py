@@ -1,6 +1,6 @@
 """Where each serving node stands against the snapshot of its environment."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from registry.models import Environment, ReportResult, ServingNode
 
 # A node in step says so every 30 seconds; after two missed words it is silent.
 SILENT_AFTER = timedelta(seconds=75)
+_NAMED = 5
 
 
 class Standing(NamedTuple):
@@ -54,6 +55,12 @@ def judge_nodes(nodes: QuerySet[ServingNode]) -> list[Standing]:
     now = timezone.now()
     rows = nodes.select_related("environment").order_by("environment__name", "name")
     return [Standing(node, convergence_of(node, now)) for node in rows]
+
+
+def name_some(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are: a fleet is no sentence."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def describe_stop(node: ServingNode) -> dict[str, Any] | None:

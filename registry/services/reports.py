@@ -9,6 +9,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import BaseModel, NodeReport, ReportResult, ServingNode, Snapshot
+from registry.reads.fleet import describe_stop
 from registry.services.transition import transition
 from steernode.proof.events import CHECKED_BY, CHECKED_FILES
 from steernode.records.reports import Report
@@ -38,10 +39,11 @@ def record_node_report(node: ServingNode, *, report: Report) -> NodeReport | Non
     _take_turn(locked, report)
     now = timezone.now()
     is_due = locked.last_seen_at is None or now - locked.last_seen_at >= HEARTBEAT
-    before = _standing(locked)
+    before, stop_before = _standing(locked), describe_stop(locked)
     _note(locked, report)
     is_news = _standing(locked) != before
-    if not is_news and not is_due:
+    # Somebody who pressed the kill switch waits for the word that it is obeyed.
+    if not is_news and not is_due and describe_stop(locked) == stop_before:
         # Only how far its reports have come, or one that is kept out could come back.
         locked.save(update_fields=["boot_id", "last_seq", "past_boots"])
         return None

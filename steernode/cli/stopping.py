@@ -68,13 +68,23 @@ def list_kills(hub: HubClient, lifted_too: bool) -> None:
         "environment",
         "engaged_by",
         "engaged_at",
+        "obeyed_by",
         "lift_requested_by",
         "lift_expires_at",
         "lift_reason",
         "lifted_by",
         "reason",
     ]
-    show_table(columns, [[row.get(column) for column in columns] for row in rows])
+    show_table(columns, [[row.get(column) for column in columns] for row in map(_tell_obeyed, rows)])
+
+
+def _tell_obeyed(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with what became of the kill in words, such as `2 of 3 nodes; waiting: node-3; silent: node-3`."""
+    found = row.get("obeyed_by")
+    if not found:
+        return row
+    some = [f"{word}: {', '.join(found[word])}" for word in ("waiting", "silent", "withdrawn") if found[word]]
+    return row | {"obeyed_by": "; ".join([f"{found['nodes']} of {found['of']} nodes", *some])}
 
 
 @kill.command("lift")

@@ -1,11 +1,13 @@
 """The kill switch. One person engages it; lifting it takes two."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,11 +17,41 @@ from registry.api.references import find_kill
 from registry.api.views.base import Records, View, document
 from registry.models import LIFT_REQUEST_LASTS, MAY_KILL, Kill, KillKind
 from registry.reads.lifts import LiftStanding, lift_standing
+from registry.reads.obedience import Obedience, read_obedience
 from registry.reads.visibility import kills_visible_to
 from registry.services.kills import confirm_lift, engage_kill, request_lift, withdraw_lift
 
 
+class ObeyedByOut(serializers.Serializer):
+    """By what the nodes that it reaches report of the stop that they hold."""
+
+    nodes = serializers.IntegerField(help_text="how many have said that they obey it")
+    of = serializers.IntegerField(help_text="how many it reaches: enrolled, and not withdrawn")
+    waiting = serializers.ListField(child=serializers.CharField(), help_text="those that have not said so")
+    silent = serializers.ListField(
+        child=serializers.CharField(), help_text="those that have said nothing lately; of these their last word is told"
+    )
+    withdrawn = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="withdrawn since the kill, and never said so; they do not count",
+    )
+
+
+class KillsOut(serializers.ListSerializer):
+    """Reads once for all what became of them."""
+
+    def to_representation(self, data: Any) -> Any:
+        kills = list(data)
+        self.child.obedience = read_obedience(kills)
+        return super().to_representation(kills)
+
+
 class KillOut(serializers.Serializer):
+    class Meta:
+        list_serializer_class = KillsOut
+
+    obedience: Mapping[UUID, Obedience] | None = None
+
     id = serializers.UUIDField()
     kind = serializers.CharField()
     target = serializers.CharField(help_text="a name; * for everything")
@@ -46,6 +78,7 @@ class KillOut(serializers.Serializer):
     lift_standing = serializers.SerializerMethodField(help_text=f"one of {', '.join(LiftStanding)}; only what is pending can be confirmed")
     lifted_by = serializers.CharField(source="lifted_by.username", default=None, allow_null=True)
     lifted_at = serializers.DateTimeField(allow_null=True)
+    obeyed_by = serializers.SerializerMethodField(help_text="what became of it on the nodes; null once it is lifted")
 
     def to_representation(self, kill: Kill) -> dict[str, Any]:
         found: dict[str, Any] = super().to_representation(kill)
@@ -53,6 +86,11 @@ class KillOut(serializers.Serializer):
 
     def get_is_engaged(self, kill: Kill) -> bool:
         return kill.lifted_at is None
+
+    @extend_schema_field(ObeyedByOut(allow_null=True))
+    def get_obeyed_by(self, kill: Kill) -> dict[str, Any] | None:
+        found = (read_obedience([kill]) if self.obedience is None else self.obedience).get(kill.pk)
+        return asdict(found) if found else None
 
     def get_lift_standing(self, kill: Kill) -> str:
         return lift_standing(kill)

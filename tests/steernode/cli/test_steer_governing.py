@@ -137,6 +137,12 @@ def test_a_kill_is_sent(steer, recording_hub):
     assert [body["kind"] for body in recording_hub.bodies()] == ["everything", "environment"]
 
 
+def test_the_list_of_kills_says_what_became_of_each(steer, recording_hub):
+    obeyed = {"nodes": 2, "of": 3, "waiting": ["node-3"], "silent": ["node-3"], "withdrawn": []}
+    recording_hub.answers["/kills"] = [{"results": [{"id": "k1", "obeyed_by": obeyed}, {"id": "k2", "obeyed_by": None}]}]
+    assert "2 of 3 nodes; waiting: node-3; silent: node-3" in steer("kill", "list", "--all").output
+
+
 def test_kills_are_listed_and_lifted_by_two_people_with_one_command(steer, recording_hub):
     recording_hub.answers["/kills"] = [{"results": [{"id": "k1", "kind": "tenant", "target": "harbor", "reason": "complaint"}]}]
     assert "complaint" in steer("kill", "list").output
