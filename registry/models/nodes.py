@@ -55,6 +55,8 @@ class ServingNode(models.Model):
     stop_surplus = models.JSONField(default=list)
     # Profiles of the applied snapshot that this node cannot serve; whoever is flagged to one of them is not steered here.
     unservable = models.JSONField(default=list)
+    # How far its clock was ahead of the database's when its last report came; less than 0 where it was behind.
+    clock_ahead_seconds = models.BigIntegerField(null=True)
     # Where its reports have come to, by which late and replayed ones are recognised.
     boot_id = models.CharField(max_length=100, blank=True, default="")
     last_seq = models.PositiveBigIntegerField(null=True)

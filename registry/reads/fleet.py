@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from registry.models import Environment, ReportResult, ServingNode
+from registry.reads.clocks import say_off
 
 # A node in step says so every 30 seconds; after two missed words it is silent.
 SILENT_AFTER = timedelta(seconds=75)
@@ -25,6 +26,11 @@ class Standing(NamedTuple):
     def counts(self) -> bool:
         """Whether it serves: it has enrolled and is not withdrawn."""
         return self.node.is_active and self.node.enrolled_at is not None
+
+    @property
+    def clock(self) -> str:
+        """In words, by how much its clock is off; empty where it is not."""
+        return say_off(self.node)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import BaseModel, NodeReport, ReportResult, ServingNode, Snapshot
+from registry.reads.clocks import node_ahead_seconds
 from registry.reads.fleet import describe_stop
 from registry.services.transition import transition
 from steernode.proof.events import CHECKED_BY, CHECKED_FILES
@@ -47,7 +48,7 @@ def record_node_report(node: ServingNode, *, report: Report) -> NodeReport | Non
         # Only how far its reports have come, or one that is kept out could come back.
         locked.save(update_fields=["boot_id", "last_seq", "past_boots"])
         return None
-    locked.last_seen_at = now
+    locked.last_seen_at, locked.clock_ahead_seconds = now, node_ahead_seconds(report.node_utc)
     is_kept = is_news and _count_change(locked, now)
     locked.save()
     return _keep(locked, report) if is_kept else None

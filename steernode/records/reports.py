@@ -7,10 +7,11 @@ refused, because a node that means something by it would be misunderstood.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from steernode.errors import FieldError
-from steernode.strict import read_digest, read_exactly, read_hexadecimal, read_integer, read_list, read_text
+from steernode.strict import read_digest, read_exactly, read_hexadecimal, read_integer, read_list, read_text, read_time
 
 REPORT_TYPE = "application/vnd.steerhub.node-report.v1+json"
 RESULTS = ("ACK", "NACK", "STALE", "PENDING")
@@ -69,7 +70,7 @@ class Report:
     unservable: tuple[Unservable, ...]
     slots: list[Any]
     counters: dict[str, Any]
-    node_utc: str
+    node_utc: datetime
 
     @classmethod
     def from_document(cls, document: Any) -> Report:
@@ -94,7 +95,7 @@ class Report:
             unservable=_read_some(document["unservable"], "unservable", _read_unservable, most=MAX_UNSERVABLE),
             slots=_need(document["slots"], "slots", list),
             counters=_need(document["counters"], "counters", dict),
-            node_utc=read_text(document["node_utc"], "node_utc"),
+            node_utc=read_time(document["node_utc"], "node_utc"),
         )
         if report.result == "ACK" and (report.applied is None or report.applied[0] != report.revision):
             raise FieldError("applied", "of an ACK is the very revision that it accepts")

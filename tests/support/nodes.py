@@ -2,11 +2,13 @@
 
 import itertools
 import json
+from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from steernode.dsse import sign_envelope
 from steernode.records.reports import REPORT_TYPE, Report
+from steernode.strict import format_time
 
 KEY = Ed25519PrivateKey.generate()
 BOOT = "b" * 32
@@ -57,7 +59,7 @@ def report(**changes):
         "unservable": [],
         "slots": [{"tenant": "harbor", "route": "", "reason": "no_flag", "steering": None}],
         "counters": {"requests": 3},
-        "node_utc": "2026-11-22T10:00:00Z",
+        "node_utc": format_time(datetime.now(UTC)),
     } | changes
     if "applied" not in full:
         full["applied"] = applied(full["revision"] if full["result"] == "ACK" else 1)

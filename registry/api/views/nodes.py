@@ -12,6 +12,7 @@ from registry.api.fields import Body, Name, Spelled, Text
 from registry.api.references import find_node
 from registry.api.views.base import Records, View, document
 from registry.models import Role, ServingNode
+from registry.reads.clocks import TOLERATED_OF_NODES, clock_off_seconds
 from registry.reads.fleet import convergence_of, describe_stop
 from registry.reads.lookups import get_environment
 from registry.services.nodes import invite_node, reenroll_node, rotate_node, withdraw_node
@@ -52,6 +53,10 @@ class NodeOut(serializers.Serializer):
     applied_digest = serializers.CharField()
     stop_sequence = serializers.IntegerField(allow_null=True, help_text="of the stop statement that it holds")
     cannot_serve = serializers.SerializerMethodField(help_text="how many profiles of the applied snapshot it cannot serve")
+    clock_off_seconds = serializers.SerializerMethodField(
+        help_text="how far its clock was ahead of the database's when it last reported, less than 0 behind; "
+        f"null if that was at most {TOLERATED_OF_NODES}"
+    )
     token_prefix = serializers.CharField()
     key_id = serializers.SerializerMethodField(help_text="of the key that it signs with")
     enrolled_at = serializers.DateTimeField(allow_null=True)
@@ -63,6 +68,9 @@ class NodeOut(serializers.Serializer):
 
     def get_cannot_serve(self, node: ServingNode) -> int:
         return len(node.unservable)
+
+    def get_clock_off_seconds(self, node: ServingNode) -> int | None:
+        return clock_off_seconds(node)
 
     def get_key_id(self, node: ServingNode) -> str:
         return key_id(read_public_key(node.public_key, "public_key")) if node.public_key else ""

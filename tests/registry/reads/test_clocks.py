@@ -1,12 +1,16 @@
 """Clocks that disagree are told of; nothing waits for them."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.checks import run_checks
 
 from registry.reads.clocks import hub_ahead_seconds, say_disagreement
 from registry.services.kills import engage_kill
+from steernode.errors import FieldError
+from steernode.strict import format_time
+from tests.support.nodes import say
 
 
 @pytest.fixture
@@ -43,3 +47,22 @@ def test_a_hub_whose_clock_is_a_day_behind_stops_all_the_same(production, oscar,
     newest, before = StopStatement.objects.order_by("-sequence")
     assert newest.sequence == before.sequence + 1
     assert first != second
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(-86_400, "s behind"), (-30, "s behind"), (0, ""), (86_400, "s ahead")])
+def test_a_nodes_clock_is_held_against_the_databases_when_it_reports(api, client, node, oscar, seconds, said):
+    say(node[0], node_utc=format_time(datetime.now(UTC) + timedelta(seconds=seconds)))
+    told = api(oscar).get("/api/v1/nodes/node-1").json()["clock_off_seconds"]
+    client.force_login(oscar)
+    page = client.get("/console/fleet/").text
+    if said:
+        assert told == pytest.approx(seconds, abs=3)
+        assert f"{abs(told)} {said}" in page
+    else:
+        assert told is None
+        assert "clock off" not in page
+
+
+def test_a_report_of_no_time_is_refused_by_the_field(node):
+    with pytest.raises(FieldError, match="UTC time"):
+        say(node[0], node_utc="yesterday")
