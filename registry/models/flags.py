@@ -52,7 +52,8 @@ class TenantFlag(models.Model):
     alpha_scale = CoefficientField(null=True, blank=True, default=Decimal(1))
     # The share of callers, in percent, in steps of a thousandth.
     rollout = models.DecimalField(max_digits=6, decimal_places=3, null=True, blank=True, default=Decimal(100), db_default=Decimal(100))
-    # Which callers these are, and which arm each is in: see `steernode.snapshot.rollout`. Drawn when a rollout or a test starts.
+    # Which callers these are, and which arm each is in: see `steernode.snapshot.rollout`. Drawn when a rollout or a test starts; empty
+    # where there is nothing to split, or of a split from before there were salts.
     rollout_salt = models.CharField(max_length=40, blank=True, default="", db_default="")
     arms_salt = models.CharField(max_length=40, blank=True, default="", db_default="")
     # What a request may ask for as the α of the first component; null for none.

@@ -9,8 +9,8 @@ from steernode.words import EVERYBODY
 
 # Callers that a change is tried on. What is said of all of them is right to a percent or two.
 _SAMPLE = [f"caller-{number}" for number in range(2000)]
-# Stands for a salt that is not drawn yet.
-NOT_DRAWN = "not-drawn-yet"
+# Stands for a salt that is left to the registry. No salt on record is written so.
+NOT_DRAWN = "?"
 
 
 def is_new_rollout(before: Decimal | None, after: Decimal, *, of_another_profile: bool) -> bool:

@@ -43,7 +43,8 @@ class Stated(TypedDict, total=False):
 
     A new flag of a tenant starts at α scale 1, for everybody, without arms and without an override; that of a route inherits
     from the tenant's whatever is not stated, or starts like a tenant's if there is none. `inherit` gives a route's field back.
-    A salt says which callers a share covers, or which arm each is in; one is drawn where a rollout or a test starts and states none.
+    A salt says which callers a share covers, or which arm each is in; one is drawn where a rollout or a test starts and states none, and
+    gone where there is nothing to split. An empty one places callers as before there were salts.
     """
 
     revision: ProfileRevision
@@ -93,8 +94,13 @@ def set_flag(
     had = [] if is_new else list(flag.arms.select_related("revision__profile"))
     before = Split() if is_new else read_split(flag, had)
     arms = _state(flag, stated)
-    salts = {name: str(stated.get(name, "")) for name in ("rollout_salt", "arms_salt")}
-    salt_flag(flag, before=before, arms=had if arms is None else arms, **salts)
+    salt_flag(
+        flag,
+        before=before,
+        arms=had if arms is None else arms,
+        rollout_salt=stated.get("rollout_salt"),
+        arms_salt=stated.get("arms_salt"),
+    )
     flag.enabled, flag.reason, flag.changed_by, flag.changed_at = enabled, reason, actor, timezone.now()
     flag.save()
     if arms is not None and not (is_new and not arms):

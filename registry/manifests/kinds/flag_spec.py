@@ -1,13 +1,14 @@
 """What a flag says and what it gives: by specs, as files and record have it, and by the snapshot that nodes were told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from itertools import chain, repeat
 from typing import Any, cast
 
 from registry.errors import InvalidInput
 from registry.manifests.documents import Fault, Manifest
-from registry.manifests.fields import FieldMap, Spec, camel_case, choice, decimal, list_of, mapping, slug, switch, text, whole
+from registry.manifests.fields import NAME_PATTERN, FieldMap, Schema, Spec, camel_case, choice, decimal, list_of, mapping, slug, switch, text, whole
 from registry.manifests.kinds.profile import Pointer
 from registry.models import FlagField, ProfileRevision, TenantFlag
 from registry.reads.inheritance import InheritedArm, InheritedFlag, StatedArm, StatedFlag, inherit_flag
@@ -33,6 +34,12 @@ _ARM = mapping(
     },
 )
 
+
+def _salt(description: str) -> Schema:
+    more = "None of what splits nobody; empty: as before there were salts."
+    return slug(f"{description} {more}", max_length=40, pattern=f"^$|{NAME_PATTERN}")
+
+
 FLAG = mapping(
     "The revision, and whether it is on.",
     required={
@@ -44,9 +51,9 @@ FLAG = mapping(
         "revision": whole("The number of its revision.", 1, 2**31 - 1),
         "alphaScale": decimal("Weakens what was approved: 0.5 is half. 1 if left out."),
         "rollout": decimal("The share of callers, in percent. 100 if left out."),
-        "rolloutSalt": slug("Which callers the share covers. Left as it is; drawn anew where a rollout starts.", max_length=40),
+        "rolloutSalt": _salt("Which callers the share covers. Left as it is; drawn anew where a rollout starts."),
         "arms": list_of("The sides of an A/B test. None if left out.", _ARM, high=MAX_ARMS),
-        "armsSalt": slug("Which arm each caller is in. Left as it is; drawn anew where a test starts.", max_length=40),
+        "armsSalt": _salt("Which arm each caller is in. Left as it is; drawn anew where a test starts."),
         "override": mapping(
             "The α that a request may ask for. None if left out.", required={"min": decimal("At least."), "max": decimal("At most.")}
         ),
@@ -95,7 +102,17 @@ def complete_flag(manifest: Manifest) -> tuple[Spec, list[Fault]]:
         except InvalidInput as error:
             faults.append(manifest.fault(f"spec.arms.{position}.name", error.code, error.message))
     defaults = {name: value for name, value in _DEFAULTS.items() if name not in inherits}
-    return {**defaults, **spec, "inherits": inherits}, faults
+    completed = {**defaults, **spec, "inherits": inherits}
+    idle = set(_find_idle_salts(completed))
+    return {name: value for name, value in completed.items() if name not in idle}, faults
+
+
+def _find_idle_salts(spec: Spec) -> Iterator[str]:
+    """Of what splits nobody: no record has them."""
+    if "rollout" in spec and Decimal(spec["rollout"]) == EVERYBODY:
+        yield "rolloutSalt"
+    if "arms" in spec and not spec["arms"]:
+        yield "armsSalt"
 
 
 def render_flag(row: TenantFlag) -> Spec:
@@ -110,8 +127,8 @@ def render_flag(row: TenantFlag) -> Spec:
         "inherits": inherits,
         "alpha_scale": row.alpha_scale,
         "rollout": row.rollout,
-        "rollout_salt": row.rollout_salt or None,
-        "arms_salt": row.arms_salt or None,
+        "rollout_salt": row.rollout_salt if row.rollout is not None and row.rollout < EVERYBODY else None,
+        "arms_salt": row.arms_salt if arms else None,
         "arms": None if "arms" in inherits else arms,
         "override": {"min": row.override_min, "max": row.override_max} if row.override_min is not None else None,
     }
@@ -137,7 +154,7 @@ def state_flag(spec: Spec, revisions: Mapping[Pointer, ProfileRevision]) -> Stat
         else AlphaBounds(flag.override_min, flag.override_max),
     }
     kept = {field.value: value for field, value in stated.items() if field not in flag.inherits}
-    salts = {name: salt for name, salt in (("rollout_salt", flag.rollout_salt), ("arms_salt", flag.arms_salt)) if salt}
+    salts = {name: salt for name, salt in (("rollout_salt", flag.rollout_salt), ("arms_salt", flag.arms_salt)) if salt != NOT_DRAWN}
     return cast(Stated, {**kept, **salts, "inherit": list(flag.inherits)})
 
 
@@ -154,9 +171,11 @@ def keep_salts(before: InheritedFlag[Pointer], after: InheritedFlag[Pointer]) ->
 
     is_another = bool(before.revision_id and after.revision_id and before.revision_id[0] != after.revision_id[0])
     is_new = is_new_rollout(before.rollout, after.rollout, of_another_profile=is_another)
-    of_rollout = after.rollout_salt or (NOT_DRAWN if is_new else before.rollout_salt)
-    of_arms = after.arms_salt or (NOT_DRAWN if is_new_test(profiles(before), profiles(after)) else before.arms_salt)
-    return replace(after, rollout_salt=of_rollout, arms_salt=of_arms)
+    if after.rollout_salt == NOT_DRAWN and not is_new:
+        after = replace(after, rollout_salt=before.rollout_salt)
+    if after.arms_salt == NOT_DRAWN and not is_new_test(profiles(before), profiles(after)):
+        after = replace(after, arms_salt=before.arms_salt)
+    return after
 
 
 def _state_spec(spec: Spec | None) -> StatedFlag[Pointer]:
@@ -171,8 +190,8 @@ def _state_spec(spec: Spec | None) -> StatedFlag[Pointer]:
         override_min=bounds.get("min"),
         override_max=bounds.get("max"),
         arms=[StatedArm(arm["name"], arm["weight"], _point(arm), arm.get("alpha_scale")) for arm in flag.get("arms", [])],
-        rollout_salt=flag.get("rollout_salt", ""),
-        arms_salt=flag.get("arms_salt", ""),
+        rollout_salt=flag.get("rollout_salt", NOT_DRAWN),
+        arms_salt=flag.get("arms_salt", NOT_DRAWN),
     )
 
 

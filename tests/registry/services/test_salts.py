@@ -12,7 +12,7 @@ from registry.manifests.export import export_manifests
 from registry.manifests.plan import Options, make_plan
 from registry.manifests.risks import Risks
 from registry.models import TenantFlag
-from registry.services.flags import ArmSpec, set_flag
+from registry.services.flags import ArmSpec, delete_flag, set_flag
 from registry.services.freezes import declare_freeze
 from registry.snapshots import read_head
 from steernode.snapshot.resolve import resolve
@@ -44,8 +44,9 @@ def test_a_share_that_grows_or_shrinks_keeps_its_callers_and_one_that_starts_dra
     assert put() == ("", "")
     first, _ = put(rollout=Decimal(10))
     assert first
-    for share in (20, 0, 50, 100):
+    for share in (20, 0, 50):
         assert put(rollout=Decimal(share))[0] == first
+    assert put(rollout=Decimal(100))[0] == ""
     second, _ = put(rollout=Decimal(10))
     assert second not in ("", first)
 
@@ -113,8 +114,14 @@ def test_a_salt_may_be_stated_and_has_the_form_of_a_name(put, production, harbor
     assert (refused.value.code, refused.value.item) == ("FLAG_SALT", "rollout_salt")
 
 
+def test_a_salt_that_splits_nobody_is_not_kept(put):
+    assert put(rollout=Decimal(100), rollout_salt="spring", arms_salt="autumn") == ("", "")
+    assert put(rollout=Decimal(50), rollout_salt="spring", arms=[CONTROL, ArmSpec("warm", 1)], arms_salt="autumn") == ("spring", "autumn")
+    assert put(rollout=Decimal(100), arms=[]) == ("", "")
+
+
 def test_the_api_takes_and_gives_salts(put, api, oscar):
-    put(rollout=Decimal(5))
+    put(rollout=Decimal(5), arms=[CONTROL, ArmSpec("warm", 1)])
     answer = (
         api(oscar)
         .put(
@@ -178,6 +185,51 @@ def test_an_export_keeps_everybody_where_they_are_and_a_file_without_salts_leave
     changed = {**without, "spec": {**without["spec"], "reason": "another"}}
     apply_plan([changed], options=Options(), plan_digest=make_plan([changed], Options()).digest, actor=oscar, permit=lambda *roles: None)
     assert sides(production) == before
+
+
+def take_export() -> list[dict]:
+    return [each for each in export_manifests() if each["kind"] == "TenantFlag"]
+
+
+def apply_all(documents: list[dict], oscar) -> None:
+    plan = make_plan(documents, Options())
+    apply_plan(documents, options=Options(), plan_digest=plan.digest, actor=oscar, permit=lambda *roles: None)
+
+
+@pytest.mark.parametrize("has_salts", [True, False])
+def test_an_earlier_export_brings_back_who_was_on_which_side(put, production, oscar, has_salts):
+    test = {"rollout": Decimal(50), "arms": [ArmSpec("warm", 1), CONTROL]}
+    put(**test)
+    if not has_salts:
+        TenantFlag.objects.update(rollout_salt="", arms_salt="")
+        put(reason="from before there were salts")
+    before, documents = sides(production), take_export()
+    # The test ends, and another one of the same form begins.
+    put(rollout=Decimal(100), arms=[])
+    put(**test)
+    assert sides(production) != before
+    apply_all(documents, oscar)
+    assert sides(production) == before
+    # The flag goes, and comes back.
+    put(enabled=False)
+    delete_flag(TenantFlag.objects.get().pk, actor=oscar)
+    apply_all(documents, oscar)
+    assert sides(production) == before
+
+
+def test_an_export_of_what_splits_nobody_takes_the_salts_of_a_later_test_away(put, oscar):
+    put()
+    documents = take_export()
+    assert not {"rolloutSalt", "armsSalt"} & set(documents[0]["spec"])
+    put(rollout=Decimal(50), arms=[ArmSpec("warm", 1), CONTROL])
+    apply_all(documents, oscar)
+    row = TenantFlag.objects.get()
+    assert (row.rollout_salt, row.arms_salt) == ("", "")
+
+
+def test_a_file_that_states_a_salt_of_nothing_plans_to_nothing(put):
+    put()
+    assert not make_plan([declare(rolloutSalt="spring", armsSalt="autumn", reason="test")], Options()).changes
 
 
 def test_a_salt_in_a_file_is_set(put, production, oscar):
