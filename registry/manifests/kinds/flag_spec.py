@@ -236,7 +236,9 @@ def describe_told(head: Snapshot, tenant: str, route: str) -> str:
     arms = tuple(InheritedArm(arm.name, arm.weight, (arm.profile, arm.revision or 0), arm.alpha_scale) for arm in flag.choices)
     pointer = (flag.profile, flag.revision or 0)
     given = InheritedFlag(True, pointer, flag.alpha_scale, flag.rollout, arms, flag.override)
-    return _describe_flag(given, stopped) + ("" if flag.route == route else ", by the tenant's flag")
+    words = _describe_flag(given, stopped)
+    # Nothing comes from nowhere: off is off, and so read on record.
+    return words if flag.route == route or not given.steers else f"{words}, by the tenant's flag"
 
 
 def _describe_stop(answer: Effective) -> str:

@@ -2,14 +2,16 @@
 
 import pytest
 from django.utils import timezone
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from registry.manifests.drift import find_drift
 from registry.manifests.kinds.flag_spec import describe_told
 from registry.models import ServingNode, Tenant
 from steernode.snapshot.resolve import resolve
 from tests.support.declaring import flag, manifest
+from tests.support.snapshots import arm as make_arm
 from tests.support.snapshots import contents, make_snapshot
+from tests.support.snapshots import flag as make_flag
 
 
 @pytest.fixture
@@ -78,6 +80,9 @@ def test_a_route_without_a_flag_of_its_own_is_told_what_it_gets(row, apply, appr
     apply([flag()])
     _, registry, snapshot, _, drifts = row(flag("production/harbor/chat", alphaScale="0.5"))
     assert (registry, snapshot, drifts) == ("absent", "harbor-empathy@1 × 1, by the tenant's flag", True)
+    apply([flag(alphaScale="0")])
+    _, registry, snapshot, _, _ = row(flag("production/harbor/chat", alphaScale="0.5"))
+    assert (registry, snapshot) == ("absent", "off")
 
 
 # -- Against what nodes do ------------------------------------------------------------------------------------------------------
@@ -87,6 +92,9 @@ KEYS = [f"user-{number}" for number in range(200)]
 
 @settings(max_examples=150, deadline=None)
 @given(content=contents())
+# On at scale 0, which is off, also for a route that has it from the tenant's flag.
+@example(content=([make_flag(alpha_scale="0")], ()))
+@example(content=([make_flag(arms=[make_arm("a", alpha_scale="0"), make_arm("b", alpha_scale="0")])], ()))
 def test_what_is_told_of_each_arm_is_what_callers_in_it_get(content):
     flags, kills = content
     snapshot = make_snapshot(*flags, kills=kills)
