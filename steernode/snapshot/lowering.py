@@ -120,6 +120,7 @@ def _least(given: Flag, said: Flag | None, is_same: Callable[[_Revision, _Revisi
     """The less of a flag that is on and what the word says in its place; None if that differs in more than amounts."""
     if said is None or not said.enabled:
         return replace(given, enabled=False)
+    said = _in_order_of(given, said)
     override = _overlap(given.override, said.override)
     for arm, other in zip(given.choices, said.choices, strict=False):
         # Who is a control by the word gets nothing whatever it names, unless requests may ask.
@@ -138,6 +139,14 @@ def _least(given: Flag, said: Flag | None, is_same: Callable[[_Revision, _Revisi
         override=override,
         arms=tuple(replace(arm, alpha_scale=min(arm.alpha_scale, other.alpha_scale)) for arm, other in pairs),
     )
+
+
+def _in_order_of(given: Flag, said: Flag) -> Flag:
+    """What the word says, its arms as the flag orders them. A salt places callers by the names of arms; without one their order does."""
+    places = {arm.name: place for place, arm in enumerate(given.arms)}
+    if not said.arms_salt or [arm.name for arm in said.arms] == list(places):
+        return said
+    return replace(said, arms=tuple(sorted(said.arms, key=lambda arm: places.get(arm.name, len(places)))))
 
 
 def _with_amounts_of(given: Flag, said: Flag) -> Flag:

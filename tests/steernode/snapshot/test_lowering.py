@@ -63,6 +63,27 @@ def test_each_arm_counts_where_it_is_smaller():
     assert [each.alpha_scale for each in least.arms] == [Decimal("0.5"), Decimal(0)]
 
 
+def test_arms_in_another_order_are_the_same_arms_where_callers_are_placed_by_their_names():
+    def declare(*arms):
+        return flag(arms=list(arms), arms_salt="spring")
+
+    snapshot = make_snapshot(declare(arm("now"), arm("next", 3, revision=2)))
+    assert lower(snapshot, read(declare(arm("next", 3, revision=2), arm("now")))).snapshot.flags == snapshot.flags
+    [least] = lower(snapshot, read(declare(arm("next", 3, revision=2, alpha_scale="0.5"), arm("now")))).snapshot.flags
+    assert [(each.name, each.alpha_scale) for each in least.arms] == [("now", Decimal(1)), ("next", Decimal("0.5"))]
+    for others in (
+        [arm("next", 3), arm("now", revision=2)],
+        [arm("now", 3), arm("next", revision=2)],
+        [arm("next", 3, revision=2), arm("new")],
+    ):
+        assert unfollowed(snapshot, read(declare(*others))) == [("harbor", "")]
+
+
+def test_arms_in_another_order_place_others_where_a_test_has_no_salt():
+    snapshot = make_snapshot(flag(arms=[arm("now"), arm("next", 3, revision=2)]))
+    assert unfollowed(snapshot, read(flag(arms=[arm("next", 3, revision=2), arm("now")]))) == [("harbor", "")]
+
+
 def test_an_arm_that_goes_on_as_a_control_leaves_the_others_as_they_are():
     """Its revision was retired, and is not listed any more."""
     snapshot = make_snapshot(flag(arms=[arm("now"), arm("next", revision=2)]))
