@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from steernode.node.clock import SteadyClock
-from steernode.node.follower import NEVER, PollOutcome
+from steernode.node.clock import NEVER, SteadyClock
+from steernode.node.follower import PollOutcome
 from steernode.strict import format_time
 from tests.support.hub_simulator import NOW, make_content, make_profile
 from tests.support.node_rig import Clock, effective, is_steered, refused, state_of
