@@ -84,7 +84,14 @@ class Follower:
             environment=environment, store=self._store, keys=keys, engine=engine, alpha_cap=alpha_cap, clocks=self._clocks
         )
         self._refusal: Nack | None = None
-        self.stops = Stops(environment=environment, store=store, keys=keys, moments=self._clocks.moments, obey=self._current.obey)
+        self.stops = Stops(
+            environment=environment,
+            store=store,
+            keys=keys,
+            moments=self._clocks.moments,
+            obey=self._current.obey,
+            renew=self.follow_trust,
+        )
 
     @property
     def in_force(self) -> InForce | None:
@@ -196,6 +203,7 @@ class Follower:
             return False
         if is_new:
             log.warning("the hub's keys have changed: version %d of its trust document is followed", self._keys.version)
+            self.stops.look_anew()
         return is_new
 
     def _heed_stop(self) -> None:

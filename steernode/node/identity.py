@@ -5,6 +5,7 @@ Whatever a node vouches for, reports and receipts alike, it signs with this key.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from steernode.strict import read_exactly, read_text, refused_as
 IDENTITY_SCHEMA = "steerhub.node-identity/1"
 IDENTITY_FILE, TRUST_FILE = "node.json", "trust.json"
 _MAX_BYTES = 16 * 1024
+_FOLLOWING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,13 @@ def follow_trust(folder: Path, keys: TrustedKeys, client: TellsTrust, now: datet
     Raises: HubError; SnapshotRefused; NodeError CACHE_UNWRITABLE.
     """
     envelope = client.signed_trust(keys.version)
-    document = keys.follow(envelope, now) if envelope is not None else None
-    if document is not None:
-        write_atomically(folder / TRUST_FILE, canonical_json(document))
+    if envelope is None:
+        return False
+    # Two roads of one node may hear of a rotation at once, and of two at once.
+    with _FOLLOWING:
+        document = keys.follow(envelope, now)
+        if document is not None:
+            write_atomically(folder / TRUST_FILE, canonical_json(document))
     return document is not None
 
 

@@ -28,7 +28,9 @@ log = logging.getLogger("steernode.node")
 
 # A report names so many of the kills that the hub does not list.
 MAX_SURPLUS_TOLD = 50
-# A statement that was refused is not asked for again so soon: the key that is missing does not come in a second.
+# What newer keys may put right.
+_OF_KEYS = ("SIGNATURE", "STOP_KEY")
+# A statement that was refused is not asked for again so soon, unless there are newer keys.
 _REFUSED_SECONDS = 30.0
 # Statements given back in one go, and how long each rests after the hub took it, or refused it.
 _MAX_HANDED_BACK = 16
@@ -54,6 +56,7 @@ class Stops:
     """The stops of one node. `start` reads the disk; `ask` the hub; `look` the inbox. Threads may share one.
 
     `obey` is told what is killed in the environment whenever that may have changed. `moments` are the times by which a key may count.
+    `renew` takes up newer keys into `keys` if the hub has any.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class Stops:
         keys: TrustedKeys,
         moments: Callable[[], Sequence[datetime]],
         obey: Callable[[tuple[Kill, ...]], None],
+        renew: Callable[[], object],
     ) -> None:
-        self._environment, self._store, self._keys, self._moments, self._obey = environment, StopStore(store), keys, moments, obey
+        self._environment, self._store, self._keys = environment, StopStore(store), keys
+        self._moments, self._obey, self._renew = moments, obey, renew
         self._lock = threading.RLock()
         self._heard = HeldStops()
         # What is on disk, as far as that is known, and the signed statements that are held by.
@@ -175,22 +180,35 @@ class Stops:
         answer = client.stop(self.known_digest, wait_seconds)
         if isinstance(answer, NotModified):
             return False
-        digest, refusal = answer.etag.removeprefix("W/").strip('"'), None
-        with self._lock:
-            before = self._heard
-            if digest == before.digest:
-                # Another thread asked at the same time, and was first.
-                return False
-            try:
-                if not self.hear(answer.envelope):
-                    refusal = Trouble("STOP_KEY", "the key of the hub's newest stop does not count now, so it lets go of nothing")
-            except SteerError as error:
-                refusal = Trouble(error.code, error.message)
+        digest, before = answer.etag.removeprefix("W/").strip('"'), self._heard
+        version, refusal = self._keys.version, self._take(digest, answer.envelope)
+        if refusal is not None and refusal.code in _OF_KEYS:
+            self._renew()
+            if self._keys.version != version:
+                # They were rotated meanwhile, and no stop waits until that is found out by itself.
+                refusal = self._take(digest, answer.envelope)
         if refusal is not None and refusal != self._refusal:
             log.error("the hub's stop statement is refused: %s: %s", refusal.code, refusal.message)
         self._refusal = refusal
         self._known = digest, time.monotonic() + _REFUSED_SECONDS if refusal else math.inf
         return self._heard != before
+
+    def _take(self, digest: str, envelope: bytes) -> Trouble | None:
+        """Hears the hub's statement. Returns why that was not enough, or None."""
+        with self._lock:
+            if digest == self._heard.digest:
+                # Another thread asked at the same time, and was first.
+                return None
+            try:
+                if self.hear(envelope):
+                    return None
+            except SteerError as error:
+                return Trouble(error.code, error.message)
+            return Trouble("STOP_KEY", "the key of the hub's newest stop does not count now, so it lets go of nothing")
+
+    def look_anew(self) -> None:
+        """The keys are others now: a statement that was refused is asked for again."""
+        self._known = "", math.inf
 
     def hear(self, envelope: bytes) -> bool:
         """Obeys a signed statement, and keeps it. Returns whether it could let go. Raises: StopRefused."""

@@ -3,6 +3,8 @@
 import json
 from datetime import timedelta
 
+from steernode.canonical import canonical_json
+from steernode.dsse import TRUST_TYPE
 from steernode.node.deciding import decide
 from steernode.node.follower import PollOutcome
 from steernode.stop.document import PAYLOAD_TYPE, StopStatement, write_stop
@@ -51,6 +53,15 @@ def state_of(tmp_path):
 
 def bad_signature(hub):
     hub.publish(2, signer=Signer())
+
+
+def trust_of(*signers, version=1):
+    return {"schema": "steerhub.trust/1", "version": version, "keys": [signer.key_document() for signer in signers]}
+
+
+def announce(hub, document, signer):
+    """The hub has a trust document, signed by this one."""
+    hub.signed_trust = signer.sign(canonical_json(document), TRUST_TYPE)
 
 
 def offline_stop(*kills, sequence=1):

@@ -6,7 +6,6 @@ import stat
 import pytest
 
 from steernode.canonical import canonical_json
-from steernode.dsse import TRUST_TYPE
 from steernode.errors import HubError, NodeError, SnapshotRefused
 from steernode.node.follower import Follower, PollOutcome
 from steernode.node.identity import IDENTITY_FILE, enroll_here, follow_trust, read_identity, read_trusted
@@ -14,16 +13,8 @@ from steernode.node.report import describe_report
 from steernode.node.runner import NodeRunner
 from steernode.records.reports import REPORT_TYPE, Report
 from tests.support.hub_simulator import ENROLMENT_TOKEN, NODE_TOKEN, NOW, Signer, make_content
-from tests.support.node_rig import is_steered
+from tests.support.node_rig import announce, is_steered, trust_of
 from tests.support.serving import wait_until
-
-
-def trust_of(*signers, version=1):
-    return {"schema": "steerhub.trust/1", "version": version, "keys": [signer.key_document() for signer in signers]}
-
-
-def announce(hub, document, signer):
-    hub.signed_trust = signer.sign(canonical_json(document), TRUST_TYPE)
 
 
 @pytest.fixture

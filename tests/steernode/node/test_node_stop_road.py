@@ -11,8 +11,8 @@ from steernode.node.clock import SteadyClock
 from steernode.node.runner import BACK_OFF_CAP_SECONDS, NodeRunner
 from steernode.node.stoproad import BACK_OFF_CAP_SECONDS as STOP_CAP_SECONDS
 from steernode.node.stoproad import REFUSED_SECONDS, StopRoad
-from tests.support.hub_simulator import NODE_KEY, make_content, make_flag, make_kill, trust
-from tests.support.node_rig import NIGHT, bad_signature, drop_stop, effective, is_steered, offline_stop
+from tests.support.hub_simulator import NODE_KEY, Signer, make_content, make_flag, make_kill, trust
+from tests.support.node_rig import NIGHT, announce, bad_signature, drop_stop, effective, is_steered, offline_stop, trust_of
 from tests.support.serving import wait_until
 
 KILL = make_kill()
@@ -89,6 +89,30 @@ def test_a_snapshot_that_waits_for_a_running_generation_keeps_no_stop_waiting(hu
     may_swap.set()
     wait_until(lambda: node.in_force.snapshot.revision == 2)
     assert effective(node).reason == "killed_tenant"
+
+
+def test_a_stop_of_a_key_that_was_rotated_meanwhile_is_obeyed_at_once(hub, run, tmp_path):
+    node = run()
+    hub.stop_signer = Signer(purposes=["stop"])
+    announce(hub, trust_of(hub.signer, hub.stop_signer), hub.signer)
+    hub.publish_stop(KILL)
+    assert seconds_to_neutral(node) < 1
+    wait_until(lambda: node.stop_report["sequence"] == 2)
+    # The new key lets go, too.
+    hub.publish_stop(released=[KILL.id])
+    assert wait_until(lambda: is_steered(node)) < 1
+
+
+def test_a_refused_stop_is_asked_for_again_once_there_are_newer_keys(hub, steering_node):
+    hub.stop_signer = Signer(purposes=["stop"])
+    hub.publish_stop(KILL)
+    for _ in range(2):
+        steering_node.poll()
+    assert (steering_node.refusal.code, len(hub.stop_requests), is_steered(steering_node)) == ("SIGNATURE", 2, True)
+    announce(hub, trust_of(hub.signer, hub.stop_signer), hub.signer)
+    assert steering_node.follow_trust()
+    steering_node.poll()
+    assert (steering_node.refusal, is_steered(steering_node)) == (None, False)
 
 
 def test_a_file_stops_a_running_node_within_a_second_with_the_hub_down(hub, run, tmp_path):

@@ -92,7 +92,14 @@ class Node:
         self.start()
 
     def start(self):
-        self.stops = Stops(environment=self.environment, store=self.folder, keys=KEYS, moments=lambda: (self.moment,), obey=self.obey)
+        self.stops = Stops(
+            environment=self.environment,
+            store=self.folder,
+            keys=KEYS,
+            moments=lambda: (self.moment,),
+            obey=self.obey,
+            renew=lambda: None,
+        )
         self.stops.start()
 
     def obey(self, kills):
