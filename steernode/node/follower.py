@@ -124,8 +124,9 @@ class Follower:
 
     @property
     def highest_revision(self) -> int | None:
-        """Of the newest snapshot ever accepted, which a restart or a refusal does not take back."""
-        return self._heard.highest[0] if self._heard.highest else None
+        """Of the newest snapshot ever accepted or heard of, which a restart or a refusal does not take back. This node believes nothing
+        older, so a hub that was restored publishes above it."""
+        return self._heard.newest[0] if self._heard.newest else None
 
     def start(self) -> None:
         """Takes up the last snapshot this node accepted, so that it can serve while the hub is away.

@@ -62,6 +62,11 @@ class HeardSnapshots:
         """The newest snapshot ever accepted, which a restart or a refusal does not take back: revision and content digest."""
         return self._trusted.highest
 
+    @property
+    def newest(self) -> tuple[int, str] | None:
+        """Of the newest snapshot ever accepted or heard of: only one above it is news to this node."""
+        return self._trusted.newest
+
     def find_problem(self, profile: Profile, snapshot: Snapshot) -> SnapshotRefused | None:
         """As `TrustedSnapshots.find_problem`."""
         return self._trusted.find_problem(profile, snapshot)

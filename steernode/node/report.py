@@ -151,7 +151,7 @@ def describe_report(follower: Follower, number: int, answering: Answers | None =
 
 
 def describe_failure(follower: Follower, number: int, error: Exception) -> dict[str, Any]:
-    """A report in place of one that could not be written: which revision is in force, and that the rest is not known."""
+    """A report in place of one that could not be written: what is in force, how far the node has come, and that the rest is not known."""
     in_force, engine = follower.in_force, follower.engine
     return {
         "result": "NACK",
@@ -160,7 +160,7 @@ def describe_failure(follower: Follower, number: int, error: Exception) -> dict[
         "revision": in_force.snapshot.revision if in_force else None,
         "seq": number,
         "applied": None,
-        "highest_revision": None,
+        "highest_revision": follower.highest_revision,
         "stop": None,
         "unservable": [],
         "node": follower.name,

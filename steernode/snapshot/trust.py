@@ -50,6 +50,11 @@ class TrustedSnapshots:
     def highest(self) -> tuple[int, str] | None:
         return self._highest
 
+    @property
+    def newest(self) -> tuple[int, str] | None:
+        """Of the newest snapshot ever accepted or heard of: nothing older is believed."""
+        return self._newest
+
     def consider(self, envelope: bytes, now: datetime) -> Snapshot:
         """The snapshot in this envelope, if it may be applied at this time. Changes nothing: see `accept`.
 

@@ -8,7 +8,21 @@ from typing import Any, cast
 
 from registry.errors import InvalidInput
 from registry.manifests.documents import Fault, Manifest
-from registry.manifests.fields import NAME_PATTERN, FieldMap, Schema, Spec, camel_case, choice, decimal, list_of, mapping, slug, switch, text, whole
+from registry.manifests.fields import (
+    NAME_PATTERN,
+    FieldMap,
+    Schema,
+    Spec,
+    camel_case,
+    choice,
+    decimal,
+    list_of,
+    mapping,
+    slug,
+    switch,
+    text,
+    whole,
+)
 from registry.manifests.kinds.profile import Pointer
 from registry.models import FlagField, ProfileRevision, TenantFlag
 from registry.reads.inheritance import InheritedArm, InheritedFlag, StatedArm, StatedFlag, inherit_flag

@@ -33,6 +33,12 @@ def test_every_environment_and_the_stop_come_out_above_what_nodes_have_seen(flag
     assert capsys.readouterr().out.splitlines() == ["stop 2524608000001", "production r42", "staging r2"]
 
 
+def test_what_a_node_has_only_heard_of_is_above_what_it_has_accepted(flag_on, ahead, production):
+    ServingNode.objects.update(highest_revision=57)
+    publish()
+    assert head_snapshot(production).revision == 58
+
+
 def test_trouble_in_one_environment_is_none_of_the_others(ahead, production, oscar, monkeypatch):
     staging = create_environment("staging", actor=oscar)
     whole = restores.publish_snapshot

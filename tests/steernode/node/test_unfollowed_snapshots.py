@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from steernode.node.follower import PollOutcome
-from steernode.node.report import describe_report, describe_slots, readiness_problem
+from steernode.node.report import describe_failure, describe_report, describe_slots, readiness_problem
 from steernode.strict import format_time
 from tests.support.hub_simulator import NOW, FakeEngine, Signer, make_content, make_document, make_flag, make_profile
 from tests.support.node_rig import bad_signature, effective, is_steered, refused
@@ -86,6 +86,19 @@ def test_what_was_lowered_comes_back_only_with_a_newer_word(hub, node, make_node
     publish(hub, 4, "SCHEMA", make_flag(), ATLAS)
     assert refused(node) == "SCHEMA"
     assert is_steered(node)
+
+
+def test_reports_say_how_far_the_word_has_come_so_that_a_restored_hub_publishes_above_it(hub, node, make_node):
+    publish(hub, 7, "SCHEMA", ATLAS)
+    assert refused(node) == "SCHEMA"
+    restarted = make_node()
+    for each in (node, restarted):
+        report = describe_report(each, 1)
+        assert (report["applied"]["revision"], report["highest_revision"]) == (1, 7)
+        assert describe_failure(each, 1, ValueError())["highest_revision"] == 7
+    hub.publish(8, content=BOTH)
+    assert restarted.poll() is PollOutcome.APPLIED
+    assert (restarted.highest_revision, is_steered(restarted)) == (8, True)
 
 
 def test_a_snapshot_that_is_applied_leaves_nothing_of_the_word_before_it(hub, node, make_node, tmp_path):
