@@ -6,6 +6,7 @@ Several processes may do the same at once. The services lock, look again and let
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import UTC, datetime
 
 from django.db import connections
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 CHORES_SECONDS = 1.0
 # What fails, say for want of the signing key, is not tried again every second.
 PAUSE_SECONDS = 10.0
+# What is under way when the process ends is waited for, unless it hangs.
+CLOSES_WITHIN_SECONDS = 2.0
 
 
 class Chores:
@@ -29,6 +32,7 @@ class Chores:
         self._heads = heads
         self._threads = DaemonThreads(len(DEADLINES) + 1, name="chores")
         self._tasks: list[asyncio.Task[None]] = []
+        self._doing: set[Future[bool]] = set()
 
     def start(self) -> None:
         chores: list[Callable[[], object]] = [*DEADLINES, self._reissue]
@@ -39,17 +43,25 @@ class Chores:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.shutdown()
+        if self._doing:
+            await asyncio.wait([asyncio.wrap_future(each) for each in list(self._doing)], timeout=CLOSES_WITHIN_SECONDS)
 
     async def _repeat(self, chore: Callable[[], object]) -> None:
         while True:
             try:
-                if await asyncio.get_running_loop().run_in_executor(self._threads, _do_and_close, chore):
+                if await asyncio.wrap_future(self._do(chore)):
                     self._heads.wake()
                 pause = CHORES_SECONDS
             except Exception as error:  # Whatever it was, it is tried again: nobody else may be there to do it.
                 logger.warning("%s failed, and is tried again: %s", chore.__name__, error)
                 pause = PAUSE_SECONDS
             await asyncio.sleep(pause)
+
+    def _do(self, chore: Callable[[], object]) -> Future[bool]:
+        doing = self._threads.submit(_do_and_close, chore)
+        self._doing.add(doing)
+        doing.add_done_callback(self._doing.discard)
+        return doing
 
     def _reissue(self) -> bool:
         """Have snapshots past half of their life signed anew."""

@@ -42,7 +42,8 @@ class KillsOut(serializers.ListSerializer):
 
     def to_representation(self, data: Any) -> Any:
         kills = list(data)
-        self.child.obedience = read_obedience(kills)
+        if isinstance(self.child, KillOut):
+            self.child.obedience = read_obedience(kills)
         return super().to_representation(kills)
 
 

@@ -100,7 +100,9 @@ def test_a_held_poll_of_a_withdrawn_node_ends_without_the_new_head(hub, node, pr
     answers = []
 
     def hold() -> None:
-        answers.append(httpx.get(f"{hub}{SNAPSHOT}", headers={**headers, "If-None-Match": etag, "Prefer": "wait=20"}, timeout=30))
+        # The first stop statement of all ends a poll, too.
+        while not answers or answers[-1].status_code == 304:
+            answers.append(httpx.get(f"{hub}{SNAPSHOT}", headers={**headers, "If-None-Match": etag, "Prefer": "wait=20"}, timeout=30))
 
     thread = threading.Thread(target=hold)
     thread.start()
@@ -108,7 +110,7 @@ def test_a_held_poll_of_a_withdrawn_node_ends_without_the_new_head(hub, node, pr
     withdraw_node(record, reason="Its machine is gone.", actor=oscar)
     engage_kill("everything", reason="drill", actor=oscar)
     thread.join(10)
-    assert code_of(answers[0]) == (401, "NODE_WITHDRAWN")
+    assert code_of(answers[-1]) == (401, "NODE_WITHDRAWN")
 
 
 def test_a_stream_of_a_withdrawn_node_ends_without_the_new_head(hub, node, oscar):
