@@ -103,7 +103,7 @@ def test_the_soft_limit_is_raised_to_what_the_process_may_ask_for(monkeypatch):
     assert limits == [4_096, 4_096]
 
 
-def test_a_limit_below_what_is_held_is_a_warning_that_stops_nothing(monkeypatch):
+def test_a_limit_below_what_is_held_is_a_warning_that_stops_nothing(db, monkeypatch):
     from registry.checks import check_web_settings
     from steerhub.startup import refuse_wrong_settings
 
