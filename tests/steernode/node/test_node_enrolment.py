@@ -153,7 +153,7 @@ def test_a_report_is_one_that_the_hub_reads(hub, make_node, monkeypatch):
     assert (told.result, told.applied, told.highest_revision, told.stop, told.unservable) == ("PENDING", None, None, None, ())
     hub.publish(3, content=make_content())
     node.poll()
-    many = [f"kill-{number}" for number in range(80)]
+    many = [f"{number:032x}" for number in range(80)]
     cannot = [{"profile": "p", "revision": 1, "code": "CAPABILITY", "message": "condition:probe"}] * 60
     monkeypatch.setattr(Follower, "stop_report", {"sequence": 9, "digest": "cd" * 32, "held": 2, "surplus": many})
     monkeypatch.setattr(Follower, "unservable", cannot)
