@@ -44,7 +44,7 @@ def _check_descriptors() -> list[CheckMessage]:
     if allowed >= MAX_HELD + RESERVE:
         return []
     message = f"The process may open {allowed} files: it holds {max(1, allowed - RESERVE)} polls of nodes instead of {MAX_HELD}."
-    return [Warning(message, hint=f"Allow it {MAX_HELD + RESERVE} (ulimit -n, LimitNOFILE).", id="steerhub.W001")]
+    return [Warning(message, hint=f"Allow it {MAX_HELD + RESERVE} (ulimit -n, LimitNOFILE).", id="steerhub.W003")]
 
 
 def _check_single_sign_on() -> list[CheckMessage]:

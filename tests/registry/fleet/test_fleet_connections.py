@@ -108,7 +108,7 @@ def test_a_limit_below_what_is_held_is_a_warning_that_stops_nothing(db, monkeypa
     from steerhub.startup import refuse_wrong_settings
 
     monkeypatch.setattr(descriptors, "raise_limit", lambda: 1_024)
-    (warning,) = [problem for problem in check_web_settings(None) if problem.id == "steerhub.W001"]
+    (warning,) = [problem for problem in check_web_settings(None) if problem.id == "steerhub.W003"]
     assert "1024" in warning.msg
     assert not warning.is_serious()
     refuse_wrong_settings()
