@@ -224,6 +224,8 @@ def test_a_snapshot_past_half_its_life_is_issued_again(hub, settings, oscar):
 @pytest.mark.django_db(transaction=True)
 def test_past_the_cap_waiting_is_503_and_plain_polls_go_on(node, production):
     with serve_hub(max_held=1) as url, httpx.Client(base_url=url, headers={"Authorization": f"Bearer {node[1]}"}) as client:
+        # The first stop statement of all ends a poll that is held.
+        wait_until(lambda: "stop-sequence" in client.get(SNAPSHOT).headers)
         etag = client.get(SNAPSHOT).headers["etag"]
         waiting = {"If-None-Match": etag, "Prefer": "wait=1"}
         held = threading.Thread(target=lambda: httpx.get(f"{url}{SNAPSHOT}", headers={**client.headers, **waiting}, timeout=10))
