@@ -1,5 +1,6 @@
 """The hub as a server, for tests that need sockets, threads or streams; and what is left where a base model got new files."""
 
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -16,14 +17,42 @@ from tests.support.files import vector_file, write_model_folder
 from tests.support.hub import serve_hub
 from tests.support.working import PICTURE
 
+# More than there are chores; all of them are taken while no test runs.
+PLACES = 32
+_places = threading.Semaphore(0)
+
 
 @pytest.fixture(scope="session")
 def server(django_db_setup, django_db_blocker) -> Iterator[str]:
-    # Between tests the database may not be asked, and what fails then is not to be tried again only in ten seconds.
+    """Its chores stand still between tests: the database may not be asked then, and is emptied."""
+    do = chores._do_and_close
+
+    def do_within_a_test(chore) -> bool:
+        if not _places.acquire(blocking=False):
+            return False
+        try:
+            return do(chore)
+        finally:
+            _places.release()
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chores, "PAUSE_SECONDS", 0.2)
+        patch.setattr(chores, "_do_and_close", do_within_a_test)
         with serve_hub() as url:
             yield url
+
+
+@pytest.fixture(autouse=True)
+def _chores_within_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    marker = request.node.get_closest_marker("django_db")
+    if "transactional_db" not in request.fixturenames and not (marker and marker.kwargs.get("transaction")):
+        yield
+        return
+    # Emptied after this, and not before.
+    request.getfixturevalue("transactional_db")
+    _places.release(PLACES)
+    yield
+    for _ in range(PLACES):
+        _places.acquire()
 
 
 @pytest.fixture
