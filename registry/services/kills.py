@@ -1,6 +1,6 @@
 """The kill switch. One person engages it, nothing blocks it, and it only ever reduces steering; lifting it takes two people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -39,8 +39,8 @@ def engage_kill(kind: str, *, target: str = "", environment: str = "", reason: s
     subject = _find_subject(kind, target, environment, actor)
     # Whoever confirms its lift at this moment goes first, and then there is none.
     hold(Lock.STOP)
-    known = Kill.objects.select_for_update(of=("self",)).filter(kind=kind, lifted_at__isnull=True, **_names(subject)).first()
-    if known is not None:
+    known = list(Kill.objects.select_for_update(of=("self",)).filter(kind=kind, lifted_at__isnull=True, **_names(subject)))
+    if known:
         return _engage_again(known, reason, actor)
     # What somebody is deleting at this moment is killed by its name alone.
     kept = {f"{column}_id": keep_names(type(row), [row.name]).get(row.name) for column, row in subject.items() if row is not None}
@@ -178,13 +178,18 @@ def _refuse_unasked(kill: Kill, actor: User) -> None:
         raise TransitionRefused("LIFT_AUTHOR_LEFT", problem, str(kill.pk))
 
 
-def _engage_again(kill: Kill, reason: str, actor: User) -> Kill:
-    """engaged -> engaged, for another reason. What was a reason to lift it was said before that was known."""
-    _record(Action.KILL_ENGAGED_AGAIN, kill, actor, reason=reason)
-    if kill.lift_requested_by is not None:
-        notify([kill.lift_requested_by], f"{kill} was killed again by {actor}: {reason}. Your request to lift it is withdrawn.", about=kill)
-        _withdraw(kill, f"killed again: {reason}"[:2000], actor)
-    return kill
+def _engage_again(kills: Sequence[Kill], reason: str, actor: User) -> Kill:
+    """engaged -> engaged, for another reason. What was a reason to lift it was said before that was known.
+
+    There may be several in force of one target, where nodes handed one back.
+    """
+    _record(Action.KILL_ENGAGED_AGAIN, kills[0], actor, reason=reason)
+    for kill in kills:
+        if kill.lift_requested_by is not None:
+            text = f"{kill} was killed again by {actor}: {reason}. Your request to lift it is withdrawn."
+            notify([kill.lift_requested_by], text, about=kill)
+            _withdraw(kill, f"killed again: {reason}"[:2000], actor)
+    return kills[0]
 
 
 def _withdraw(kill: Kill, reason: str, actor: User) -> None:

@@ -62,6 +62,17 @@ def test_a_kill_of_something_else_leaves_the_request_as_it_is(asked, grace):
     assert lift_standing(Kill.objects.get(pk=asked.pk)) == LiftStanding.PENDING
 
 
+def test_a_kill_again_withdraws_every_lift_of_its_target(asked, node, grace, oscar, olga):
+    lost = Kill.objects.create(
+        kind="tenant", target="harbor", reason="before", issuer="hub", statement_digest="a" * 64, reported_by=node[0]
+    )
+    request_lift(lost.pk, reason="all answers read", actor=olga)
+    engage_kill("tenant", target="harbor", reason="second incident", actor=grace)
+    for kill in (asked, lost):
+        with refused("KILL_LIFT_NEEDS_TWO"):
+            confirm_lift(kill.pk, actor=oscar)
+
+
 def test_a_lift_is_asked_for_with_a_reason(kill, olga):
     with pytest.raises(InvalidInput, check=lambda error: error.code == "LIFT_REASON"):
         request_lift(kill.pk, reason=" \n", actor=olga)
