@@ -5,7 +5,8 @@
 # make test-package   install the built wheel with each extra in a fresh venv, and run the node package's tests without Django
 # make test-faults   stop everything under each fault that we know of, with real processes (eight minutes); FAULTS="faults and short" is what CI plays
 # make run    open the console, with a worker and a serving node, on the demo's data
-# make governance   10,000 random requests by everybody, held against an in-memory oracle of the registry (make test does 1,000)
+# make governance   10,000 random steps by everybody, other ones each time, held against an in-memory oracle of the registry
+#                   (make test goes 1,000, always the same; SEED=N make governance goes those of N)
 # make lint   style, types, the direction of imports
 # make bench-NAME   run benchmarks/NAME.py; make stop ends embedded PostgreSQL; make clean forgets everything under var/
 
@@ -14,6 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 FAULTS ?= faults
+SEED ?= $(shell date +%s)
 
 .PHONY: demo test test-kernels test-package test-faults governance fuzz run lint format stop clean
 
@@ -37,7 +39,7 @@ test-faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -s -m "$(FAULTS)" tests/e2e/faults
 
 governance: $(VENV)/.dev
-	STEERHUB_GOVERNANCE_STEPS=10000 $(BIN)/python -m pytest tests/governance
+	STEERHUB_GOVERNANCE_STEPS=10000 STEERHUB_GOVERNANCE_SEED=$(SEED) $(BIN)/python -m pytest tests/governance
 
 # Fixed examples: what it finds, it finds again.
 fuzz: $(VENV)/.dev
