@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 
+from registry.fleet.conditional import matches_etag
 from registry.fleet.heads import Head, Heads, NodeKey, Stop
 from registry.web.problems import PROBLEM_TYPE, problem_document
 
@@ -167,6 +168,22 @@ class Ask:
             headers = {**headers, "Content-Length": str(len(body))}
         await self.start(status, headers)
         await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+    def knows(self, etag: str) -> bool:
+        """Whether the request names this tag as what it has."""
+        known = self.header("if-none-match")
+        return bool(known) and matches_etag(known, etag)
+
+    async def answer_poll(self, etag: str, envelope: bytes, wait: int) -> None:
+        """Signed bytes, or word that they are still those that the poll named. Raises: Refusal 503, rather than say that unread."""
+        headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+        if wait:
+            headers["Preference-Applied"] = f"wait={wait}"
+        if self.knows(etag):
+            self.need_recent_record()
+            await self.answer(304, headers)
+        else:
+            await self.answer(200, {**headers, "Content-Type": ENVELOPE_TYPE}, envelope)
 
     async def answer_json(self, document: Any, headers: dict[str, str] | None = None) -> None:
         await self.answer(200, {"Content-Type": "application/json", **(headers or {})}, json.dumps(document).encode())

@@ -4,7 +4,7 @@ import asyncio
 
 from registry.blobs import get_blob
 from registry.fleet.answers import Ask, Refusal
-from registry.fleet.conditional import matches_etag, read_range
+from registry.fleet.conditional import read_range
 from registry.fleet.threads import DaemonThreads
 
 # A store that is slow must not keep the loop's own threads, which bring in stops and snapshots.
@@ -17,7 +17,7 @@ async def send_blob(ask: Ask, digest: str) -> None:
     if not await ask.heads.is_vector(digest):
         raise Refusal(404, "BLOB_MISSING", f"no vector file {digest}")
     headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=31536000, immutable", "Accept-Ranges": "bytes"}
-    if ask.header("if-none-match") and matches_etag(ask.header("if-none-match"), digest):
+    if ask.knows(digest):
         await ask.answer(304, headers)
         return
     data = await asyncio.get_running_loop().run_in_executor(_READING, get_blob, digest)

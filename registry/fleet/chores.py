@@ -9,8 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
-from django.db import connections
-
 from registry.fleet.heads import Heads
 from registry.fleet.threads import DaemonThreads
 from registry.services.deadlines import DEADLINES
@@ -58,7 +56,7 @@ class Chores:
             await asyncio.sleep(pause)
 
     def _do(self, chore: Callable[[], object]) -> Future[bool]:
-        doing = self._threads.submit(_do_and_close, chore)
+        doing = self._threads.submit(_do, chore)
         self._doing.add(doing)
         doing.add_done_callback(self._doing.discard)
         return doing
@@ -70,9 +68,5 @@ class Chores:
         return sum(reissue_before_expiry(name) is not None for name in due) > 0
 
 
-def _do_and_close(chore: Callable[[], object]) -> bool:
-    try:
-        return bool(chore())
-    finally:
-        # This thread has no request whose end would close its connection.
-        connections.close_all()
+def _do(chore: Callable[[], object]) -> bool:
+    return bool(chore())

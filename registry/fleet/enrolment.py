@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-from django.db import connections
-
 from registry.errors import InvalidInput
 from registry.fleet.answers import Ask, Refusal
 from registry.fleet.threads import DaemonThreads
@@ -28,7 +26,7 @@ async def take_enrolment(ask: Ask, _: str) -> None:
         headers = {"WWW-Authenticate": 'Bearer realm="steerhub enrolment"'}
         raise Refusal(401, "NOT_AUTHENTICATED", "the one-time enrolment token is missing, or not one", headers=headers)
     enrolment = read_request(await ask.read_body(MAX_ENROLMENT_BYTES))
-    answer = await asyncio.get_running_loop().run_in_executor(_ENROLLING, _enroll_and_close, secret.strip(), enrolment)
+    answer = await asyncio.get_running_loop().run_in_executor(_ENROLLING, _enroll, secret.strip(), enrolment)
     await ask.answer_json(answer, {"Cache-Control": "no-store"})
 
 
@@ -45,10 +43,6 @@ def _read(payload: bytes) -> Enrolment:
     return Enrolment.from_document(parse_body(payload, max_bytes=MAX_ENROLMENT_BYTES, max_depth=4))
 
 
-def _enroll_and_close(secret: str, enrolment: Enrolment) -> dict[str, Any]:
-    try:
-        node, token = enroll_node(secret, name=enrolment.name, public_key=enrolment.public_key)
-        return {"id": str(node.pk), "name": node.name, "environment": node.environment.name, "token": token, "trust": trust_document()}
-    finally:
-        # This thread has no request whose end would close its connection.
-        connections.close_all()
+def _enroll(secret: str, enrolment: Enrolment) -> dict[str, Any]:
+    node, token = enroll_node(secret, name=enrolment.name, public_key=enrolment.public_key)
+    return {"id": str(node.pk), "name": node.name, "environment": node.environment.name, "token": token, "trust": trust_document()}

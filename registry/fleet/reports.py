@@ -2,8 +2,6 @@
 
 import asyncio
 
-from django.db import connections
-
 from registry.errors import InvalidInput
 from registry.fleet.answers import Ask, Refusal
 from registry.fleet.heads import NodeKey
@@ -29,7 +27,7 @@ async def take_report(ask: Ask, name: str) -> None:
     if name not in (node.name, node.id):
         raise Refusal(403, "NODE", f"this token is {node.name}'s, who reports as itself only")
     envelope = await ask.read_body(MAX_REPORT_BYTES)
-    await asyncio.get_running_loop().run_in_executor(_RECORDING, _record_and_close, node, envelope)
+    await asyncio.get_running_loop().run_in_executor(_RECORDING, _record, node, envelope)
     await ask.answer(204, {"Cache-Control": "no-store"})
 
 
@@ -59,10 +57,6 @@ def open_report(node: NodeKey, public_key: str, envelope: bytes) -> Report:
     return report
 
 
-def _record_and_close(node: NodeKey, envelope: bytes) -> None:
-    try:
-        row = ServingNode.objects.only("public_key").get(pk=node.id)
-        record_node_report(row, report=open_report(node, row.public_key, envelope))
-    finally:
-        # This thread has no request whose end would close its connection.
-        connections.close_all()
+def _record(node: NodeKey, envelope: bytes) -> None:
+    row = ServingNode.objects.only("public_key").get(pk=node.id)
+    record_node_report(row, report=open_report(node, row.public_key, envelope))

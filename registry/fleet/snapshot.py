@@ -1,7 +1,7 @@
 """`GET environments/NAME/snapshot`: the signed snapshot, or word that it is still the one named, held back on request."""
 
-from registry.fleet.answers import ENVELOPE_TYPE, Ask
-from registry.fleet.conditional import matches_etag, read_wait
+from registry.fleet.answers import Ask
+from registry.fleet.conditional import read_wait
 from registry.fleet.heads import NodeKey
 from registry.web.alarms import Alarm
 
@@ -14,22 +14,15 @@ async def send_snapshot(ask: Ask, environment: str) -> None:
     """A poll that waits ends with a new snapshot, and with a new stop statement: then it may be told 304, and which stop that is."""
     node = await ask.identify_in(environment)
     head, stop = ask.find_head(environment), ask.heads.stop
-    known, wait = ask.header("if-none-match"), read_wait(ask.header("prefer"))
-    if wait and known and matches_etag(known, head.etag):
+    wait = read_wait(ask.header("prefer"))
+    if wait and ask.knows(head.etag):
         ask.need_recent_record()
         seconds = _seconds_to_hold(ask, node, wait)
         if seconds:
             with ask.places.hold(node):
                 await ask.wait_for_news(head, stop, seconds=seconds)
             head = ask.find_head(environment)
-    headers = {"ETag": head.etag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
-    if wait:
-        headers["Preference-Applied"] = f"wait={wait}"
-    if known and matches_etag(known, head.etag):
-        ask.need_recent_record()
-        await ask.answer(304, headers)
-    else:
-        await ask.answer(200, {**headers, "Content-Type": ENVELOPE_TYPE}, head.envelope)
+    await ask.answer_poll(head.etag, head.envelope, wait)
 
 
 def _seconds_to_hold(ask: Ask, node: NodeKey, wait: float) -> float:

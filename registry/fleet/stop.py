@@ -2,10 +2,8 @@
 
 import asyncio
 
-from django.db import connections
-
-from registry.fleet.answers import ENVELOPE_TYPE, Ask, Refusal, busy
-from registry.fleet.conditional import matches_etag, read_wait
+from registry.fleet.answers import Ask, Refusal, busy
+from registry.fleet.conditional import read_wait
 from registry.fleet.heads import NodeKey
 from registry.fleet.threads import DaemonThreads
 from registry.models import ServingNode
@@ -29,22 +27,15 @@ async def answer_stop(ask: Ask, environment: str) -> None:
 async def _send_stop(ask: Ask, node: NodeKey) -> None:
     """Exactly as signed, or word that it is still the one named, held back on request."""
     stop = ask.heads.stop
-    known, wait = ask.header("if-none-match"), read_wait(ask.header("prefer"))
-    if wait and known and matches_etag(known, stop.digest):
+    wait = read_wait(ask.header("prefer"))
+    if wait and ask.knows(stop.digest):
         ask.need_recent_record()
         with ask.places.hold(node):
             await ask.wait_for_news(stop, seconds=wait)
         stop = ask.heads.stop
     if not stop.sequence:
         raise Refusal(404, "STOP_NOT_FOUND", "no stop statement was issued yet, and nothing is stopped")
-    headers = {"ETag": f'"{stop.digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization"}
-    if wait:
-        headers["Preference-Applied"] = f"wait={wait}"
-    if known and matches_etag(known, stop.digest):
-        ask.need_recent_record()
-        await ask.answer(304, headers)
-    else:
-        await ask.answer(200, {**headers, "Content-Type": ENVELOPE_TYPE}, stop.envelope)
+    await ask.answer_poll(f'"{stop.digest}"', stop.envelope, wait)
 
 
 async def _take_stop(ask: Ask, node: NodeKey) -> None:
@@ -52,14 +43,10 @@ async def _take_stop(ask: Ask, node: NodeKey) -> None:
     if _handed_back.ring(node.id) is None:
         raise busy("STOP_TOO_OFTEN", f"{node.name} handed back a stop a moment ago")
     envelope = await ask.read_body(MAX_ENVELOPE_BYTES, code="STOP_TOO_LARGE")
-    if await asyncio.get_running_loop().run_in_executor(_ADOPTING, _adopt_and_close, node, envelope):
+    if await asyncio.get_running_loop().run_in_executor(_ADOPTING, _adopt, node, envelope):
         ask.heads.wake()
     await ask.answer(204, {"Cache-Control": "no-store"})
 
 
-def _adopt_and_close(node: NodeKey, envelope: bytes) -> bool:
-    try:
-        return adopt_stop(envelope, node=ServingNode(pk=node.id, name=node.name)) is not None
-    finally:
-        # This thread has no request whose end would close its connection.
-        connections.close_all()
+def _adopt(node: NodeKey, envelope: bytes) -> bool:
+    return adopt_stop(envelope, node=ServingNode(pk=node.id, name=node.name)) is not None

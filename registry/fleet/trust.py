@@ -5,14 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from django.db import connections
-
-from registry.fleet.answers import Ask
-from registry.fleet.conditional import matches_etag
+from registry.fleet.answers import ENVELOPE_TYPE, Ask
 from registry.fleet.threads import DaemonThreads
 from registry.snapshots import sign_trust, trust_document
 
-ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 # Every node asks with each heartbeat; so old may the answer be.
 HELD_SECONDS = 2.0
 # Public keys are public, so anybody may ask: one at a time, so that asking takes no connection from anybody else.
@@ -33,19 +29,11 @@ async def send_signed_trust(ask: Ask, _: str) -> None:
     _at, version, envelope = _held[0]
     etag = f'"t{version}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if ask.header("if-none-match") and matches_etag(ask.header("if-none-match"), etag):
+    if ask.knows(etag):
         await ask.answer(304, headers)
     else:
         await ask.answer(200, {**headers, "Content-Type": ENVELOPE_TYPE}, envelope)
 
 
 async def _read(document: Callable[[], Any]) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(_READING, _read_and_close, document)
-
-
-def _read_and_close(document: Callable[[], Any]) -> Any:
-    try:
-        return document()
-    finally:
-        # This thread has no request whose end would close its connection.
-        connections.close_all()
+    return await asyncio.get_running_loop().run_in_executor(_READING, document)

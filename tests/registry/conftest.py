@@ -25,7 +25,7 @@ _places = threading.Semaphore(0)
 @pytest.fixture(scope="session")
 def server(django_db_setup, django_db_blocker) -> Iterator[str]:
     """Its chores stand still between tests: the database may not be asked then, and is emptied."""
-    do = chores._do_and_close
+    do = chores._do
 
     def do_within_a_test(chore) -> bool:
         if not _places.acquire(blocking=False):
@@ -36,7 +36,7 @@ def server(django_db_setup, django_db_blocker) -> Iterator[str]:
             _places.release()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chores, "_do_and_close", do_within_a_test)
+        patch.setattr(chores, "_do", do_within_a_test)
         with serve_hub() as url:
             yield url
 
