@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -91,9 +91,8 @@ class TrustedSnapshots:
 
     def _check_fit(self, snapshot: Snapshot) -> None:
         # What only profiles need, only they cannot be served without: see `find_problem`.
-        unknown = sorted(set(snapshot.capabilities) - self._capabilities - set(required_capabilities(snapshot.profiles)))
-        if unknown:
-            raise SnapshotRefused("CAPABILITY", f"this node's engine cannot do {unknown[0]!r}; upgrade it or move the tenant", unknown[0])
+        if refusal := self._find_unable(set(snapshot.capabilities) - set(required_capabilities(snapshot.profiles))):
+            raise refusal
         if self._fingerprint not in {model.fingerprint for model in snapshot.base_models}:
             raise SnapshotRefused(
                 "BASE_MODEL_MISMATCH",
@@ -104,11 +103,16 @@ class TrustedSnapshots:
 
     def find_problem(self, profile: Profile, snapshot: Snapshot) -> SnapshotRefused | None:
         """Why this node cannot serve one profile of a snapshot that it believes: CAPABILITY, or ALPHA_CAP by its own limit; else None."""
-        unknown = sorted(profile.capabilities - self._capabilities)
-        if unknown:
-            return SnapshotRefused("CAPABILITY", f"this node's engine cannot do {unknown[0]!r}; upgrade it or move the tenant", unknown[0])
+        if refusal := self._find_unable(profile.capabilities):
+            return refusal
         problem = find_profile_problem(profile, snapshot.limits, self._alpha_cap)
         return SnapshotRefused("ALPHA_CAP", problem, profile.id) if problem else None
+
+    def _find_unable(self, needed: Set[str]) -> SnapshotRefused | None:
+        unknown = sorted(needed - self._capabilities)
+        if not unknown:
+            return None
+        return SnapshotRefused("CAPABILITY", f"this node's engine cannot do {unknown[0]!r}; upgrade it or move the tenant", unknown[0])
 
     def hear(self, word: Word) -> None:
         """Remembers a word that was not applied, so that nothing older is believed after it."""
