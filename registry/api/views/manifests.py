@@ -18,6 +18,7 @@ from registry.api.fields import Body, Digest, Switch, Whole
 from registry.api.parsers import ManifestParser
 from registry.api.permissions import require_role
 from registry.api.views.base import View, document
+from registry.api.views.plans import ChangeOut, RiskOut
 from registry.errors import InvalidInput, NotFound
 from registry.manifests.apply import apply_plan
 from registry.manifests.documents import MAX_DOCUMENTS_BYTES, MAX_NAMES
@@ -56,18 +57,6 @@ class PlanBody(DocumentsBody):
 
 class ApplyBody(PlanBody):
     planDigest = Digest(help_text="of the plan that was looked at; refused once it would do something else")
-
-
-class ChangeOut(serializers.Serializer):
-    field = serializers.CharField()
-    before = serializers.JSONField(allow_null=True)
-    after = serializers.JSONField(allow_null=True)
-
-
-class RiskOut(serializers.Serializer):
-    code = serializers.CharField()
-    message = serializers.CharField()
-    blocks = serializers.BooleanField(help_text="applying the plan would be refused for this")
 
 
 class StepOut(serializers.Serializer):
