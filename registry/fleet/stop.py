@@ -7,8 +7,9 @@ from registry.fleet.conditional import read_wait
 from registry.fleet.heads import NodeKey
 from registry.fleet.threads import DaemonThreads
 from registry.models import ServingNode
-from registry.services.stops import MAX_ENVELOPE_BYTES, adopt_stop
+from registry.services.stops import adopt_stop
 from registry.web.alarms import Alarm
+from steernode.stop.document import MAX_ENVELOPE_BYTES
 
 # One at a time: they may be large, and reading one takes the interpreter from everybody else.
 _ADOPTING = DaemonThreads(1, name="stops")

@@ -15,7 +15,7 @@ from registry.services.transition import transition
 from registry.snapshots import issue_stop, trust_document
 from registry.snapshots.sign import needs_signing_anew
 from steernode.dsse import STOP, TrustedKeys
-from steernode.stop.document import HUB, MAX_ENVELOPE_BYTES, StoppedKill
+from steernode.stop.document import HUB, StoppedKill
 from steernode.stop.document import StopStatement as StopDocument
 from steernode.stop.trust import believe_stop
 
@@ -23,7 +23,6 @@ from steernode.stop.trust import believe_stop
 ISSUED_FOR_NODES_EVERY = timedelta(seconds=5)
 # A statement has at most 65,535 parameters.
 _ROWS_AT_ONCE = 1_000
-__all__ = ["MAX_ENVELOPE_BYTES", "adopt_stop", "renew_stop", "tend_stop"]
 
 
 @transition
