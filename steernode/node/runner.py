@@ -66,7 +66,6 @@ class NodeRunner:
         while not self._stopping.is_set():
             try:
                 pause = self._poll()
-                self._follower.stops.hand_back(self._follower.client)
                 self._report()
             except Exception:  # Whatever it was, a node that stops polling can no longer be killed.
                 log.exception("the node's loop failed")

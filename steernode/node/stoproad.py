@@ -1,6 +1,7 @@
-"""The stop's own road to a node: one thread that asks the hub for nothing else, and one that looks into the inbox.
+"""The stop's own road to a node: a thread that asks the hub for nothing else, one that looks into the inbox, and one that gives the hub
+what it does not list.
 
-Neither waits for a snapshot, a vector, a running generation or a report, and neither is slowed by what goes wrong with those.
+None waits for another, nor for a snapshot, a vector, a running generation or a report, and none is slowed by what goes wrong with those.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from steernode.node.follower import Follower
 
 log = logging.getLogger("steernode.node")
 
-# How often the hub is asked when it does not hold the question back, and how often the inbox is looked into.
+# How often the hub is asked when it does not hold the question back, and how often the other two look for work.
 PLAIN_SECONDS = 0.9
 LOOK_SECONDS = 0.5
 BACK_OFF_CAP_SECONDS = 2.0
@@ -27,7 +28,7 @@ UNHELD_SECONDS = 30.0
 
 
 class StopRoad:
-    """The two threads of one node. They never keep the process alive."""
+    """The three threads of one node. They never keep the process alive."""
 
     def __init__(self, follower: Follower, *, poll_seconds: int) -> None:
         self._stops, self._client, self._poll_seconds = follower.stops, follower.client, poll_seconds
@@ -36,7 +37,7 @@ class StopRoad:
         self._plain_until = 0.0
 
     def start(self) -> None:
-        for name, step in (("stop", self.ask), ("inbox", self._look)):
+        for name, step in (("stop", self.ask), ("inbox", self._look), ("back", self._hand_back)):
             threading.Thread(target=self._repeat, args=(step,), name=f"steernode-{name}", daemon=True).start()
 
     def stop(self) -> None:
@@ -78,4 +79,8 @@ class StopRoad:
 
     def _look(self) -> float:
         self._stops.look()
+        return LOOK_SECONDS
+
+    def _hand_back(self) -> float:
+        self._stops.hand_back(self._client)
         return LOOK_SECONDS

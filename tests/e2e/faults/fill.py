@@ -23,12 +23,12 @@ def main() -> None:
     like = TenantFlag.objects.get(tenant__name="harbor")
 
     def add(first: int, count: int) -> None:
-        tenants = Tenant.objects.bulk_create([Tenant(name=f"filler-{number:06}") for number in range(first, first + count)])
+        tenants = Tenant.objects.bulk_create([Tenant(name=f"filler-{number:06}") for number in range(first, first + count)], batch_size=1_000)
         stated = {name: getattr(like, name) for name in ("environment", "revision", "alpha_scale", "rollout")}
         flags = [
             TenantFlag(tenant=tenant, route="r" * 100, enabled=True, reason="Fills.", changed_by=oscar, **stated) for tenant in tenants
         ]
-        TenantFlag.objects.bulk_create(flags)
+        TenantFlag.objects.bulk_create(flags, batch_size=1_000)
 
     def publish() -> int:
         """The payload's size, after a change through the service."""

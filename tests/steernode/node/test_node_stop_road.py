@@ -127,6 +127,17 @@ def test_a_file_stops_a_running_node_within_a_second_with_the_hub_down(hub, run,
     assert hub.handed_back == [envelope]
 
 
+def test_a_file_reaches_the_hub_at_once_though_every_question_is_held(hub, run, tmp_path):
+    run()
+    held = {"etag": f'"{hub.stop_digest}"', "prefer": "wait=20"}
+    wait_until(lambda: hub.stop_requests[-1] == held and hub.requests[-1]["prefer"])
+    envelope = offline_stop(KILL)
+    drop_stop(tmp_path, envelope, ".copy")
+    (tmp_path / "store/stop-inbox/.copy").rename(tmp_path / "store/stop-inbox/stop")
+    assert wait_until(lambda: hub.handed_back, seconds=20) < 2
+    assert hub.handed_back == [envelope]
+
+
 def test_one_refusal_of_a_proxy_delays_neither_the_stop_nor_the_snapshot_for_long(hub, run):
     node = run()
     hub.proxy_with = 403
