@@ -17,8 +17,6 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,7 @@ import httpx
 from benchmarks.machine import describe_commit, describe_machine, machine_line
 from benchmarks.stop.tenants import tenant_name
 from benchmarks.timing import percentile, summarize
-from demo.processes import free_port
-from tests.e2e.faults.rig import Process, Rig, environment_of
+from tests.e2e.faults.rig import Process, Rig
 
 TOKENS = 200
 TARGET_SECONDS = 0.25
@@ -48,8 +45,8 @@ def main() -> int:
     try:
         rig.run("-m", "benchmarks.stop.tenants", str(arguments.tries))
         hub = rig.web()
-        with serving(rig, hub) as node:
-            report = measure(rig, hub, node, arguments.tries)
+        node = rig.node(hub, module=("benchmarks.stop.endless_node",))
+        report = measure(rig, hub, node, arguments.tries)
     finally:
         rig.close()
     report = {"schema": "steerhub.bench-stop/1", "machine": machine, "commit": describe_commit(), **report}
@@ -61,26 +58,6 @@ def main() -> int:
     print(f"  target: worst <= {allowed * 1000:.0f} ms: {'met' if report['worst_s'] <= allowed else 'MISSED'}")
     print(f"  steered to the end: {report['steered_to_the_end']}")
     return 1 if report["steered_to_the_end"] or (arguments.strict and report["worst_s"] > allowed) else 0
-
-
-@contextmanager
-def serving(rig: Rig, hub: Process) -> Iterator[Process]:
-    """A node of the hub that follows it and never ends a reply before its limit."""
-    port, token = free_port(), rig.var / "node.token"
-    token.write_text(rig.node_tokens["node-1"])
-    token.chmod(0o600)
-    command = [
-        *(sys.executable, "-m", "benchmarks.stop.endless_node", "node", "serve", "--hub", hub.url, "--environment", "production"),
-        *("--name", "node-1", "--token-file", str(token), "--trust", str(rig.var / "trust.json"), "--model", "demo/model"),
-        *("--store", str(rig.store("node-1")), "--port", str(port)),
-    ]
-    node = Process("node-1", command, environment_of(rig.var), rig.var / "log/node-1.log", f"http://127.0.0.1:{port}")
-    node.start()
-    try:
-        node.wait_for("/readyz")
-        yield node
-    finally:
-        node.end()
 
 
 def measure(rig: Rig, hub: Process, node: Process, tries: int) -> dict[str, Any]:

@@ -23,7 +23,9 @@ def main() -> None:
     like = TenantFlag.objects.get(tenant__name="harbor")
 
     def add(first: int, count: int) -> None:
-        tenants = Tenant.objects.bulk_create([Tenant(name=f"filler-{number:06}") for number in range(first, first + count)], batch_size=1_000)
+        tenants = Tenant.objects.bulk_create(
+            [Tenant(name=f"filler-{number:06}") for number in range(first, first + count)], batch_size=1_000
+        )
         stated = {name: getattr(like, name) for name in ("environment", "revision", "alpha_scale", "rollout")}
         flags = [
             TenantFlag(tenant=tenant, route="r" * 100, enabled=True, reason="Fills.", changed_by=oscar, **stated) for tenant in tenants

@@ -224,12 +224,14 @@ class Rig:
         process.wait_for("/api/v1/healthz")
         return process
 
-    def node(self, hub: Process, name: str = "node-1", *, has_clock: bool = False, lacks: str = "", **environment: str) -> Process:
-        """A node of production that follows this web process, ready to serve."""
+    def node(
+        self, hub: Process, name: str = "node-1", *, has_clock: bool = False, module: tuple[str, ...] = (), **environment: str
+    ) -> Process:
+        """A node of production that follows this web process, ready to serve; by `steer`, or by a module that takes its arguments."""
         port = free_port()
         token = self.var / f"{name}.enrolment"
         token.write_text(self.node_tokens[name])
-        program = [sys.executable, "-m", "tests.e2e.faults.limited_node", lacks] if lacks else [str(BIN / "steer")]
+        program = [sys.executable, "-m", *module] if module else [str(BIN / "steer")]
         command = [
             *(*program, "node", "serve", "--hub", hub.url, "--name", name, "--enrolment-token-file", str(token)),
             *("--trust", str(self.var / "trust.json"), "--model", "demo/model"),

@@ -210,7 +210,7 @@ def test_held_polls_take_every_descriptor(rig, report):
 
 def test_node_lacks_a_capability_that_one_tenant_needs(rig, report):
     hub = rig.web()
-    node = rig.node(hub, lacks="schedule:linear")
+    node = rig.node(hub, module=("tests.e2e.faults.limited_node", "schedule:linear"))
     wait_until(lambda: ask(node, "harbor").is_steered)
     assert not ask(node, "reef").is_steered
     with Watch(node, ("harbor",)) as watch:
