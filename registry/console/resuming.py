@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import resolve
 
+from registry.console.forms.kills import name_target
 from registry.console.kept import KeptForm, forget_form, is_from_here, keep_for_login, kept_form, live_on, read_form
 from registry.console.pages import Request, action, page, render_page
 from registry.models import BaseModel, Freeze, Job, Kill, Profile, ProfileRevision, Proposal, SteeringVector, Tenant, User
@@ -82,7 +83,10 @@ def describe(kept: KeptForm, user: User) -> Intent:
     named = [*((name.removesuffix("_id"), value) for name, value in match.kwargs.items()), *kept.fields]
     says = [(name.replace("_", " "), _name(name, value, user)) for name, value in named if name not in _NOT_SHOWN and value != ""]
     name = str(match.url_name)
-    return Intent(name.replace("-", " "), says, name == "engage-kill")
+    is_kill = name == "engage-kill"
+    if is_kill:
+        says = [(what, name_target(value) if what == "target" else value) for what, value in says]
+    return Intent(name.replace("-", " "), says, is_kill)
 
 
 def _name(field: str, value: Any, user: User) -> str:

@@ -9,6 +9,14 @@ from registry.console.forms.fields import LongSelect, record_field, text_field
 from registry.models import Environment, KillKind, Profile, Tenant, User
 from registry.reads.visibility import is_limited, visible_to
 
+EVERYTHING = "Everything, everywhere"
+
+
+def name_target(choice: str) -> str:
+    """A choice of the form in words: `tenant:harbor` is tenant harbor."""
+    kind, _, target = choice.partition(":")
+    return f"{kind} {target}" if target else EVERYTHING
+
 
 class LiftForm(forms.Form):
     """Why steering may be on again."""
@@ -37,7 +45,7 @@ class KillForm(forms.Form):
         if not is_limited(seen_by):
             offered = [(KillKind.ENVIRONMENT, Environment.objects.all()), *offered, (KillKind.PROFILE, Profile.objects.all())]
         groups = [(kind.label, [(f"{kind}:{name}", name) for name in rows.values_list("name", flat=True)]) for kind, rows in offered]
-        everything = [] if is_limited(seen_by) else [("everything:", "Everything, everywhere")]
+        everything = [] if is_limited(seen_by) else [("everything:", EVERYTHING)]
         cast(forms.ChoiceField, self.fields["target"]).choices = [*everything, *[group for group in groups if group[1]]]
 
     def stated(self) -> dict[str, str]:

@@ -89,6 +89,7 @@ def test_a_kill_pressed_after_the_session_ended_is_said_not_to_be_in_force_and_i
     sign_in(browser, oscar)
     page = browser.get(RESUME).text
     assert "The kill is not in force. Steering goes on" in page
+    assert "tenant harbor" in page
     assert confirm(browser, page).url == "/console/fleet/"
     kill = Kill.objects.get()
     assert (kill.tenant, kill.reason, kill.engaged_by) == (harbor, "Promises refunds.", oscar)
