@@ -43,9 +43,9 @@ def read_list(value: Any, path: str, read: Callable[[Any, str], _T]) -> tuple[_T
     return tuple(read(item, f"{path}[{position}]") for position, item in enumerate(value))
 
 
-def read_text(value: Any, path: str, least: int = 1) -> str:
-    if not isinstance(value, str) or not least <= len(value) <= 200 or not value.isprintable():
-        raise FieldError(path, f"must be printable text of {least} to 200 characters")
+def read_text(value: Any, path: str, least: int = 1, most: int = 200) -> str:
+    if not isinstance(value, str) or not least <= len(value) <= most or not value.isprintable():
+        raise FieldError(path, f"must be printable text of {least} to {most} characters")
     return value
 
 

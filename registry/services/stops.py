@@ -63,7 +63,8 @@ def _take_on_record(lost: list[StoppedKill], statement: StopDocument, digest: st
     tenants = keep_names(Tenant, [kill.target for kill in lost if kill.kind == KillKind.TENANT])
     environments = keep_names(Environment, [name for kill in lost for name in (kill.environment, kill.target)])
     whose = "before it was restored" if statement.issuer == HUB else "offline"
-    reason = f"Stopped by {statement.issuer} {whose}, by {statement.issued_at:%Y-%m-%d %H:%M} UTC at the latest; {node.name} obeys it."
+    when = f"Stopped by {statement.issuer} {whose}, by {statement.issued_at:%Y-%m-%d %H:%M} UTC at the latest; {node.name} obeys it."
+    reason = f"{statement.reason} ({when})" if statement.reason else when
 
     def row(kill: StoppedKill) -> Kill:
         narrowed_to = kill.target if kill.kind == KillKind.ENVIRONMENT else kill.environment

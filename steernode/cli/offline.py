@@ -66,13 +66,13 @@ def check_issuer(issuer: str) -> None:
         )
 
 
-def write_offline_stop(*, kind: str, target: str, environment: str, key_file: Path, issuer: str, output: Path) -> None:
+def write_offline_stop(*, kind: str, target: str, environment: str, reason: str, key_file: Path, issuer: str, output: Path) -> None:
     """Signs a stop of one thing and writes it. Raises: NodeError STOP_KEY, FILE_UNWRITABLE, StopRefused SCHEMA."""
     check_issuer(issuer)
     if kind in ("everything", "environment"):
         target, environment = "*" if kind == "everything" else target or environment, ""
     kill = StoppedKill(kind, environment, target, uuid.uuid4().hex)
-    payload = write_stop(StopStatement(issuer, time.time_ns() // 1_000_000, datetime.now(UTC), (kill,)))
+    payload = write_stop(StopStatement(issuer, time.time_ns() // 1_000_000, datetime.now(UTC), (kill,), reason=reason))
     _write(output, sign_envelope(payload, PAYLOAD_TYPE, _read_key(key_file)))
 
 

@@ -18,7 +18,7 @@ from steernode.words import KILL_KINDS
 @click.option("--kind", type=click.Choice(KILL_KINDS))
 @click.option("--target", default="", help="The profile, tenant or environment; nothing for everything.")
 @click.option("--environment", default="", help="Only here, for a profile or a tenant; or the target of an environment kill.")
-@click.option("--reason", help="Why; of a stop that is written offline nothing keeps it but your own notes.")
+@click.option("--reason", help="Why; of a stop that is written offline it is in the file, and on record once the hub has it.")
 @click.option("--offline", is_flag=True, help="Ask no hub: write a signed stop, for `steer node stop` on each node's machine.")
 @click.option("--key", "key_file", type=click.Path(dir_okay=False, path_type=Path), help="Of `steer stop-key`; with --offline.")
 @click.option("--issuer", help="Whose key that is; with --offline.")
@@ -47,7 +47,9 @@ def kill(
     if offline:
         if key_file is None or issuer is None or output is None:
             raise click.UsageError("--offline needs --key, --issuer and --output")
-        write_offline_stop(kind=kind, target=target, environment=environment, key_file=key_file, issuer=issuer, output=output)
+        write_offline_stop(
+            kind=kind, target=target, environment=environment, reason=reason, key_file=key_file, issuer=issuer, output=output
+        )
         click.echo(f"On the machine of each node: steer node stop --file {output} --store FOLDER", err=True)
         return
     if key_file is not None or issuer is not None or output is not None:

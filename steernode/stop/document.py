@@ -32,9 +32,10 @@ HUB = "hub"
 # Ten thousand kills are a megabyte. A stop is never refused for its size by who writes it; this only bounds what a stranger can send.
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 MAX_ENVELOPE_BYTES = MAX_PAYLOAD_BYTES * 4 // 3 + 64 * 1024
-_FIELDS = ("schema", "issuer", "sequence", "issued_at", "kills", "released", "adopted")
+_FIELDS = ("schema", "issuer", "sequence", "issued_at", "reason", "kills", "released", "adopted")
 # Of a kill, and of an offline stop as a whole.
 _ID_DIGITS, _DIGEST_DIGITS = 32, 64
+MAX_REASON = 1_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,7 +61,8 @@ class StopStatement:
 
     `sequence` rises over all statements of the hub; it decides about letting go, and about nothing else. `released` names what was lifted:
     kills by their id, offline stops by the sha256 of their payload. `adopted` names the offline stops that the hub has on record. An
-    offline statement, whose `issuer` is not the hub, releases and adopts nothing.
+    offline statement, whose `issuer` is not the hub, releases and adopts nothing. Its `reason` is why it was written; the hub keeps the
+    reasons of its kills on record, and says none here.
     """
 
     issuer: str
@@ -69,6 +71,7 @@ class StopStatement:
     kills: tuple[StoppedKill, ...]
     released: frozenset[str] = frozenset()
     adopted: frozenset[str] = frozenset()
+    reason: str = ""
 
 
 def write_stop(statement: StopStatement) -> bytes:
@@ -81,6 +84,7 @@ def write_stop(statement: StopStatement) -> bytes:
         "issuer": statement.issuer,
         "sequence": statement.sequence,
         "issued_at": format_time(statement.issued_at),
+        "reason": statement.reason,
         "kills": [
             {"kind": kind, "environment": environment, "targets": [[kill.target, kill.id] for kill in kills]}
             for (kind, environment), kills in groupby(sorted(statement.kills), key=lambda kill: (kill.kind, kill.environment))
@@ -113,6 +117,7 @@ def parse_stop(payload: bytes) -> StopStatement:
         kills=tuple(sorted(kills)),
         released=frozenset(read_list(document["released"], "released", _read_released)),
         adopted=frozenset(read_list(document["adopted"], "adopted", _read_digest)),
+        reason=read_text(document["reason"], "reason", least=0, most=MAX_REASON),
     )
     if statement.issuer != HUB and (statement.released or statement.adopted):
         raise FieldError("released", "must be empty in a statement that is not the hub's: only the hub lets go")

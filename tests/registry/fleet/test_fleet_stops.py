@@ -145,8 +145,8 @@ def test_a_stream_tells_of_stops(pull, first, kill):
 # -- Handed back ------------------------------------------------------------------------------------------------------------------
 
 
-def make_stop(*kills: StoppedKill, key=None, issuer: str = HUB, sequence: int = 7) -> bytes:
-    payload = write_stop(StopDocument(issuer, sequence, datetime(2026, 11, 1, tzinfo=UTC), kills))
+def make_stop(*kills: StoppedKill, key=None, issuer: str = HUB, sequence: int = 7, reason: str = "") -> bytes:
+    payload = write_stop(StopDocument(issuer, sequence, datetime(2026, 11, 1, tzinfo=UTC), kills, reason=reason))
     return sign_envelope(payload, PAYLOAD_TYPE, key or sign.stop_key())
 
 
@@ -191,14 +191,15 @@ def test_what_a_restored_hub_lost_comes_back_with_its_ids(hand_back, first, harb
 
 def test_an_offline_stop_is_adopted_and_released_by_its_digest_once_all_of_it_is_lifted(hand_back, first, guard, harbor, oscar, grace):
     kills = stopped("tenant", "harbor"), stopped("everything", "*")
-    envelope = make_stop(*kills, key=guard, issuer="night-guard")
-    digest = sha256_hex(write_stop(StopDocument("night-guard", 7, datetime(2026, 11, 1, tzinfo=UTC), kills)))
+    envelope = make_stop(*kills, key=guard, issuer="night-guard", reason="The hub is down.")
+    digest = sha256_hex(write_stop(StopDocument("night-guard", 7, datetime(2026, 11, 1, tzinfo=UTC), kills, reason="The hub is down.")))
     assert hand_back(envelope).status_code == 204
     newest = parse_stop(StopStatement.objects.first().payload)
     assert (set(newest.kills), newest.adopted, newest.released) == (set(kills), {digest}, frozenset())
     released = []
     for kill in Kill.objects.all():
         assert (kill.issuer, kill.statement_digest) == ("night-guard", digest)
+        assert kill.reason.startswith("The hub is down. (Stopped by night-guard offline")
         request_lift(kill.pk, reason="over", actor=oscar)
         confirm_lift(kill.pk, actor=grace)
         released.append(parse_stop(StopStatement.objects.first().payload).released)

@@ -47,7 +47,7 @@ def test_an_offline_stop_is_signed_by_its_issuer_without_asking_a_hub(
     statement, _digest, _may = believe_stop((tmp_path / "stop").read_bytes(), keys=keys, moments=())
     found = statement.kills[0]
     assert (found.kind, found.environment, found.target) == written
-    assert (statement.issuer, statement.sequence > 10**12) == ("night shift", True)
+    assert (statement.issuer, statement.reason, statement.sequence > 10**12) == ("night shift", "incident", True)
     assert recording_hub.sent == []
 
 
@@ -86,10 +86,13 @@ def test_a_key_is_never_overwritten_and_must_be_one(steer, night_key, tmp_path):
     assert "FILE_UNWRITABLE" in steer("stop-key", "--issuer", "night shift", "-o", night_key[0]).output
     assert steer("stop-key", "--issuer", "hub", "-o", tmp_path / "other").exit_code == 2
     (tmp_path / "odd.pem").write_text("no key")
-    answer = steer(
-        "kill", "--offline", "--key", tmp_path / "odd.pem", "--issuer", "x", "--kind", "everything", "--reason", "r", "-o", tmp_path / "s"
-    )
+    answer = write_stop_file(steer, [tmp_path / "odd.pem"], tmp_path / "s", "--kind", "everything")
     assert "STOP_KEY" in answer.output
+
+
+def test_a_reason_that_no_record_would_keep_is_refused(steer, night_key, tmp_path):
+    answer = write_stop_file(steer, night_key, tmp_path / "stop", "--kind", "everything", "--reason", "x" * 1_001)
+    assert (answer.exit_code, "SCHEMA" in answer.output, (tmp_path / "stop").exists()) == (1, True, False), answer.output
 
 
 @pytest.mark.parametrize(
