@@ -161,7 +161,7 @@ def describe_failure(follower: Follower, number: int, error: Exception) -> dict[
         "seq": number,
         "applied": None,
         "highest_revision": follower.highest_revision,
-        "stop": None,
+        "stop": follower.stop_report,
         "unservable": [],
         "node": follower.name,
         "environment": follower.environment,
