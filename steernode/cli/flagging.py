@@ -61,6 +61,8 @@ def flag() -> None:
 @click.option("--rollout", help="The share of callers, in percent.")
 @click.option("--arm", "arms", multiple=True, type=parse_arm, metavar="NAME=WEIGHT[,NAME@NUMBER][,xSCALE]", help="One side of an A/B test.")
 @click.option("--no-arms", is_flag=True, help="End the A/B test.")
+@click.option("--rollout-salt", help="Which callers the share covers: the salt of a flag whose callers shall be the same.")
+@click.option("--arms-salt", help="Which arm each caller is in, likewise. Without one, a new test draws its own.")
 @click.option("--override", metavar="LEAST:MOST", help="What a request may ask for as its α, or none.")
 @click.option("--inherit", multiple=True, type=click.Choice(FLAG_FIELDS), help="Give a route's field back to the tenant's flag.")
 @click.option("--reason", required=True)
@@ -77,6 +79,8 @@ def set_flag(
     rollout: str | None,
     arms: tuple[dict[str, Any], ...],
     no_arms: bool,
+    rollout_salt: str | None,
+    arms_salt: str | None,
     override: str | None,
     inherit: tuple[str, ...],
     reason: str,
@@ -100,6 +104,7 @@ def set_flag(
         body["rollout"] = format_decimal(parse_alpha(rollout))
     if arms or no_arms:
         body["arms"] = list(arms)
+    body |= {name: salt for name, salt in (("rollout_salt", rollout_salt), ("arms_salt", arms_salt)) if salt is not None}
     if override is not None:
         body["override"] = parse_bounds(override)
     if inherit:

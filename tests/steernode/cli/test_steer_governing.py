@@ -102,10 +102,11 @@ def test_a_flag_is_set_with_its_rollout_arms_and_override(steer, recording_hub):
     where = ["flag", "set", "--environment", "production", "--tenant", "harbor", "--route", "chat", "--reason", "trial", "--on"]
     where += ["--confirm", "dd" * 32]
     arms = ["--arm", "now=9", "--arm", "next=1,harbor-empathy@4,x0.50", "--arm", "control=1,x0"]
-    assert steer(*where, "--rollout", "12.5", *arms, "--override", "-0.1:0.60").exit_code == 0
+    salts = ["--rollout-salt", "autumn", "--arms-salt", ""]
+    assert steer(*where, "--rollout", "12.5", *arms, *salts, "--override", "-0.1:0.60").exit_code == 0
     assert steer(*where, "--no-arms", "--override", "none", "--inherit", "rollout").exit_code == 0
     trial, over = recording_hub.bodies()
-    assert trial["rollout"] == "12.5"
+    assert (trial["rollout"], trial["rollout_salt"], trial["arms_salt"]) == ("12.5", "autumn", "")
     assert trial["arms"] == [
         {"name": "now", "weight": 9},
         {"name": "next", "weight": 1, "profile": "harbor-empathy", "revision": 4, "alpha_scale": "0.5"},
@@ -113,6 +114,7 @@ def test_a_flag_is_set_with_its_rollout_arms_and_override(steer, recording_hub):
     ]
     assert trial["override"] == {"alpha_min": "-0.1", "alpha_max": "0.6"}
     assert (over["arms"], over["override"], over["inherit"]) == ([], None, ["rollout"])
+    assert not {"rollout_salt", "arms_salt"} & set(over)
 
 
 def test_the_history_of_a_flag_is_a_table(steer, recording_hub):
