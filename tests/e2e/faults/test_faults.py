@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from tests.e2e.faults.record import STALE_SECONDS, TENANTS
-from tests.e2e.faults.rig import Process, Rig, Watch, ask
+from tests.e2e.faults.rig import Process, Rig
+from tests.e2e.faults.watch import Watch, ask
 from tests.support.serving import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.e2e]
