@@ -177,8 +177,12 @@ class Stops:
 
         Returns whether that changed anything. Raises: HubError.
         """
-        answer = client.stop(self.known_digest, wait_seconds)
+        asked = self.known_digest
+        answer = client.stop(asked, wait_seconds)
         if isinstance(answer, NotModified):
+            if asked == self._heard.digest:
+                # So what was refused meanwhile was not the hub's, or is no longer its newest.
+                self._refusal = None
             return False
         digest, before = answer.etag.removeprefix("W/").strip('"'), self._heard
         version, refusal = self._keys.version, self._take(digest, answer.envelope)

@@ -108,6 +108,18 @@ def test_a_stop_that_is_refused_is_said_and_ends_nothing(hub, node):
     assert describe_report(node, 2)["result"] == "ACK"
 
 
+def test_what_somebody_on_the_way_said_once_is_over_once_the_hub_answers(hub, node):
+    hub.publish_stop()
+    node.poll()
+    said, hub.stop_envelope, hub.stop_digest = (hub.stop_envelope, hub.stop_digest), b"<h1>Sign in to this network</h1>", "ab" * 32
+    node.poll()
+    assert describe_report(node, 1)["code"] == "ENVELOPE"
+    hub.stop_envelope, hub.stop_digest = said
+    node.stops._known = "", 0.0
+    node.stops.ask(node.client)
+    assert describe_report(node, 2)["result"] == "ACK"
+
+
 # -- Letting go -----------------------------------------------------------------------------------------------------------------
 
 
