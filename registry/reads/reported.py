@@ -6,8 +6,9 @@ from django.db.models import Max, QuerySet
 
 from registry.models import Environment, ServingNode
 
-# Nobody's clock is further than this, in milliseconds; a node that reports more must not use up the numbers that are left.
-MOST_BELIEVED = 2**53
+# Nobody's clock is further than this, in milliseconds; a node that reports more must not use up the numbers that are left. Half of what
+# a report may say, so that whatever comes above this can be reported in turn by the nodes that do not lie.
+MOST_BELIEVED = 2**52
 
 
 def highest_stop_reported() -> int:

@@ -8,7 +8,8 @@ from registry.models import Environment, ServingNode, StopStatement
 from registry.reads.steering import head_snapshot
 from registry.services import restores
 from registry.services.tenants import create_environment
-from tests.support.nodes import enroll
+from steernode.records.reports import MAX_NUMBER
+from tests.support.nodes import enroll, say
 
 
 def publish() -> None:
@@ -59,6 +60,16 @@ def test_a_node_that_claims_to_have_seen_everything_does_not_use_up_the_numbers(
     ServingNode.objects.filter(name="liar").update(applied_revision=2**62, highest_revision=2**62, stop_sequence=2**62)
     publish()
     assert head_snapshot(production).revision == 2
+
+
+def test_what_is_published_above_a_node_that_lies_can_be_reported_by_the_others(flag_on, production, node, oscar):
+    liar, _ = enroll("liar", environment=production, actor=oscar)
+    stop = {"sequence": MAX_NUMBER, "digest": "cd" * 32, "held": 0, "surplus": []}
+    say(liar, highest_revision=MAX_NUMBER, stop=stop)
+    publish()
+    newest, head = StopStatement.objects.first(), head_snapshot(production)
+    heard = {"sequence": newest.sequence, "digest": newest.digest, "held": 0, "surplus": []}
+    assert say(node[0], revision=head.revision, highest_revision=head.revision, stop=heard) is not None
 
 
 def test_it_is_said_what_for(production):
