@@ -14,6 +14,7 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Environment, ServingNode, User
 from registry.services.names import check_new_name
 from registry.services.people import hash_secret
+from registry.services.reports import end_boot
 from registry.services.transition import transition
 from registry.snapshots.publish import CHANNEL
 from steernode.dsse import key_id, write_public_key
@@ -77,7 +78,7 @@ def withdraw_node(node: ServingNode, *, reason: str, actor: User) -> ServingNode
 def enroll_node(secret: str, *, name: str, public_key: Ed25519PublicKey) -> tuple[ServingNode, str]:
     """Invited -> active: the node that holds this one-time token has this key from now on, and the token given here, shown this once.
 
-    Whatever it had before ends here: token, key, and the count of its reports.
+    Whatever it had before ends here: token, key, and the boot that it reported of, whose reports could come again by a key that is kept.
     Raises: InvalidInput ENROLMENT_TOKEN for a token that is unknown, used, expired or another node's.
     """
     found = ServingNode.objects.select_for_update(of=("self",)).select_related("environment")
@@ -89,7 +90,7 @@ def enroll_node(secret: str, *, name: str, public_key: Ed25519PublicKey) -> tupl
     node.token_prefix, node.token_sha256, node.public_key = token[:12], hash_secret(token), write_public_key(public_key)
     node.enrolment_sha256, node.enrolment_expires_at = "", None
     node.is_active, node.withdrawn_at, node.enrolled_at = True, None, timezone.now()
-    node.boot_id, node.last_seq, node.past_boots = "", None, []
+    end_boot(node)
     # What the process before reported says nothing of this one.
     node.last_seen_at, node.last_result, node.last_code = None, "", ""
     node.save()

@@ -61,9 +61,16 @@ def _take_turn(node: ServingNode, report: Report) -> None:
     if report.boot_id == node.boot_id and node.last_seq is not None and report.seq <= node.last_seq:
         code = "REPORT_REPLAYED" if report.seq == node.last_seq else "REPORT_LATE"
         raise TransitionRefused(code, f"report {report.seq} of this boot comes after {node.last_seq}", str(report.seq))
-    if report.boot_id != node.boot_id and node.boot_id:
-        node.past_boots = [*node.past_boots, node.boot_id][-MAX_PAST_BOOTS:]
+    if report.boot_id != node.boot_id:
+        end_boot(node)
     node.boot_id, node.last_seq = report.boot_id, report.seq
+
+
+def end_boot(node: ServingNode) -> None:
+    """Whatever still comes of the boot that reported last is late. Unsaved."""
+    if node.boot_id:
+        node.past_boots = [*node.past_boots, node.boot_id][-MAX_PAST_BOOTS:]
+    node.boot_id, node.last_seq = "", None
 
 
 def _standing(node: ServingNode) -> tuple[object, ...]:

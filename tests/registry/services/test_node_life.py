@@ -132,6 +132,17 @@ def test_a_new_boot_begins_anew_and_the_boots_before_it_are_over(production, nod
     assert len(record.past_boots) == MAX_PAST_BOOTS
 
 
+def test_another_token_for_the_same_key_brings_no_boot_back(node, oscar):
+    record, _ = node
+    say(record, seq=90, boot_id="first")
+    say(record, seq=1, boot_id="second")
+    _, secret = rotate_node(record, actor=oscar)
+    enroll_node(secret, name=record.name, public_key=KEY.public_key())
+    assert code_of(lambda: say(record, seq=91, boot_id="first")) == "REPORT_LATE"
+    assert code_of(lambda: say(record, seq=1, boot_id="second")) == "REPORT_LATE"
+    say(record, seq=1, boot_id="third")
+
+
 def test_a_heartbeat_that_is_not_written_still_has_its_turn(node):
     record, _ = node
     say(record, seq=1)

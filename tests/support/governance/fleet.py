@@ -64,13 +64,15 @@ class Fleet(Stops):
         self.nodes[name].is_withdrawn, self.nodes[name].invitation = True, 0
 
     def enroll(self, name: str, invitation: int) -> None:
-        """Whoever holds the one-time token. What was before it is over."""
+        """Whoever holds the one-time token. What was before it is over, the boot that reported last with it."""
         node = self.nodes.get(name)
         if node is None or not invitation or node.invitation != invitation:
             raise Refused("ENROLMENT_TOKEN")
         self.given += 1
         node.token, node.invitation, node.is_withdrawn = self.given, 0, False
-        node.boot, node.seq, node.past_boots, node.word = "", 0, set(), None
+        if node.boot:
+            node.past_boots.add(node.boot)
+        node.boot, node.seq, node.word = "", 0, None
 
     def report(self, name: str, key: int, boot: str, seq: int, word: tuple[str, int | None, bool]) -> None:
         node = self.nodes[name]
