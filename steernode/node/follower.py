@@ -75,7 +75,8 @@ class Follower:
         wall: Callable[[], datetime] | None = None,
     ) -> None:
         self.environment, self.name, self.client, self.engine = environment, name, client, engine
-        self.boot_id = uuid.uuid4().hex
+        self.boot_id = ""
+        self.begin_boot()
         self.counters: Counter[str] = Counter()
         self._clocks = Clocks(clock, wall)
         self.now = self._clocks.now
@@ -127,6 +128,10 @@ class Follower:
         """Of the newest snapshot ever accepted or heard of, which a restart or a refusal does not take back. This node believes nothing
         older, so a hub that was restored publishes above it."""
         return self._heard.newest[0] if self._heard.newest else None
+
+    def begin_boot(self) -> None:
+        """Reports are counted anew from here on, under a name that no report has had."""
+        self.boot_id = uuid.uuid4().hex
 
     def start(self) -> None:
         """Takes up the last snapshot this node accepted, so that it can serve while the hub is away.

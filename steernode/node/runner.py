@@ -130,6 +130,10 @@ class NodeRunner:
             level = logging.WARNING if error.code not in (self._not_delivered, "HUB_UNREACHABLE") else logging.DEBUG
             log.log(level, "a report was not delivered: %s: %s", error.code, error.message)
             self._not_delivered = error.code
+            if error.code == "REPORT_LATE":
+                # Its number is the highest there is, so it is the boot that is taken to be over: a report of the process before this one
+                # was on the way for so long that it came after one of this. Under that name nothing would be heard any more.
+                self._follower.begin_boot()
             return
         self._not_delivered = ""
         self._reports += 1

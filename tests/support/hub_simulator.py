@@ -174,7 +174,8 @@ class HubSimulator:
 
     `fail_with` makes every answer that status, as the hub itself would say it; `proxy_with` as somebody on the way would; and
     `fail_snapshots_with` only the answers to who asks for a snapshot. `cut_blobs` sends half of each vector. Until the first
-    `publish_stop` it is a hub that knows no stops. `holds_stops` is whether it holds a poll for the next one back.
+    `publish_stop` it is a hub that knows no stops. `holds_stops` is whether it holds a poll for the next one back. Reports of
+    `boots_over` are late.
     """
 
     def __init__(self):
@@ -185,7 +186,7 @@ class HubSimulator:
         self.blobs = {sha256_hex(VECTOR): VECTOR}
         self.reports, self.requests, self.stop_requests, self.handed_back = [], [], [], []
         self.fail_with, self.fail_snapshots_with, self.proxy_with, self.refuse_hand_backs_with = None, None, None, None
-        self.cut_blobs, self.holds_stops, self.record_age = False, True, None
+        self.cut_blobs, self.holds_stops, self.record_age, self.boots_over = False, True, None, set[str]()
         self.node_key, self.signed_trust, self.fail_code = NODE_KEY.public_key(), None, "UNAVAILABLE"
         self._changed = threading.Condition()
 
@@ -267,8 +268,10 @@ class HubSimulator:
     async def _report(self, request):
         if failure := self._failure(request):
             return failure
-        envelope = await request.body()
-        self.reports.append(json.loads(open_from(envelope, public_key=self.node_key, payload_type=REPORT_TYPE)))
+        report = json.loads(open_from(await request.body(), public_key=self.node_key, payload_type=REPORT_TYPE))
+        if report.get("boot_id") in self.boots_over:
+            return self._refuse(409, "REPORT_LATE")
+        self.reports.append(report)
         return Response(status_code=204)
 
     async def _enroll(self, request):

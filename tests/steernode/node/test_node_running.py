@@ -135,6 +135,15 @@ def test_a_running_node_says_it_is_alive_every_heartbeat(hub, make_node, running
     assert {report["result"] for report in hub.reports} == {"ACK"}
 
 
+def test_a_node_whose_boot_was_overtaken_by_one_before_it_is_heard_again(hub, make_node, running):
+    hub.publish(1)
+    node = make_node()
+    hub.boots_over = {node.boot_id}
+    running(node, poll_seconds=1)
+    wait_until(lambda: hub.reports)
+    assert hub.reports[-1]["boot_id"] not in hub.boots_over
+
+
 def test_a_report_that_cannot_be_written_ends_neither_reports_nor_polls(hub, make_node, running, monkeypatch):
     hub.publish(1)
     node = make_node(clock=SteadyClock())
