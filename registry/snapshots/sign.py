@@ -177,7 +177,8 @@ def _newest_document() -> TrustDocument:
 def _describe_keys() -> list[dict[str, Any]]:
     for purpose in SETTINGS:
         key_rows(purpose)
-    counting = SigningKey.objects.filter(Q(revoked_at=None), not_after__gt=timezone.now()).order_by("purpose", "not_before", "keyid")
+    # By a key that has ended a stop lets go of nothing; but it stops, or a key that somebody forgot to change would keep it from everybody.
+    counting = SigningKey.objects.filter(Q(not_after__gt=timezone.now()) | Q(purpose=STOP), revoked_at=None)
     described = [
         _describe(row.keyid, row.public_key, format_time(row.not_before), format_time(row.not_after), row.purpose, HUB) for row in counting
     ]

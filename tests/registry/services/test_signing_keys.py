@@ -22,6 +22,7 @@ from steernode.errors import SnapshotRefused
 from steernode.snapshot.document import PAYLOAD_TYPE
 from steernode.stop.document import PAYLOAD_TYPE as STOP_TYPE
 from steernode.stop.document import parse_stop
+from steernode.stop.trust import believe_stop
 from tests.support.nodes import KEY
 
 DAY = timedelta(days=1)
@@ -135,6 +136,20 @@ def test_a_stop_is_signed_even_when_every_key_has_ended(db):
     assert signers(STOP) == [key_id(stop_key().public_key())]
     SigningKey.objects.update(not_after=timezone.now() - timedelta(hours=1), not_before=timezone.now() - DAY)
     assert signers(STOP) == [key_id(stop_key().public_key())]
+
+
+def test_a_stop_that_nobody_changed_the_key_of_stops_the_nodes_that_follow(production, harbor, oscar, hold):
+    """The key of snapshots was changed, and that of stops forgotten; or it was made, and never put into the setting."""
+    node_keys, ended = trusted(), [key_id(stop_key().public_key())]
+    hold(Ed25519PrivateKey.generate())
+    rotate(Ed25519PrivateKey.generate(), purpose=STOP)
+    SigningKey.objects.filter(keyid__in=ended).update(not_after=timezone.now() - timedelta(hours=1), not_before=timezone.now() - DAY)
+    node_keys.follow(sign_trust()[1], datetime.now(UTC))
+    kill = engage_kill("tenant", target="harbor", reason="x", actor=oscar)
+    stop = StopStatement.objects.first()
+    envelope = write_envelope(stop.payload, STOP_TYPE, stop.signatures)
+    statement, _digest, may_let_go = believe_stop(envelope, keys=node_keys, moments=[timezone.now()])
+    assert ([each.id for each in statement.kills], may_let_go) == ([kill.pk.hex], False)
 
 
 def test_what_a_revoked_key_signed_is_signed_anew_and_nodes_refuse_the_key(production, hold):
