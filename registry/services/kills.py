@@ -58,8 +58,8 @@ def _issue_stop() -> dict[str, Any]:
 def _find_subject(kind: str, target: str, environment: str, actor: User) -> Subject:
     """What is killed, None where a kind has none."""
     if kind in (KillKind.EVERYTHING, KillKind.ENVIRONMENT):
-        # An environment may be named in either way; everything has no name.
-        named = {name for name in (target, environment) if name}
+        # An environment may be named in either way; everything has no name, but that by which it is told.
+        named = {target, environment} - {""} - ({"*"} if kind == KillKind.EVERYTHING else set())
         if len(named) > (1 if kind == KillKind.ENVIRONMENT else 0):
             raise InvalidInput("KILL_TARGET", f"a kill of {kind} does not take {' and '.join(sorted(named))!r}", min(named))
         target = min(named, default="")

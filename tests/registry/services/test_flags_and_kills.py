@@ -99,6 +99,11 @@ def test_a_service_account_does_not_lift_what_its_owner_asked_to_lift(flag_on, o
         confirm_lift(kill.pk, actor=person("robot", "operator", acts_for=oscar))
 
 
+def test_everything_may_be_named_as_it_is_told(flag_on, production, oscar):
+    kill = engage_kill("everything", target="*", reason="x", actor=oscar)
+    assert (kill.target, reason_for(production, "harbor")) == ("*", "killed_everything")
+
+
 def test_killing_what_is_killed_is_the_same_kill(flag_on, oscar, grace):
     first = engage_kill("tenant", target="harbor", reason="one", actor=oscar)
     assert engage_kill("tenant", target="harbor", reason="two", actor=grace).pk == first.pk
