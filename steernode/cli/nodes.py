@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,15 @@ def _enroll_first(store: Path, hub_url: str, name: str, token_file: Path | None,
 @node.command("stop")
 @click.option("--file", "stop_file", type=_FILE, required=True, help="A signed stop: of `steer kill --offline`, or the hub's own.")
 @click.option("--store", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder that the node was given.")
-@click.option("--trust", "trust_file", type=_FILE, help="The node's trust document, to check the signature here too, before the node does.")
+@click.option("--trust", "trust_file", type=_FILE, help="Whom the node trusts; by default what its store says.")
 def stop_node(stop_file: Path, store: Path, trust_file: Path | None) -> None:
     """Give a node a signed stop as a file, with no hub. A running node obeys within a second, another one when it starts."""
     envelope = _read_stop_file(stop_file)
     statement, digest = read_stop(envelope)
-    if trust_file is not None:
-        believe_stop(envelope, keys=TrustedKeys.from_document(read_trust(trust_file)), moments=())
+    # What the node would refuse a second later, where only its log says so, is refused here. Who may write into the inbox alone goes on.
+    trusted = trust_file or store / TRUST_FILE
+    if trust_file is not None or os.access(trusted, os.R_OK):
+        believe_stop(envelope, keys=TrustedKeys.from_document(read_trust(trusted)), moments=())
     drop_stop(envelope, digest, store)
     kills = ", ".join(f"{kill.kind} {kill.target}" for kill in statement.kills[:10])
     click.echo(f"stop {digest[:12]} of {printable(statement.issuer)}: {printable(kills)}")

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from steernode.dsse import TrustedKeys
-from steernode.stop.trust import believe_stop
+from steernode.stop.trust import believe_stop, read_stop
 from tests.support.node_rig import effective, is_steered
 
 
@@ -33,6 +33,7 @@ def write_stop_file(steer, night_key, output, *kill):
     ("kill", "written"),
     [
         (["--kind", "everything"], ("everything", "", "*")),
+        (["--kind", "everything", "--target", "*"], ("everything", "", "*")),
         (["--kind", "environment", "--environment", "production"], ("environment", "", "production")),
         (["--kind", "tenant", "--target", "harbor"], ("tenant", "", "harbor")),
         (["--kind", "profile", "--target", "warm", "--environment", "staging"], ("profile", "staging", "warm")),
@@ -49,6 +50,27 @@ def test_an_offline_stop_is_signed_by_its_issuer_without_asking_a_hub(
     assert (found.kind, found.environment, found.target) == written
     assert (statement.issuer, statement.reason, statement.sequence > 10**12) == ("night shift", "incident", True)
     assert recording_hub.sent == []
+
+
+@pytest.mark.parametrize(
+    ("kill", "code"),
+    [
+        (["--kind", "tenant", "--target", "harbor "], "SPELLING"),
+        (["--kind", "tenant", "--target", "har\u200bbor"], "SPELLING"),
+        (["--kind", "profile", "--target", "warm", "--environment", " staging"], "SPELLING"),
+        (["--kind", "environment", "--target", "staging", "--environment", "production"], "does not take 'production' and 'staging'"),
+        (["--kind", "everything", "--target", "harbor"], "does not take 'harbor'"),
+    ],
+)
+def test_an_offline_stop_of_what_no_hub_would_take_stops_nobody_and_is_not_written(steer, night_key, tmp_path, kill, code):
+    answer = write_stop_file(steer, night_key, tmp_path / "stop", *kill)
+    assert (answer.exit_code > 0, code in answer.output) == (True, True), answer.output
+    assert not (tmp_path / "stop").exists()
+
+
+def test_an_offline_stop_names_its_target_in_the_one_form(steer, night_key, tmp_path):
+    write_stop_file(steer, night_key, tmp_path / "stop", "--kind", "tenant", "--target", "ha\u0301rbor")
+    assert read_stop((tmp_path / "stop").read_bytes())[0].kills[0].target == "h\u00e1rbor"
 
 
 def test_a_dropped_stop_is_obeyed_and_a_later_one_has_an_id_of_its_own(steer, hub, make_node, night_key, tmp_path):
@@ -71,15 +93,19 @@ def test_a_file_that_is_no_stop_or_a_folder_that_is_no_store_is_refused(steer, n
     (tmp_path / "garbage").write_bytes(b"garbage")
     (tmp_path / "trust").write_text(json.dumps(trust_document(night_key[1] | {"issuer": "day shift"})))
     write_stop_file(steer, night_key, tmp_path / "stop", "--kind", "everything")
-    (tmp_path / "store").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "store/stop-inbox").mkdir(parents=True)
     for file, store, more, code in (
         ("garbage", "store", [], "ENVELOPE"),
         ("stop", "nowhere", [], "STORE_MISSING"),
+        ("stop", "empty", [], "STORE_MISSING"),
         ("stop", "store", ["--trust", tmp_path / "trust"], "ISSUER"),
     ):
         answer = steer("node", "stop", "--file", tmp_path / file, "--store", tmp_path / store, *more)
         assert (answer.exit_code, code in answer.output) == (1, True), answer.output
-    assert list((tmp_path / "store").iterdir()) == []
+    (tmp_path / "store/trust.json").write_bytes((tmp_path / "trust").read_bytes())
+    assert "ISSUER" in steer("node", "stop", "--file", tmp_path / "stop", "--store", tmp_path / "store").output
+    assert list((tmp_path / "store/stop-inbox").iterdir()) == list((tmp_path / "empty").iterdir()) == []
 
 
 def test_a_key_is_never_overwritten_and_must_be_one(steer, night_key, tmp_path):
