@@ -94,7 +94,7 @@ class Ask:
         return self._headers.get(name, "")
 
     async def identify(self) -> NodeKey:
-        """The node whose token this is. Raises: Refusal 401; 503 until the nodes are known."""
+        """The node whose token this is. Raises: Refusal 401; 503 until the nodes are known; psycopg.Error, TimeoutError."""
         scheme, _, secret = self.header("authorization").partition(" ")
         digest = sha256(secret.strip().encode("latin-1")).hexdigest()
         key = await self.heads.find_node(digest) if scheme.lower() == "bearer" else None

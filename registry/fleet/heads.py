@@ -127,8 +127,8 @@ class Heads:
 
     async def find_node(self, token_sha256: str) -> NodeKey | None:
         if token_sha256 not in self._nodes and token_sha256 not in self._withdrawn:
-            with suppress(psycopg.Error, TimeoutError):
-                await self._look_again(time.monotonic())
+            # Without a look nobody knows that it is unknown: another process may have given it a moment ago.
+            await self._look_again(time.monotonic())
         return self._nodes.get(token_sha256)
 
     async def _look_again(self, asked_at: float) -> None:

@@ -83,6 +83,15 @@ def test_a_stream_ends_without_a_heartbeat(pull, etags, cut, monkeypatch):
     assert code_of(pull.get(EVENTS)) == (503, "RECORD_NOT_READ")
 
 
+def test_a_token_is_not_unknown_to_who_cannot_look(pull, etags, cut, hub):
+    """Another process may have given it a moment ago, and who is told that it is unknown asks again after a minute."""
+    stranger = {"Authorization": f"Bearer shn_{'s' * 43}"}
+    assert code_of(httpx.get(f"{hub}{STOP}", headers=stranger)) == (401, "NOT_AUTHENTICATED")
+    cut()
+    assert code_of(httpx.get(f"{hub}{STOP}", headers=stranger)) == (503, "UNAVAILABLE")
+    assert pull.get(STOP).status_code == 200
+
+
 def test_the_age_is_told_by_a_clock_that_nobody_sets(pull, etags, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 0.0)
     answer = pull.get(SNAPSHOT, headers={"If-None-Match": etags[SNAPSHOT]})
