@@ -18,6 +18,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
+# What whoever comes with a token is told that is given nothing any more.
+_ENDED = {
+    "NODE_WITHDRAWN": "this node is withdrawn; it is given nothing more, and steers nobody",
+    "TOKEN_REPLACED": "this node has another token now; whoever comes with this one is given nothing more, and steers nobody",
+}
 # How long a body may take; a connection that sends nothing is not kept.
 BODY_SECONDS = 20.0
 _TITLES = {
@@ -102,8 +107,8 @@ class Ask:
             raise busy("UNAVAILABLE", "the hub has not read its record yet")
         if key is None:
             headers = {"WWW-Authenticate": 'Bearer realm="steerhub fleet"'}
-            if self.heads.is_withdrawn(digest):
-                raise Refusal(401, "NODE_WITHDRAWN", "this node is withdrawn; it is given nothing more, and steers nobody", headers=headers)
+            if code := self.heads.why_ended(digest):
+                raise Refusal(401, code, _ENDED[code], headers=headers)
             raise Refusal(401, "NOT_AUTHENTICATED", "the node token is missing or unknown", headers=headers)
         return key
 

@@ -38,7 +38,7 @@ _SNAPSHOTS = f"SELECT e.name, s.revision, s.etag, s.payload_zlib, s.signatures, 
 _STOP = "SELECT digest FROM registry_stopstatement ORDER BY sequence DESC LIMIT 1"
 _STATEMENT = "SELECT sequence, digest, payload_zlib, signatures FROM registry_stopstatement WHERE digest = %s"
 _NODES = """
-SELECT n.token_sha256, n.id::text, n.name, e.name, n.is_active
+SELECT n.token_sha256, n.id::text, n.name, e.name, n.is_active, n.past_tokens
 FROM registry_servingnode n JOIN registry_environment e ON e.id = n.environment_id WHERE n.token_sha256 <> ''"""
 _VECTOR = "SELECT 1 FROM registry_steeringvector WHERE digest = %s"
 
@@ -82,7 +82,8 @@ class Heads:
         # Set while the record has not been read for too long; whoever waits for news waits for that too.
         self.unread = asyncio.Event()
         self._nodes: dict[str, NodeKey] = {}
-        self._withdrawn: frozenset[str] = frozenset()
+        # Tokens that are given nothing any more, and the code that says why.
+        self._ended: dict[str, str] = {}
         self.is_loaded = False
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
@@ -121,12 +122,12 @@ class Heads:
         """Look again now."""
         self._wake.set()
 
-    def is_withdrawn(self, token_sha256: str) -> bool:
-        """Whether this was the token of a node that is withdrawn, and may be told so."""
-        return token_sha256 in self._withdrawn
+    def why_ended(self, token_sha256: str) -> str | None:
+        """Of a token that was a node's, and may be told so: NODE_WITHDRAWN or TOKEN_REPLACED."""
+        return self._ended.get(token_sha256)
 
     async def find_node(self, token_sha256: str) -> NodeKey | None:
-        if token_sha256 not in self._nodes and token_sha256 not in self._withdrawn:
+        if token_sha256 not in self._nodes and token_sha256 not in self._ended:
             # Without a look nobody knows that it is unknown: another process may have given it a moment ago.
             await self._look_again(time.monotonic())
         return self._nodes.get(token_sha256)
@@ -169,8 +170,9 @@ class Heads:
             stale = [name for name, etag in tags.items() if name not in self._heads or self._heads[name].etag != etag]
             snapshots = await (await connection.execute(_SNAPSHOTS, [stale])).fetchall() if stale else []
             nodes = await (await connection.execute(_NODES)).fetchall()
-            self._nodes = {token: NodeKey(node, name, environment) for token, node, name, environment, is_active in nodes if is_active}
-            self._withdrawn = frozenset(token for token, *_rest, is_active in nodes if not is_active)
+            self._nodes = {token: NodeKey(*key) for token, *key, is_active, _past in nodes if is_active}
+            replaced = {token: "TOKEN_REPLACED" for *_key, past in nodes for token in past}
+            self._ended = replaced | {token: "NODE_WITHDRAWN" for token, *_key, is_active, _past in nodes if not is_active}
             for name, revision, etag, payload, signatures, issued_at, expires_at in snapshots:
                 # A megabyte takes some milliseconds, in which the loop has others to answer.
                 envelope = await asyncio.to_thread(read_envelope, payload, signatures)

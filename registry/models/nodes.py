@@ -30,6 +30,8 @@ class ServingNode(models.Model):
     token_prefix = models.CharField(max_length=12, blank=True, default="")
     token_sha256 = models.CharField(max_length=64, blank=True, default="")
     public_key = models.CharField(max_length=44, blank=True, default="")
+    # Of the tokens before, as hashes: a process that still has one is told that it was replaced, and steers nobody.
+    past_tokens = models.JSONField(default=list)
     enrolled_at = models.DateTimeField(null=True)
     # The one-time token that it may enrol with, or enrol again.
     enrolment_sha256 = models.CharField(max_length=64, blank=True, default="")

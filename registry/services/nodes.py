@@ -22,6 +22,8 @@ from steernode.hub.tokens import ENROLMENT, NODE, make_token
 
 # How long a one-time token waits for its node.
 ENROLMENT_LIVES = timedelta(hours=1)
+# Tokens that are remembered, so that a process which still has one is told.
+MAX_PAST_TOKENS = 20
 
 
 @transition
@@ -86,6 +88,8 @@ def enroll_node(secret: str, *, name: str, public_key: Ed25519PublicKey) -> tupl
     if node is None:
         raise InvalidInput("ENROLMENT_TOKEN", "the enrolment token is unknown, used, expired, or for another node; ask for a new one", name)
     is_first = node.enrolled_at is None
+    if node.token_sha256:
+        node.past_tokens = [*node.past_tokens, node.token_sha256][-MAX_PAST_TOKENS:]
     token = make_token(NODE)
     node.token_prefix, node.token_sha256, node.public_key = token[:12], hash_secret(token), write_public_key(public_key)
     node.enrolment_sha256, node.enrolment_expires_at = "", None

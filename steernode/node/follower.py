@@ -167,8 +167,8 @@ class Follower:
         try:
             answer = self.client.snapshot((in_force.etag or None) if in_force else None, wait_seconds, stop_digest=self.stops.known_digest)
         except HubError as error:
-            if error.code == "NODE_WITHDRAWN":
-                self._let_go()
+            if error.code in ("NODE_WITHDRAWN", "TOKEN_REPLACED"):
+                self._let_go(error)
             if error.code != "HUB_TOO_LARGE":
                 raise
             return self._refuse(Nack("LIMIT", error.message, None))
@@ -258,11 +258,12 @@ class Follower:
         self._current.note_word(word, is_left_behind=held.is_left_behind or refusal.code == "BASE_MODEL_MISMATCH")
         self._heard.hear(word, envelope)
 
-    def _let_go(self) -> None:
-        """The hub says that this node is withdrawn. No kill would reach it any more, so it steers nobody, after a restart either."""
+    def _let_go(self, told: HubError) -> None:
+        """The hub says that this node is withdrawn, or that another process has its place. No kill would reach it any more, so it steers
+        nobody, after a restart either."""
         if self.in_force is None:
             return
-        log.error("this node is withdrawn; it steers nobody until it is enrolled again")
+        log.error("nobody is steered until this node is enrolled again, or started with what it enrolled with: %s", told.message)
         self._current.clear()
         self._store.forget_snapshot()
 

@@ -155,7 +155,7 @@ class Nodes(ReadOnlyList):
     list_filter = ["environment", "last_result"]
     search_fields = ["name"]
     list_select_related = ["environment"]
-    exclude = ["token_sha256", "enrolment_sha256"]
+    exclude = ["token_sha256", "enrolment_sha256", "past_tokens"]
     last_result_column = column("last_result", "Last word", state)
 
 

@@ -57,7 +57,7 @@ def test_a_rotated_node_may_keep_its_key(hub, invited, tmp_path, api, oscar):
     assert write_public_key(second.key.public_key()) == write_public_key(first.key.public_key())
     assert second.token != first.token
     assert httpx.get(f"{hub}{SNAPSHOT}", headers={"Authorization": f"Bearer {second.token}"}).status_code == 200
-    assert code_of(httpx.get(f"{hub}{SNAPSHOT}", headers={"Authorization": f"Bearer {first.token}"})) == (401, "NOT_AUTHENTICATED")
+    assert code_of(httpx.get(f"{hub}{SNAPSHOT}", headers={"Authorization": f"Bearer {first.token}"})) == (401, "TOKEN_REPLACED")
 
 
 def test_an_enrolment_is_signed_with_its_own_key_and_read_strictly(hub, invited):

@@ -13,7 +13,7 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import AuditEvent, NodeReport, ServingNode, Snapshot
 from registry.reads.fleet import convergence_of, standings
 from registry.services.kills import engage_kill
-from registry.services.nodes import enroll_node, invite_node, reenroll_node, rotate_node, withdraw_node
+from registry.services.nodes import MAX_PAST_TOKENS, enroll_node, invite_node, reenroll_node, rotate_node, withdraw_node
 from registry.services.reports import CHANGES_IN, MAX_CHANGES, MAX_PAST_BOOTS
 from steernode.dsse import write_public_key
 from steernode.hub.tokens import is_well_formed
@@ -65,6 +65,16 @@ def test_a_rotation_ends_the_old_token_when_the_new_one_is_used(production, osca
     record.refresh_from_db()
     assert record.token_sha256 != before
     assert record.public_key == write_public_key(other.public_key())
+
+
+def test_only_the_latest_tokens_that_were_replaced_are_remembered(node, oscar):
+    record, _ = node
+    had = []
+    for _turn in range(MAX_PAST_TOKENS + 2):
+        had.append(record.token_sha256)
+        _, secret = rotate_node(record, actor=oscar)
+        record, _ = enroll_node(secret, name=record.name, public_key=KEY.public_key())
+    assert record.past_tokens == had[-MAX_PAST_TOKENS:]
 
 
 def test_a_withdrawn_node_comes_back_by_another_token_and_not_before_it_is_used(production, oscar, node):

@@ -119,13 +119,14 @@ def test_a_trust_document_is_no_snapshot_and_the_other_way_round(hub, store):
     assert keys.keys[0].keyid == hub.signer.keyid
 
 
-def test_a_withdrawn_node_lets_go_of_what_it_steers_by_and_not_of_how_far_it_came(hub, make_node):
+@pytest.mark.parametrize("code", ["NODE_WITHDRAWN", "TOKEN_REPLACED"])
+def test_a_withdrawn_node_lets_go_of_what_it_steers_by_and_not_of_how_far_it_came(hub, make_node, code):
     hub.publish(4)
     node = make_node()
     node.poll()
     assert is_steered(node)
 
-    hub.fail_with, hub.fail_code = 401, "NODE_WITHDRAWN"
+    hub.fail_with, hub.fail_code = 401, code
     with pytest.raises(HubError):
         node.poll()
     assert not is_steered(node)

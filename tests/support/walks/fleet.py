@@ -266,7 +266,7 @@ class FleetWalk(StopWalk):
     def whoever_counts_and_may_pull_was_foretold(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute(heads._NODES)
-            may_pull = {token for token, _id, _name, _environment, is_active in cursor.fetchall() if is_active}
+            may_pull = {token for token, _id, _name, _environment, is_active, _past in cursor.fetchall() if is_active}
         counting = {node.name: node for node in self.oracle.nodes.values() if node.counts}
         assert may_pull == {hash_secret(self.tokens[node.token][0]) for node in counting.values()}
         environments = {each.name: each for each in Environment.objects.all()}
