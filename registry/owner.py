@@ -112,16 +112,25 @@ class RoleFound(NamedTuple):
 
 _ROLE = """
 WITH tables AS (
-    SELECT class.oid, class.relname, class.relowner FROM pg_class AS class
+    SELECT class.oid, class.relname FROM pg_class AS class
     WHERE class.relnamespace = current_schema::regnamespace AND class.relkind IN ('r', 'p') AND class.relname LIKE 'registry\\_%'
 ), kept AS (
     SELECT tgrelid FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
     WHERE NOT tgisinternal AND proname = 'registry_refuse_change' AND tgtype & 8 <> 0
+), owned AS (
+    -- Whatever it is: a schema's owner drops its tables, a database's owns its schemas, a function's replaces what a guard does.
+    SELECT pg_describe_object(classid, objid, objsubid) AS what FROM pg_shdepend, pg_database
+    WHERE datname = current_database() AND deptype = 'o'
+        AND refclassid = 'pg_authid'::regclass AND pg_has_role(current_user, refobjid, 'MEMBER')
+        AND (dbid = pg_database.oid OR (classid = 'pg_database'::regclass AND objid = pg_database.oid))
 )
 SELECT rolname, rolsuper, rolbypassrls,
-    (SELECT min(relname) FROM tables WHERE pg_has_role(current_user, relowner, 'MEMBER')),
-    (SELECT min(relname) FROM tables WHERE has_table_privilege(oid, 'TRUNCATE')
-        OR (oid IN (SELECT tgrelid FROM kept) AND has_table_privilege(oid, 'UPDATE, DELETE')))
+    (SELECT min(what) FROM owned),
+    (SELECT min(relname) FROM (
+        SELECT relname FROM tables WHERE has_table_privilege(oid, 'TRUNCATE, TRIGGER')
+            OR (oid IN (SELECT tgrelid FROM kept) AND has_table_privilege(oid, 'UPDATE, DELETE'))
+        UNION ALL SELECT current_schema WHERE has_schema_privilege(current_schema, 'CREATE')
+    ) AS changeable)
 FROM pg_roles WHERE rolname = current_user"""
 
 

@@ -153,6 +153,11 @@ def test_a_process_that_connects_as_a_superuser_does_not_start(transactional_db,
     [
         ("ALTER ROLE {role} BYPASSRLS", "steerhub.E020"),
         ("GRANT owning TO {role}", "steerhub.E020"),
+        ("ALTER FUNCTION registry_refuse_change() OWNER TO {role}", "steerhub.E020"),
+        ("ALTER SCHEMA public OWNER TO {role}", "steerhub.E020"),
+        ("ALTER DATABASE {database} OWNER TO {role}", "steerhub.E020"),
+        ("GRANT CREATE ON SCHEMA public TO {role}", "steerhub.E021"),
+        ("GRANT TRIGGER ON registry_kill TO {role}", "steerhub.E021"),
         ("GRANT TRUNCATE ON registry_tenant TO {role}", "steerhub.E021"),
         ("GRANT UPDATE ON registry_auditevent TO {role}", "steerhub.E021"),
         ("GRANT DELETE ON registry_snapshot TO {role}", "steerhub.E021"),
@@ -170,12 +175,12 @@ def test_a_role_with_more_than_it_needs_is_found(transactional_db, settings, mak
             if "owning" in make:
                 cursor.execute("GRANT CREATE ON SCHEMA public TO owning")
                 cursor.execute("ALTER TABLE registry_notification OWNER TO owning")
-            cursor.execute(make.format(role="probing"))
+            cursor.execute(make.format(role="probing", database=connection.settings_dict["NAME"]))
             with connected_with({**connection.settings_dict, "USER": "probing"}):
                 assert ids() == [problem]
         finally:
             with connection.cursor() as cleaning:
-                cleaning.execute(f"REASSIGN OWNED BY owning TO {owner}")
+                cleaning.execute(f"REASSIGN OWNED BY probing, owning TO {owner}")
                 cleaning.execute("DROP OWNED BY probing, owning")
                 cleaning.execute("DROP ROLE probing, owning")
 
