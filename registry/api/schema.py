@@ -13,7 +13,7 @@ class HubSchema(AutoSchema):
     """Beside what a view declares with `document`: the Idempotency-Key, and the refusals that come before or instead of the view's."""
 
     def get_override_parameters(self) -> list[Any]:
-        if self.method not in CHANGING:
+        if self.method not in CHANGING or getattr(self.view, "ignores_key", False):
             return []
         key = OpenApiParameter(
             "Idempotency-Key",

@@ -54,13 +54,14 @@ class View(APIView):
 
     `roles` says which role each method takes, and `limited` which methods callers take who are limited to some tenants; `query`
     names the parameters of its GET, any other is refused by name. `needs_key`: its POST takes an Idempotency-Key, which others
-    merely accept. `shows_secret`: the answer is not kept for a repeat.
+    merely accept. `ignores_key`: each request is done, whatever its key. `shows_secret`: the answer is not kept for a repeat.
     """
 
     roles: ClassVar[Mapping[str, Sequence[str]]] = {}
     limited: ClassVar[Sequence[str]] = ()
     query: ClassVar[Sequence[str]] = ()
     needs_key: ClassVar[bool] = False
+    ignores_key: ClassVar[bool] = False
     shows_secret: ClassVar[bool] = False
     permission_classes = [IsAuthenticated, HoldsRole, MayReachTenants]
     content_negotiation_class = OneForm
@@ -69,7 +70,8 @@ class View(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         refuse_unknown_parameters(request, self.known_parameters() if request.method in ("GET", "HEAD") else ())
-        self._key = take_key(request, is_required=self.needs_key)
+        if not self.ignores_key:
+            self._key = take_key(request, is_required=self.needs_key)
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -105,6 +105,8 @@ class KillsView(Records):
     """Every kill, in force or lifted, newest first."""
 
     roles = {"POST": MAY_KILL}
+    # It may have been lifted since it was asked for under this key, and then what was answered is not so. Killing twice is one kill.
+    ignores_key = True
     limited = ("GET", "POST")
     tenant = "tenant"
     shares_tenantless = True

@@ -1,13 +1,14 @@
 """Idempotency-Key and If-Match: what is sent twice is done once, and nobody's change is lost under another's."""
 
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from django.utils import timezone
 
-from registry.models import ApiToken, AuditEvent, IdempotentAnswer, ServingNode, Tenant
+from registry.models import ApiToken, AuditEvent, IdempotentAnswer, Kill, ServingNode, Tenant
 from registry.services.idempotency import forget_old_answers, hold_key
 from registry.services.people import issue_token
 from steernode.errors import SteerError
@@ -88,6 +89,21 @@ def test_stopping_takes_no_key(client, oscar, flag_on):
     off = {"enabled": False, "reason": "complaint"}
     assert client.put("/api/v1/environments/production/flags/harbor", off, **plain).status_code == 200
     assert client.post("/api/v1/kills", {"kind": "everything", "reason": "now"}, **plain).status_code == 201
+
+
+@pytest.mark.parametrize("first", ["the same", "another", "running"])
+def test_a_kill_is_in_force_whatever_its_key(api, oscar, grace, flag_on, first):
+    operator, body = api(oscar), {"kind": "everything", "reason": "alert 7"}
+    if first == "the same":
+        kill = operator.post("/api/v1/kills", body, **keyed("alert-7")).json()["id"]
+        operator.post(f"/api/v1/kills/{kill}/request-lift", {"reason": "over"})
+        assert api(grace).post(f"/api/v1/kills/{kill}/confirm-lift").status_code == 200
+    elif first == "another":
+        operator.post(TENANTS, {"name": "one"}, **keyed("alert-7"))
+    with hold_key(oscar, "alert-7") if first == "running" else nullcontext():
+        again = operator.post("/api/v1/kills", body, **keyed("alert-7"))
+    assert (again.status_code, again.json()["is_engaged"]) == (201, True)
+    assert Kill.objects.filter(lifted_at=None).count() == 1
 
 
 def test_a_secret_is_not_kept_for_a_repeat(api, oscar, production, ada):
