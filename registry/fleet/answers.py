@@ -201,6 +201,13 @@ class Ask:
         headers = {"Content-Type": PROBLEM_TYPE, "Cache-Control": "no-store", **refusal.headers}
         await self.answer(refusal.status, headers, json.dumps(document).encode())
 
+    async def break_off(self, refusal: Refusal) -> None:
+        """A refusal, or the end of the stream that has begun."""
+        if self._has_started:
+            await self.finish()
+        else:
+            await self.refuse(refusal)
+
     async def read_body(self, limit: int, *, code: str = "REPORT_TOO_LARGE") -> bytes:
         """Raises: Refusal 413 as soon as the limit is passed, 408 for a body that does not come."""
         body = bytearray()

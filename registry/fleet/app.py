@@ -3,6 +3,7 @@
 A thousand nodes that poll must cost next to nothing, so neither the ORM nor DRF is on the way of a 200 or a 304.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -96,6 +97,9 @@ async def _answer(ask: Ask) -> None:
     except (psycopg.Error, DatabaseError, TimeoutError) as error:
         logger.warning("the database did not answer %s: %s", ask.path, error)
         await ask.refuse(busy("UNAVAILABLE", "the database does not answer"))
+    except asyncio.CancelledError:
+        # The server's word, to what is still held when its time to end is up. Nobody is left to be told of a cancellation.
+        await ask.break_off(Refusal(503, "ENDING", "this process ends; ask again", headers={"Retry-After": "1", "Connection": "close"}))
     except ConnectionResetError:
         logger.debug("a node hung up on %s", ask.path)
     except Exception:

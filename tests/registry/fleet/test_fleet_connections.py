@@ -7,6 +7,7 @@ import threading
 import httpx
 import pytest
 
+from registry.services.kills import engage_kill
 from registry.web import descriptors
 from steerhub import protocol
 from tests.support.api import code_of
@@ -15,6 +16,26 @@ from tests.support.nodes import enroll
 from tests.support.serving import served
 
 SNAPSHOT = "/fleet/v1/environments/production/snapshot"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("address", ["snapshot", "stop", "events"])
+def test_who_is_held_when_the_process_ends_is_told_so(node, production, oscar, caplog, address):
+    engage_kill("everything", reason="so that there is a stop", actor=oscar)
+    answers: list[httpx.Response] = []
+    with httpx.Client(headers={"Authorization": f"Bearer {node[1]}"}, timeout=10) as client, serve_hub() as hub:
+        url = f"{hub}/fleet/v1/environments/production/{address}"
+        held = {} if address == "events" else {"If-None-Match": client.get(url).headers["etag"], "Prefer": "wait=9"}
+        thread = threading.Thread(target=lambda: answers.append(client.get(url, headers=held)))
+        thread.start()
+        thread.join(0.5)
+    # The hub has ended by now, and what it held is answered.
+    thread.join(1)
+    if address == "events":
+        assert answers[0].text.startswith("event: stop")
+    else:
+        assert code_of(answers[0]) == (503, "ENDING")
+    assert "Exception in ASGI application" not in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)
