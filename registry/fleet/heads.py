@@ -29,6 +29,8 @@ LOOK_TIMEOUT_SECONDS = 5.0
 SECOND_LOOK_SECONDS = 0.25
 # Whoever has not read its record for longer does not say that nothing is new.
 VOUCHES_FOR_SECONDS = 5.0
+# Whoever waits for news is told so this much later at most.
+DOUBT_SECONDS = 0.5
 KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 _FROM = "FROM registry_environment e JOIN registry_snapshot s ON s.environment_id = e.id AND s.revision = e.head_revision"
@@ -94,7 +96,7 @@ class Heads:
 
     async def start(self) -> None:
         await self._pool.open()
-        self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._listen())]
+        self._tasks = [asyncio.create_task(loop) for loop in (self._tick(), self._doubt(), self._listen())]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -155,11 +157,16 @@ class Heads:
                 if not is_silent:
                     logger.warning("the record was not read, nodes are told so: %s", error)
                 is_silent = True
-                if not self.may_vouch:
-                    self.unread.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
             self._wake.clear()
+
+    async def _doubt(self) -> None:
+        """Not left to the tick: where packets are lost, a look takes longer to give up than the record stays good."""
+        while True:
+            await asyncio.sleep(DOUBT_SECONDS)
+            if not self.may_vouch:
+                self.unread.set()
 
     async def _look(self) -> None:
         async with self._looking, asyncio.timeout(LOOK_TIMEOUT_SECONDS), self._pool.connection() as connection:

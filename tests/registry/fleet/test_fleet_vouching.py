@@ -1,5 +1,6 @@
 """Who has not read the record does not say that nothing is new."""
 
+import asyncio
 import threading
 import time
 
@@ -38,6 +39,20 @@ def cut(monkeypatch):
     return lambda on=True: monkeypatch.setattr(heads.Heads, "_look", fail if on else whole)
 
 
+@pytest.fixture
+def partitioned(monkeypatch):
+    """The process is cut off so that no side is told: a look neither succeeds nor fails."""
+
+    mended = threading.Event()
+
+    async def hang(self) -> None:
+        while not mended.is_set():
+            await asyncio.sleep(0.05)
+
+    yield lambda: monkeypatch.setattr(heads.Heads, "_look", hang)
+    mended.set()
+
+
 def age_of(answer) -> float:
     return float(answer.headers["record-age"])
 
@@ -60,7 +75,9 @@ def test_304_ends_when_the_record_is_not_read_and_what_is_sent_says_how_old_it_i
 
 
 @pytest.mark.parametrize("address", [SNAPSHOT, STOP])
-def test_a_held_poll_ends_when_the_record_is_not_read_any_more(pull, etags, cut, address):
+@pytest.mark.parametrize("how", ["cut", "partitioned"])
+def test_a_held_poll_ends_when_the_record_is_not_read_any_more(pull, etags, request, how, address):
+    cut = request.getfixturevalue(how)
     held: list[httpx.Response] = []
     poll = threading.Thread(target=lambda: held.append(pull.get(address, headers={"If-None-Match": etags[address], "Prefer": "wait=15"})))
     poll.start()
