@@ -19,12 +19,12 @@ four and waits for none, and whoever drafts a revision holds numbers, and refers
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from hashlib import sha256
 from uuid import UUID
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Model
 from psycopg import sql
 
@@ -64,9 +64,10 @@ def try_request(key: str) -> Iterator[bool]:
     try:
         yield is_held
     finally:
-        # A connection that broke meanwhile has lost its lock already.
+        # A connection that broke meanwhile has lost its lock already, whether or not anybody has noticed yet.
         if is_held and connection.connection is not None and not connection.connection.closed:
-            _ask("SELECT pg_advisory_unlock(%s)", number)
+            with suppress(OperationalError):
+                _ask("SELECT pg_advisory_unlock(%s)", number)
 
 
 def _hold(number: int) -> None:

@@ -3,10 +3,12 @@
 The view asks here after it has decided who is asking and whether they may; so a replay is given to nobody who could not ask.
 """
 
+import logging
 import re
 from contextlib import ExitStack
 from hashlib import sha256
 
+from django.db import OperationalError
 from django.http import HttpResponse
 from rest_framework import exceptions
 from rest_framework.request import Request
@@ -16,6 +18,8 @@ from registry.api.permissions import person_of
 from registry.errors import TransitionRefused
 from registry.models import IdempotentAnswer
 from registry.services.idempotency import find_answer, hold_key, keep_answer
+
+logger = logging.getLogger(__name__)
 
 MAX_KEY_LENGTH = 255
 CHANGING = ("POST", "PUT", "DELETE")
@@ -71,12 +75,20 @@ class HeldKey:
             self._held = held.pop_all()
 
     def keep(self, response: Response | HttpResponse, *, holds_secret: bool) -> None:
-        """Remember the answer if it is the last word on these bytes."""
+        """Remember the answer if it is the last word on these bytes.
+
+        What was done is done and is answered, though the database went before the answer was kept: who has it asks no second time.
+        """
         if response.status_code >= 300 and response.status_code not in KEPT_REFUSALS:
             return
         headers = {name: response[name] for name in _KEPT_HEADERS if name in response}
         body = None if holds_secret and response.status_code < 300 else response.content
-        keep_answer(self._actor, self._key, request_sha256=self._request_sha256, status=response.status_code, headers=headers, body=body)
+        try:
+            keep_answer(
+                self._actor, self._key, request_sha256=self._request_sha256, status=response.status_code, headers=headers, body=body
+            )
+        except OperationalError as error:
+            logger.warning("an answer was not kept for a repeat, the database did not answer: %s", error)
 
     def release(self) -> None:
         self._held.close()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from registry.models import ApiToken, AuditEvent, IdempotentAnswer, Kill, ServingNode, Tenant
@@ -163,6 +164,36 @@ def test_a_key_is_free_again_when_its_connection_dies(ada):
         (refused,) = at_once(hold)
         assert isinstance(refused, SteerError)
         assert refused.code == "IDEMPOTENCY_IN_PROGRESS"
+
+
+def test_what_was_done_is_answered_though_the_answer_could_not_be_kept(api, oscar, monkeypatch, caplog):
+    def fail(*_: object, **__: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr("registry.api.idempotency.keep_answer", fail)
+    answer = api(oscar).post(TENANTS, {"name": "one"}, **keyed("k"))
+    assert (answer.status_code, answer.json()["name"]) == (201, "one")
+    assert "an answer was not kept for a repeat" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_whose_connection_died_unnoticed_is_given_back_without_a_word(ada):
+    from django.db import connection
+
+    def terminate(process: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [process])
+
+    def hold() -> str:
+        with hold_key(ada, "k"):
+            process = connection.connection.info.backend_pid
+            assert at_once(lambda: terminate(process)) == [None]
+        return "given back"
+
+    assert at_once(hold) == ["given back"]
+    until = time.monotonic() + 5
+    while at_once(hold) != ["given back"]:
+        assert time.monotonic() < until
 
 
 # -- If-Match -------------------------------------------------------------------------------------------------------------------
