@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 import uuid
 from contextlib import suppress
@@ -47,7 +48,8 @@ def stop_key(issuer: str, output: Path) -> None:
         "purposes": [OFFLINE_STOP],
         "issuer": issuer,
     }
-    click.echo(f"STEERHUB_OFFLINE_STOP_KEYS={issuer}={public}")
+    # As a shell reads it, so that the issuer may be two words.
+    click.echo(f"STEERHUB_OFFLINE_STOP_KEYS={shlex.quote(f'{issuer}={public}')}")
     click.echo(json.dumps(entry, ensure_ascii=False))
     click.echo(
         f"The first line is the hub's setting, comma-separated; the second an entry of each node's trust document. {output} is secret.",

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -128,7 +129,7 @@ class Rig:
         forget(var)
         (var / "log").mkdir()
         made = steer("stop-key", "--issuer", NIGHT_SHIFT, "-o", str(var / "night-shift.pem"))
-        (var / "offline-stop-keys").write_text(made.splitlines()[0].removeprefix("STEERHUB_OFFLINE_STOP_KEYS="))
+        (var / "offline-stop-keys").write_text(shlex.split(made.splitlines()[0])[0].removeprefix("STEERHUB_OFFLINE_STOP_KEYS="))
         run_at(var, "-m", "tests.e2e.faults.record")
         return cls(var)
 

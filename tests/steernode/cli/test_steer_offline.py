@@ -1,6 +1,7 @@
 """Stopping a node from the command line while there is no hub."""
 
 import json
+import shlex
 import stat
 
 import pytest
@@ -16,7 +17,8 @@ def night_key(steer, tmp_path):
     made = steer("stop-key", "--issuer", "night shift", "-o", tmp_path / "night.pem")
     assert made.exit_code == 0, made.output
     setting, entry = made.stdout.splitlines()[:2]
-    assert setting == f"STEERHUB_OFFLINE_STOP_KEYS=night shift={json.loads(entry)['public_key']}"
+    # The line can be pasted after `export`.
+    assert shlex.split(setting) == [f"STEERHUB_OFFLINE_STOP_KEYS=night shift={json.loads(entry)['public_key']}"]
     assert stat.S_IMODE((tmp_path / "night.pem").stat().st_mode) == 0o600
     return tmp_path / "night.pem", json.loads(entry)
 
