@@ -53,6 +53,27 @@ def test_a_person_signs_in_and_lands_where_they_were_going(oscar):
     assert who(browser) == "oscar"
 
 
+def test_a_session_begins_with_the_login_and_ends_with_the_logout(oscar):
+    browser, thief = Client(), Client()
+    browser.cookies["sessionid"] = planted = "x" * 32
+    sign_in(browser, PASSWORD)
+    assert who(browser) == "oscar"
+    thief.cookies["sessionid"] = planted
+    assert who(thief) == ""
+    thief.cookies["sessionid"] = browser.cookies["sessionid"].value
+    assert who(thief) == "oscar"
+    browser.post("/accounts/logout/")
+    assert (who(browser), who(thief)) == ("", "")
+
+
+def test_a_session_does_nothing_for_somebody_who_left(oscar, api, root):
+    browser = Client()
+    sign_in(browser, PASSWORD)
+    left = api(root).put("/api/v1/users/oscar", {"roles": [], "tenants": [], "is_active": False})
+    assert (left.status_code, who(browser)) == (200, "")
+    assert browser.get(reverse("console:kills"), follow=True).redirect_chain[-1][0].startswith(LOGIN)
+
+
 def test_nobody_is_sent_to_another_site_after_the_login(oscar):
     answer = Client().post(LOGIN, {"login": "oscar", "password": PASSWORD, "next": "https://evil.example/"})
     assert answer.url == reverse("admin:index")
