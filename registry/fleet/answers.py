@@ -131,13 +131,14 @@ class Ask:
         if not self.heads.may_vouch:
             raise busy("RECORD_NOT_READ", "the hub has not read its record for some seconds, and cannot say that nothing is new")
 
-    async def wait_for_news(self, *news: Head | Stop, seconds: float) -> None:
-        """Until one of these is superseded, nobody knows any more whether it is, or the time is up.
+    async def wait_for_news(self, node: NodeKey, *news: Head | Stop, seconds: float) -> None:
+        """Until one of these is superseded, nobody knows any more whether it is, the node is given nothing more, or the time is up.
 
         A node that hangs up gives its place back at once. Raises: Refusal 401 for a node that was withdrawn meanwhile.
         """
         gone = asyncio.ensure_future(self._hung_up())
-        waiting = [asyncio.ensure_future(event.wait()) for event in (*[each.superseded for each in news], self.heads.unread)]
+        events = (*[each.superseded for each in news], self.heads.unread, node.ended)
+        waiting = [asyncio.ensure_future(event.wait()) for event in events]
         try:
             await asyncio.wait({gone, *waiting}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if gone.done():

@@ -37,7 +37,7 @@ async def send_events(ask: Ask, environment: str) -> None:
             told = head, stop
             await ask.send_part(b"".join(parts) or b": still here\n\n")
             try:
-                await ask.wait_for_news(head, stop, seconds=HEARTBEAT_SECONDS)
+                await ask.wait_for_news(node, head, stop, seconds=HEARTBEAT_SECONDS)
             except Refusal:
                 # Its answer has begun; the next request is told why.
                 break

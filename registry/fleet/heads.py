@@ -68,11 +68,12 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class NodeKey:
-    """Whom a token belongs to."""
+    """Whom a token belongs to. `ended` is set when it no longer does."""
 
     id: str
     name: str
     environment: str
+    ended: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
 
 
 class Heads:
@@ -177,9 +178,9 @@ class Heads:
             stale = [name for name, etag in tags.items() if name not in self._heads or self._heads[name].etag != etag]
             snapshots = await (await connection.execute(_SNAPSHOTS, [stale])).fetchall() if stale else []
             nodes = await (await connection.execute(_NODES)).fetchall()
-            self._nodes = {token: NodeKey(*key) for token, *key, is_active, _past in nodes if is_active}
             replaced = {token: "TOKEN_REPLACED" for *_key, past in nodes for token in past}
             self._ended = replaced | {token: "NODE_WITHDRAWN" for token, *_key, is_active, _past in nodes if not is_active}
+            self._replace_nodes({token: NodeKey(*key) for token, *key, is_active, _past in nodes if is_active})
             for name, revision, etag, payload, signatures, issued_at, expires_at in snapshots:
                 # A megabyte takes some milliseconds, in which the loop has others to answer.
                 envelope = await asyncio.to_thread(read_envelope, payload, signatures)
@@ -207,6 +208,14 @@ class Heads:
         before, self._heads[environment] = self._heads.get(environment), head
         if before is not None:
             before.superseded.set()
+
+    def _replace_nodes(self, nodes: dict[str, NodeKey]) -> None:
+        before, self._nodes = self._nodes, nodes
+        for token, key in before.items():
+            if nodes.get(token) == key:
+                nodes[token] = key
+            else:
+                key.ended.set()
 
     async def _listen(self) -> None:
         """A connection of its own, because one that waits for notifications can do nothing else."""

@@ -20,7 +20,7 @@ async def send_snapshot(ask: Ask, environment: str) -> None:
         seconds = _seconds_to_hold(ask, node, wait)
         if seconds:
             with ask.places.hold(node):
-                await ask.wait_for_news(head, stop, seconds=seconds)
+                await ask.wait_for_news(node, head, stop, seconds=seconds)
             head = ask.find_head(environment)
     await ask.answer_poll(head.etag, head.envelope, wait)
 

@@ -32,7 +32,7 @@ async def _send_stop(ask: Ask, node: NodeKey) -> None:
     if wait and ask.knows(stop.digest):
         ask.need_recent_record()
         with ask.places.hold(node):
-            await ask.wait_for_news(stop, seconds=wait)
+            await ask.wait_for_news(node, stop, seconds=wait)
         stop = ask.heads.stop
     if not stop.sequence:
         raise Refusal(404, "STOP_NOT_FOUND", "no stop statement was issued yet, and nothing is stopped")
