@@ -141,11 +141,11 @@ class FleetClient:
 
 
 def read_record_age(headers: Mapping[str, str]) -> float:
-    """How many seconds ago the hub read what it answered from: 0 of a hub that does not say, infinite if what it says is no number.
+    """How many seconds ago the hub read what it answered from; infinite if that is not said, or is no number: then nobody vouches.
 
     What a cache on the way kept is older by the `Age` that it states.
     """
-    stated = [headers.get("Record-Age", "0"), headers.get("Age", "0")]
+    stated = [headers.get("Record-Age", ""), headers.get("Age", "0")]
     return sum(float(seconds) if _SECONDS.fullmatch(seconds) else math.inf for seconds in stated)
 
 

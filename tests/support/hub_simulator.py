@@ -186,7 +186,7 @@ class HubSimulator:
         self.blobs = {sha256_hex(VECTOR): VECTOR}
         self.reports, self.requests, self.stop_requests, self.handed_back = [], [], [], []
         self.fail_with, self.fail_snapshots_with, self.proxy_with, self.refuse_hand_backs_with = None, None, None, None
-        self.cut_blobs, self.holds_stops, self.record_age, self.boots_over = False, True, None, set[str]()
+        self.cut_blobs, self.holds_stops, self.record_age, self.boots_over = False, True, 0.0, set[str]()
         self.node_key, self.signed_trust, self.fail_code = NODE_KEY.public_key(), None, "UNAVAILABLE"
         self._changed = threading.Condition()
 

@@ -262,9 +262,9 @@ def test_a_poll_that_states_another_stop_is_answered_at_once(fleet, simulator):
 @pytest.mark.parametrize(
     ("headers", "age"),
     [
-        ({}, 0.0),
         ({"Record-Age": "1.25"}, 1.25),
         ({"Record-Age": "1", "Age": "30"}, 31.0),
+        ({}, math.inf),
         *(({"Record-Age": odd}, math.inf) for odd in ("", "-1", "nan", "inf", "1e3", "1.2.3", "\u0661")),
     ],
 )
