@@ -87,4 +87,4 @@ if __name__ == "__main__":
     import sys
 
     if sys.argv[1:] == ["stop"]:
-        stop_postgres(Path(os.environ.get("STEERHUB_VAR", "var")).resolve() / "postgres")
+        stop_postgres(Path(os.environ.get("STEERHUB_VAR") or "var").resolve() / "postgres")

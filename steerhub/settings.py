@@ -15,7 +15,7 @@ from steerhub import embedded
 from steerhub.connections import release_session_locks
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(os.environ.get("STEERHUB_VAR", BASE_DIR / "var")).resolve()
+VAR_DIR = Path(os.environ.get("STEERHUB_VAR") or BASE_DIR / "var").resolve()
 
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 EMBEDDED = not DATABASE_URL

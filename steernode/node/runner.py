@@ -99,7 +99,8 @@ class NodeRunner:
         self._failures += 1
         self._follower.counters["polls_failed"] += 1
         if error is not None and self._failures == 1:
-            log.warning("the hub cannot be asked, what is in force stays: %s: %s", error.code, error.message)
+            stays = "what is in force stays" if self._follower.in_force is not None else "nobody is steered"
+            log.warning("the hub cannot be asked, %s: %s: %s", stays, error.code, error.message)
         limit = min(BACK_OFF_CAP_SECONDS, 2.0 ** min(self._failures - 1, 10))
         pause = limit * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, so that a fleet does not come back all at once
         if error is None:
