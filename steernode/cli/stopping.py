@@ -10,6 +10,7 @@ import click
 
 from steernode.cli.context import hub_options, read_results, show_document, show_table
 from steernode.cli.offline import write_offline_stop
+from steernode.errors import NodeError
 from steernode.hub.client import HubClient
 from steernode.words import KILL_KINDS
 
@@ -41,7 +42,7 @@ def kill(
     if context.invoked_subcommand is not None:
         return
     if kind is None or reason is None:
-        raise click.UsageError("say --kind and --reason; or list, or lift")
+        raise click.UsageError("say --kind and --reason; or list, lift or withdraw-lift")
     if kind != "everything" and not target and not (kind == "environment" and environment):
         raise click.UsageError(f"--kind {kind} needs --target")
     if offline:
@@ -101,6 +102,8 @@ def lift_kill(hub: HubClient, kill_id: str, reason: str | None) -> None:
         show_document(hub.post(f"{here}/confirm-lift"))
         return
     if reason is None:
+        if isinstance(found, dict) and found.get("lift_standing") == "lifted":
+            raise NodeError("KILL_NOT_FOUND", f"this kill is lifted already, confirmed by {found.get('lifted_by')}", kill_id)
         raise click.UsageError("nobody asks for this lift now; ask with --reason")
     show_document(hub.post(f"{here}/request-lift", {"reason": reason}))
     click.echo(f"Somebody else confirms with: steer kill lift {kill_id}", err=True)

@@ -156,6 +156,11 @@ def test_kills_are_listed_and_lifted_by_two_people_with_one_command(steer, recor
     assert [path for method, path, _ in recording_hub.sent if method == "POST"] == ["/kills/k1/request-lift", "/kills/k1/confirm-lift"]
 
 
+def test_a_kill_that_is_lifted_already_is_said_to_be(steer, recording_hub):
+    recording_hub.answers["/kills/k1"] = [{"lift_standing": "lifted", "lifted_by": "grace"}]
+    assert "KILL_NOT_FOUND: this kill is lifted already, confirmed by grace" in steer("kill", "lift", "k1").output
+
+
 def test_a_request_for_a_lift_is_taken_back(steer, recording_hub):
     recording_hub.answers["/kills/k1/withdraw-lift"] = [{"id": "k1"}]
     assert steer("kill", "withdraw-lift", "k1", "--reason", "not yet").exit_code == 0
