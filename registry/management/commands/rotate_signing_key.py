@@ -68,8 +68,8 @@ class Command(BaseCommand):
             else:
                 target.unlink()
             raise
-        where = f"append {out} to {SETTINGS[purpose]} of every web process, and" if out else "it is in its file;"
-        self.stdout.write(f"{row.keyid} signs {purpose}s from {row.not_before:%F %H:%M} UTC; {where} restart them")
+        where = f"append {out} to {SETTINGS[purpose]}, and" if out else "it is in its file;"
+        self.stdout.write(f"{row.keyid} signs {purpose}s from {row.not_before:%F %H:%M} UTC; {where} restart the web processes")
 
 
 def _read_moment(text: str | None) -> datetime:
