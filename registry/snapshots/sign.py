@@ -179,6 +179,7 @@ def _describe_keys() -> list[dict[str, Any]]:
         key_rows(purpose)
     # By a key that has ended a stop lets go of nothing; but it stops, or a key that somebody forgot to change would keep it from everybody.
     counting = SigningKey.objects.filter(Q(not_after__gt=timezone.now()) | Q(purpose=STOP), revoked_at=None)
+    counting = counting.order_by("purpose", "not_before", "keyid")
     described = [
         _describe(row.keyid, row.public_key, format_time(row.not_before), format_time(row.not_after), row.purpose, HUB) for row in counting
     ]
