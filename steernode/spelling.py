@@ -24,3 +24,8 @@ def spell(text: str, what: str) -> str:
     if not name.isprintable():
         raise SpellingError("SPELLING", f"{what} {text[:80]!r} holds a character that cannot be seen; write it without", text[:80])
     return name
+
+
+def says_something(text: str) -> bool:
+    """Whether an eye finds anything in it: a reason of spaces, or of what has no shape, is none."""
+    return any(character.isprintable() and not character.isspace() for character in text)

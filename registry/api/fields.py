@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.snapshot.records import Stated
-from steernode.spelling import spell
+from steernode.spelling import says_something, spell
 
 
 class Body(serializers.Serializer):
@@ -36,6 +36,8 @@ class Text(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
+        if self.trim_whitespace and not self.allow_blank and not says_something(data):
+            self.fail("blank")
         return super().to_internal_value(data)
 
 

@@ -108,10 +108,15 @@ def take_key(request: Request, *, is_required: bool) -> HeldKey | None:
     return HeldKey(request, key)
 
 
+def bytes_of(request: Request) -> bytes:
+    """The body as it was sent. Asked for before the body is parsed, it can be had as often as wanted."""
+    return request._request.body
+
+
 def _digest_of(request: Request) -> str:
     """Of all that decides what the request does. The credential is part of it: another token of the same person may see less."""
     credential = str(request.auth.pk) if request.auth is not None else "session"
     parts = (credential, str(request.method), request.get_full_path(), request.content_type or "")
     digest = sha256("\n".join(parts).encode())
-    digest.update(b"\n" + request._request.body)
+    digest.update(b"\n" + bytes_of(request))
     return digest.hexdigest()

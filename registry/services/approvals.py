@@ -16,6 +16,7 @@ from registry.services.demands import check_revision, missing_approvals, refuse_
 from registry.services.notifications import notify
 from registry.services.people import stands_for
 from registry.services.transition import transition
+from steernode.spelling import says_something
 
 
 @transition
@@ -166,7 +167,7 @@ def _decide(revision: ProfileRevision, reviewer: User, decision: Decision, comme
 
 
 def _need_words(text: str) -> None:
-    if not text.strip():
+    if not says_something(text):
         raise InvalidInput("COMMENT_MISSING", "say why", "comment")
 
 

@@ -18,6 +18,7 @@ from registry.services.notifications import notify
 from registry.services.people import stands_for
 from registry.services.transition import lock_environments, transition
 from registry.snapshots import issue_stop
+from steernode.spelling import says_something
 
 # What is killed, by the columns of a kill.
 Subject: TypeAlias = dict[str, Profile | Tenant | Environment | None]
@@ -113,7 +114,7 @@ def request_lift(kill_id: UUID, *, reason: str, actor: User) -> Kill:
     Raises: InvalidInput LIFT_REASON.
     """
     kill = _lock_kill(kill_id, actor)
-    if not reason.strip():
+    if not says_something(reason):
         raise InvalidInput("LIFT_REASON", "say why steering may be on again", "reason")
     kill.lift_requested_by, kill.lift_requested_at, kill.lift_reason = actor, timezone.now(), reason
     kill.save(update_fields=LIFT_REQUEST)

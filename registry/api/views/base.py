@@ -54,7 +54,8 @@ class View(APIView):
 
     `roles` says which role each method takes, and `limited` which methods callers take who are limited to some tenants; `query`
     names the parameters of its GET, any other is refused by name. `needs_key`: its POST takes an Idempotency-Key, which others
-    merely accept. `ignores_key`: each request is done, whatever its key. `shows_secret`: the answer is not kept for a repeat.
+    merely accept. `ignores_key`: each request is done, whatever its key; `heeds_key` decides it by the request. `shows_secret`: the
+    answer is not kept for a repeat.
     """
 
     roles: ClassVar[Mapping[str, Sequence[str]]] = {}
@@ -70,7 +71,7 @@ class View(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         refuse_unknown_parameters(request, self.known_parameters() if request.method in ("GET", "HEAD") else ())
-        if not self.ignores_key:
+        if self.heeds_key(request):
             self._key = take_key(request, is_required=self.needs_key)
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -83,6 +84,9 @@ class View(APIView):
         finally:
             if self._key is not None:
                 self._key.release()
+
+    def heeds_key(self, request: Request) -> bool:
+        return not self.ignores_key
 
     @property
     def person(self) -> User:

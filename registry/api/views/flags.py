@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.fields import Alpha, Body, Name, Spelled, Switch, Text, Whole
+from registry.api.idempotency import bytes_of
 from registry.api.preconditions import read_if_match, tagged
 from registry.api.references import find_tenant
 from registry.api.views.base import Records, View, document
@@ -152,6 +153,13 @@ class FlagView(View):
     def get(self, request: Request, environment: str, tenant: str) -> Response:
         flag = _find_flag(self, environment, tenant)
         return tagged(Response(FlagOut(flag).data), tag_flag(flag))
+
+    def heeds_key(self, request: Request) -> bool:
+        """Turning off is done: the flag may have been turned on since it was asked for under this key."""
+        if request.method != "PUT":
+            return True
+        bytes_of(request)
+        return not isinstance(request.data, dict) or request.data.get("enabled") is not False
 
     @document("Set a tenant's flag", body=FlagBody, answer=FlagOut, refuses=[404, 409, 412, 422, 428])
     def put(self, request: Request, environment: str, tenant: str) -> Response:

@@ -15,7 +15,7 @@ from unfold.widgets import UnfoldAdminSelectMultipleWidget, UnfoldAdminSelectWid
 
 from steernode.canonical import parse_alpha
 from steernode.errors import AlphaError, SpellingError
-from steernode.spelling import spell
+from steernode.spelling import says_something, spell
 
 
 class LongSelect(UnfoldAdminSelectWidget):
@@ -65,13 +65,21 @@ class SpelledField(forms.CharField):
             raise ValidationError(f"{error.message} ({error.code})") from error
 
 
+class TextField(forms.CharField):
+    """What nobody can see is nothing."""
+
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value) or ""
+        return text if says_something(text) else ""
+
+
 def text_field(**options: Any) -> forms.CharField:
     attrs = options.pop("attrs", {})
-    return forms.CharField(widget=UnfoldAdminTextInputWidget(attrs=attrs), **{"max_length": 100, **options})
+    return TextField(widget=UnfoldAdminTextInputWidget(attrs=attrs), **{"max_length": 100, **options})
 
 
 def prose_field(rows: int = 2, **options: Any) -> forms.CharField:
-    return forms.CharField(widget=UnfoldAdminTextareaWidget(attrs={"rows": rows}), **{"max_length": 2000, **options})
+    return TextField(widget=UnfoldAdminTextareaWidget(attrs={"rows": rows}), **{"max_length": 2000, **options})
 
 
 def name_field(max_length: int = 100, label: str = "Name") -> forms.SlugField:

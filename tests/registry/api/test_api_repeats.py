@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from registry.models import ApiToken, AuditEvent, IdempotentAnswer, Kill, ServingNode, Tenant
+from registry.models import ApiToken, AuditEvent, IdempotentAnswer, Kill, ServingNode, Tenant, TenantFlag
 from registry.services.idempotency import forget_old_answers, hold_key
 from registry.services.people import issue_token
 from steernode.errors import SteerError
@@ -105,6 +105,23 @@ def test_a_kill_is_in_force_whatever_its_key(api, oscar, grace, flag_on, first):
         again = operator.post("/api/v1/kills", body, **keyed("alert-7"))
     assert (again.status_code, again.json()["is_engaged"]) == (201, True)
     assert Kill.objects.filter(lifted_at=None).count() == 1
+
+
+def test_a_flag_is_off_whatever_was_answered_under_its_key(api, oscar, flag_on):
+    path, off = "/api/v1/environments/production/flags/harbor", {"enabled": False, "reason": "alert 7"}
+    operator = api(oscar)
+    assert operator.put(path, off, **keyed("alert-7")).status_code == 200
+    plan = operator.post(f"{path}/plan", {"enabled": True}).json()
+    assert operator.put(path, {"enabled": True, "reason": "over", "confirm": plan["digest"]}).status_code == 200
+    assert operator.put(path, off, **keyed("alert-7")).json()["enabled"] is False
+    assert not TenantFlag.objects.get().enabled
+
+
+@pytest.mark.parametrize("reason", ["\u200b", " \u2060\u00a0", "\n\t"])
+def test_a_reason_that_nobody_can_see_is_none(api, oscar, flag_on, reason):
+    answer = api(oscar).post("/api/v1/kills", {"kind": "everything", "reason": reason})
+    assert (answer.status_code, "blank" in answer.text) == (400, True), answer.text
+    assert not Kill.objects.exists()
 
 
 def test_a_secret_is_not_kept_for_a_repeat(api, oscar, production, ada):
