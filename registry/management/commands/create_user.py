@@ -6,14 +6,15 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from registry.management.record import RecordCommand
 from registry.models import Role
 from registry.services.people import create_user, issue_token
 from steernode.errors import SteerError
 
 
-class Command(BaseCommand):
+class Command(RecordCommand):
     help = "Create a person with roles. The password is read from STEERHUB_PASSWORD or asked for, never given as an argument."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from registry.management.record import RecordCommand
 from registry.snapshots import trust_document
 from steernode.canonical import canonical_json
 
 
-class Command(BaseCommand):
+class Command(RecordCommand):
     help = "Write the trust document for `steer node serve --trust`. Bring it to the node by another road than the hub's URL."
 
     def add_arguments(self, parser: CommandParser) -> None:

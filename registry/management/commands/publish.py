@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from registry.management.record import RecordCommand
 from registry.models import Environment
 from registry.services.restores import issue_stop_above_fleet, publish_above_fleet
 from steernode.errors import SteerError
 
 
-class Command(BaseCommand):
+class Command(RecordCommand):
     help = "Publish in every environment a revision above all that its nodes have reported, and a stop above all that they have heard."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from registry.management.record import RecordCommand
 from registry.models import KeyPurpose
 from registry.services.keys import add_signing_key, revoke_signing_key
 from registry.snapshots.sign import SETTINGS
@@ -17,7 +18,7 @@ from steernode.errors import SteerError
 from steernode.node.store import write_atomically
 
 
-class Command(BaseCommand):
+class Command(RecordCommand):
     help = (
         "Make a new signing key. Nodes are told of it by a trust document that the old key signs; during the overlap both keys sign, then "
         "the old one ends. In embedded mode the key is added to its file; in production it is written to --out, for you to append to the "
