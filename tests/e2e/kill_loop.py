@@ -72,8 +72,9 @@ def play_round(moments: list[tuple[float, str]] | None) -> tuple[dict[str, Any],
         processes.wait_for(f"{processes.hub}/api/v1/healthz", "web")
         people = json.loads((VAR / "people.json").read_text())
         tokens = {name: person["token"] for name, person in people.items()}
-        apply_manifests(processes, tokens["oscar"], "operator")
-        apply_manifests(processes, tokens["ada"], "author")
+        steer(processes, tokens["oscar"], "apply", "-f", "demo/manifests/operator.yaml")
+        steer(processes, tokens["ada"], "apply", "-f", "demo/manifests/author.yaml")
+        steer(processes, tokens["oscar"], "base-model", "move", "harbor-support", "--environment", "production", "--reason", "The loop.")
         processes.start("node")
         started = time.monotonic()
         killer = threading.Thread(target=kill_and_restart, args=(processes, moments or [], started))
@@ -84,10 +85,9 @@ def play_round(moments: list[tuple[float, str]] | None) -> tuple[dict[str, Any],
         return read_final_state(processes, tokens), seconds
 
 
-def apply_manifests(processes: Processes, token: str, role: str) -> None:
+def steer(processes: Processes, token: str, *arguments: str) -> None:
     environment = {**os.environ, "STEERHUB_URL": processes.hub, "STEERHUB_TOKEN": token}
-    command = [str(BIN / "steer"), "apply", "-f", f"demo/manifests/{role}.yaml", "--yes"]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([str(BIN / "steer"), *arguments, "--yes"], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def kill_and_restart(processes: Processes, moments: list[tuple[float, str]], started: float) -> None:
