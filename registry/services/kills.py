@@ -19,6 +19,8 @@ from registry.services.people import stands_for
 from registry.services.transition import lock_environments, transition
 from registry.snapshots import issue_stop
 from steernode.spelling import says_something
+from steernode.stop.document import name_target
+from steernode.strict import refused_as
 
 # What is killed, by the columns of a kill.
 Subject: TypeAlias = dict[str, Profile | Tenant | Environment | None]
@@ -58,18 +60,13 @@ def _issue_stop() -> dict[str, Any]:
 
 def _find_subject(kind: str, target: str, environment: str, actor: User) -> Subject:
     """What is killed, None where a kind has none."""
-    if kind in (KillKind.EVERYTHING, KillKind.ENVIRONMENT):
-        # An environment may be named in either way; everything has no name, but that by which it is told.
-        named = {target, environment} - {""} - ({"*"} if kind == KillKind.EVERYTHING else set())
-        if len(named) > (1 if kind == KillKind.ENVIRONMENT else 0):
-            raise InvalidInput("KILL_TARGET", f"a kill of {kind} does not take {' and '.join(sorted(named))!r}", min(named))
-        target = min(named, default="")
-        environment = target
+    with refused_as(InvalidInput, "KILL_TARGET"):
+        target, environment = name_target(kind, target, environment)
     subject = _find_target(kind, target, actor)
     narrowed_to = Environment.objects.filter(name=environment).first()
     if environment and narrowed_to is None:
         raise NotFound("KILL_TARGET", f"no environment {environment!r}", environment)
-    return {"profile": subject.get("profile"), "tenant": subject.get("tenant"), "environment": narrowed_to}
+    return {"profile": subject.get("profile"), "tenant": subject.get("tenant"), "environment": subject.get("environment") or narrowed_to}
 
 
 def _names(subject: Subject) -> dict[str, str]:

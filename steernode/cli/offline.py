@@ -16,12 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from steernode.dsse import OFFLINE_STOP, key_id, sign_envelope, write_public_key
-from steernode.errors import NodeError
+from steernode.errors import NodeError, StopRefused
 from steernode.node.identity import IDENTITY_FILE
 from steernode.node.stopstore import INBOX
 from steernode.node.store import write_atomically
 from steernode.spelling import spell
-from steernode.stop.document import HUB, PAYLOAD_TYPE, StoppedKill, StopStatement, write_stop
+from steernode.stop.document import HUB, PAYLOAD_TYPE, StoppedKill, StopStatement, name_target, write_stop
+from steernode.strict import refused_as
 
 _MAX_ISSUER = 100
 
@@ -71,22 +72,16 @@ def check_issuer(issuer: str) -> None:
 
 
 def write_offline_stop(*, kind: str, target: str, environment: str, reason: str, key_file: Path, issuer: str, output: Path) -> None:
-    """Signs a stop of one thing and writes it. Raises: NodeError STOP_KEY, FILE_UNWRITABLE, StopRefused SCHEMA, SpellingError SPELLING."""
+    """Signs a stop of one thing and writes it.
+
+    Raises: NodeError STOP_KEY, FILE_UNWRITABLE; StopRefused KILL_TARGET, SCHEMA; SpellingError SPELLING.
+    """
     check_issuer(issuer)
-    target, environment = _name_target(kind, spell(target, "target"), spell(environment, "environment"))
+    with refused_as(StopRefused, "KILL_TARGET"):
+        target, environment = name_target(kind, spell(target, "target"), spell(environment, "environment"))
     kill = StoppedKill(kind, environment, target, uuid.uuid4().hex)
     payload = write_stop(StopStatement(issuer, time.time_ns() // 1_000_000, datetime.now(UTC), (kill,), reason=reason))
     _write(output, sign_envelope(payload, PAYLOAD_TYPE, _read_key(key_file)))
-
-
-def _name_target(kind: str, target: str, environment: str) -> tuple[str, str]:
-    """The target and the environment of a kill, where the hub would take them so: no other is asked whether there is such a thing."""
-    if kind not in ("everything", "environment"):
-        return target, environment
-    named = {target, environment} - {""} - ({"*"} if kind == "everything" else set())
-    if len(named) > (1 if kind == "environment" else 0):
-        raise click.UsageError(f"a kill of {kind} does not take {' and '.join(map(repr, sorted(named)))}")
-    return min(named, default="*"), ""
 
 
 def drop_stop(envelope: bytes, digest: str, store: Path) -> None:

@@ -55,6 +55,20 @@ class StoppedKill:
         return self.environment in ("", environment) and (self.kind != "environment" or self.target == environment)
 
 
+def name_target(kind: str, target: str, environment: str) -> tuple[str, str]:
+    """The target and the environment of a kill as `StoppedKill` has them, from what somebody names.
+
+    Whether there is such a thing is not asked. An environment may be named in either way; everything has no name but that by which
+    it is told. Raises: FieldError target.
+    """
+    if kind not in ("everything", "environment"):
+        return target, environment
+    named = {target, environment} - {""} - ({"*"} if kind == "everything" else set())
+    if len(named) > (1 if kind == "environment" else 0):
+        raise FieldError("target", f"of a kill of {kind} cannot be {' and '.join(map(repr, sorted(named)))}")
+    return min(named, default="*" if kind == "everything" else ""), ""
+
+
 @dataclass(frozen=True, slots=True)
 class StopStatement:
     """What one statement says.
