@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.errors import CanonicalError, FieldError, VectorFileError
-from steernode.strict import read_measure
+from steernode.strict import read_digest, read_measure
 from steernode.words import SITES
 
 SCHEMA = "steerhub.vector/1"
@@ -54,6 +54,8 @@ _LINEAGE_TEXTS = (
 )
 _LINEAGE_MEASURES = ("norm", "mean_residual_norm")
 _LINEAGE_INTEGERS = ("layer", "seed", "pairs")
+# What came after there were vectors: older ones do not have it.
+_LATER_DIGESTS = ("architecture_digest",)
 LINEAGE_FIELDS = ("schema", *_LINEAGE_TEXTS, *_LINEAGE_INTEGERS)
 
 Lineage = dict[str, Any]
@@ -240,13 +242,18 @@ def _parse_lineage(text: str) -> Lineage:
 def _check_lineage(lineage: Lineage) -> Lineage:
     if lineage.get("schema") != SCHEMA:
         raise VectorFileError("VEC_METADATA", f"lineage schema is {lineage.get('schema')!r}, this reader knows {SCHEMA!r}", "schema")
-    wrong = sorted(set(lineage) ^ set(LINEAGE_FIELDS))
+    wrong = sorted((set(lineage) ^ set(LINEAGE_FIELDS)) - set(_LATER_DIGESTS))
     if wrong:
         problem = "unknown" if wrong[0] in lineage else "missing"
         raise VectorFileError("VEC_METADATA", f"lineage field {wrong[0]!r} is {problem}", wrong[0])
     for field in _LINEAGE_TEXTS:
         if not isinstance(lineage[field], str):
             raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be text", field)
+    for field in _LATER_DIGESTS:
+        try:
+            read_digest(lineage.get(field, "0" * 64), field)
+        except FieldError as error:
+            raise VectorFileError("VEC_METADATA", f"lineage field {error.message}", field) from error
     for field in _LINEAGE_MEASURES:
         try:
             length = read_measure(lineage[field], field)

@@ -232,12 +232,13 @@ def write_direction(
     *,
     base_model_fingerprint: str,
     contrast_set_digest: str,
+    architecture_digest: str = "",
     method: str | None = None,
     read_position: str | None = None,
     seed: int = 0,
     dtype: str = "F32",
 ) -> bytes:
-    """The vector file of a direction, with its lineage.
+    """The vector file of a direction, with its lineage, which names the architecture it was read by, if that is given.
 
     `method` and `read_position` are the direction's own; a caller that was promised others says so, and is refused.
 
@@ -260,6 +261,8 @@ def write_direction(
         "seed": seed,
         "pairs": direction.pairs,
     }
+    if architecture_digest:
+        lineage["architecture_digest"] = architecture_digest
     return write_vector(direction.direction.numpy(), lineage, dtype)
 
 

@@ -119,6 +119,14 @@ def test_a_lineage_that_no_engine_could_apply_is_refused(change, code):
     assert refusal.value.code == code
 
 
+def test_a_lineage_may_name_the_architecture_it_was_read_by():
+    named = LINEAGE | {"architecture_digest": "ab" * 32}
+    assert read_vector(write_vector(DIRECTION, named)).lineage == named
+    with pytest.raises(VectorFileError) as caught:
+        write_vector(DIRECTION, LINEAGE | {"architecture_digest": "ab"})
+    assert (caught.value.code, caught.value.item) == ("VEC_METADATA", "architecture_digest")
+
+
 def test_a_lineage_that_is_not_canonical_is_refused():
     spaced = {"steerhub": json.dumps(LINEAGE)}
     with pytest.raises(VectorFileError) as caught:
