@@ -27,7 +27,8 @@ from steernode.engine.reading.selfcheck import check_packable
 from steernode.words import SITES
 from tests.support.tiny_models import ask, make_pairs
 
-PROMPTS = (ask("the bill is late"), ask("refund", "warm"), ask("thank you please help the card is declined"))
+# One twice, which is read once: rows of a cache are copied then, whatever it holds.
+PROMPTS = (ask("the bill is late"), ask("refund", "warm"), ask("thank you please help the card is declined"), ask("refund", "warm"))
 FORCED = (20, 50, 30, 7)
 TOKENS = 6
 
@@ -44,7 +45,7 @@ class Row:
 
     def to_line(self) -> str:
         packed, resumed = ("yes" if value else "no" for value in (self.is_packed, self.is_resumed))
-        return f"| `{self.class_name}` | `{self.model_type}` | {', '.join(self.sites)} | {packed} | {resumed} |"
+        return f"| `{self.class_name}` | `{self.model_type}` | {', '.join(self.sites) or 'none'} | {packed} | {resumed} |"
 
 
 def examine(loaded: LoadedModel) -> Row:
@@ -80,7 +81,7 @@ def sites_of(loaded: LoadedModel, layer: int) -> list[str]:
 @torch.inference_mode()
 def check_sums(loaded: LoadedModel) -> None:
     """What the sites of each layer hold adds up to what its block returns, and reading them changes no bit."""
-    [encoded] = encode_prompts(loaded, PROMPTS[2:])
+    [encoded] = encode_prompts(loaded, PROMPTS[2:3])
     tokens = torch.tensor([encoded.token_ids])
     base = loaded.model(input_ids=tokens, use_cache=False).logits
     found: list[dict[str, Tensor]] = [{} for _ in range(loaded.n_layers)]
@@ -121,7 +122,9 @@ def check_reading(loaded: LoadedModel) -> None:
     for direction in directions:
         wanted = differences[:, direction.layer].mean(dim=0)
         found = direction.direction.double() * direction.norm
-        assert float((found - wanted).norm() / wanted.norm()) < 1e-4, f"the direction of layer {direction.layer}"
+        # Linear attention may have forgotten almost all that the sides differ in, down to what the rounding of the states leaves.
+        allowed = max(1e-4 * float(wanted.norm()), 1e-6 * direction.mean_residual_norm)
+        assert float((found - wanted).norm()) < allowed, f"the direction of layer {direction.layer}"
 
 
 @torch.inference_mode()
