@@ -76,6 +76,10 @@ _LLAMA4 = {
 }  # fmt: skip
 _TEXT = _GROUPED | {"vocab_size": 263, "bos_token_id": 0, "eos_token_id": 6, "pad_token_id": 2}
 _VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+_QWEN_VISION = {
+    "depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32, "patch_size": 14,
+    "num_position_embeddings": 16,
+}  # fmt: skip
 # Name -> model type and config: families whose blocks some test writes out by hand, in every form that their config can choose.
 _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", _GROUPED | {"num_hidden_layers": 4}),
@@ -165,12 +169,9 @@ _OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral3_multimodal": ("mistral3", {
         "text_config": _TEXT | {"model_type": "mistral"}, "vision_config": _VISION | {"model_type": "pixtral", "head_dim": 8},
     }),
-    "qwen3_5_multimodal": ("qwen3_5", {
-        "text_config": _TEXT | _LINEAR,
-        "vision_config": {
-            "depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32, "patch_size": 14,
-            "num_position_embeddings": 16,
-        },
+    "qwen3_5_multimodal": ("qwen3_5", {"text_config": _TEXT | _LINEAR, "vision_config": _QWEN_VISION}),
+    "qwen3_5_moe_multimodal": ("qwen3_5_moe", {
+        "text_config": _TEXT | _LINEAR | _EXPERTS | {"shared_expert_intermediate_size": 32}, "vision_config": _QWEN_VISION,
     }),
 }  # fmt: skip
 WRITTEN_OUT = tuple(_MODELS)
