@@ -118,12 +118,14 @@ def read_vector(data: bytes, *, d_model: int | None = None, max_norm: float = DE
 
 
 def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
-    for magic, name in _FOREIGN_MAGIC:
-        if data.startswith(magic):
-            raise VectorFileError("VEC_FORMAT", f"this is {name}; a steering vector is a safetensors file")
+    header_bytes = int.from_bytes(data[:8], "little")
+    # A header of 640 bytes begins as a pickle does: what is followed by a header that fits is none.
+    if header_bytes > len(data) - 8 or data[8:9] != b"{":
+        for magic, name in _FOREIGN_MAGIC:
+            if data.startswith(magic):
+                raise VectorFileError("VEC_FORMAT", f"this is {name}; a steering vector is a safetensors file")
     if len(data) < 8:
         raise VectorFileError("VEC_TRUNCATED", f"{len(data)} bytes are too few for a safetensors file")
-    header_bytes = int.from_bytes(data[:8], "little")
     if header_bytes > MAX_HEADER_BYTES:
         raise VectorFileError(
             "VEC_HEADER_TOO_LARGE", f"the header claims {header_bytes} bytes, at most {MAX_HEADER_BYTES} are read", str(header_bytes)

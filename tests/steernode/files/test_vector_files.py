@@ -62,6 +62,13 @@ def test_what_is_written_is_read_back():
     assert not vector.direction.flags.writeable
 
 
+def test_a_file_is_read_whatever_the_length_of_its_header_looks_like():
+    files = [write_vector(DIRECTION, LINEAGE | {"engine_version": "1" * length}) for length in range(1, 320)]
+    assert any(data.startswith(b"\x80\x02") for data in files)
+    for data in files:
+        assert read_vector(data).digest == sha256_hex(data)
+
+
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
 def test_the_same_vector_always_gives_the_same_bytes(dtype):
     shuffled = dict(reversed(LINEAGE.items()))
