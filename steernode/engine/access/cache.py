@@ -54,4 +54,7 @@ def new_cache(model: Any, capacity: int) -> Any:
 def select_rows(cache: Any, rows: Tensor) -> None:
     """Row i is from now on what row `rows[i]` was. A row may be taken more than once, or left out."""
     # Only this one of the two reaches the states of linear attention, and only the other one those of a class's own cache.
-    (cache.reorder_cache if type(cache) is DynamicCache else cache.batch_select_indices)(rows)
+    if type(cache) is DynamicCache:
+        cache.reorder_cache(rows)  # type: ignore[arg-type]  # it says LongTensor, which no tensor is to a type checker
+    else:
+        cache.batch_select_indices(rows)
