@@ -7,6 +7,7 @@
 # make run    open the console, with a worker and a serving node, on the demo's data
 # make governance   10,000 random steps by everybody, other ones each time, held against an in-memory oracle of the registry
 #                   (make test goes 1,000, always the same; SEED=N make governance goes those of N)
+# make architectures   put every architecture that ships through its suite, and write the table of docs/engine.md
 # make lint   style, types, the direction of imports
 # make bench-NAME   run benchmarks/NAME.py; make stop ends embedded PostgreSQL; make clean forgets everything under var/
 
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 FAULTS ?= faults
 SEED ?= $(shell date +%s)
 
-.PHONY: demo test test-kernels test-package test-faults governance fuzz run lint format stop clean
+.PHONY: demo test test-kernels test-package test-faults governance fuzz architectures run lint format stop clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m demo.play
@@ -44,6 +45,9 @@ governance: $(VENV)/.dev
 # Fixed examples: what it finds, it finds again.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -m fuzz tests/registry/api
+
+architectures: $(VENV)/.dev
+	$(BIN)/python -m tests.support.architecture_table
 
 lint: export DATABASE_URL = postgresql://lint@127.0.0.1/lint
 lint: export STEERHUB_SECRET_KEY = lint

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from django.db import connection
 from django.utils import timezone
 
 from registry.owner import RoleFound, find_role
+from steernode.errors import ModelError
+from steernode.files.architectures import learn_architectures
 
 # Tags of the checks: those of every process, and those of the web process alone.
 EVERYWHERE, WEB = "steerhub", "steerhub_web"
@@ -81,9 +84,19 @@ def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
         problems.append(Error("STEERHUB_SNAPSHOT_SECONDS is below 60: snapshots would expire before nodes pull them.", id="steerhub.E006"))
     if settings.STEERHUB_LEASE_SECONDS < 5:
         problems.append(Error("STEERHUB_LEASE_SECONDS is below 5: a slow worker would lose jobs it is still running.", id="steerhub.E007"))
+    problems += _check_architectures()
     if settings.DATABASES["default"].get("ATOMIC_REQUESTS"):
         problems.append(Error("ATOMIC_REQUESTS must stay off: transitions are durable transactions.", id="steerhub.E008"))
     return problems
+
+
+def _check_architectures() -> list[CheckMessage]:
+    if settings.STEERHUB_ARCHITECTURES:
+        try:
+            learn_architectures(Path(settings.STEERHUB_ARCHITECTURES))
+        except ModelError as error:
+            return [Error(f"STEERHUB_ARCHITECTURES: {error.message}.", id="steerhub.E018")]
+    return []
 
 
 def _check_keys() -> list[CheckMessage]:

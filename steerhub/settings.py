@@ -44,6 +44,8 @@ STEERHUB_OFFLINE_STOP_KEYS = [
 STEERHUB_BLOB_URL = os.environ.get("STEERHUB_BLOB_URL") or ((VAR_DIR / "blobs").as_uri() if EMBEDDED else "")
 # Base models given as a local path must lie below this folder.
 STEERHUB_MODEL_ROOT = Path(os.environ.get("STEERHUB_MODEL_ROOT", BASE_DIR)).resolve()
+# A folder of architecture files besides those that ship; unset: none. Web, workers and nodes must have the same.
+STEERHUB_ARCHITECTURES = os.environ.get("STEERHUB_ARCHITECTURES", "")
 # How long a snapshot is valid; it is issued again when half of that has passed.
 STEERHUB_SNAPSHOT_SECONDS = int(os.environ.get("STEERHUB_SNAPSHOT_SECONDS", "86400"))
 # A worker that has not renewed its lease for this long has lost its job to the next attempt.

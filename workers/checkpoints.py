@@ -25,6 +25,7 @@ def write_candidate(job: Job, direction: LayerDirection) -> bytes:
         direction,
         base_model_fingerprint=job.base_model.fingerprint,
         contrast_set_digest=job.contrast_set.digest,
+        architecture_digest=job.base_model.architecture_digest,
         method=recipe.method,
         read_position=recipe.read_position,
         dtype=recipe.dtype,

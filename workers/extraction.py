@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from registry.models import Job, SteeringVector
 from registry.services.results import ExtractionResult, complete_extraction
 from steernode.errors import ContrastSetError, EngineError
 from steernode.files.vectors import read_vector
-from steernode.gates import load_gates
+from steernode.gates import candidate_layers, load_gates
 from steernode.records.recipe import ExtractionRecipe
 from steernode.records.sweep import read_sweep
 from workers.checkpoints import Checkpoint, write_candidate
@@ -62,6 +63,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
         files = extract_candidates(job, loaded, parts["extract"], report)
         checkpoint.keep_directions(files)
     searched, directions = search(job, loaded, files, parts["select"], checkpoint, report)
+    diagnostics = name_left_out(diagnostics, recipe.layers or candidate_layers(loaded.n_layers), directions)
     chosen = searched.chosen
     trace = trace_behaviour(loaded, parts["select"], report)
     report("sealing", 0, 1, "writing the vector and its lineage")
@@ -119,6 +121,17 @@ def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPa
     return [write_candidate(job, direction) for direction in found]
 
 
+def name_left_out(diagnostics: dict[str, Any], wanted: Sequence[int], directions: Sequence[LayerDirection]) -> dict[str, Any]:
+    """The diagnostics with a finding for the layers that no direction could be read from."""
+    left_out = sorted(set(wanted) - {direction.layer for direction in directions})
+    if not left_out:
+        return diagnostics
+    layers = f"{'layer' if len(left_out) == 1 else 'layers'} {', '.join(map(str, left_out))}"
+    sentence = f"{layers} left out: at the read position both sides look the same there"
+    finding = {"code": "LAYERS_LEFT_OUT", "severity": "info", "sentence": sentence}
+    return {**diagnostics, "findings": [*diagnostics["findings"], finding]}
+
+
 def search(
     job: Job, loaded: LoadedModel, files: Sequence[bytes], pairs: Sequence[ContrastPair], checkpoint: Checkpoint, report: Report
 ) -> tuple[Search, list[LayerDirection]]:
@@ -133,13 +146,17 @@ def search(
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     pairs, is_screened = pairs[:MAX_SCREENED_PAIRS], len(pairs) >= MIN_PAIRS_FOR_SCREEN
+    swept = SweepRecipe.from_document(sweep_recipe(ExtractionRecipe.from_document(job.recipe), is_screened=is_screened))
+    read, wanted = {direction.layer for direction in directions}, swept.resolve_layers(loaded.n_layers)
+    if not read.issuperset(wanted):
+        swept = replace(swept, layers=tuple(layer for layer in wanted if layer in read))
     report("preparing the screen", 0, 1, f"replies to both sides of {len(pairs)} pairs of the select split")
     searched = sweep(
         loaded,
         directions,
         read_suites(job),
         scorer,
-        SweepRecipe.from_document(sweep_recipe(ExtractionRecipe.from_document(job.recipe), is_screened=is_screened)),
+        swept,
         items=margin_items(loaded, pairs) if is_screened else (),
         on_progress=lambda done, total: report("searching", done, total, f"{done} of {total} measurements over layers and coefficients"),
         done_cells=checkpoint.cells(),

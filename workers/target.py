@@ -23,16 +23,24 @@ def load_target(base_model: BaseModel) -> LoadedModel:
     """The registered model, loaded once and kept until another is asked for.
 
     The files are hashed before every job, so a model that changed since it was registered is refused, loaded or not.
-    Raises: ModelError MODEL_CHANGED.
+    Raises: ModelError MODEL_CHANGED, ARCHITECTURE_CHANGED.
     """
     global _loaded
     folder = resolve_model_folder(base_model.source)
-    fingerprint = inspect_model(folder).fingerprint
+    found = inspect_model(folder)
+    fingerprint = found.fingerprint
     if fingerprint != base_model.fingerprint:
         raise ModelError(
             "MODEL_CHANGED",
             f"the files of {base_model.name} have the fingerprint {fingerprint[:12]}, registered is {base_model.fingerprint[:12]}; "
             "register the new files and ask again",
+            base_model.name,
+        )
+    if base_model.architecture_digest not in ("", found.architecture_digest):
+        raise ModelError(
+            "ARCHITECTURE_CHANGED",
+            f"{base_model.name} was registered as an architecture with digest {base_model.architecture_digest[:12]}, this worker reads it "
+            f"by {found.architecture_digest[:12]}; give the hub, its workers and nodes the same file",
             base_model.name,
         )
     if _loaded is None or _loaded.fingerprint != fingerprint:

@@ -12,6 +12,7 @@ class Action(models.TextChoices):
     TOKEN_REFUSED = "token.refused"
     BASE_MODEL_REGISTERED = "base_model.registered"
     BASE_MODEL_RELOCATED = "base_model.relocated"
+    BASE_MODEL_DESCRIBED = "base_model.described"
     CONTRAST_SET_SEALED = "contrast_set.sealed"
     EVAL_SUITE_SEALED = "eval_suite.sealed"
     JOB_REQUESTED = "job.requested"

@@ -5,9 +5,11 @@ from uuid import UUID
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
 
+from registry.console.documents import read_document
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import Evaluation, Job, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
+from steernode.records.sweep import read_sweep
 
 
 @page()
@@ -16,13 +18,15 @@ def show_job(request: Request, job_id: UUID) -> HttpResponse:
         "base_model", "contrast_set", "vector", "revision__profile", "requested_by", "draft_for", "follows", "followed_by"
     )
     job = get_object_or_404(jobs, pk=job_id)
+    extracted = SteeringVector.objects.filter(job=job).first()
     return render_page(
         request,
         "console/job.html",
         title=f"{job.get_kind_display()} job",
         subtitle=str(job.pk)[:8],
         job=job,
-        extracted=SteeringVector.objects.filter(job=job).first(),
+        extracted=extracted,
+        findings=read_sweep(read_document(extracted.sweep_digest).data).findings if extracted else (),
         evaluation=Evaluation.objects.filter(job=job).select_related("vector", "revision__profile").first(),
         chain=_trace_chain(job) if job.draft_for else [],
         drafted=ProfileRevision.objects.filter(drafted_by__in=[job, getattr(job, "followed_by", None)]).select_related("profile").first(),

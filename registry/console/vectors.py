@@ -41,6 +41,7 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
         final_cells=[cell for cell in sweep.cells if cell.stage == "final"],
         screened_count=sum(cell.stage == "screen" for cell in sweep.cells),
         chosen=sweep.chosen,
+        findings=sweep.findings,
         # Once the test split was opened there is nothing left to validate; a running job says so itself.
         running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
         draft_unit=Unit(_unit_of(vector, evaluation)).label.lower(),

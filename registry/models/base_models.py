@@ -24,6 +24,8 @@ class BaseModel(models.Model):
     context_length = models.PositiveIntegerField()
     # The canonical document whose sha256 is the fingerprint: the digest of every file.
     manifest = models.JSONField()
+    # Of what says where it keeps its blocks and sites. Empty for those registered before that was kept.
+    architecture_digest = DigestField(blank=True, default="")
     registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     registered_at = models.DateTimeField(db_default=Now())
 

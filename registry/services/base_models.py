@@ -34,7 +34,8 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
     It is on record and served nowhere, the first of its name too: vectors can be extracted from it and approved, and nodes hear
     nothing of it until somebody who may moves an environment to it. A new environment begins with what is registered by then.
     `inspected` is what the files hash to, if that was found out before: a batch holds its locks from its start.
-    Raises: InvalidInput MODEL_ID, NAME, NAME_CASE; ModelError for files that are missing, unsafe or of an unknown kind.
+    Files that are on record are not read in another way: what was extracted from them would mean another place.
+    Raises: InvalidInput MODEL_ID, NAME, NAME_CASE, ARCHITECTURE_CHANGED; ModelError for files that are missing, unsafe or unknown.
     """
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
     manifest = inspected or inspect_model(resolve_model_folder(source))
@@ -42,6 +43,7 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
     named = BaseModel.objects.filter(name=name)
     known = named.filter(fingerprint=manifest.fingerprint).first()
     if known is not None:
+        _state_architecture(known, manifest.architecture_digest, actor)
         if known.source != source:
             _relocate(known, source, actor)
         return known
@@ -56,6 +58,7 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
         d_model=manifest.d_model,
         context_length=manifest.context_length,
         manifest=manifest.to_document(),
+        architecture_digest=manifest.architecture_digest,
         registered_by=actor,
     )
     record(
@@ -65,6 +68,7 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
         details={
             "source": source,
             "architecture": manifest.architecture,
+            "architecture_digest": manifest.architecture_digest,
             "layers": manifest.n_layers,
             "d_model": manifest.d_model,
             "changes": describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
@@ -72,6 +76,23 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
         base_model_fingerprint=manifest.fingerprint,
     )
     return base_model
+
+
+def _state_architecture(base_model: BaseModel, digest: str, actor: User) -> None:
+    """Said once, of a base model that was registered before it was kept."""
+    if base_model.architecture_digest == digest:
+        return
+    if base_model.architecture_digest:
+        raise InvalidInput(
+            "ARCHITECTURE_CHANGED",
+            f"{base_model} is on record as an architecture with digest {base_model.architecture_digest[:12]}, the hub now has "
+            f"{digest[:12]} for it; put the file back, or register the files under another name",
+            base_model.name,
+        )
+    base_model.architecture_digest = digest
+    base_model.save(update_fields=["architecture_digest"])
+    fingerprint, details = base_model.fingerprint, {"architecture_digest": digest}
+    record(Action.BASE_MODEL_DESCRIBED, actor=actor, subject=base_model, details=details, base_model_fingerprint=fingerprint)
 
 
 def _relocate(base_model: BaseModel, source: str, actor: User) -> None:

@@ -19,7 +19,8 @@ from steernode.files.vectors import VectorFile, read_vector
 def import_vector(name: str, *, data: bytes, author: User) -> SteeringVector:
     """Seal an uploaded vector file. Its lineage must name a registered base model.
 
-    Raises: VectorFileError VEC_*; LayerError LAYER_RANGE; InvalidInput BASE_MODEL_UNKNOWN, VECTOR_EXISTS, NAME, NAME_CASE.
+    Raises: VectorFileError VEC_*; LayerError LAYER_RANGE; InvalidInput BASE_MODEL_UNKNOWN, ARCHITECTURE_MISMATCH, VECTOR_EXISTS,
+    NAME, NAME_CASE.
     """
     file = read_vector(data)
     base_model = BaseModel.objects.filter(fingerprint=file.lineage["base_model_fingerprint"]).order_by("registered_at").first()
@@ -32,6 +33,14 @@ def import_vector(name: str, *, data: bytes, author: User) -> SteeringVector:
     if file.direction.shape != (base_model.d_model,):
         raise VectorFileError(
             "VEC_DIM_MISMATCH", f"the direction is {file.direction.shape}, {base_model.name} needs ({base_model.d_model},)"
+        )
+    read_by = file.lineage.get("architecture_digest", base_model.architecture_digest)
+    if base_model.architecture_digest not in ("", read_by):
+        raise InvalidInput(
+            "ARCHITECTURE_MISMATCH",
+            f"the vector was read by an architecture with digest {read_by[:12]}, {base_model.name} is on record with "
+            f"{base_model.architecture_digest[:12]}",
+            read_by,
         )
     known = SteeringVector.objects.filter(digest=file.digest).first()
     if known is not None:

@@ -105,8 +105,10 @@ def compile_content(environment: Environment, *, of: Tenant | None = None, witho
     return Content(
         # What the environment serves now: a node whose files are none of these refuses the snapshot, and steers nobody.
         base_models=[
-            write_base_model(row)
-            for row in BaseModel.objects.filter(served_in__environment=environment).order_by("name").values("name", "fingerprint")
+            write_base_model({name: value for name, value in row.items() if value})
+            for row in BaseModel.objects.filter(served_in__environment=environment)
+            .order_by("name")
+            .values("name", "fingerprint", "architecture_digest")
         ],
         profiles=profiles,
         tenants=[_write_flags(tenant, tuple([revisions[key] for key in tenant.named])) for tenant in tenants],

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steernode.errors import HubError, SteerError
+from steernode.files.architectures import learn_architectures
 from steernode.hub.client import HubClient
 
 DEFAULT_HUB = "http://127.0.0.1:8000"
@@ -67,6 +68,23 @@ def hub_options(function: _F) -> _F:
             hub.close()
 
     return cast(_F, with_hub)
+
+
+def architectures_option(function: _F) -> _F:
+    """Adds --architectures: files of one's own, learned before the command does anything."""
+
+    def learn(_context: click.Context, _parameter: click.Parameter, folder: Path | None) -> None:
+        if folder is not None:
+            learn_architectures(folder)
+
+    return click.option(
+        "--architectures",
+        envvar="STEERHUB_ARCHITECTURES",
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=learn,
+        help="A folder of architecture files besides those that ship [STEERHUB_ARCHITECTURES].",
+    )(function)
 
 
 def parse_reference(text: str) -> tuple[str, int]:

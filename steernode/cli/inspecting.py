@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from steernode.cli.context import show_document
+from steernode.cli.context import architectures_option, show_document
 from steernode.files.basemodels import inspect_model
 from steernode.files.contrast import parse_pairs
 from steernode.files.vectors import MAX_FILE_BYTES, read_vector
@@ -23,11 +23,12 @@ def inspect() -> None:
 
 @inspect.command("model")
 @click.argument("folder", type=click.Path(path_type=Path))
+@architectures_option
 @_JSON
 def inspect_model_command(folder: Path, as_json: bool) -> None:
     """Fingerprint a model folder. Nothing in it is run."""
     manifest = inspect_model(folder)
-    document = {"fingerprint": manifest.fingerprint, **manifest.to_document()}
+    document = {"fingerprint": manifest.fingerprint, "architecture_digest": manifest.architecture_digest, **manifest.to_document()}
     if not as_json:
         document["files"] = f"{len(manifest.files)} files, {sum(size for _name, _digest, size in manifest.files)} bytes"
     show_document(document, as_json=as_json)

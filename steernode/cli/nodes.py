@@ -13,7 +13,7 @@ from urllib.parse import quote
 import click
 import httpx
 
-from steernode.cli.context import hub_options, printable, read_results, read_token, show_document, show_table
+from steernode.cli.context import architectures_option, hub_options, printable, read_results, read_token, show_document, show_table
 from steernode.cli.offline import drop_stop
 from steernode.dsse import TrustedKeys, key_id
 from steernode.errors import HubError, NodeError
@@ -77,6 +77,7 @@ def enroll_node(
 @click.option("--enrolment-token-file", type=click.Path(dir_okay=False, path_type=Path), help="For the first start: enrol with this token.")
 @click.option("--model", "model_folder", type=click.Path(path_type=Path), required=True, help="The base model's folder.")
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="On 127.0.0.1.")
+@architectures_option
 @_STORE
 @_TRUST
 def serve_node(

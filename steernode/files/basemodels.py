@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.errors import CanonicalError, ModelError
-
-# Those that `steernode.engine.access.architectures` has an entry for; named here too because this file is read without torch.
-KNOWN_ARCHITECTURES = [
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "MixtralForCausalLM",
-    "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM",
-    "Qwen3MoeForCausalLM",
-    "GemmaForCausalLM",
-    "Gemma2ForCausalLM",
-    "Gemma3ForCausalLM",
-    "Phi3ForCausalLM",
-    "Olmo2ForCausalLM",
-    "GPT2LMHeadModel",
-    "GPTNeoXForCausalLM",
-    "OPTForCausalLM",
-    "FalconForCausalLM",
-    "StableLmForCausalLM",
-    "GraniteForCausalLM",
-    "Cohere2ForCausalLM",
-]
+from steernode.files.architectures import SIZES, known_families, unknown_architecture
+from steernode.files.blocks import Family
+from steernode.files.weights import list_weights
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -45,9 +27,29 @@ _TOKENIZER_FILES = (
 )
 CHAT_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 CONFIG_FILES = ("config.json", "generation_config.json")
-_PICKLED_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-# Each of these makes a loader import code, or pick an attention function, that the folder names.
-_REFUSED_CONFIG_KEYS = ("auto_map", "_attn_implementation_internal", "trust_remote_code")
+# Each of these makes a loader import code, or pick a function, that the folder names; or read a file that is not in the fingerprint.
+_REFUSED_CONFIG_KEYS = {
+    "auto_map": "would let the model folder run code",
+    "trust_remote_code": "would let the model folder run code",
+    "_attn_implementation_internal": "would let the model folder run code",
+    "_experts_implementation_internal": "would let the model folder run code",
+    "configuration_files": "names other files to read in the place of this one",
+    "fast_tokenizer_files": "names other files to read in the place of this one",
+}
+# Steering of the folder's own, which nobody approved and no flag turns off.
+_STEERING_KEY = re.compile(r"abliterat|steer|control_?vector|activation_addition|refusal_direction", re.IGNORECASE)
+# What a loader lays over the weights, or puts in their place.
+_REFUSED_FILES = {
+    "adapter_config.json": "an adapter that a loader would lay over the weights; merge it into them and save the result",
+    "abliteration_config.json": "steering of its own",
+    "steering_config.json": "steering of its own",
+}
+_SIZE_KEYS = {
+    "n_layers": ("num_hidden_layers", "n_layer", "num_layers", "layers_block_type"),
+    "d_model": ("hidden_size", "n_embd", "n_embed"),
+    "context_length": ("max_position_embeddings", "n_positions", "seq_length"),
+    "vocab_size": ("vocab_size",),
+}
 _MAX_CONFIG_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 
@@ -64,6 +66,8 @@ class ModelFiles:
     vocab_size: int
     dtype: str
     files: tuple[tuple[str, str, int], ...]
+    # Of what says where this model keeps its blocks and sites: no file of the folder, and so not in the fingerprint.
+    architecture_digest: str
 
     def to_document(self) -> dict[str, Any]:
         """The document whose canonical bytes the fingerprint covers."""
@@ -85,22 +89,6 @@ class ModelFiles:
         return sha256_hex(canonical_json(self.to_document()))
 
 
-def know_architecture(class_name: str) -> None:
-    """Lets `inspect_model` accept another class of `architectures`. `register_architecture` calls it."""
-    if class_name not in KNOWN_ARCHITECTURES:
-        KNOWN_ARCHITECTURES.append(class_name)
-
-
-def unknown_architecture(what: str, item: str) -> ModelError:
-    return ModelError(
-        "MODEL_ARCHITECTURE",
-        f"{what} is not known; known are {', '.join(KNOWN_ARCHITECTURES)}. To register it, say where it keeps its blocks and sites:\n"
-        "    from steernode.engine.access.architectures import Architecture, Place, register_architecture\n"
-        '    register_architecture("my_type", "MyForCausalLM", Architecture(decoder="model", attn_out=Place("self_attn")))',
-        item,
-    )
-
-
 def inspect_model(folder: Path) -> ModelFiles:
     """Reads and hashes a model folder.
 
@@ -108,33 +96,53 @@ def inspect_model(folder: Path) -> ModelFiles:
     """
     if not folder.is_dir():
         raise ModelError("MODEL_MISSING", f"{folder} is not a folder; give the folder that holds config.json", str(folder))
+    _refuse_files(folder)
     config = _read_config(folder, "config.json")
     if config is None:
         raise ModelError("MODEL_MISSING", f"{folder} has no config.json; it is not a model folder", "config.json")
     tokenizer_config = _read_config(folder, "tokenizer_config.json")
     _read_config(folder, "generation_config.json")
-    architecture = _read_architecture(config)
-    weights = _list_weights(folder)
+    family = _read_family(config)
+    text = _read_text_part(config, family)
+    weights = list_weights(folder)
+    indexes = _check_indexes(folder, weights)
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise ModelError("MODEL_TOKENIZER", f"{folder} has no tokenizer; save it beside the weights", "tokenizer.json")
     templates = [name for name in CHAT_TEMPLATE_FILES if (folder / name).is_file()]
-    if not templates and not (tokenizer_config or {}).get("chat_template"):
+    in_file = read_template_file(folder)
+    if "chat_template.jinja" not in templates and in_file is None and not (tokenizer_config or {}).get("chat_template"):
         raise ModelError(
             "MODEL_CHAT_TEMPLATE",
             f"{folder} has no chat template; add chat_template.jinja, because a conversation has no other agreed text form",
             "chat_template.jinja",
         )
     others = [name for name in (*CONFIG_FILES, *_TOKENIZER_FILES) if (folder / name).is_file()]
+    sizes = _class_sizes(text, family)
     return ModelFiles(
-        architecture=architecture,
-        model_type=_read_name(config, "model_type"),
-        n_layers=_read_size(config, "num_hidden_layers", "n_layer"),
-        d_model=_read_size(config, "hidden_size", "n_embd"),
-        context_length=_read_size(config, "max_position_embeddings", "n_positions"),
-        vocab_size=_read_size(config, "vocab_size"),
-        dtype=_read_dtype(config),
-        files=tuple(_hash_file(folder, name) for name in sorted({*weights, *others, *templates})),
+        architecture=family.class_name,
+        model_type=family.model_type,
+        **{name: _read_size(text, name, sizes) for name in SIZES},
+        dtype=_read_dtype(config, text),
+        files=tuple(_hash_file(folder, name) for name in sorted({*weights, *indexes, *others, *templates})),
+        architecture_digest=family.digest,
     )
+
+
+def read_template_file(folder: Path) -> str | None:
+    """What `chat_template.json` holds, the form of before `chat_template.jinja`: the template of a tokenizer that has no other."""
+    document = _read_config(folder, "chat_template.json")
+    if document is None:
+        return None
+    template = document.get("chat_template")
+    if not isinstance(template, str) or not template:
+        raise ModelError("MODEL_CHAT_TEMPLATE", "chat_template.json must hold one text, 'chat_template'", "chat_template.json")
+    return template
+
+
+def _refuse_files(folder: Path) -> None:
+    for name, what in _REFUSED_FILES.items():
+        if (folder / name).is_file():
+            raise ModelError("MODEL_CONFIG_REJECTED", f"{folder} holds {name}, {what}", name)
 
 
 def _read_config(folder: Path, name: str) -> dict[str, Any] | None:
@@ -147,84 +155,82 @@ def _read_config(folder: Path, name: str) -> dict[str, Any] | None:
         raise ModelError("MODEL_CONFIG_REJECTED", f"{name}: {error.message}", name) from error
     if not isinstance(config, dict):
         raise ModelError("MODEL_CONFIG_REJECTED", f"{name} must hold one JSON object", name)
-    refused = next(_refused_keys(config), None)
-    if refused is not None:
-        raise ModelError(
-            "MODEL_CONFIG_REJECTED",
-            f"{name} sets {refused!r}, which would let the model folder run code; remove it or use another model",
-            refused,
-        )
+    for key in _keys(config):
+        if key in _REFUSED_CONFIG_KEYS:
+            why = _REFUSED_CONFIG_KEYS[key]
+        elif _STEERING_KEY.search(key):
+            why = "asks for steering of its own; what steers is approved and flagged here, or not at all"
+        else:
+            continue
+        raise ModelError("MODEL_CONFIG_REJECTED", f"{name} sets {key!r}, which {why}; remove it or use another model", key)
     return config
 
 
-def _refused_keys(value: Any) -> Iterator[str]:
+def _keys(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        yield from (key for key in value if key in _REFUSED_CONFIG_KEYS)
+        yield from value
         for child in value.values():
-            yield from _refused_keys(child)
+            yield from _keys(child)
     elif isinstance(value, list):
         for child in value:
-            yield from _refused_keys(child)
+            yield from _keys(child)
 
 
-def _read_architecture(config: dict[str, Any]) -> str:
+def _read_family(config: Mapping[str, Any]) -> Family:
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and len(names) == 1 else names
-    if name not in KNOWN_ARCHITECTURES:
+    types = {family.model_type: family for family in known_families().values() if family.class_name == name}
+    if not types:
         raise unknown_architecture(f"architecture {name!r}", str(name)[:80])
-    return str(name)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        raise ModelError("MODEL_CONFIG_REJECTED", "config.json has no model_type", "model_type")
+    if model_type not in types:
+        raise unknown_architecture(f"{name} with the model type {model_type!r}, instead of {' or '.join(types)},", model_type[:80])
+    return types[model_type]
 
 
-def _read_name(config: dict[str, Any], key: str) -> str:
-    value = config.get(key)
-    if not isinstance(value, str) or not value:
-        raise ModelError("MODEL_CONFIG_REJECTED", f"config.json has no {key}", key)
-    return value
+def _read_text_part(config: dict[str, Any], family: Family) -> dict[str, Any]:
+    """The config of the decoder; of a model for more than text, the part that describes its text model."""
+    if family.text_part is None:
+        return config
+    text = config.get(family.text_part)
+    if not isinstance(text, dict):
+        raise ModelError("MODEL_CONFIG_REJECTED", f"config.json has no {family.text_part}", family.text_part)
+    return text
 
 
-def _read_size(config: dict[str, Any], *keys: str) -> int:
-    value = next((config[key] for key in keys if key in config), None)
+def _class_sizes(text: Mapping[str, Any], family: Family) -> Mapping[str, int]:
+    """What the class takes where the config leaves a size out; a text part may be of a class of its own."""
+    own = known_families().get(str(text.get("model_type"))) if family.text_part is not None else None
+    return (own or family).sizes
+
+
+def _read_size(text: Mapping[str, Any], name: str, sizes: Mapping[str, int]) -> int:
+    keys = _SIZE_KEYS[name]
+    value = next((text[key] for key in keys if key in text), sizes.get(name))
+    # Some say what each layer is instead of how many there are.
+    value = len(value) if isinstance(value, list) and name == "n_layers" else value
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ModelError("MODEL_CONFIG_REJECTED", f"config.json must give {keys[0]} as a positive integer, got {value!r}", keys[0])
     return value
 
 
-def _read_dtype(config: dict[str, Any]) -> str:
-    dtype = config.get("dtype", config.get("torch_dtype"))
+def _read_dtype(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
+    found = (part.get(key) for part in (config, text) for key in ("dtype", "torch_dtype"))
     # A config that names no dtype is loaded as float32.
-    return dtype if isinstance(dtype, str) else "float32"
+    return next((dtype for dtype in found if isinstance(dtype, str)), "float32")
 
 
-def _list_weights(folder: Path) -> list[str]:
-    weights = sorted(path.name for path in folder.glob("*.safetensors"))
+def _check_indexes(folder: Path, weights: list[str]) -> list[str]:
     indexes = sorted(path.name for path in folder.glob("*.safetensors.index.json"))
-    if not weights:
-        pickled = sorted(path.name for pattern in _PICKLED_PATTERNS for path in folder.glob(pattern))
-        if pickled:
-            raise ModelError(
-                "MODEL_FORMAT",
-                f"{pickled[0]} is a pickle, which can run code when it is opened; convert the weights to safetensors "
-                "(model.save_pretrained(folder, safe_serialization=True))",
-                pickled[0],
-            )
-        raise ModelError("MODEL_FORMAT", f"{folder} has no *.safetensors weights", str(folder))
-    for name in weights:
-        _refuse_partial_weights(folder / name)
     for name in indexes:
         index = _read_config(folder, name) or {}
         shards = index.get("weight_map")
         missing = sorted({str(shard) for shard in shards.values()} - set(weights)) if isinstance(shards, dict) else ["weight_map"]
         if missing:
             raise ModelError("MODEL_FORMAT", f"{name} names {missing[0]}, which is not in the folder", missing[0])
-    return weights + indexes
-
-
-def _refuse_partial_weights(path: Path) -> None:
-    """A half-downloaded file or a Git LFS pointer would otherwise get a fingerprint of its own."""
-    with path.open("rb") as stream:
-        header_bytes = int.from_bytes(stream.read(8).ljust(8, b"\xff"), "little")
-    if header_bytes + 8 > path.stat().st_size:
-        raise ModelError("MODEL_FORMAT", f"{path.name} is cut short or is not safetensors; download it again", path.name)
+    return indexes
 
 
 def _hash_file(folder: Path, name: str) -> tuple[str, str, int]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.errors import CanonicalError, FieldError, VectorFileError
-from steernode.strict import read_measure
+from steernode.strict import read_digest, read_measure
 from steernode.words import SITES
 
 SCHEMA = "steerhub.vector/1"
@@ -54,6 +54,8 @@ _LINEAGE_TEXTS = (
 )
 _LINEAGE_MEASURES = ("norm", "mean_residual_norm")
 _LINEAGE_INTEGERS = ("layer", "seed", "pairs")
+# What came after there were vectors: older ones do not have it.
+_LATER_DIGESTS = ("architecture_digest",)
 LINEAGE_FIELDS = ("schema", *_LINEAGE_TEXTS, *_LINEAGE_INTEGERS)
 
 Lineage = dict[str, Any]
@@ -116,12 +118,14 @@ def read_vector(data: bytes, *, d_model: int | None = None, max_norm: float = DE
 
 
 def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
-    for magic, name in _FOREIGN_MAGIC:
-        if data.startswith(magic):
-            raise VectorFileError("VEC_FORMAT", f"this is {name}; a steering vector is a safetensors file")
+    header_bytes = int.from_bytes(data[:8], "little")
+    # A header of 640 bytes begins as a pickle does: what is followed by a header that fits is none.
+    if header_bytes > len(data) - 8 or data[8:9] != b"{":
+        for magic, name in _FOREIGN_MAGIC:
+            if data.startswith(magic):
+                raise VectorFileError("VEC_FORMAT", f"this is {name}; a steering vector is a safetensors file")
     if len(data) < 8:
         raise VectorFileError("VEC_TRUNCATED", f"{len(data)} bytes are too few for a safetensors file")
-    header_bytes = int.from_bytes(data[:8], "little")
     if header_bytes > MAX_HEADER_BYTES:
         raise VectorFileError(
             "VEC_HEADER_TOO_LARGE", f"the header claims {header_bytes} bytes, at most {MAX_HEADER_BYTES} are read", str(header_bytes)
@@ -240,13 +244,18 @@ def _parse_lineage(text: str) -> Lineage:
 def _check_lineage(lineage: Lineage) -> Lineage:
     if lineage.get("schema") != SCHEMA:
         raise VectorFileError("VEC_METADATA", f"lineage schema is {lineage.get('schema')!r}, this reader knows {SCHEMA!r}", "schema")
-    wrong = sorted(set(lineage) ^ set(LINEAGE_FIELDS))
+    wrong = sorted((set(lineage) ^ set(LINEAGE_FIELDS)) - set(_LATER_DIGESTS))
     if wrong:
         problem = "unknown" if wrong[0] in lineage else "missing"
         raise VectorFileError("VEC_METADATA", f"lineage field {wrong[0]!r} is {problem}", wrong[0])
     for field in _LINEAGE_TEXTS:
         if not isinstance(lineage[field], str):
             raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be text", field)
+    for field in _LATER_DIGESTS:
+        try:
+            read_digest(lineage.get(field, "0" * 64), field)
+        except FieldError as error:
+            raise VectorFileError("VEC_METADATA", f"lineage field {error.message}", field) from error
     for field in _LINEAGE_MEASURES:
         try:
             length = read_measure(lineage[field], field)

@@ -57,6 +57,11 @@ class TransformersEngine:
         return self._loaded.fingerprint
 
     @property
+    def architecture_digest(self) -> str:
+        """Of what says where this engine reads and steers."""
+        return self._loaded.architecture_digest
+
+    @property
     def capabilities(self) -> frozenset[str]:
         return CAPABILITIES
 
@@ -65,7 +70,8 @@ class TransformersEngine:
         return self._loaded.d_model
 
     def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> StagedVectors:
-        """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, and the codes of `parse_condition` and `check_component`."""
+        """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, ARCHITECTURE_MISMATCH, and the codes of `parse_condition` and
+        `check_component`."""
         directions: dict[str, torch.Tensor] = {}
         conditions: dict[bytes, Condition] = {}
         for profile in profiles:
@@ -137,6 +143,13 @@ class TransformersEngine:
         if made_for != self.fingerprint:
             raise EngineError(
                 "BASE_MODEL_MISMATCH", f"vector {digest} was made for base model {made_for}, this node runs {self.fingerprint}", digest
+            )
+        read_by = vector.lineage.get("architecture_digest", self.architecture_digest)
+        if read_by != self.architecture_digest:
+            raise EngineError(
+                "ARCHITECTURE_MISMATCH",
+                f"vector {digest} was read by an architecture with digest {read_by}, this node steers by {self.architecture_digest}",
+                digest,
             )
         # The file's array is read-only, which torch tensors cannot be.
         return torch.from_numpy(vector.direction.copy()).to(self._loaded.device)

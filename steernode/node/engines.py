@@ -13,7 +13,8 @@ class Stages(Protocol):
     """A loaded model that can be given profiles and their vectors.
 
     `name` is for reports, such as 'transformers'. `fingerprint` is of the files really loaded, as `basemodels.inspect_model` computes
-    it. `capabilities` are of what `records.required_capabilities` asks for, such as operator:add and site:resid_post.
+    it. An engine that goes by an architecture file says `architecture_digest` too, of `inspect_model`; then snapshots for another are
+    refused. `capabilities` are of what `records.required_capabilities` asks for, such as operator:add and site:resid_post.
     """
 
     @property

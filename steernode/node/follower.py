@@ -33,6 +33,7 @@ from steernode.node.stops import StopProtocol, Stops
 from steernode.node.store import NodeState, NodeStore
 from steernode.snapshot.lowering import Word
 from steernode.snapshot.records import Snapshot
+from steernode.snapshot.trust import LEFT_BEHIND
 
 log = logging.getLogger("steernode.node")
 
@@ -157,7 +158,7 @@ class Follower:
         word, self._refusal = self._heard.recall_word()
         staged = self._stage(snapshot)
         self._current.swap(snapshot, envelope, state.etag, accepted_at=state.accepted_at, contact_at=contact, staged=staged)
-        self._current.note_word(word, is_left_behind=self._refusal is not None and self._refusal.code == "BASE_MODEL_MISMATCH")
+        self._current.note_word(word, is_left_behind=self._refusal is not None and self._refusal.code in LEFT_BEHIND)
         log.info("serving revision %d from disk, last vouched for at %s", snapshot.revision, contact.isoformat())
 
     def poll(self, wait_seconds: int = 0) -> PollOutcome:
@@ -255,7 +256,7 @@ class Follower:
         held = self.in_force
         if word is None or held is None:
             return
-        self._current.note_word(word, is_left_behind=held.is_left_behind or refusal.code == "BASE_MODEL_MISMATCH")
+        self._current.note_word(word, is_left_behind=held.is_left_behind or refusal.code in LEFT_BEHIND)
         self._heard.hear(word, envelope)
 
     def _let_go(self, told: HubError) -> None:

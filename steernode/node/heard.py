@@ -52,6 +52,8 @@ class HeardSnapshots:
             environment=self._environment,
             keys=self._keys,
             fingerprint=self._engine.fingerprint,
+            # An engine of another kind may know the model by its class, and have no file to go by.
+            architecture_digest=getattr(self._engine, "architecture_digest", ""),
             highest=highest,
             capabilities=self._engine.capabilities,
             alpha_cap=self._alpha_cap,

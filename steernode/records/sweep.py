@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from steernode.records.lenient import Document, read_mapping, read_mappings, read_number
+from steernode.records.lenient import Document, read_mapping, read_mappings, read_number, read_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What the document holds of a search. `curve` is the dose-response of the chosen layer on the final stage, by rising α."""
+    """What the document holds of a search. `curve` is the dose-response of the chosen layer on the final stage, by rising α.
+
+    `findings` are the sentences of the diagnostics: what was noticed of the contrast set, and which layers were left out.
+    """
 
     document: Document
     cells: tuple[Cell, ...]
     chosen: Cell | None
     curve: tuple[Cell, ...]
+    findings: tuple[str, ...]
 
 
 def read_sweep(document: Document) -> Sweep:
@@ -37,6 +41,7 @@ def read_sweep(document: Document) -> Sweep:
         cells=read_cells(document.get("cells")),
         chosen=_read_cell(read_mapping(document, "chosen")),
         curve=read_curve(document.get("curve")),
+        findings=tuple(read_words(finding, "sentence") for finding in read_mappings(read_mapping(document, "diagnostics").get("findings"))),
     )
 
 

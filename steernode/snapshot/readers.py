@@ -51,8 +51,14 @@ _IN_EVERY_COMPONENT = ("vector", "layer", "site", "norm", "mean_residual_norm", 
 
 
 def read_base_model(value: Any, path: str) -> BaseModelEntry:
-    read_exactly(value, path, ("name", "fingerprint"))
-    return BaseModelEntry(read_text(value["name"], f"{path}.name"), read_digest(value["fingerprint"], f"{path}.fingerprint"))
+    read_exactly(value, path, ("name", "fingerprint"), optional=("architecture_digest",))
+    return BaseModelEntry(
+        name=read_text(value["name"], f"{path}.name"),
+        fingerprint=read_digest(value["fingerprint"], f"{path}.fingerprint"),
+        architecture_digest=read_digest(value["architecture_digest"], f"{path}.architecture_digest")
+        if "architecture_digest" in value
+        else "",
+    )
 
 
 def read_profile(value: Any, path: str) -> Profile:

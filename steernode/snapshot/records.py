@@ -16,8 +16,11 @@ from steernode.words import EVERYBODY, OPERATORS, SCHEDULE_LEAST, SCHEDULE_PARAM
 
 @dataclass(frozen=True, slots=True)
 class BaseModelEntry:
+    """`architecture_digest` is of what says where it keeps its sites; empty where the hub has none on record."""
+
     name: str
     fingerprint: str
+    architecture_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,15 @@ from steernode.snapshot.records import Profile, Snapshot, required_capabilities
 from steernode.strict import read_time, refused_as
 from steernode.words import UNITS
 
+# The refusals of a node whose model is not what the environment serves: it steers nobody, whatever it accepted before.
+LEFT_BEHIND = frozenset({"BASE_MODEL_MISMATCH", "ARCHITECTURE_MISMATCH"})
+
 
 class TrustedSnapshots:
     """The rules by which one node accepts the next snapshot of its environment.
 
-    `fingerprint` is of the files the node really loaded, `capabilities` what its engine can do, `alpha_cap` the node's own limit of the
+    `fingerprint` is of the files the node really loaded, `architecture_digest` of what it reads and steers them by (empty if its engine
+    goes by no architecture file), `capabilities` what its engine can do, `alpha_cap` the node's own limit of the
     units that it names. `highest` is the (revision, content digest) of the newest snapshot ever accepted, and only ever rises. What is
     older than the newest word that was heard (`hear`) is not believed either.
     """
@@ -34,11 +38,13 @@ class TrustedSnapshots:
         highest: tuple[int, str] | None,
         capabilities: Iterable[str],
         alpha_cap: Mapping[str, Decimal] | None = None,
+        architecture_digest: str = "",
     ) -> None:
         """Raises: AlphaError ALPHA_UNIT."""
         self._environment = environment
         self._keys = keys
         self._fingerprint = fingerprint
+        self._architecture_digest = architecture_digest
         self._highest = self._newest = highest
         self._capabilities = frozenset(capabilities)
         self._alpha_cap = alpha_cap
@@ -59,7 +65,7 @@ class TrustedSnapshots:
         """The snapshot in this envelope, if it may be applied at this time. Changes nothing: see `accept`.
 
         Raises: SnapshotRefused, in this order: LIMIT, ENVELOPE, SIGNATURE, SCHEMA (no identity), ENVIRONMENT, ROLLBACK or
-        EQUIVOCATION, EXPIRED, SCHEMA or LIMIT, CAPABILITY, BASE_MODEL_MISMATCH, ALPHA_CAP, COMPOSITION_BUDGET.
+        EQUIVOCATION, EXPIRED, SCHEMA or LIMIT, CAPABILITY, BASE_MODEL_MISMATCH, ARCHITECTURE_MISMATCH, ALPHA_CAP, COMPOSITION_BUDGET.
 
         From EXPIRED on, a refusal has the `word`: it is signed by the hub, for this environment, and in order, so what it lowers counts
         (`lowering`). An expired one is still the newest that the hub said, and only a clock says that it is over. A ROLLBACK is what
@@ -93,11 +99,20 @@ class TrustedSnapshots:
         # What only profiles need, only they cannot be served without: see `find_problem`.
         if refusal := self._find_unable(set(snapshot.capabilities) - set(required_capabilities(snapshot.profiles))):
             raise refusal
-        if self._fingerprint not in {model.fingerprint for model in snapshot.base_models}:
+        listed = [model for model in snapshot.base_models if model.fingerprint == self._fingerprint]
+        if not listed:
             raise SnapshotRefused(
                 "BASE_MODEL_MISMATCH",
                 f"the snapshot lists no base model with this node's fingerprint {self._fingerprint}",
                 self._fingerprint,
+            )
+        known = {model.architecture_digest for model in listed}
+        if self._architecture_digest and not known & {self._architecture_digest, ""}:
+            raise SnapshotRefused(
+                "ARCHITECTURE_MISMATCH",
+                f"this node reads its model by an architecture with digest {self._architecture_digest[:12]}, the hub by {min(known)[:12]}; "
+                "give both the same file",
+                self._architecture_digest,
             )
         check_limits(snapshot)
 

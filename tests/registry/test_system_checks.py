@@ -34,6 +34,7 @@ def test_settings_of_embedded_mode_have_no_problem():
         ("STEERHUB_BLOB_URL", "ftp://files/blobs", "steerhub.E003"),
         ("CELERY_BROKER_URL", "", "steerhub.E004"),
         ("STEERHUB_MODEL_ROOT", Path("/no/such/folder"), "steerhub.E005"),
+        ("STEERHUB_ARCHITECTURES", "/no/such/folder", "steerhub.E018"),
         ("STEERHUB_SNAPSHOT_SECONDS", 59, "steerhub.E006"),
         ("STEERHUB_LEASE_SECONDS", 4, "steerhub.E007"),
         ("STEERHUB_OIDC_CLIENT_ID", "hub", "steerhub.E011"),

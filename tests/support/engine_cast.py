@@ -1,4 +1,4 @@
-"""The cast of the engine's tests: a tiny model of every architecture, built when a test first asks for it."""
+"""The cast of the engine's tests: a tiny model of each architecture, built when a test first asks for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from steernode.engine.access.models import LoadedModel, load_model
-from tests.support.tiny_models import NAMES, OLDEST, save_model
+from tests.support.tiny_models import OLDEST, WRITTEN_OUT, save_model
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,6 +55,6 @@ def any_model(request: pytest.FixtureRequest, loaded_models: LoadedModels) -> Lo
     return loaded_models[request.param]
 
 
-@pytest.fixture(scope="session", params=NAMES)
+@pytest.fixture(scope="session", params=WRITTEN_OUT)
 def every_model(request: pytest.FixtureRequest, loaded_models: LoadedModels) -> LoadedModel:
     return loaded_models[request.param]

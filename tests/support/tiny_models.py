@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from steernode.engine.access.architectures import find_architecture
 from steernode.engine.access.models import LoadedModel
+from steernode.files.architectures import find_family
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message
 
@@ -58,7 +60,27 @@ _OPT = {
     "init_std": 0.2,
 }  # fmt: skip
 _FALCON = {name: value for name, value in _SIZES.items() if name != "intermediate_size"}
-# Name -> model type and config: every family, and every form of block that a family's config can choose.
+_LATENT = {"q_lora_rank": 12, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "num_key_value_heads": 4}
+_ROUTED = {
+    "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "first_k_dense_replace": 1, "n_group": 1,
+    "topk_group": 1, "n_shared_experts": 1,
+}  # fmt: skip
+_STATE_SPACE = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 8}
+_LINEAR = {
+    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8, "head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}  # fmt: skip
+_LLAMA4 = {
+    "head_dim": 8, "intermediate_size_mlp": 64, "num_local_experts": 2, "num_experts_per_tok": 1, "attention_chunk_size": 32,
+    "interleave_moe_layer_step": 2,
+}  # fmt: skip
+_TEXT = _GROUPED | {"vocab_size": 263, "bos_token_id": 0, "eos_token_id": 6, "pad_token_id": 2}
+_VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+_QWEN_VISION = {
+    "depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32, "patch_size": 14,
+    "num_position_embeddings": 16,
+}  # fmt: skip
+# Name -> model type and config: families whose blocks some test writes out by hand, in every form that their config can choose.
 _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", _GROUPED | {"num_hidden_layers": 4}),
     "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT, "initializer_range": 0.2}),
@@ -84,7 +106,76 @@ _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "granite": ("granite", _GROUPED | {"residual_multiplier": 0.3, "embedding_multiplier": 2.0, "logits_scaling": 0.5}),
     "cohere2": ("cohere2", _GROUPED | _WINDOWS),
 }
-NAMES = tuple(_MODELS)
+# Every family besides, which the tests go through by one suite: tests/support/architecture_suite.py.
+_OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "apertus": ("apertus", _GROUPED),
+    "arcee": ("arcee", _GROUPED | {"head_dim": 8}),
+    "bitnet": ("bitnet", _GROUPED),
+    "bloom": ("bloom", {"hidden_size": 32, "n_layer": 3, "n_head": 4, "initializer_range": 0.2}),
+    "cohere": ("cohere", _GROUPED),
+    "deepseek_v2": ("deepseek_v2", _GROUPED | _LATENT | _ROUTED | {"head_dim": 8}),
+    "deepseek_v3": ("deepseek_v3", _GROUPED | _LATENT | _ROUTED),
+    "ernie4_5": ("ernie4_5", _GROUPED | {"head_dim": 8}),
+    "exaone4": ("exaone4", _GROUPED | _WINDOWS),
+    "glm": ("glm", _GROUPED | {"head_dim": 8}),
+    "glm4": ("glm4", _GROUPED | {"head_dim": 8}),
+    "glm4_moe": ("glm4_moe", _GROUPED | _ROUTED | {"head_dim": 8}),
+    "gpt_neo": ("gpt_neo", {
+        "hidden_size": 32, "num_layers": 4, "num_heads": 4, "max_position_embeddings": CONTEXT, "window_size": 8,
+        "attention_types": [[["global", "local"], 2]], "initializer_range": 0.2,
+    }),
+    "gpt_oss": ("gpt_oss", _GROUPED | _WINDOWS | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "gptj": ("gptj", {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT, "rotary_dim": 8, "initializer_range": 0.2}),
+    "granitemoe": ("granitemoe", _GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2, "residual_multiplier": 0.3}),
+    "helium": ("helium", _GROUPED | {"head_dim": 8}),
+    "hunyuan_v1_dense": ("hunyuan_v1_dense", _GROUPED | {"head_dim": 8}),
+    "minicpm3": ("minicpm3", _SIZES | _LATENT),
+    "ministral3": ("ministral3", _GROUPED | {"head_dim": 8}),
+    "nemotron": ("nemotron", _GROUPED | {"head_dim": 8}),
+    "olmo": ("olmo", _GROUPED),
+    "olmo3": ("olmo3", _GROUPED | _WINDOWS),
+    "phi": ("phi", _GROUPED),
+    "phimoe": ("phimoe", _GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen2_moe": ("qwen2_moe", _GROUPED | _EXPERTS | {"shared_expert_intermediate_size": 32}),
+    "seed_oss": ("seed_oss", _GROUPED | {"head_dim": 8}),
+    "smollm3": ("smollm3", _GROUPED),
+    "starcoder2": ("starcoder2", _GROUPED),
+    "falcon_h1": ("falcon_h1", _GROUPED | _STATE_SPACE | {"head_dim": 8, "mamba_d_ssm": 64}),
+    "gemma4": ("gemma4_text", _GROUPED | _WINDOWS | {
+        "head_dim": 8, "global_head_dim": 8, "vocab_size_per_layer_input": 263, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0,
+    }),
+    "granitemoehybrid": ("granitemoehybrid", _GROUPED | _STATE_SPACE | {
+        "num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 32, "residual_multiplier": 0.3,
+        "layer_types": ["mamba", "attention", "mamba"],
+    }),
+    "lfm2": ("lfm2", _GROUPED | {"layer_types": ["conv", "full_attention", "conv"], "block_multiple_of": 16}),
+    "llama4": ("llama4_text", _GROUPED | _LLAMA4),
+    "minimax": ("minimax", _GROUPED | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "num_hidden_layers": 4}),
+    "nemotron_h": ("nemotron_h", _GROUPED | {
+        "head_dim": 8, "mamba_num_heads": 8, "mamba_head_dim": 8, "ssm_state_size": 8, "n_groups": 1, "chunk_size": 8,
+        "layers_block_type": ["mamba", "attention", "moe"], "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+        "moe_shared_expert_intermediate_size": 32, "n_group": 1, "topk_group": 1,
+    }),
+    "qwen3_next": ("qwen3_next", _GROUPED | _LINEAR | _EXPERTS | {"shared_expert_intermediate_size": 32}),
+    "qwen3_5": ("qwen3_5_text", _GROUPED | _LINEAR),
+    "qwen3_5_moe": ("qwen3_5_moe_text", _GROUPED | _LINEAR | _EXPERTS | {"shared_expert_intermediate_size": 32}),
+    "gemma3_multimodal": ("gemma3", {
+        "text_config": _TEXT | _WINDOWS | {"head_dim": 8}, "vision_config": _VISION, "mm_tokens_per_image": 1,
+    }),
+    "llama4_multimodal": ("llama4", {
+        "text_config": _TEXT | _LLAMA4,
+        "vision_config": _VISION | {"vision_output_dim": 16, "projector_input_dim": 16, "projector_output_dim": 16},
+    }),
+    "mistral3_multimodal": ("mistral3", {
+        "text_config": _TEXT | {"model_type": "mistral"}, "vision_config": _VISION | {"model_type": "pixtral", "head_dim": 8},
+    }),
+    "qwen3_5_multimodal": ("qwen3_5", {"text_config": _TEXT | _LINEAR, "vision_config": _QWEN_VISION}),
+    "qwen3_5_moe_multimodal": ("qwen3_5_moe", {
+        "text_config": _TEXT | _LINEAR | _EXPERTS | {"shared_expert_intermediate_size": 32}, "vision_config": _QWEN_VISION,
+    }),
+}  # fmt: skip
+WRITTEN_OUT = tuple(_MODELS)
+NAMES = (*_MODELS, *_OTHERS)
 # One of each block layout; what the tests about everything else go through.
 OLDEST = ("llama", "gpt2", "gpt_neox")
 
@@ -104,11 +195,13 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def build_model(name: str, **more: Any) -> Any:
     """A model of `NAMES`, in evaluation mode, the same at every call; `more` goes into its config."""
-    model_type, changes = _MODELS[name]
+    model_type, changes = (_MODELS | _OTHERS)[name]
     torch.manual_seed(3)
     size = {"vocab_size": 263, "bos_token_id": 0, "eos_token_id": 6, "pad_token_id": 2}
-    config = AutoConfig.for_model(model_type, **size, **(changes | more))
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=find_architecture(config).attention).eval()
+    # A wrapper's own config knows nothing of its text model's words.
+    config = AutoConfig.for_model(model_type, **({} if "text_config" in changes else size), **(changes | more))
+    model_class = getattr(transformers, find_family(model_type).class_name)
+    model = model_class._from_config(config, attn_implementation=find_architecture(config).attention).eval()
     if name not in OLDEST:
         # Norms start as the identity and biases at zero: unless they are moved, a site on the wrong side of one goes unnoticed.
         with torch.no_grad():

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from django.urls import reverse
 from safetensors.torch import load_file, save_file
 
 from registry.blobs import get_blob
@@ -57,3 +58,22 @@ def test_pairs_that_point_in_no_common_direction_stop_the_job(small_job):
     job = finish(small_job(pairs=b"".join(json.dumps(row).encode() + b"\n" for row in rows)))
     assert (job.state, job.error_code) == (JobState.FAILED, "DIFFERENCES_DISAGREE")
     assert not SteeringVector.objects.exists()
+
+
+def test_a_layer_below_the_reach_of_a_sliding_window_is_left_out_and_named(small_job, ada, client, settings, tmp_path):
+    """The sides differ in their system message, which the last prompt token does not see in layer 0."""
+    folder = shutil.copytree(ROOT / "demo/model", tmp_path / "windowed")
+    config = json.loads((folder / "config.json").read_bytes())
+    windowed = {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 12}
+    (folder / "config.json").write_text(json.dumps(config | windowed))
+    settings.STEERHUB_MODEL_ROOT = tmp_path
+    job = small_job(source="windowed", layers=(0, 4))
+    job = finish(job)
+    assert (job.state, job.error_message) == (JobState.SUCCEEDED, "")
+    sweep = parse_strict(get_blob(job.extracted_vector.sweep_digest))
+    [finding] = [each for each in sweep["diagnostics"]["findings"] if each["code"] == "LAYERS_LEFT_OUT"]
+    assert finding["sentence"].startswith("layer 0 left out")
+    assert job.extracted_vector.layer == 4
+    assert {cell["layer"] for cell in sweep["cells"]} == {None, 4}
+    client.force_login(ada)
+    assert finding["sentence"] in client.get(reverse("console:job", args=[job.pk])).content.decode()

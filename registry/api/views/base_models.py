@@ -38,6 +38,7 @@ class BaseModelOut(serializers.Serializer):
 
 class BaseModelDetailOut(BaseModelOut):
     changes = serializers.SerializerMethodField(help_text="in words: how it differs from the one of its name registered before it")
+    architecture_digest = serializers.CharField(help_text="of what says where it keeps its blocks and sites; empty if not on record")
     manifest = serializers.JSONField(help_text="the document whose sha256 is the fingerprint: the digest of every file")
 
     def get_changes(self, base_model: BaseModel) -> list[str]:

@@ -29,8 +29,8 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = self._key_room[:, :, : self._length], self._value_room[:, :, : self._length]
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        self._key_room, self._value_room = self._key_room[indices], self._value_room[indices]
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self._key_room, self._value_room = self._key_room[beam_idx], self._value_room[beam_idx]
         self.keys, self.values = self._key_room[:, :, : self._length], self._value_room[:, :, : self._length]
 
     def _make_room(self, states: Tensor) -> Tensor:
@@ -38,9 +38,23 @@ class RoomyLayer(DynamicLayer):
         return torch.empty(rows, heads, self._capacity, size, dtype=states.dtype, device=states.device)
 
 
-def new_cache(config: Any, capacity: int) -> Any:
-    """An empty cache for at most `capacity` columns. Layers with a sliding window keep the kind that transformers gives them."""
-    cache = DynamicCache(config=config)
+def new_cache(model: Any, capacity: int) -> Any:
+    """An empty cache for at most `capacity` columns. Layers with a sliding window or a state keep the kind that transformers gives them.
+
+    None for a class that takes no cache but its own: its first pass makes one.
+    """
+    if not model._supports_default_dynamic_cache():
+        return None
+    cache = DynamicCache(config=model.config)
     # DynamicCache without known layer types adds them lazily; it is then left as it is.
     cache.layers = [RoomyLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def select_rows(cache: Any, rows: Tensor) -> None:
+    """Row i is from now on what row `rows[i]` was. A row may be taken more than once, or left out."""
+    # Only this one of the two reaches the states of linear attention, and only the other one those of a class's own cache.
+    if type(cache) is DynamicCache:
+        cache.reorder_cache(rows)  # type: ignore[arg-type]  # it says LongTensor, which no tensor is to a type checker
+    else:
+        cache.batch_select_indices(rows)

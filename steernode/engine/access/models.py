@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
 
-from steernode.engine.access.architectures import Architecture, find_architecture, find_module
+from steernode.engine.access.architectures import find_architecture, find_module
+from steernode.engine.access.proving import prove_sites
 from steernode.errors import ModelError
-from steernode.files.basemodels import ModelFiles, inspect_model
+from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
+from steernode.files.blocks import Architecture
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _ONE_CORE_BYTES = 4 * 1024 * 1024
@@ -39,6 +44,11 @@ class LoadedModel:
     @property
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
+
+    @property
+    def architecture_digest(self) -> str:
+        """Of what says where this model keeps its sites."""
+        return self.manifest.architecture_digest
 
     @property
     def n_layers(self) -> int:
@@ -89,14 +99,16 @@ def load_model(source: str | Path, *, revision: str | None = None, dtype: str = 
         raise ModelError("MODEL_DTYPE", f"dtype {dtype!r} is not known; known are {', '.join(DTYPES)}", dtype)
     folder = _find_folder(source, revision)
     manifest = inspect_model(folder)
-    model, tokenizer = _load_pretrained(folder, DTYPES[dtype])
+    model, tokenizer = _load_pretrained(folder, manifest, DTYPES[dtype])
     return wrap_model(model.to(device), tokenizer, manifest)
 
 
 def wrap_model(model: Any, tokenizer: Any, manifest: ModelFiles) -> LoadedModel:
     """Finds the decoder, its blocks and their sites, and puts the model in the only mode the engine uses: evaluation, no gradients.
 
-    Raises: ModelError MODEL_ARCHITECTURE if the family is not registered, or keeps something elsewhere than its entry says.
+    What its architecture file says is proved on the model itself.
+
+    Raises: ModelError MODEL_ARCHITECTURE if the family is not known, or has nothing where its file says; SITE_UNPROVED.
     """
     architecture = find_architecture(getattr(model, "config", None))
     decoder = find_module(model, architecture.decoder)
@@ -107,11 +119,13 @@ def wrap_model(model: Any, tokenizer: Any, manifest: ModelFiles) -> LoadedModel:
             f"{manifest.architecture} has {len(blocks)} decoder blocks, its config says {manifest.n_layers}; the folder is inconsistent",
             manifest.architecture,
         )
-    for block in blocks:
-        for place in architecture.places:
-            find_module(block, place.module)
+    for block, sites in zip(blocks, architecture.layers, strict=True):
+        for module in sites.modules:
+            find_module(block, module)
     model.eval().requires_grad_(False)
-    return LoadedModel(model, tokenizer, manifest, architecture, decoder, blocks)
+    loaded = LoadedModel(model, tokenizer, manifest, architecture, decoder, blocks)
+    prove_sites(loaded)
+    return loaded
 
 
 def _find_folder(source: str | Path, revision: str | None) -> Path:
@@ -132,26 +146,43 @@ def _find_folder(source: str | Path, revision: str | None) -> Path:
         raise ModelError("MODEL_MISSING", f"{source} at {revision} could not be fetched from the hub: {error}", source) from error
 
 
-def _load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+@contextmanager
+def _only_hashed(folder: Path, manifest: ModelFiles) -> Iterator[Path]:
+    """The folder as its fingerprint has it: whatever else lies in it, no loader finds it."""
+    with TemporaryDirectory(prefix="steernode-") as name:
+        for file, _, _ in manifest.files:
+            (Path(name) / file).symlink_to((folder / file).resolve())
+        yield Path(name)
+
+
+def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype) -> tuple[Any, Any]:
     # Imported here because transformers takes seconds to import, and half of this room works without it.
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    import transformers
     from transformers.utils import logging
 
     # Who calls us shows progress in its own way.
     logging.disable_progress_bar()
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        loading: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=dtype,
-            attn_implementation=find_architecture(config).attention,
-            output_loading_info=True,
+    loader = getattr(transformers, manifest.architecture, None)
+    if not isinstance(loader, type) or not issubclass(loader, transformers.PreTrainedModel):
+        raise ModelError(
+            "MODEL_ARCHITECTURE",
+            f"transformers {transformers.__version__} has no model class {manifest.architecture}; install a version that has",
+            manifest.architecture,
         )
+    try:
+        with _only_hashed(folder, manifest) as hashed:
+            config = transformers.AutoConfig.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
+            loading: Any = loader.from_pretrained(
+                hashed,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=dtype,
+                attn_implementation=find_architecture(config).attention,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError("MODEL_LOAD", f"{folder} was inspected but could not be loaded: {error}", str(folder)) from error
     model, report = loading
@@ -159,4 +190,7 @@ def _load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError("MODEL_LOAD", f"{folder} holds no weights for {missing[0]} ({len(missing)} such); is a shard missing?", missing[0])
+    model.config._name_or_path = model.name_or_path = tokenizer.name_or_path = str(folder)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = read_template_file(folder)
     return model, tokenizer

@@ -14,17 +14,20 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from steernode.canonical import parse_layer
-from steernode.engine.access.architectures import Place, find_module
-from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.architectures import find_module
 from steernode.errors import EngineError
+from steernode.files.blocks import Place
 from steernode.words import SITES
+
+if TYPE_CHECKING:
+    from steernode.engine.access.models import LoadedModel
 
 Visit = Callable[[Tensor], None]
 # torch numbers hooks from a plain counter: two threads that register at once could get one number, and one hook would be lost.
@@ -46,13 +49,11 @@ def check_layer_site(loaded: LoadedModel, layer: int, site: str) -> None:
     check_site(site)
     if site == "embedding" and layer != 0:
         raise EngineError("SITE_LAYER", f"site 'embedding' lies before layer 0 and belongs to no other; got layer {layer}", str(layer))
-    if site == "resid_mid" and loaded.architecture.is_parallel:
-        raise EngineError(
-            "SITE_ABSENT",
-            f"{loaded.manifest.architecture} runs attention and MLP in parallel here, so that nothing lies between them; "
-            "use resid_pre, attn_out, mlp_out or resid_post",
-            site,
-        )
+    sites = loaded.architecture.layers[layer]
+    if site in sites.absent:
+        why = "runs attention and MLP in parallel here, so that nothing lies between them" if sites.is_parallel else f"names no {site} here"
+        present = [each for each in SITES if each not in sites.absent and each != "embedding"]
+        raise EngineError("SITE_ABSENT", f"{loaded.manifest.architecture} {why}; use {', '.join(present[:-1])} or {present[-1]}", site)
 
 
 def visit_site(loaded: LoadedModel, layer: int, site: str, visit: Visit) -> RemovableHandle:
@@ -65,16 +66,15 @@ def visit_site(loaded: LoadedModel, layer: int, site: str, visit: Visit) -> Remo
     Raises: as `check_layer_site`.
     """
     check_layer_site(loaded, layer, site)
-    block, architecture = loaded.blocks[layer], loaded.architecture
+    block, sites = loaded.blocks[layer], loaded.architecture.layers[layer]
     if site in ("resid_pre", "embedding"):
-        return _hook_input(block, visit)
+        return hook_input(block, visit)
     if site == "resid_post":
-        return _hook_output(block, visit)
-    if site == "resid_mid" and architecture.resid_mid is not None:
-        return _hook_place(block, architecture.resid_mid, visit)
-    if architecture.residual_multiplier != 1.0:
-        visit = _in_stream_units(visit, architecture.residual_multiplier)
-    return _hook_place(block, architecture.attn_out if site == "attn_out" else architecture.mlp_out, visit)
+        return hook_output(block, visit)
+    place: Place = getattr(sites, site)
+    if site != "resid_mid" and sites.residual_multiplier != 1.0:
+        visit = _in_stream_units(visit, sites.residual_multiplier)
+    return _hook_place(block, place, visit)
 
 
 def residual_stream(output: Any, n_dimensions: int = 3) -> Tensor:
@@ -83,7 +83,7 @@ def residual_stream(output: Any, n_dimensions: int = 3) -> Tensor:
     Raises: EngineError BLOCK_OUTPUT if it is neither.
     """
     stream = output[0] if isinstance(output, tuple) else output
-    if not isinstance(stream, Tensor) or stream.ndim != n_dimensions:
+    if not isinstance(stream, Tensor) or stream.ndim not in (3, n_dimensions):
         raise EngineError(
             "BLOCK_OUTPUT", f"a decoder block returned {type(output).__name__}; want (rows, columns, d_model), alone or first of a tuple"
         )
@@ -104,7 +104,7 @@ class _Handles(RemovableHandle):
 
 def _hook_place(block: nn.Module, place: Place, visit: Visit) -> RemovableHandle:
     module = find_module(block, place.module)
-    hook = _hook_input if place.is_input else _hook_output
+    hook = hook_input if place.is_input else hook_output
     if not place.is_flat:
         return hook(module, visit)
     shape: list[int] = []
@@ -113,23 +113,23 @@ def _hook_place(block: nn.Module, place: Place, visit: Visit) -> RemovableHandle
         shape[:] = stream.shape
 
     # A view, so that it is an error and not a copy if the flat tensor ever came in pieces.
-    handles = _hook_input(block, remember), hook(module, lambda flat: visit(flat.view(shape)), 2)
+    handles = hook_input(block, remember), hook(module, lambda flat: visit(flat.view(shape)), 2)
     with REGISTERING:
         return _Handles(*handles)
 
 
-def _hook_input(module: nn.Module, visit: Visit, n_dimensions: int = 3) -> RemovableHandle:
+def hook_input(module: nn.Module, visit: Visit, n_dimensions: int = 3) -> RemovableHandle:
     owner = threading.get_ident()
 
     def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() == owner:
-            visit(residual_stream(args[0] if args else kwargs["hidden_states"], n_dimensions))
+            visit(residual_stream(args[0] if args else kwargs.get("hidden_states"), n_dimensions))
 
     with REGISTERING:
         return module.register_forward_pre_hook(before, with_kwargs=True)
 
 
-def _hook_output(module: nn.Module, visit: Visit, n_dimensions: int = 3) -> RemovableHandle:
+def hook_output(module: nn.Module, visit: Visit, n_dimensions: int = 3) -> RemovableHandle:
     owner = threading.get_ident()
 
     def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:

@@ -22,7 +22,8 @@ def run_mlps_at(blocks: Sequence[nn.Module], wanted: Tensor) -> Iterator[None]:
     """While the block lasts, the MLPs of these blocks see only the tokens where `wanted` (rows, columns) is true.
 
     An MLP works on every token alone, so those tokens keep their values; to the others it adds zeros. Passes of another shape
-    or thread run as ever, and so do blocks that keep their MLP elsewhere than in `mlp`.
+    or thread run as ever, and so do blocks that keep their MLP elsewhere than in `mlp`, give it more than the stream, or are
+    watched inside it.
     """
     places = wanted.flatten().nonzero()[:, 0]
     saved = wanted.numel() - len(places)
@@ -40,12 +41,12 @@ def _run_at(mlp: Any, shape: torch.Size, places: Tensor) -> list[RemovableHandle
     owner = threading.get_ident()
     is_inside = False
 
-    def take(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def take(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         nonlocal is_inside
         if threading.get_ident() != owner:
             return None
-        is_inside = bool(args) and args[0].shape[:-1] == shape
-        return (args[0].flatten(0, 1).index_select(0, places)[None], *args[1:]) if is_inside else None
+        is_inside = len(args) == 1 and not kwargs and args[0].shape[:-1] == shape and not _is_watched(mlp)
+        return ((args[0].flatten(0, 1).index_select(0, places)[None],), {}) if is_inside else None
 
     def put_back(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         if threading.get_ident() != owner or not is_inside:
@@ -57,4 +58,9 @@ def _run_at(mlp: Any, shape: torch.Size, places: Tensor) -> list[RemovableHandle
 
     # Innermost, so that whoever else hooks the MLP sees whole batches.
     with REGISTERING:
-        return [mlp.register_forward_pre_hook(take), mlp.register_forward_hook(put_back, prepend=True)]
+        return [mlp.register_forward_pre_hook(take, with_kwargs=True), mlp.register_forward_hook(put_back, prepend=True)]
+
+
+def _is_watched(mlp: nn.Module) -> bool:
+    """Whether somebody hooked a part of it, who would be shown fewer tokens than there are."""
+    return any(part._forward_hooks or part._forward_pre_hooks for part in mlp.modules() if part is not mlp)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from steernode.engine.access.batches import Progress, batch_by_length, halve_on_oom, in_lanes
-from steernode.engine.access.cache import new_cache
+from steernode.engine.access.cache import new_cache, select_rows
 from steernode.engine.access.encoding import EncodedConversation, encode_prompts, pad_left, refuse_long
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.sparing import run_mlps_at
@@ -159,7 +159,7 @@ class _Decoding:
         self._mask = torch.nn.functional.pad(padded.attention_mask, (0, self._steps), value=1)
         # Without padding there is nothing to mask, and attention may take its fast path.
         self._is_padded = not bool(padded.attention_mask.all())
-        self._cache: Any = new_cache(self._loaded.model.config, self._chunk.shape[1] + self._steps)
+        self._cache: Any = new_cache(self._loaded.model, self._chunk.shape[1] + self._steps)
 
     def start_over(self) -> None:
         """Keeps what is written and forgets how it was computed."""
@@ -179,7 +179,7 @@ class _Decoding:
         rows = torch.tensor([source.index(index) for index in range(len(first_row))], device=self._chunk.device)
         columns = self._chunk.shape[1] - 1
         self._forward(self._chunk[rows, :-1], self._positions[rows, :-1], self._mask[rows, :columns])
-        self._cache.batch_select_indices(torch.tensor(source, device=self._chunk.device))
+        select_rows(self._cache, torch.tensor(source, device=self._chunk.device))
         self._chunk, self._positions = self._chunk[:, -1:], self._positions[:, -1:]
 
     def run(self, steering: AppliedSteering | None, stop_reason: Callable[[], str] | None = None) -> str:
@@ -211,7 +211,7 @@ class _Decoding:
 
     def _select_rows(self, rows: Tensor, steering: AppliedSteering | None) -> None:
         self._chunk, self._positions, self._mask = self._chunk[rows], self._positions[rows], self._mask[rows]
-        self._cache.batch_select_indices(rows)
+        select_rows(self._cache, rows)
         if steering is not None:
             steering.select_rows(rows.cpu())
 
@@ -228,6 +228,7 @@ class _Decoding:
                 use_cache=True,
                 logits_to_keep=1,
             )
+        self._cache = output.past_key_values
         logits: Tensor = output.logits[:, -1]
         return logits
 

@@ -125,6 +125,7 @@ def measure_speed(loaded: LoadedModel, items: EvalItems, components: Sequence[Co
 def describe_run(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, max_new_tokens: int) -> dict[str, Any]:
     return {
         "base_model_fingerprint": loaded.fingerprint,
+        "architecture_digest": loaded.architecture_digest,
         "suites": {kind: suite.digest for kind, suite in sorted(suites.items())},
         "split": "test",
         "scorer": dict(scorer.description),

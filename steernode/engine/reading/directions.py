@@ -96,9 +96,10 @@ def extract_directions(
 ) -> tuple[LayerDirection, ...]:
     """The direction at each wanted layer, from one pass over the pairs, which may be a stream. `on_progress(done, total)` counts pairs.
 
-    `layers` None means the candidate layers, those that the default gates do not refuse for their depth.
+    `layers` None means the candidate layers, those that the default gates do not refuse for their depth. A layer that sees no
+    difference between the sides is left out: below the reach of a sliding window, say, where the sides differ further back.
 
-    Raises: EngineError METHOD_UNKNOWN, NON_FINITE, ZERO_DIRECTION (the sides do not differ where they are read), SPOOL_FULL,
+    Raises: EngineError METHOD_UNKNOWN, NON_FINITE, ZERO_DIRECTION (at no layer do the sides differ where they are read), SPOOL_FULL,
     TRIGGER_EMPTY, PROBE_NOT_CONVERGED; ContrastSetError CONTRAST_EMPTY, PAIRS_TOO_FEW; the codes of `capture_pairs` and
     `capture_spec`.
     """
@@ -182,21 +183,31 @@ def _extract(
             if spool is not None:
                 spool.append(captured.positive, captured.negative)
         found: dict[str, list[LayerDirection]] = {method: [] for method in methods}
+        left_out: dict[str, EngineError] = {}
         for place, layer in enumerate(spec.layers):
             difference = means.difference[place] / means.pairs
             residual_norm = float(means.residual_norm[place]) / means.pairs
-            _refuse_zero(difference, residual_norm, layer, spec.site)
             sides = None if spool is None else spool.layer(layer)
             for method in methods:
                 check_method(method, means.pairs)
-                if method == "mean_difference" or sides is None:
-                    unit = (difference / difference.norm()).float()
-                else:
-                    unit = find_direction(method, *sides)
+                try:
+                    _refuse_zero(difference, residual_norm, layer, spec.site)
+                    if method == "mean_difference" or sides is None:
+                        unit = (difference / difference.norm()).float()
+                    else:
+                        unit = find_direction(method, *sides)
+                except EngineError as error:
+                    if error.code != "ZERO_DIRECTION":
+                        raise
+                    left_out.setdefault(method, error)
+                    continue
                 norm = float(difference @ unit.double())
                 found[method].append(
                     LayerDirection(layer, spec.site, unit, norm, residual_norm, means.pairs, method, str(spec.read_position))
                 )
+    for method, directions in found.items():
+        if not directions:
+            raise left_out[method]
     return {method: tuple(directions) for method, directions in found.items()}
 
 
@@ -221,12 +232,13 @@ def write_direction(
     *,
     base_model_fingerprint: str,
     contrast_set_digest: str,
+    architecture_digest: str = "",
     method: str | None = None,
     read_position: str | None = None,
     seed: int = 0,
     dtype: str = "F32",
 ) -> bytes:
-    """The vector file of a direction, with its lineage.
+    """The vector file of a direction, with its lineage, which names the architecture it was read by, if that is given.
 
     `method` and `read_position` are the direction's own; a caller that was promised others says so, and is refused.
 
@@ -249,6 +261,8 @@ def write_direction(
         "seed": seed,
         "pairs": direction.pairs,
     }
+    if architecture_digest:
+        lineage["architecture_digest"] = architecture_digest
     return write_vector(direction.direction.numpy(), lineage, dtype)
 
 

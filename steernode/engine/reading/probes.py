@@ -120,6 +120,7 @@ def train_probe(
     lineage = {
         "schema": "steerhub.vector/1",
         "base_model_fingerprint": loaded.fingerprint,
+        "architecture_digest": loaded.architecture_digest,
         "layer": layer,
         "site": site,
         "method": "logistic_probe",

@@ -11,7 +11,10 @@ import pytest
 
 from steernode import __version__
 from steernode.canonical import sha256_hex
+from steernode.files.architectures import find_family
+from tests.support.architectures import forgetting, write_architecture
 from tests.support.exports import EVENTS, csv_file, jsonl
+from tests.support.files import write_model_folder
 from tests.support.hub_simulator import VECTOR, Signer
 from tests.support.pairs import FIRST, SECOND, lines
 from tests.support.serving import wait_until
@@ -87,6 +90,17 @@ def test_inspect_vector_and_pairs_describe_files(steer, tmp_path):
     assert (shown["digest"], shown["d_model"], shown["layer"]) == (sha256_hex(VECTOR), 16, 6)
     (tmp_path / "pairs").write_bytes(lines(FIRST, SECOND))
     assert "pairs: 2\n" in steer("inspect", "pairs", tmp_path / "pairs").output
+
+
+def test_inspect_model_knows_the_architectures_it_is_given(steer, tmp_path):
+    folder = write_model_folder(tmp_path / "model", architectures=["PierForCausalLM"], model_type="pier")
+    assert error_of(steer("inspect", "model", folder)) == "MODEL_ARCHITECTURE"
+    with forgetting():
+        given = write_architecture(tmp_path / "architectures", "pier", "PierForCausalLM")
+        shown = json.loads(steer("inspect", "model", folder, "--architectures", given, "--json").output)
+        assert (shown["architecture"], shown["architecture_digest"]) == ("PierForCausalLM", find_family("pier").digest)
+    (given / "pier.yaml").write_text("models: []")
+    assert error_of(steer("inspect", "model", folder, "--architectures", given)) == "ARCHITECTURE_FILE"
 
 
 def test_inspect_names_what_is_wrong_with_a_file(steer, tmp_path):

@@ -1,10 +1,9 @@
-"""Every family of decoder models is loaded, generates and is refused in the same way; one nobody registered says what to do."""
+"""Every family of decoder models is loaded, generates and is refused in the same way; one that nobody described says what to do."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from steernode.engine.access import architectures
-from steernode.engine.access.architectures import Architecture, Place, find_architecture, register_architecture, registered_architectures
+from steernode.engine.access.architectures import find_architecture
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel, load_model, wrap_model
 from steernode.engine.access.sites import visit_site
@@ -22,78 +20,44 @@ from steernode.engine.applying.generate import generate
 from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.steer import steered
 from steernode.errors import ModelError
-from steernode.files.basemodels import KNOWN_ARCHITECTURES, inspect_model
+from steernode.files.architectures import known_families
+from steernode.files.basemodels import inspect_model
 from steernode.words import SITES
-from tests.support.tiny_models import NAMES, ask, build_model
+from tests.support.architectures import describe_otherwise
+from tests.support.tiny_models import ask, build_model
 
 PROMPTS = (ask("the bill is late"), ask("refund"))
 
 
-@pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten after it."""
-    monkeypatch.setattr(architectures, "_FAMILIES", dict(architectures._FAMILIES))
-    known = list(KNOWN_ARCHITECTURES)
-    yield
-    KNOWN_ARCHITECTURES[:] = known
-
-
-def test_a_folder_of_an_unknown_architecture_says_how_to_register_it(model_folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_folder_of_an_unknown_architecture_says_how_to_teach_it(model_folders: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["MambaForCausalLM"], "model_type": "mamba"}))
-    with pytest.raises(ModelError, match=r"(?s)'MambaForCausalLM'.*register_architecture\(") as refused:
+    with pytest.raises(ModelError, match=r"(?s)'MambaForCausalLM'.*STEERHUB_ARCHITECTURES") as refused:
         load_model(folder)
     assert refused.value.code == "MODEL_ARCHITECTURE"
 
 
 @pytest.mark.parametrize("model", [nn.Linear(2, 2), None])
-def test_a_model_of_an_unknown_type_says_how_to_register_it(llama: LoadedModel, model: Any) -> None:
-    with pytest.raises(ModelError, match=r"(?s)not known.*register_architecture\(") as refused:
+def test_a_model_of_an_unknown_type_says_how_to_teach_it(llama: LoadedModel, model: Any) -> None:
+    with pytest.raises(ModelError, match=r"(?s)not known.*STEERHUB_ARCHITECTURES") as refused:
         wrap_model(model, None, llama.manifest)
     assert refused.value.code == "MODEL_ARCHITECTURE"
 
 
-def test_the_advice_in_the_error_is_code_that_runs(llama: LoadedModel, registry: None) -> None:
-    with pytest.raises(ModelError) as refused:
-        wrap_model(None, None, llama.manifest)
-    advice = [line.strip() for line in refused.value.message.splitlines()[1:]]
-    exec("\n".join(advice))  # noqa: S102
-    assert registered_architectures()["my_type"] == "MyForCausalLM"
-    assert "MyForCausalLM" in KNOWN_ARCHITECTURES
-
-
 @pytest.mark.parametrize(
     "wrong",
-    [Architecture(decoder="gpt"), Architecture(blocks="h"), Architecture(attn_out=Place("attn")), Architecture(mlp_out=Place("mlp.down"))],
+    [{"decoder": "gpt"}, {"blocks": "h"}, {"attn_out": {"output": "attn"}}, {"mlp_out": {"output": "mlp.down"}}],
 )
-def test_an_entry_that_points_nowhere_is_refused_by_path(llama: LoadedModel, wrong: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(architectures._FAMILIES, "llama", ("LlamaForCausalLM", wrong))
+def test_a_file_that_points_nowhere_is_refused_by_path(llama: LoadedModel, wrong: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    describe_otherwise(monkeypatch, "llama", **wrong)
     with pytest.raises(ModelError, match=r"has no module '(gpt|h|attn|mlp\.down)'") as refused:
         wrap_model(llama.model, None, llama.manifest)
     assert refused.value.code == "MODEL_ARCHITECTURE"
 
 
-def test_a_family_is_registered_once(registry: None) -> None:
-    known = registered_architectures()
-    register_architecture("wrapped", "WrappedForCausalLM", Architecture())
-    register_architecture("wrapped", "WrappedForCausalLM", Architecture())
-    assert registered_architectures() == known | {"wrapped": "WrappedForCausalLM"}
-    for model_type in ("wrapped", "llama"):
-        with pytest.raises(ModelError, match="registered already") as refused:
-            register_architecture(model_type, "OtherForCausalLM", Architecture(decoder="elsewhere"))
-        assert refused.value.code == "ARCHITECTURE_TAKEN"
-    assert "OtherForCausalLM" not in KNOWN_ARCHITECTURES
-
-
-def test_inspection_and_engine_know_the_same_families_and_each_has_a_tiny_model() -> None:
-    known = registered_architectures()
-    assert sorted(known.values()) == sorted(KNOWN_ARCHITECTURES)
-    assert {build_model(name).config.model_type for name in NAMES} == set(known)
-
-
 def test_every_family_loads_from_its_folder_as_it_was_saved(every_model: LoadedModel, model_folders: dict[str, Path]) -> None:
-    assert every_model.manifest.architecture == registered_architectures()[every_model.model.config.model_type]
+    assert every_model.manifest.architecture == known_families()[every_model.model.config.model_type].class_name
     assert every_model.manifest == inspect_model(Path(every_model.model.config._name_or_path))
     assert every_model.n_layers == every_model.manifest.n_layers
     assert every_model.d_model == 32
@@ -169,19 +133,20 @@ class FirstOfTuple(nn.Module):
         return self.inner(stream[0])
 
 
-def test_a_registered_family_whose_blocks_return_tuples_is_steered_like_its_plain_twin(llama: LoadedModel, registry: None) -> None:
+def test_a_learned_family_whose_blocks_return_tuples_is_steered_like_its_plain_twin(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = build_model("llama")
     model.model.layers = nn.ModuleList([TupleBlock(block) for block in model.model.layers])
     model.model.norm = FirstOfTuple(model.model.norm)
-    model.config.model_type = "tuple_llama"
-    plain = Architecture()
-    inside = Architecture(
-        attn_out=Place("inner.self_attn"),
-        mlp_out=Place("inner.mlp"),
-        resid_mid=replace(plain.resid_mid, module="inner.post_attention_layernorm"),
+    describe_otherwise(
+        monkeypatch,
+        "llama",
+        attn_out={"output": "inner.self_attn"},
+        resid_mid={"input": "inner.post_attention_layernorm"},
+        mlp_out={"output": "inner.mlp"},
     )
-    register_architecture("tuple_llama", "TupleLlamaForCausalLM", inside)
-    twin = wrap_model(model, llama.tokenizer, replace(llama.manifest, architecture="TupleLlamaForCausalLM"))
+    twin = wrap_model(model, llama.tokenizer, llama.manifest)
     for site in SITES:
         component = Component(torch.full((32,), 32**-0.5), 0, 5.0, site=site)
         expected, found = (generate(loaded, PROMPTS, components=[component], max_new_tokens=6) for loaded in (llama, twin))

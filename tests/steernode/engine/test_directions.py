@@ -19,6 +19,7 @@ from steernode.errors import ContrastSetError, EngineError, LayerError, SteerErr
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message
 from steernode.files.vectors import read_vector
+from steernode.words import METHODS
 from tests.support.tiny_models import ask, count_hooks, make_answered_pair, make_pair, make_pairs
 
 
@@ -155,6 +156,18 @@ def test_an_extraction_that_cannot_be_made_is_refused_by_name(llama: LoadedModel
     with pytest.raises((EngineError, LayerError, ContrastSetError)) as refused:
         extract_directions(llama, wanted.pop("pairs"), **wanted)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_layer_that_sees_no_difference_is_left_out_and_stops_no_other(loaded_models: dict, method: str) -> None:
+    """Behind sliding windows of eight tokens the system message, more than ten back, is seen from the second layer on."""
+    mistral = loaded_models["mistral"]
+    pairs = [make_pair(question, question) for question in ("fee refund", "card reply", "bill sorry", "late reply")]
+    found = extract_directions(mistral, pairs, method=method, layers=range(mistral.n_layers))
+    assert [direction.layer for direction in found] == [1, 2]
+    with pytest.raises(EngineError, match="at layer 0 ") as refused:
+        extract_directions(mistral, pairs, method=method, layers=[0])
+    assert refused.value.code == "ZERO_DIRECTION"
 
 
 def test_a_template_without_assistant_marks_is_refused(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

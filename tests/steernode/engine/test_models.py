@@ -14,6 +14,9 @@ from safetensors.torch import load_file, save_file
 from steernode.engine.access.models import LoadedModel, load_model, wrap_model
 from steernode.engine.access.sites import residual_stream
 from steernode.errors import EngineError, ModelError
+from steernode.files.architectures import learn_architectures
+from steernode.files.basemodels import inspect_model
+from tests.support.architectures import forgetting, write_architecture
 
 
 def test_a_loaded_model_knows_its_files_and_its_blocks(any_model: LoadedModel) -> None:
@@ -86,3 +89,40 @@ def test_tensors_and_tuples_from_a_block_are_both_unpacked() -> None:
         with pytest.raises(EngineError) as refused:
             residual_stream(output)
         assert refused.value.code == "BLOCK_OUTPUT"
+
+
+def test_what_is_not_in_the_fingerprint_no_loader_finds(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    """`additional_chat_templates` stands for whatever else a later library may look for beside the weights."""
+    folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
+    before = inspect_model(folder)
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "other.jinja").write_text("{{ 'another' }}")
+    (folder / "processor_config.json").write_text(json.dumps({"chat_template": "{{ 'another' }}"}))
+    assert inspect_model(folder) == before
+    loaded = load_model(folder)
+    assert isinstance(loaded.tokenizer.chat_template, str)
+    assert loaded.model.config._name_or_path == loaded.tokenizer.name_or_path == str(folder)
+
+
+def test_a_template_in_chat_template_json_is_loaded_where_there_is_no_other(
+    llama: LoadedModel, model_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "{{ 'another' }}"}))
+    assert load_model(folder).tokenizer.chat_template == llama.tokenizer.chat_template
+    (folder / "chat_template.jinja").unlink()
+    assert load_model(folder).tokenizer.chat_template == "{{ 'another' }}"
+
+
+def test_a_class_that_the_installed_library_lacks_is_refused_with_what_to_do(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    with forgetting():
+        # `Trainer` is in the library, and is no model.
+        for class_name in ("NextYearForCausalLM", "Trainer"):
+            model_type = class_name.lower()
+            learn_architectures(write_architecture(tmp_path / class_name, model_type, class_name))
+            (folder / "config.json").write_text(json.dumps(config | {"architectures": [class_name], "model_type": model_type}))
+            with pytest.raises(ModelError, match="install a version that has") as refused:
+                load_model(folder)
+            assert (refused.value.code, refused.value.item) == ("MODEL_ARCHITECTURE", class_name)

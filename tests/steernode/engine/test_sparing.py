@@ -93,6 +93,30 @@ def test_passes_of_another_shape_or_thread_run_whole() -> None:
     assert torch.equal(elsewhere, stream + 1)
 
 
+class AddsTheStream(Rows):
+    def forward(self, stream: Tensor, residual: Tensor) -> Tensor:
+        return super().forward(stream) + residual
+
+
+def test_an_mlp_that_is_given_more_than_the_stream_runs_whole() -> None:
+    block, stream = Block(), torch.rand(2, 20, 5)
+    block.mlp = AddsTheStream()
+    with run_mlps_at([block], WANTED):
+        by_place, by_name = block.mlp(stream, stream), block.mlp(stream, residual=stream)
+    assert block.mlp.seen == [40, 40]
+    assert torch.equal(by_place, stream + 1 + stream)
+    assert torch.equal(by_name, by_place)
+
+
+def test_who_hooks_a_part_of_the_mlp_sees_whole_batches(llama: LoadedModel) -> None:
+    shapes: list[torch.Size] = []
+    handle = llama.blocks[1].mlp.down_proj.register_forward_hook(lambda _module, _args, output: shapes.append(output.shape[:-1]))
+    with run_mlps_at(llama.blocks, WANTED):
+        hidden(llama)
+    handle.remove()
+    assert shapes == [WANTED.shape]
+
+
 def test_hooks_go_when_the_pass_fails(llama: LoadedModel) -> None:
     hooks = count_hooks(llama)
     with pytest.raises(ZeroDivisionError), run_mlps_at(llama.blocks, WANTED):

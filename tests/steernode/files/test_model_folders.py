@@ -6,7 +6,7 @@ from safetensors.numpy import save
 
 from steernode.canonical import canonical_json, sha256_hex
 from steernode.errors import ModelError
-from steernode.files.basemodels import KNOWN_ARCHITECTURES, inspect_model
+from steernode.files.basemodels import inspect_model, read_template_file
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -66,7 +66,7 @@ def test_a_fingerprint_does_not_depend_on_the_folder_or_on_other_files(folder, t
 def test_one_changed_byte_of_any_file_changes_the_fingerprint(folder, name):
     before = inspect_model(folder).fingerprint
     data = (folder / name).read_bytes()
-    (folder / name).write_bytes(data + (b"\x00" if name.endswith("safetensors") else b" "))
+    (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if name.endswith("safetensors") else data + b" ")
     assert inspect_model(folder).fingerprint != before
 
 
@@ -137,12 +137,11 @@ def test_a_config_that_is_no_strict_json_object_is_refused(folder, text):
 
 
 @pytest.mark.parametrize("architectures", [["MambaForCausalLM"], [], None, ["LlamaForCausalLM", "GPT2LMHeadModel"], "nonsense"])
-def test_an_unknown_architecture_is_refused_with_the_way_to_register_it(folder, architectures):
+def test_an_unknown_architecture_is_refused_with_the_way_to_teach_it(folder, architectures):
     change_config(folder, architectures=architectures)
-    with pytest.raises(ModelError, match="register") as caught:
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM.*STEERHUB_ARCHITECTURES") as caught:
         inspect_model(folder)
     assert caught.value.code == "MODEL_ARCHITECTURE"
-    assert "LlamaForCausalLM" in KNOWN_ARCHITECTURES
 
 
 def test_gpt2_names_for_the_same_sizes_are_understood(folder):
@@ -157,3 +156,94 @@ def test_a_model_without_tokenizer_or_chat_template_is_refused(folder):
     assert code_of(folder) == "MODEL_CHAT_TEMPLATE"
     (folder / "tokenizer.json").unlink()
     assert code_of(folder) == "MODEL_TOKENIZER"
+
+
+def test_a_chat_template_json_is_a_template_and_is_hashed(folder):
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    assert "chat_template.json" in [name for name, _digest, _size in inspect_model(folder).files]
+    assert read_template_file(folder) == "{{ messages }}"
+    for odd in ({"template": "x"}, {"chat_template": ""}, {"chat_template": ["x"]}):
+        (folder / "chat_template.json").write_text(json.dumps(odd))
+        assert code_of(folder) == "MODEL_CHAT_TEMPLATE"
+
+
+@pytest.mark.parametrize("cut", [1, 8, 15])
+def test_weights_without_their_tail_are_refused_before_anything_is_loaded(folder, cut):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-cut])
+    assert code_of(folder) == "MODEL_FORMAT"
+
+
+def test_weights_whose_tensors_do_not_fill_the_file_are_refused(folder):
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole + b"\x00")
+    assert code_of(folder) == "MODEL_FORMAT"
+    for header in (
+        {"w": {"dtype": "F32", "shape": [4], "data_offsets": [4, 20]}},
+        {"w": {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]}},
+        {"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, True]}},
+        {"w": {"dtype": "F32", "shape": [4]}},
+        {"w": 3},
+        [],
+    ):
+        text = json.dumps(header).encode()
+        weights.write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+        assert code_of(folder) == "MODEL_FORMAT"
+    weights.write_bytes((10**9).to_bytes(8, "little") + bytes(64))
+    assert code_of(folder) == "MODEL_FORMAT"
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "abliteration_config.json", "steering_config.json"])
+def test_what_a_loader_would_lay_over_the_weights_is_refused_by_name(folder, name):
+    (folder / name).write_text("{}")
+    with pytest.raises(ModelError, match=name) as caught:
+        inspect_model(folder)
+    assert (caught.value.code, caught.value.item) == ("MODEL_CONFIG_REJECTED", name)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["abliteration_config", "steering", "steering_vectors", "control_vectors", "controlvector", "refusal_directions",
+     "activation_additions", "configuration_files", "_experts_implementation_internal"],
+)  # fmt: skip
+def test_a_config_that_steers_or_points_elsewhere_is_refused_by_name(folder, key):
+    change_config(folder, text_config={key: {"layers": [1]}})
+    with pytest.raises(ModelError, match=key) as caught:
+        inspect_model(folder)
+    assert (caught.value.code, caught.value.item) == ("MODEL_CONFIG_REJECTED", key)
+
+
+def test_a_class_under_another_model_type_is_refused(folder):
+    change_config(folder, model_type="gpt2")
+    assert code_of(folder) == "MODEL_ARCHITECTURE"
+
+
+def test_a_size_that_the_config_leaves_out_is_that_of_the_class(folder):
+    config = {"architectures": ["FalconForCausalLM"], "model_type": "falcon", "num_hidden_layers": 2, "hidden_size": 8, "vocab_size": 50}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert inspect_model(folder).context_length == 2048
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": None}))
+    assert code_of(folder) == "MODEL_CONFIG_REJECTED"
+
+
+def test_the_sizes_of_a_model_for_more_than_text_are_those_of_its_text_part(folder):
+    text = {"model_type": "gemma3_text", "hidden_size": 8, "num_hidden_layers": 2}
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "torch_dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(config | {"text_config": text}))
+    manifest = inspect_model(folder)
+    assert (manifest.n_layers, manifest.d_model, manifest.context_length, manifest.vocab_size) == (2, 8, 131072, 262208)
+    assert (manifest.model_type, manifest.dtype) == ("gemma3", "bfloat16")
+    # A text part of another class has that one's sizes.
+    config = {"architectures": ["Mistral3ForConditionalGeneration"], "model_type": "mistral3"}
+    (folder / "config.json").write_text(json.dumps(config | {"text_config": text | {"model_type": "ministral3"}}))
+    assert inspect_model(folder).context_length == 262144
+    (folder / "config.json").write_text(json.dumps(config))
+    assert code_of(folder) == "MODEL_CONFIG_REJECTED"
+
+
+def test_layers_that_are_listed_are_counted(folder):
+    config = {"architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h", "layers_block_type": ["mamba", "moe", "attention"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert inspect_model(folder).n_layers == 3

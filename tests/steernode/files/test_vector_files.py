@@ -62,6 +62,13 @@ def test_what_is_written_is_read_back():
     assert not vector.direction.flags.writeable
 
 
+def test_a_file_is_read_whatever_the_length_of_its_header_looks_like():
+    files = [write_vector(DIRECTION, LINEAGE | {"engine_version": "1" * length}) for length in range(1, 320)]
+    assert any(data.startswith(b"\x80\x02") for data in files)
+    for data in files:
+        assert read_vector(data).digest == sha256_hex(data)
+
+
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
 def test_the_same_vector_always_gives_the_same_bytes(dtype):
     shuffled = dict(reversed(LINEAGE.items()))
@@ -117,6 +124,14 @@ def test_a_lineage_that_no_engine_could_apply_is_refused(change, code):
     with pytest.raises(VectorFileError) as refusal:
         write_vector(DIRECTION, LINEAGE | change)
     assert refusal.value.code == code
+
+
+def test_a_lineage_may_name_the_architecture_it_was_read_by():
+    named = LINEAGE | {"architecture_digest": "ab" * 32}
+    assert read_vector(write_vector(DIRECTION, named)).lineage == named
+    with pytest.raises(VectorFileError) as caught:
+        write_vector(DIRECTION, LINEAGE | {"architecture_digest": "ab"})
+    assert (caught.value.code, caught.value.item) == ("VEC_METADATA", "architecture_digest")
 
 
 def test_a_lineage_that_is_not_canonical_is_refused():

@@ -149,6 +149,22 @@ def test_a_node_of_another_model_refuses_every_snapshot(hub, make_node):
     assert refused(make_node(engine=engine)) == "BASE_MODEL_MISMATCH"
 
 
+def test_a_node_with_another_architecture_file_than_the_hubs_steers_nobody(hub, make_node):
+    engine = FakeEngine()
+    engine.architecture_digest = "aa" * 32
+    hub.publish(5)
+    node = make_node(engine=engine)
+    node.poll()
+    assert is_steered(node)
+    [entry] = make_content()["base_models"]
+    hub.publish(6, content=make_content(base_models=[entry | {"architecture_digest": "bb" * 32}]))
+    assert refused(node) == "ARCHITECTURE_MISMATCH"
+    assert not is_steered(node)
+    hub.publish(7, content=make_content(base_models=[entry | {"architecture_digest": "aa" * 32}]))
+    assert node.poll() is PollOutcome.APPLIED
+    assert is_steered(node)
+
+
 def test_a_node_whose_environment_moved_to_other_files_stops_steering_until_its_own_are_listed_again(hub, make_node):
     """It would refuse every later snapshot too, and never hear of a kill."""
     hub.publish(5)

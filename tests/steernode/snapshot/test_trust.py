@@ -253,6 +253,26 @@ def test_a_snapshot_without_this_nodes_model_is_refused(hub):
     assert refusal(trusted(hub, fingerprint="11" * 32), hub.sign(make_document())) == "BASE_MODEL_MISMATCH"
 
 
+def test_a_node_that_reads_its_model_by_another_architecture_refuses(hub):
+    ours, theirs = "aa" * 32, "bb" * 32
+
+    def listing(*digests):
+        entries = [
+            {"name": f"model-{number}", "fingerprint": FINGERPRINT, **({"architecture_digest": digest} if digest else {})}
+            for number, digest in enumerate(digests)
+        ]
+        return hub.sign(make_document(content=make_content(base_models=entries)))
+
+    node = trusted(hub, architecture_digest=ours)
+    assert refusal(node, listing(theirs)) == "ARCHITECTURE_MISMATCH"
+    # The same files under two names; one that was registered before this was kept; an engine that has no such file.
+    for listed in ((ours,), (theirs, ours), ("",), (theirs, "")):
+        assert node.consider(listing(*listed), NOW).base_models[0].architecture_digest == listed[0]
+    trusted(hub).consider(listing(theirs), NOW)
+    wrong = make_content(base_models=[{"name": "m", "fingerprint": FINGERPRINT, "architecture_digest": "short"}])
+    assert refusal(node, hub.sign(make_document(content=wrong))) == "SCHEMA"
+
+
 @pytest.mark.parametrize(
     "content",
     [

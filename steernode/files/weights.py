@@ -1,0 +1,72 @@
+"""Weight files: which there are, and that each is whole. Only headers are read here, by a reader of our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from steernode.canonical import parse_strict
+from steernode.errors import CanonicalError, ModelError
+
+# As the safetensors library has it.
+_MAX_HEADER_BYTES = 100_000_000
+_PICKLED_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def list_weights(folder: Path) -> list[str]:
+    """The names of a folder's weight files, each of them whole. Raises: ModelError MODEL_FORMAT."""
+    weights = sorted(path.name for path in folder.glob("*.safetensors"))
+    if not weights:
+        pickled = sorted(path.name for pattern in _PICKLED_PATTERNS for path in folder.glob(pattern))
+        if pickled:
+            raise ModelError(
+                "MODEL_FORMAT",
+                f"{pickled[0]} is a pickle, which can run code when it is opened; convert the weights to safetensors "
+                "(model.save_pretrained(folder, safe_serialization=True))",
+                pickled[0],
+            )
+        raise ModelError("MODEL_FORMAT", f"{folder} has no *.safetensors weights", str(folder))
+    for name in weights:
+        _check_whole(folder / name)
+    return weights
+
+
+def _check_whole(path: Path) -> None:
+    """A half-downloaded file, or a Git LFS pointer in its place, would otherwise get a fingerprint of its own.
+
+    Every byte after the header belongs to exactly one tensor, so a tail that is missing shows without reading the tensors.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        header_bytes = int.from_bytes(stream.read(8).ljust(8, b"\xff"), "little")
+        if header_bytes + 8 > size:
+            raise _broken(path, "is cut short or is not safetensors")
+        if header_bytes > _MAX_HEADER_BYTES:
+            raise _broken(path, f"claims a header of {header_bytes} bytes, at most {_MAX_HEADER_BYTES} are read")
+        raw = stream.read(header_bytes)
+    try:
+        header = parse_strict(raw, max_bytes=_MAX_HEADER_BYTES, max_depth=4)
+    except CanonicalError as error:
+        raise _broken(path, f"has a header that is not strict JSON ({error.message})") from error
+    if not isinstance(header, dict):
+        raise _broken(path, "has a header that is no object")
+    header.pop("__metadata__", None)
+    covered = 0
+    for begin, end, name in sorted((*_offsets(path, name, tensor), name) for name, tensor in header.items()):
+        if begin != covered or end < begin:
+            raise _broken(path, f"has a tensor {name[:60]!r} that does not begin where the one before ends")
+        covered = end
+    held = size - 8 - header_bytes
+    if covered != held:
+        raise _broken(path, f"describes {covered} bytes of tensors and holds {held}")
+
+
+def _offsets(path: Path, name: str, tensor: Any) -> tuple[int, int]:
+    offsets = tensor.get("data_offsets") if isinstance(tensor, dict) else None
+    if not isinstance(offsets, list) or len(offsets) != 2 or any(type(offset) is not int for offset in offsets):
+        raise _broken(path, f"does not say where tensor {name[:60]!r} is")
+    return offsets[0], offsets[1]
+
+
+def _broken(path: Path, problem: str) -> ModelError:
+    return ModelError("MODEL_FORMAT", f"{path.name} {problem}; download it again", path.name)
