@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +71,11 @@ class LoadedModel:
 
     @property
     def end_token_ids(self) -> frozenset[int]:
-        """The tokens that end a reply: those of the generation config, else the tokenizer's own."""
-        configured = getattr(self.model.generation_config, "eos_token_id", None)
-        if configured is None:
-            configured = self.tokenizer.eos_token_id
-        if configured is None:
-            return frozenset()
-        return frozenset([configured] if isinstance(configured, int) else configured)
+        """The tokens that end a reply: all that generation_config.json, config.json or the tokenizer name. Each was trained to end one."""
+        config = getattr(self.model, "config", None)
+        texts = config.get_text_config() if hasattr(config, "get_text_config") else config
+        named = [getattr(source, "eos_token_id", None) for source in (self.model.generation_config, config, texts, self.tokenizer)]
+        return frozenset(token for value in named for token in (value if isinstance(value, list | tuple) else [value]) if token is not None)
 
 
 def load_model(source: str | Path, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
@@ -141,6 +140,7 @@ def _load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        _forget_default_end(config, json.loads((folder / "config.json").read_bytes()))
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         loading: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -160,3 +160,10 @@ def _load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     if missing:
         raise ModelError("MODEL_LOAD", f"{folder} holds no weights for {missing[0]} ({len(missing)} such); is a shard missing?", missing[0])
     return model, tokenizer
+
+
+def _forget_default_end(config: Any, written: dict[str, Any]) -> None:
+    """Classes have an end token for configs that name none, and in this vocabulary it may be any word."""
+    for part, names in ((config, written), (config.get_text_config(), written.get("text_config") or written)):
+        if "eos_token_id" not in names:
+            part.eos_token_id = None
