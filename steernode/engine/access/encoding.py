@@ -96,6 +96,12 @@ def encode_dialogues(
     return encoded
 
 
+def encode_unanswered(loaded: LoadedModel, messages: Sequence[Message], name: str) -> EncodedConversation:
+    """A conversation as far as it has got, with no word about whose turn is next."""
+    [encoded] = _apply_template(loaded, [messages], [name], add_generation_prompt=False, mark_assistant=False, with_text=False)
+    return encoded
+
+
 def encode_texts(
     loaded: LoadedModel, texts: Sequence[str], *, names: Sequence[str] | None = None, add_special_tokens: bool = True
 ) -> list[EncodedConversation]:
