@@ -29,11 +29,11 @@ def compose(job: Job, report: Report) -> Evaluation | None:
     from steernode.engine.judging.candidate import Candidate
     from steernode.engine.judging.together import evaluate_together
 
+    recipe = CompositionRecipe.from_document(job.recipe)
     report("loading", 0, 1, f"loading {job.base_model.name}")
-    loaded = load_target(job.base_model)
+    loaded = load_target(job.base_model).asked_with(recipe.template_arguments)
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
-    recipe = CompositionRecipe.from_document(job.recipe)
     components = {each["name"]: {name: value for name, value in each.items() if name != "name"} for each in recipe.components}
     evidence = evaluate_together(
         loaded,

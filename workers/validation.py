@@ -32,7 +32,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         raise ValueError(f"{job} has no vector")
     recipe = ValidationRecipe.from_document(job.recipe)
     report("loading", 0, 1, f"loading {job.base_model.name}")
-    loaded = load_target(job.base_model)
+    loaded = load_target(job.base_model).asked_with(recipe.template_arguments)
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     # An imported vector may name a contrast set that is not on record; gates about its pairs are then refused by name.

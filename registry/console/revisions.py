@@ -16,6 +16,7 @@ from registry.console.pages import Request, accept, action, page, render_page, t
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
 from registry.reads.departures import still_may, with_departures
+from registry.reads.documents import template_arguments_of
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
 from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
@@ -57,6 +58,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         title=f"Revision {revision}",
         revision=revision,
         components=components,
+        template_arguments=template_arguments_of(components),
         lineages=[trace_vector(vector, here=revision) for vector in vectors],
         evaluation=evaluation,
         problem=document.problem,

@@ -7,10 +7,12 @@ from functools import cache
 from typing import Any
 
 from steernode.canonical import format_decimal
+from steernode.words import MAX_TEMPLATE_ARGUMENTS, NO_TEMPLATE_ARGUMENTS
 
 Schema = dict[str, Any]
 Spec = dict[str, Any]
 
+ARGUMENT_PATTERN = "^[A-Za-z][A-Za-z0-9_]{0,63}$"
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _REFERENCE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*(@[1-9][0-9]{0,8})?$"
 _DECIMAL_PATTERN = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
@@ -107,6 +109,18 @@ def snake_case(name: str) -> str:
 def camel_case(name: str) -> str:
     first, *words = name.split("_")
     return first + "".join(word.capitalize() for word in words)
+
+
+def arguments(description: str, **more: Any) -> Schema:
+    """What a chat template is given, by name: text, whole numbers, true and false. Names stay as they are written."""
+    return {
+        "type": "object",
+        "description": description,
+        "propertyNames": {"pattern": ARGUMENT_PATTERN, "not": {"enum": list(NO_TEMPLATE_ARGUMENTS)}},
+        "additionalProperties": {"type": ["string", "integer", "boolean"]},
+        "maxProperties": MAX_TEMPLATE_ARGUMENTS,
+        **more,
+    }
 
 
 class FieldMap:

@@ -50,6 +50,8 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
         ),
         gates=_choose_gates(revision, components, validations),
         max_new_tokens=max(validation.max_new_tokens for validation in validations),
+        # Every vector's, or there would be no such draft.
+        template_arguments=vectors[0].template_arguments,
     )
     return queue_job(
         JobKind.COMPOSITION,

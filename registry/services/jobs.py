@@ -15,13 +15,16 @@ from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, Profile, SteeringVector, SuiteKind, User
 from registry.models.fields import refuse_rounding
+from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
 from registry.services.notifications import notify
 from registry.services.recipes import parse_extraction_recipe
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
+from steernode.files.templates import reads_clock
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
+from steernode.words import CLOCK_ARGUMENT
 
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
@@ -43,9 +46,10 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     full_recipe = parse_extraction_recipe(recipe, base_model).to_document()
+    _refuse_clock(base_model, full_recipe)
     check_new_name(SteeringVector, full_recipe["vector"])
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
@@ -59,6 +63,18 @@ def request_extraction(
         draft_for=draft_for,
         requested_by=actor,
     )
+
+
+def _refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
+    """Where no argument says what the clock shows. Whether the one that is given does, the job finds out at once."""
+    folder = resolve_model_folder(base_model.source)
+    if folder.is_dir() and not recipe["template_arguments"] and reads_clock(folder):
+        raise InvalidInput(
+            "TEMPLATE_CLOCK",
+            f"the chat template of {base_model.name} writes today's date, and would be another template tomorrow; give it one in "
+            f"template_arguments: {CLOCK_ARGUMENT}, such as 2026-11-30, or the argument that it looks at before the clock",
+            CLOCK_ARGUMENT,
+        )
 
 
 @transition
@@ -103,6 +119,7 @@ def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, un
         unit=unit or vector.proposed_unit or "mean_difference",
         gates=extraction.gates if extraction else "default",
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
+        template_arguments=vector.template_arguments,
     )
     return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
 

@@ -8,7 +8,21 @@ from django.db.models import QuerySet
 from registry.blobs import get_blob
 from registry.manifests.accounts import Risk, StatusCondition, condition
 from registry.manifests.documents import Fault, Manifest
-from registry.manifests.fields import FieldMap, Spec, choice, decimal, either, file, list_of, mapping, reference, slug, text, whole
+from registry.manifests.fields import (
+    FieldMap,
+    Spec,
+    arguments,
+    choice,
+    decimal,
+    either,
+    file,
+    list_of,
+    mapping,
+    reference,
+    slug,
+    text,
+    whole,
+)
 from registry.manifests.kind import Names, Reference, References, Writer
 from registry.manifests.kinds.base_model import BaseModels, current_fingerprints, get_base_model, match_base_model, refer_to_base_model
 from registry.manifests.kinds.contrast_set import ContrastSets
@@ -22,7 +36,7 @@ from registry.services.vectors import import_vector
 from steernode.errors import SteerError
 from steernode.gates import gate_sets
 from steernode.records.recipe import ExtractionRecipe
-from steernode.words import DTYPES, METHODS, READ_POSITIONS
+from steernode.words import CLOCK_ARGUMENT, DTYPES, METHODS, READ_POSITIONS
 
 _GATE = mapping(
     "A threshold that must be met.",
@@ -58,6 +72,11 @@ _SETTINGS = {
     "maxNewTokens": whole("How long replies may become.", 1, 1024, default=64),
     "dtype": choice("Of the stored vector.", DTYPES, default=DTYPES[0]),
     "finalists": whole("How many layers are measured on the whole select split.", 1, 10_000, default=2),
+    "templateArguments": arguments(
+        "What the chat template is given beside the messages, such as `enable_thinking: false`; whatever the vector is served in is asked "
+        f"with the same. `{CLOCK_ARGUMENT}`, a date, is what a template that writes today's date writes.",
+        default={},
+    ),
 }
 _FIELDS = FieldMap(_SETTINGS, as_text=True)
 

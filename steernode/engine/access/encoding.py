@@ -33,8 +33,8 @@ class EncodedConversation:
 def encode_prompt(loaded: LoadedModel, messages: Sequence[Message], *, mark_assistant: bool = False) -> EncodedConversation:
     """A conversation up to the point where the assistant starts to write; its last token is the last prompt token.
 
-    Raises: EngineError CONVERSATION_ROLE if it does not end with a user's message, CHAT_TEMPLATE, CONTEXT_LENGTH, CONTROL_TOKEN if what
-    somebody wrote cannot be kept from becoming a control token, TOKENIZER_OFFSETS.
+    Raises: EngineError CONVERSATION_ROLE if it does not end with a user's message, CHAT_TEMPLATE, TEMPLATE_CLOCK, CONTEXT_LENGTH,
+    CONTROL_TOKEN if what somebody wrote cannot be kept from becoming a control token, TOKENIZER_OFFSETS.
     """
     [encoded] = encode_prompts(loaded, [messages], mark_assistant=mark_assistant)
     return encoded
@@ -174,7 +174,15 @@ def _apply_template(
 def _write(loaded: LoadedModel, messages: Sequence[Message], name: str, *, add_generation_prompt: bool, mark_assistant: bool) -> Written:
     # A template is a program and may raise whatever it likes, for example when it does not accept a system message.
     try:
-        return write_conversation(loaded.tokenizer, messages, add_generation_prompt=add_generation_prompt, mark_assistant=mark_assistant)
+        return write_conversation(
+            loaded.tokenizer,
+            messages,
+            loaded.template_arguments,
+            add_generation_prompt=add_generation_prompt,
+            mark_assistant=mark_assistant,
+        )
+    except EngineError:
+        raise
     except Exception as error:
         roles = ", ".join(message.role for message in messages)
         raise EngineError("CHAT_TEMPLATE", f"{name}: the chat template refused a conversation of {roles}: {error}", roles) from error

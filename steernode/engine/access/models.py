@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ import torch
 from torch import nn
 
 from steernode.engine.access.architectures import Architecture, find_architecture, find_module
+from steernode.engine.access.templates import Argument, check_arguments
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model
+from steernode.strict import read_template_arguments
+from steernode.words import CLOCK_ARGUMENT
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _ONE_CORE_BYTES = 4 * 1024 * 1024
@@ -27,7 +32,8 @@ _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.t
 class LoadedModel:
     """A base model ready to be read and steered: weights, tokenizer, and the manifest of the files they came from.
 
-    Layer 14 is element 14 of `blocks`; `architecture` says where the sites of a block are.
+    Layer 14 is element 14 of `blocks`; `architecture` says where the sites of a block are. `template_arguments` are what its chat template
+    is given beside the messages, for whatever it is asked.
     """
 
     model: Any
@@ -36,6 +42,21 @@ class LoadedModel:
     architecture: Architecture
     decoder: nn.Module
     blocks: tuple[nn.Module, ...]
+    template_arguments: Mapping[str, Argument] = field(default_factory=dict)
+
+    def asked_with(self, arguments: Mapping[str, Argument]) -> LoadedModel:
+        """The same model, whose chat template is given these arguments.
+
+        Raises: FieldError; EngineError TEMPLATE_ARGUMENT naming one that the template does not read, TEMPLATE_CLOCK if it writes
+        today's date and no argument says which.
+        """
+        arguments = read_template_arguments(dict(arguments), "template_arguments")
+        check_arguments(self.tokenizer, arguments)
+        return replace(self, template_arguments=arguments)
+
+    def asked_today(self) -> LoadedModel:
+        """The same model, whose chat template sees the clock of now: for replies that nobody steers and nobody measured."""
+        return replace(self, template_arguments={CLOCK_ARGUMENT: datetime.now().isoformat(timespec="seconds")})
 
     @property
     def fingerprint(self) -> str:

@@ -7,14 +7,19 @@ template runs, so that the tokenizer can be made to read it as ordinary text: se
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
+from steernode.strict import read_clock
+from steernode.words import CLOCK_ARGUMENT, NO_TEMPLATE_ARGUMENTS
+
+Argument = str | int | bool
 
 # Unicode's second private plane: characters that mean nothing, from which two that nobody wrote are taken as marks.
 _PRIVATE = range(0x100000, 0x10FFFE)
@@ -34,20 +39,31 @@ class Written:
 
 
 def write_conversation(
-    tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool, mark_assistant: bool = False
+    tokenizer: Any,
+    messages: Sequence[Message],
+    arguments: Mapping[str, Argument] = MappingProxyType({}),
+    *,
+    add_generation_prompt: bool,
+    mark_assistant: bool = False,
 ) -> Written:
-    """Raises: whatever the template raises, which is a program and may raise what it likes."""
+    """`arguments` are what the template is given beside the messages, as `read_template_arguments` reads them.
+
+    Raises: EngineError TEMPLATE_CLOCK if the template looks at the clock, and no argument says what that shows; whatever else the
+    template raises, which is a program and may raise what it likes.
+    """
     template = tokenizer.get_chat_template()
     find = control_tokens(tokenizer, template).spans
-    said = [message.content for message in messages]
-    marks = _choose_marks(said) if any(find(text) for text in said) else None
+    said = [*(message.content for message in messages), *(value for value in arguments.values() if isinstance(value, str))]
+    marked = {text[start:end] for text in said for start, end in find(text)}
+    marks = _choose_marks(said) if marked else None
 
     def mark(value: Any) -> Any:
         return _mark(value, find(value), marks) if marks and isinstance(value, str) else value
 
     documents = [{"role": message.role, "content": mark(message.content)} for message in messages]
-    written, assistant = _run(tokenizer, template, documents, add_generation_prompt, mark_assistant)
-    marked = {text[start:end] for text in said for start, end in find(text)}
+    given = {name: mark(value) for name, value in arguments.items() if name != CLOCK_ARGUMENT}
+    given[CLOCK_ARGUMENT] = _stop_clock(arguments.get(CLOCK_ARGUMENT))
+    written, assistant = _run(tokenizer, template, documents, add_generation_prompt, mark_assistant, given)
     return _take_marks_out(written, assistant, marks, marked) if marks else Written(written, assistant)
 
 
@@ -90,15 +106,61 @@ def _sample(tokenizer: Any, template: str) -> list[str]:
     for roles in (("system", "user", "assistant", "user"), ("user", "assistant"), ("user",)):
         for add_generation_prompt in (False, True):
             try:
-                text, _ = _run(tokenizer, template, [{"role": role, "content": ""} for role in roles], add_generation_prompt, False)
+                text, _ = _run(tokenizer, template, [{"role": role, "content": ""} for role in roles], add_generation_prompt, False, {})
             except Exception:  # noqa: S112 - a template may raise what it likes
                 continue
             written.append(text)
     return written
 
 
+def check_arguments(tokenizer: Any, arguments: Mapping[str, Argument]) -> None:
+    """Whether the template reads these arguments, and none that is missing is the time of day.
+
+    Raises: EngineError TEMPLATE_ARGUMENT naming one that it does not read, TEMPLATE_CLOCK.
+    """
+    from jinja2 import meta, nodes
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    template = tokenizer.get_chat_template()
+    tree = _compile_jinja_template(template).environment.parse(template)
+    # The clock is a global, which is not among the undeclared.
+    read = meta.find_undeclared_variables(tree) | ({name.name for name in tree.find_all(nodes.Name)} & {CLOCK_ARGUMENT})
+    unread = sorted(set(arguments) - read)
+    if unread:
+        known = ", ".join(sorted(read - {*NO_TEMPLATE_ARGUMENTS, *tokenizer.special_tokens_map})) or "none"
+        raise EngineError("TEMPLATE_ARGUMENT", f"the chat template does not read {unread[0]!r}; it reads {known}", unread[0])
+    try:
+        write_conversation(tokenizer, [Message("user", "Hi")], arguments, add_generation_prompt=True)
+    except EngineError as error:
+        if error.code == "TEMPLATE_CLOCK":
+            raise
+    except Exception:  # noqa: S110 - what the template thinks of this conversation is not asked here
+        pass
+
+
+def _stop_clock(shows: Argument | None) -> Callable[[str], str]:
+    """The `strftime_now` that a template calls."""
+
+    def strftime_now(wanted: str) -> str:
+        if shows is None:
+            raise EngineError(
+                "TEMPLATE_CLOCK",
+                f"the chat template writes today's date, and would be another template tomorrow; give it one with {CLOCK_ARGUMENT} "
+                "(such as 2026-11-30), or with the argument that it looks at before the clock",
+                CLOCK_ARGUMENT,
+            )
+        return read_clock(shows, CLOCK_ARGUMENT).strftime(wanted)
+
+    return strftime_now
+
+
 def _run(
-    tokenizer: Any, template: str, documents: Sequence[Mapping[str, str]], add_generation_prompt: bool, mark_assistant: bool
+    tokenizer: Any,
+    template: str,
+    documents: Sequence[Mapping[str, str]],
+    add_generation_prompt: bool,
+    mark_assistant: bool,
+    arguments: Mapping[str, Any],
 ) -> tuple[str, tuple[tuple[int, int], ...]]:
     # Imported here because transformers takes seconds to import. Private names, of the exact version in requirements.txt: what the library
     # has in public gives tokens and no text beside the mask.
@@ -106,7 +168,7 @@ def _run(
 
     compiled = _compile_jinja_template(template)
     given = {"messages": list(documents), "tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
-    given = {**tokenizer.special_tokens_map, **given}
+    given = {**tokenizer.special_tokens_map, **arguments, **given}
     if mark_assistant:
         text, spans = _render_with_assistant_indices(compiled, **given)
         return text, tuple((start, end) for start, end in spans)
@@ -156,6 +218,7 @@ def encode_quoting(tokenizer: Any, written: Written, name: str) -> tuple[list[in
 
     Raises: EngineError CONTROL_TOKEN, naming the conversation, if the tokenizer makes the control token out of ordinary text as well.
     """
+    control = control_tokens(tokenizer, tokenizer.get_chat_template()).ids - {tokenizer.unk_token_id}
     [newline] = tokenizer(["\n"], add_special_tokens=False)["input_ids"]
     token_ids: list[int] = []
     offsets: list[tuple[int, int]] = []
@@ -173,7 +236,7 @@ def encode_quoting(tokenizer: Any, written: Written, name: str) -> tuple[list[in
                 if later_ids[: len(newline)] == newline:
                     ids = later_ids[len(newline) :]
                     spans = [(max(0, one - 1), max(0, other - 1)) for one, other in later_spans[len(newline) :]]
-            if is_quoted and tokenizer.convert_tokens_to_ids(piece) in ids:
+            if is_quoted and not control.isdisjoint(ids):
                 raise EngineError(
                     "CONTROL_TOKEN",
                     f"{name}: somebody wrote {piece!r}, of which this tokenizer makes a control token even where it is ordinary text",

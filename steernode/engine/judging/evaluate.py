@@ -12,7 +12,14 @@ from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import describe_behaviour_shrinkage
 from steernode.engine.judging.contrastevidence import ContrastEvidence
 from steernode.engine.judging.evidence import write_evidence
-from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, run_both
+from steernode.engine.judging.runs import (
+    describe_run,
+    describe_suite_splits,
+    measure_speed,
+    missing_metrics,
+    refuse_other_template,
+    run_both,
+)
 from steernode.engine.measuring.gates import DEFAULT_GATES, refuse_unmeasurable
 from steernode.engine.measuring.metrics import EvalItems, Scorer
 from steernode.files.contrast import ContrastPair
@@ -40,9 +47,10 @@ def evaluate(
     there is no dose-response and there are no controls, and a gate about them is refused. `curve` is what the sweep measured on
     the select split. `on_progress(done, total)` counts replies.
 
-    Raises: EngineError SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN, GATE_UNMEASURED, EVIDENCE_INVALID, MARGIN_EMPTY, and the
-    codes of `generate` and `score_forced`.
+    Raises: EngineError TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN, GATE_UNMEASURED, EVIDENCE_INVALID,
+    MARGIN_EMPTY, and the codes of `generate` and `score_forced`.
     """
+    refuse_other_template(loaded, [candidate])
     gates = load_gates(gates)
     items = EvalItems.of(suites, "test", with_capability=True)
     component, alpha = candidate.component(), format_decimal(candidate.record.alpha)

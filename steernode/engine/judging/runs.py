@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply, generate
+from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, measure_losses
 from steernode.engine.measuring.metrics import (
     EvalItems,
@@ -24,6 +25,7 @@ from steernode.engine.measuring.metrics import (
     score_replies,
 )
 from steernode.engine.measuring.stats import SEED, measure
+from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile
 
@@ -129,9 +131,23 @@ def describe_run(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: S
         "split": "test",
         "scorer": dict(scorer.description),
         "max_new_tokens": max_new_tokens,
+        "template_arguments": dict(loaded.template_arguments),
         "decoding": "greedy",
         "seed": SEED,
     }
+
+
+def refuse_other_template(loaded: LoadedModel, candidates: Iterable[Candidate]) -> None:
+    """Raises: EngineError TEMPLATE_MISMATCH if the chat template is not given what it was given when a candidate was read."""
+    asked = dict(loaded.template_arguments)
+    for candidate in candidates:
+        read = dict(candidate.direction.template_arguments)
+        if read != asked:
+            raise EngineError(
+                "TEMPLATE_MISMATCH",
+                f"the vector was read with the template arguments {read}, the model is asked with {asked}",
+                candidate.record.vector.sha256,
+            )
 
 
 def describe_suite_splits(suites: Mapping[str, SuiteFile]) -> dict[str, dict[str, int]]:

@@ -16,7 +16,15 @@ from steernode.engine.judging.comparison import beside
 from steernode.engine.judging.composition import METRICS, Part, measure_composition
 from steernode.engine.judging.evidence import write_evidence
 from steernode.engine.judging.refusals import refusal_items
-from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, neutral_of, run_both
+from steernode.engine.judging.runs import (
+    describe_run,
+    describe_suite_splits,
+    measure_speed,
+    missing_metrics,
+    neutral_of,
+    refuse_other_template,
+    run_both,
+)
 from steernode.engine.measuring.gates import refuse_unmeasurable
 from steernode.engine.measuring.margins import MarginItem, margin_items
 from steernode.engine.measuring.metrics import EvalItems, Scorer, force_replies, spread
@@ -51,9 +59,10 @@ def evaluate_together(
     those of the set `composition`, which always hold. `axes` are pairs of the test split by the behaviour they are about.
     `on_reply` counts replies, `on_score` texts under variants.
 
-    Raises: EngineError REFUSALS_MISSING if there is no safety to keep, COMPOSITION_PARTS, SUITE_MISSING, GATE_INVALID,
+    Raises: EngineError REFUSALS_MISSING if there is no safety to keep, COMPOSITION_PARTS, TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID,
     GATE_UNMEASURED, EVIDENCE_INVALID, and the codes of `generate` and `score_forced`.
     """
+    refuse_other_template(loaded, candidates.values())
     gates = composition_gates([gates])
     items = EvalItems.of(suites, "test", with_capability=True)
     refuse_unmeasurable(gates, missing_metrics(items) | dict.fromkeys(OF_ONE_DIRECTION, "it is said of one direction"))
