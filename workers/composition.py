@@ -9,6 +9,7 @@ from celery import shared_task
 from registry.blobs import get_blob
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.results import complete_composition
+from steernode.records.decoding import read_decoding
 from steernode.records.recipe import CompositionRecipe
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
@@ -44,6 +45,7 @@ def compose(job: Job, report: Report) -> Evaluation | None:
         components_digest=job.components_digest,
         axes=read_axes([component["vector"]["sha256"] for component in components.values()]),
         max_new_tokens=recipe.max_new_tokens,
+        decoding=read_decoding(recipe.decoding, "decoding"),
         on_reply=lambda done, total: report("answering", done, total, f"{done} of {total} replies on the test split"),
         on_score=lambda done, total: report("composing", done, total, f"{done} of {total} texts under each part, each pair and all"),
     )

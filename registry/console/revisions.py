@@ -69,6 +69,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         composition=evidence.composition,
         measures=title_measures(evidence.composition) if evidence.composition else [],
         speed=evidence.speed,
+        decoding=evidence.decoding,
         replies=evidence.replies,
         requirements=list_requirements(revision),
         waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],

@@ -147,6 +147,7 @@ class FieldMap:
         return {snake_case(name): getattr(row, snake_case(name)) for name in self.fields}
 
     def _to_record(self, schema: Schema, value: Any) -> Any:
+        schema = _branch(schema, value)
         if schema.get("format") == "decimal" and not self.as_text:
             return Decimal(value)
         if "items" in schema:
@@ -154,8 +155,16 @@ class FieldMap:
         return FieldMap(schema["properties"], as_text=self.as_text).to_record(value) if "properties" in schema else value
 
     def _to_spec(self, schema: Schema, value: Any) -> Any:
+        schema = _branch(schema, value)
         if isinstance(value, Decimal):
             return format_decimal(value)
         if "items" in schema:
             return [self._to_spec(schema["items"], item) for item in value]
         return FieldMap(schema["properties"]).to_spec(value) if "properties" in schema else value
+
+
+def _branch(schema: Schema, value: Any) -> Schema:
+    """The one form of `either` that a mapping or a list can have. Of several mappings none is taken: their fields are the reader's."""
+    wanted = "properties" if isinstance(value, dict) else "items" if isinstance(value, list) else ""
+    fitting = [branch for branch in schema.get("oneOf", []) if wanted in branch]
+    return fitting[0] if len(fitting) == 1 else schema

@@ -18,11 +18,12 @@ from registry.models.fields import refuse_rounding
 from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
 from registry.services.notifications import notify
-from registry.services.recipes import parse_extraction_recipe
+from registry.services.recipes import parse_decoding, parse_extraction_recipe
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
 from steernode.files.templates import reads_clock
+from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 from steernode.words import CLOCK_ARGUMENT
 
@@ -85,12 +86,15 @@ def request_validation(
     actor: User,
     alpha: Decimal | None = None,
     unit: str = "",
+    decoding: Any = None,
     draft_for: Profile | None = None,
 ) -> Job:
     """nothing -> queued: open the test split for this vector, once, at the proposed α unless another is given.
 
-    With `draft_for` it ends as a draft revision of the profile, if it passes.
-    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, SUITES_MISSING, RECIPE_PROFILE_AXIS.
+    Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily. With `draft_for` it ends as a
+    draft revision of the profile, if it passes.
+    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING,
+    RECIPE_PROFILE_AXIS.
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
@@ -102,10 +106,10 @@ def request_validation(
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
-    return queue_validation(vector, suites=suites, alpha=alpha, unit=unit, requested_by=actor, draft_for=draft_for)
+    return queue_validation(vector, suites=suites, alpha=alpha, unit=unit, decoding=decoding, requested_by=actor, draft_for=draft_for)
 
 
-def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", **fields: Any) -> Job:
+def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, **fields: Any) -> Job:
     """A validation by the gates of the vector's extraction, with the `fields` of `queue_job`.
 
     Raises: InvalidInput ALPHA_MISSING; AlphaError ALPHA_FORMAT.
@@ -120,6 +124,7 @@ def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, un
         gates=extraction.gates if extraction else "default",
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
         template_arguments=vector.template_arguments,
+        decoding=parse_decoding(decoding or (extraction.decoding if extraction else GREEDY_WORD)),
     )
     return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
 

@@ -23,6 +23,7 @@ from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.vectors import VectorFile
 from steernode.node.responder import Generation
+from steernode.records.decoding import GREEDY, Sampling
 from steernode.snapshot.conditions import NO_FACTS, Condition, ProbeCondition, RequestFacts, parse_condition_bytes, profile_vectors
 from steernode.snapshot.records import Profile
 from steernode.snapshot.resolve import Effective, EffectiveComponent, apply_conditions
@@ -110,6 +111,7 @@ class TransformersEngine:
         effective: Effective,
         *,
         max_tokens: int,
+        sampling: Sampling = GREEDY,
         facts: RequestFacts = NO_FACTS,
         stop_reason: Callable[[], str] | None = None,
     ) -> Generation:
@@ -118,7 +120,9 @@ class TransformersEngine:
             loaded = self._asked_for(effective)
             settled = apply_conditions(effective, self._decide(loaded, effective, messages, facts))
             components = [_engine_component(scaled, self._active.directions) for scaled in settled.components]
-            [reply] = generate(loaded, [messages], components=components, max_new_tokens=max_tokens, stop_reason=stop_reason)
+            [reply] = generate(
+                loaded, [messages], components=components, max_new_tokens=max_tokens, sampling=[sampling], stop_reason=stop_reason
+            )
         return Generation(
             text=reply.text,
             prompt_tokens=reply.prompt_tokens,

@@ -66,6 +66,8 @@ class ExtractionRecipe(Recipe):
     finalists: int
     # What the chat template is given beside the messages: text, whole numbers, true and false, by name.
     template_arguments: TemplateArguments = field(default_factory=dict)
+    # How the replies of the validation that follows are chosen, as `records.decoding` reads it; the search is greedy.
+    decoding: str | Mapping[str, Any] = "greedy"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class ValidationRecipe(Recipe):
     max_new_tokens: int
     # Those of the vector.
     template_arguments: TemplateArguments = field(default_factory=dict)
+    decoding: str | Mapping[str, Any] = "greedy"
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,4 @@ class CompositionRecipe(Recipe):
     max_new_tokens: int
     # Those of every vector.
     template_arguments: TemplateArguments = field(default_factory=dict)
+    decoding: str | Mapping[str, Any] = "greedy"

@@ -35,6 +35,7 @@ from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, name_layers, 
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError
 from steernode.gates import gate_sets
+from steernode.records.decoding import GREEDY_WORD, MAX_SEEDS
 from steernode.records.recipe import ExtractionRecipe
 from steernode.words import CLOCK_ARGUMENT, DTYPES, METHODS, READ_POSITIONS
 
@@ -76,6 +77,19 @@ _SETTINGS = {
         "What the chat template is given beside the messages, such as `enable_thinking: false`; whatever the vector is served in is asked "
         f"with the same. `{CLOCK_ARGUMENT}`, a date, is what a template that writes today's date writes.",
         default={},
+    ),
+    "decoding": either(
+        "How the replies of the validation that follows are chosen. The search is greedy.",
+        choice("", [GREEDY_WORD]),
+        mapping(
+            "",
+            required={
+                "temperature": decimal("From 0.01 to 2."),
+                "seeds": list_of("One reply to each item is drawn for each.", whole("A seed.", 0, 2**53 - 1), low=1, high=MAX_SEEDS),
+            },
+            optional={"topP": decimal("Only the most likely tokens of this probability are drawn from.", default="1")},
+        ),
+        default=GREEDY_WORD,
     ),
 }
 _FIELDS = FieldMap(_SETTINGS, as_text=True)

@@ -28,6 +28,7 @@ from steernode.engine.measuring.stats import SEED, measure
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile
+from steernode.records.decoding import GREEDY_DECODING, Decoding
 
 SIDE_BY_SIDE = 8
 SPEED_CONVERSATIONS = 4
@@ -58,7 +59,7 @@ class Runs:
 
     def side_by_side(self) -> list[dict[str, Any]]:
         """A few tickets, evenly from first to last, with both replies."""
-        tickets = self.items.behaviour
+        tickets = self.items.behaviour[: len(self.items.behaviour) // self.items.repeats]
         count = min(SIDE_BY_SIDE, len(tickets))
         rows = [index * len(tickets) // count for index in range(count)]
         return [
@@ -75,9 +76,10 @@ class Runs:
 def neutral_of(items: EvalItems, own: Sequence[Reply]) -> tuple[list[tuple[Message, ...]], list[Reply]]:
     """The conversations on which any divergence is collateral, with the model's own replies to them.
 
-    They are all but the tickets, whose replies are meant to change, and the requests that are to be refused.
+    They are all but the tickets, whose replies are meant to change, and the requests that are to be refused; the first reply to each.
     """
-    rows = [row for row, item in enumerate(items.all) if row >= len(items.behaviour) and not item.expect.get("refuse")]
+    asked = items.all
+    rows = [row for row in items.first_rows if row >= len(items.behaviour) and not asked[row].expect.get("refuse")]
     return [items.conversations[row] for row in rows], [own[row] for row in rows]
 
 
@@ -88,9 +90,13 @@ def run_both(
     scorer: Scorer,
     *,
     max_new_tokens: int,
+    decoding: Decoding = GREEDY_DECODING,
     on_progress: Progress | None = None,
 ) -> Runs:
-    """Answers every item twice. `on_progress(done, total)` counts replies. Raises: the codes of `generate` and `score_forced`."""
+    """Answers every item without and with steering, once or once for each seed, both with the same noise. `on_progress(done, total)` counts
+    replies. Raises: the codes of `generate` and `score_forced`."""
+    items = items.repeated(decoding.replies_per_item)
+    sampling = None if decoding.is_greedy else items.sampling(decoding)
     total = 2 * len(items.all)
 
     def answer(steering: Sequence[Component], before: int) -> list[Reply]:
@@ -98,7 +104,14 @@ def run_both(
             if on_progress is not None:
                 on_progress(before + done, total)
 
-        return generate(loaded, items.conversations, components=steering, max_new_tokens=max_new_tokens, on_progress=advance)
+        return generate(
+            loaded,
+            items.conversations,
+            components=steering,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            on_progress=advance,
+        )
 
     own, steered = answer((), 0), answer(components, len(items.all))
     tickets = [item.messages for item in items.behaviour]
@@ -124,7 +137,9 @@ def measure_speed(loaded: LoadedModel, items: EvalItems, components: Sequence[Co
     return {"milliseconds_per_token": medians, "batch": 1, "runs": SPEED_RUNS, "conversations": len(conversations)}
 
 
-def describe_run(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, max_new_tokens: int) -> dict[str, Any]:
+def describe_run(
+    loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, max_new_tokens: int, decoding: Decoding
+) -> dict[str, Any]:
     return {
         "base_model_fingerprint": loaded.fingerprint,
         "suites": {kind: suite.digest for kind, suite in sorted(suites.items())},
@@ -132,7 +147,7 @@ def describe_run(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: S
         "scorer": dict(scorer.description),
         "max_new_tokens": max_new_tokens,
         "template_arguments": dict(loaded.template_arguments),
-        "decoding": "greedy",
+        "decoding": decoding.to_document(),
         "seed": SEED,
     }
 

@@ -33,6 +33,7 @@ from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
 from steernode.gates import OF_ONE_DIRECTION, composition_gates, layer_depth
+from steernode.records.decoding import GREEDY_DECODING, Decoding
 from steernode.records.evidence import JOINT, Evidence
 
 # Pairs of each axis that are scored under every part, every pair and all; more narrow the intervals little.
@@ -49,6 +50,7 @@ def evaluate_together(
     components_digest: str,
     axes: Mapping[str, Sequence[ContrastPair]] | None = None,
     max_new_tokens: int = 64,
+    decoding: Decoding = GREEDY_DECODING,
     on_reply: Progress | None = None,
     on_score: Progress | None = None,
 ) -> Evidence:
@@ -74,20 +76,20 @@ def evaluate_together(
     harmless = [item.messages for item in items.refusals if not item.expect["refuse"]] or [item.messages for item in items.facts]
     refusals = refusal_items(loaded, harmful, harmless, mark_assistant=mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
-    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, on_progress=on_reply)
+    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding, on_progress=on_reply)
     composition = measure_composition(
         loaded,
         parts,
         axes=contrasts,
         refusals=refusals,
-        neutral=force_replies(loaded, *neutral_of(items, runs.own), mark_assistant=mark),
+        neutral=force_replies(loaded, *neutral_of(runs.items, runs.own), mark_assistant=mark),
         mean_residual_norms=_least_residual_norms(list(candidates.values())),
         gates=[gate for gate in gates if gate["metric"] in METRICS and gate["kind"] in ("min", "max")],
         on_progress=on_score,
     )
     return write_evidence(
         loaded,
-        run=describe_run(loaded, suites, scorer, max_new_tokens),
+        run=describe_run(loaded, suites, scorer, max_new_tokens, decoding),
         candidate=None,
         layer_depth=layer_depth(max(candidate.direction.layer for candidate in candidates.values()), loaded.n_layers),
         items=items.counts,
