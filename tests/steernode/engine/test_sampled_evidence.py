@@ -25,7 +25,11 @@ DRAWN = Decoding(Decimal("0.7"), Decimal("0.95"), (3, 11, 12))
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    return plant(tmp_path_factory.mktemp("planted"), 2)
+    """Less sure of what it says than other tests need it to be, so that there is something to draw."""
+    planted = plant(tmp_path_factory.mktemp("planted"), 2)
+    with torch.no_grad():
+        planted.loaded.model.lm_head.weight.mul_(0.2)
+    return planted
 
 
 @pytest.fixture(scope="module")
