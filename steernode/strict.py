@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from steernode.canonical import parse_alpha
+from steernode.canonical import canonical_json, parse_alpha
 from steernode.errors import AlphaError, FieldError, SteerError
 from steernode.words import CLOCK_ARGUMENT, MAX_TEMPLATE_ARGUMENTS, MAX_TEMPLATE_TEXT, NO_TEMPLATE_ARGUMENTS
 
@@ -119,6 +119,11 @@ def read_template_arguments(value: Any, path: str) -> dict[str, str | int | bool
     if CLOCK_ARGUMENT in value:
         read_clock(value[CLOCK_ARGUMENT], f"{path}.{CLOCK_ARGUMENT}")
     return dict(sorted(value.items()))
+
+
+def are_same_arguments(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether a template is given the same. True is not 1 to it, though Python takes them for equal."""
+    return canonical_json(dict(one)) == canonical_json(dict(other))
 
 
 def read_clock(value: Any, path: str) -> datetime:

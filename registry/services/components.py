@@ -12,7 +12,7 @@ from steernode.snapshot.conditions import read_known_condition
 from steernode.snapshot.readers import read_component
 from steernode.snapshot.records import STATED
 from steernode.spelling import spell
-from steernode.strict import refused_as
+from steernode.strict import are_same_arguments, refused_as
 from steernode.words import LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
 
 
@@ -46,7 +46,7 @@ def make_components(
 def _refuse_two_templates(vectors: Sequence[SteeringVector]) -> None:
     """A reply has one prompt, so what steers it was read from prompts written in the same way. Raises: InvalidInput."""
     first = vectors[0]
-    other = next((vector for vector in vectors if vector.template_arguments != first.template_arguments), None)
+    other = next((vector for vector in vectors if not are_same_arguments(vector.template_arguments, first.template_arguments)), None)
     if other is not None:
         raise InvalidInput(
             "TEMPLATE_ARGUMENTS_DIFFER",

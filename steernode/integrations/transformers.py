@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from steernode import __version__
+from steernode.canonical import canonical_json
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.access.sites import check_layer_site
@@ -27,18 +28,17 @@ from steernode.records.decoding import GREEDY, Sampling
 from steernode.snapshot.conditions import NO_FACTS, Condition, ProbeCondition, RequestFacts, parse_condition_bytes, profile_vectors
 from steernode.snapshot.records import Profile
 from steernode.snapshot.resolve import Effective, EffectiveComponent, apply_conditions
-
-Arguments = tuple[tuple[str, str | int | bool], ...]
+from steernode.strict import are_same_arguments
 
 
 @dataclass(frozen=True, eq=False)
 class StagedVectors:
     """Directions on the model's device by the digest of their file, conditions by their canonical bytes, and the model as each set of
-    template arguments asks it."""
+    template arguments asks it, by their canonical bytes."""
 
     directions: Mapping[str, torch.Tensor] = field(default_factory=dict)
     conditions: Mapping[bytes, Condition] = field(default_factory=dict)
-    asked: Mapping[Arguments, LoadedModel] = field(default_factory=dict)
+    asked: Mapping[bytes, LoadedModel] = field(default_factory=dict)
 
 
 class TransformersEngine:
@@ -74,17 +74,17 @@ class TransformersEngine:
         `check_component`."""
         directions: dict[str, torch.Tensor] = {}
         conditions: dict[bytes, Condition] = {}
-        asked: dict[Arguments, LoadedModel] = {}
+        asked: dict[bytes, LoadedModel] = {}
         for profile in profiles:
-            arguments = profile.template_arguments
-            if arguments not in asked:
-                asked[arguments] = self._loaded.asked_with(dict(arguments))
+            arguments = dict(profile.template_arguments)
+            if canonical_json(arguments) not in asked:
+                asked[canonical_json(arguments)] = self._loaded.asked_with(arguments)
             for entry in profile_vectors(profile):
                 if entry.sha256 not in vectors:
                     raise EngineError(
                         "VECTOR_MISSING", f"profile {profile.id!r} needs vector {entry.sha256}, which was not given", entry.sha256
                     )
-                if vectors[entry.sha256].template_arguments != dict(arguments):
+                if not are_same_arguments(vectors[entry.sha256].template_arguments, arguments):
                     raise EngineError(
                         "TEMPLATE_MISMATCH",
                         f"profile {profile.id!r} asks with other template arguments than vector {entry.sha256} was read with",
@@ -136,8 +136,8 @@ class TransformersEngine:
         """Whom a profile is for is asked as it was approved, whatever of it applies; others as the template does by itself."""
         if effective.profile is None:
             return self._loaded.asked_today()
-        arguments = effective.profile.template_arguments
-        return self._active.asked.get(arguments) or self._loaded.asked_with(dict(arguments))
+        arguments = dict(effective.profile.template_arguments)
+        return self._active.asked.get(canonical_json(arguments)) or self._loaded.asked_with(arguments)
 
     def _decide(
         self, asking: LoadedModel, effective: Effective, messages: Sequence[Message], facts: RequestFacts

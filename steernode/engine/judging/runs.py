@@ -29,6 +29,7 @@ from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile
 from steernode.records.decoding import GREEDY_DECODING, Decoding
+from steernode.strict import are_same_arguments
 
 SIDE_BY_SIDE = 8
 SPEED_CONVERSATIONS = 4
@@ -157,7 +158,7 @@ def refuse_other_template(loaded: LoadedModel, candidates: Iterable[Candidate]) 
     asked = dict(loaded.template_arguments)
     for candidate in candidates:
         read = dict(candidate.direction.template_arguments)
-        if read != asked:
+        if not are_same_arguments(read, asked):
             raise EngineError(
                 "TEMPLATE_MISMATCH",
                 f"the vector was read with the template arguments {read}, the model is asked with {asked}",

@@ -61,9 +61,17 @@ def test_a_recipe_keeps_them_by_name(ask_extraction):
     }
 
 
-def test_a_template_that_writes_the_date_needs_one(ask_extraction, base_model, model_root):
+@pytest.fixture
+def clocked(base_model, model_root):
+    """The folder of the base model, which others use too, with a template that writes the year."""
     template = Path(model_root) / base_model.source / "chat_template.jinja"
-    template.write_text("{{ strftime_now('%Y') }}" + template.read_text())
+    own = template.read_bytes()
+    template.write_bytes(b"{{ strftime_now('%Y') }}" + own)
+    yield base_model
+    template.write_bytes(own)
+
+
+def test_a_template_that_writes_the_date_needs_one(clocked, ask_extraction):
     with pytest.raises(InvalidInput, check=lambda error: error.code == "TEMPLATE_CLOCK"):
         ask_extraction()
     assert not Job.objects.exists()
@@ -87,6 +95,13 @@ def test_a_composition_asks_so_too(thoughtless, ada, profile, evaluate, suites):
 def test_a_revision_asks_in_one_way(thoughtless, component, profile, ada):
     with pytest.raises(InvalidInput, check=lambda error: error.code == "TEMPLATE_ARGUMENTS_DIFFER"):
         draft_revision(profile, components=[component, add(thoughtless, "0.5")], author=ada)
+    # False is not 0 to a template.
+    data = vector_file(
+        thoughtless.base_model.fingerprint, thoughtless.contrast_set.digest, seed=10, template_arguments={"enable_thinking": 0}
+    )
+    numbered = import_vector("numbered", data=data, author=ada)
+    with pytest.raises(InvalidInput, check=lambda error: error.code == "TEMPLATE_ARGUMENTS_DIFFER"):
+        draft_revision(profile, components=[add(numbered, "0.3"), add(thoughtless, "0.3")], author=ada)
     probe = {
         "kind": "probe", "vector": thoughtless, "read_position": "last_prompt_token", "scale": "1", "bias": "0", "threshold": "0",
     }  # fmt: skip

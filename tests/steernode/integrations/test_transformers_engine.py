@@ -256,7 +256,8 @@ def test_whom_a_profile_is_for_is_asked_as_it_was_approved(model_folders: dict[s
     assert plain.prompt_tokens == at_zero.prompt_tokens + 3
     [expected] = generate(llama, [ask("late fee")], max_new_tokens=6)
     assert at_zero.text == expected.text
-    for made, wanted in ((vector, profile), (thoughtless, make_profile(vector))):
+    numbered = replace(profile, template_arguments=(("enable_thinking", 0),))
+    for made, wanted in ((vector, profile), (thoughtless, make_profile(vector)), (thoughtless, numbered)):
         with pytest.raises(EngineError) as refused:
             engine.stage([wanted], {vector.digest: made})
         assert refused.value.code == "TEMPLATE_MISMATCH"
