@@ -56,7 +56,7 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
         max_new_tokens=max(validation.max_new_tokens for validation in validations),
         # Every vector's, or there would be no such draft.
         template_arguments=vectors[0].template_arguments,
-        decoding=parse_decoding(decoding) if decoding else _agree_on_decoding(validations),
+        decoding=_agree_on_decoding(validations) if decoding is None else parse_decoding(decoding),
     )
     return queue_job(
         JobKind.COMPOSITION,

@@ -112,19 +112,21 @@ def request_validation(
 def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, **fields: Any) -> Job:
     """A validation by the gates of the vector's extraction, with the `fields` of `queue_job`.
 
-    Raises: InvalidInput ALPHA_MISSING; AlphaError ALPHA_FORMAT.
+    Raises: InvalidInput ALPHA_MISSING, RECIPE_DECODING; AlphaError ALPHA_FORMAT.
     """
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
         raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
     extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
+    if decoding is None:
+        decoding = extraction.decoding if extraction else GREEDY_WORD
     recipe = ValidationRecipe(
         alpha=format_decimal(refuse_rounding(alpha)),
         unit=unit or vector.proposed_unit or "mean_difference",
         gates=extraction.gates if extraction else "default",
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
         template_arguments=vector.template_arguments,
-        decoding=parse_decoding(decoding or (extraction.decoding if extraction else GREEDY_WORD)),
+        decoding=parse_decoding(decoding),
     )
     return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
 
