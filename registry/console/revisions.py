@@ -8,9 +8,9 @@ from django.shortcuts import get_object_or_404, redirect
 from registry.blobs import get_blob
 from registry.console.charts import Panel, draw_panels, read_tested
 from registry.console.documents import StoredDocument, read_document, title_controls, title_gates, title_measures, title_metrics
+from registry.console.forms.decoding import DecodingForm
 from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
-from registry.console.forms.suites import SuitesForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import BlobMissing
@@ -81,7 +81,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         why_not=why_not_decide(revision, request.user),
         decision_form=DecisionForm(),
         submit_form=SubmitForm(revision=revision) if revision.state == RevisionState.DRAFT else None,
-        compose_form=SuitesForm()
+        compose_form=DecodingForm()
         if not is_plain_addition(components) and revision.state == RevisionState.DRAFT and evaluation is None
         else None,
         retire_form=ReasonForm(),

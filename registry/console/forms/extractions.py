@@ -4,16 +4,18 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
+from registry.console.forms.decoding import DecodingForm
 from registry.console.forms.fields import SpelledField, record_field, text_field
-from registry.console.forms.suites import SuitesForm
 from registry.models import BaseModel, ContrastSet, Profile
 from registry.services.recipes import LAYER_NAMES, parse_template_arguments
 from steernode.canonical import parse_strict
 from steernode.errors import SteerError
 
 
-class ExtractionForm(SuitesForm):
+class ExtractionForm(DecodingForm):
     """What a new extraction needs. Everything else of the recipe has a default."""
+
+    left_out = ""
 
     vector = SpelledField(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
     base_model = record_field(BaseModel.objects.all(), label="Base model")
@@ -29,7 +31,6 @@ class ExtractionForm(SuitesForm):
     alphas = text_field(
         label="α grid", required=False, max_length=300, help_text="Such as 0, 0.25, 0.5, 1; empty for the default. It needs 0."
     )
-
     template_arguments = text_field(
         label="Template arguments",
         required=False,
@@ -42,7 +43,7 @@ class ExtractionForm(SuitesForm):
         try:
             return parse_template_arguments(parse_strict(text.encode())) if text else {}
         except SteerError as error:
-            raise ValidationError(error.message, code=error.code) from error
+            raise ValidationError(f"{error.message} ({error.code})") from error
 
     def recipe(self) -> dict[str, Any]:
         """The fields that were filled in, as the service reads them."""
@@ -52,6 +53,8 @@ class ExtractionForm(SuitesForm):
             recipe["alphas"] = [alpha.strip() for alpha in data["alphas"].split(",")]
         if data["template_arguments"]:
             recipe["template_arguments"] = data["template_arguments"]
+        if data["decoding"]:
+            recipe["decoding"] = data["decoding"]
         return recipe
 
 
