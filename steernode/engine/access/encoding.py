@@ -166,8 +166,9 @@ def _apply_template(
             token_ids[row], offsets[row] = encode_quoting(loaded.tokenizer, each, name)
         refuse_long(loaded, len(token_ids[row]), name)
         mask = _mark(each, offsets[row]) if mark_assistant else (False,) * len(token_ids[row])
-        shown = (each.text, tuple(map(tuple, offsets[row]))) if with_text else ("", ())
-        encoded.append(EncodedConversation(tuple(token_ids[row]), mask, *shown))
+        text = each.text if with_text else ""
+        spans = tuple((start, end) for start, end in offsets[row]) if with_text else ()
+        encoded.append(EncodedConversation(tuple(token_ids[row]), mask, text, spans))
     return encoded
 
 

@@ -93,7 +93,7 @@ class LoadedModel:
     @property
     def end_token_ids(self) -> frozenset[int]:
         """The tokens that end a reply: all that generation_config.json, config.json or the tokenizer name. Each was trained to end one."""
-        config = getattr(self.model, "config", None)
+        config: Any = getattr(self.model, "config", None)
         texts = config.get_text_config() if hasattr(config, "get_text_config") else config
         named = [getattr(source, "eos_token_id", None) for source in (self.model.generation_config, config, texts, self.tokenizer)]
         return frozenset(token for value in named for token in (value if isinstance(value, list | tuple) else [value]) if token is not None)

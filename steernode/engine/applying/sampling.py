@@ -67,7 +67,7 @@ def _gumbel(seeds: Tensor, step: int, tokens: int) -> Tensor:
     """Gumbel noise (rows, tokens) of seeds (rows, 1)."""
     stream = _hash(_hash(seeds) + _signed((step + 1) * _GOLDEN))
     mixed = _hash(stream + torch.arange(1, tokens + 1, device=seeds.device)[None, :] * _GOLDEN)
-    uniform = ((mixed & (2**_BITS - 1)).float() + 0.5) / 2**_BITS
+    uniform: Tensor = ((mixed & (2**_BITS - 1)).float() + 0.5) / 2**_BITS
     return -(-uniform.log()).log()
 
 
@@ -79,7 +79,8 @@ def _hash(values: Tensor) -> Tensor:
 
 def _shifted(values: Tensor, bits: int) -> Tensor:
     """To the right, with zeros coming in, whatever the sign."""
-    return (values >> bits) & (2 ** (64 - bits) - 1)
+    shifted: Tensor = (values >> bits) & (2 ** (64 - bits) - 1)
+    return shifted
 
 
 def _signed(seed: int) -> int:

@@ -129,7 +129,8 @@ class EvalItems:
 
     def repeated(self, times: int) -> EvalItems:
         """All of each kind, so many times over."""
-        return EvalItems(*(part * times for part in self._parts), repeats=self.repeats * times)
+        behaviour, facts, refusals, capability = (part * times for part in self._parts)
+        return EvalItems(behaviour, facts, refusals, capability, self.repeats * times)
 
     def sampling(self, decoding: Decoding) -> list[Sampling]:
         """How the reply to each of `all` is chosen, where each item stands there once for each reply of the decoding."""
