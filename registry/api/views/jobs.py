@@ -81,7 +81,7 @@ class ExtractionBody(Body):
     base_model = Spelled(help_text="name or id")
     contrast_set = Spelled(help_text="name@version, name or id")
     suites = serializers.ListField(child=Spelled(), max_length=20, help_text="one behaviour, one factual and one safety suite at least")
-    recipe = serializers.JSONField(help_text="vector, method, site, read_position, layers, alphas, unit, gates, ...")
+    recipe = serializers.JSONField(help_text="vector, method, site, layers, alphas, unit, gates, template_arguments, decoding, ...")
     profile = Spelled(max_length=100, required=False, help_text="go on to a validation, and to a draft revision of this profile")
 
     def validate_recipe(self, recipe: Any) -> dict[str, Any]:

@@ -155,6 +155,13 @@ def test_a_body_that_is_no_strict_json_object_is_refused(endpoint, content):
     assert error_of(answer) == (400, "BODY_INVALID")
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1e-5"])
+def test_a_temperature_that_is_no_temperature_is_refused_however_it_is_written(endpoint, number):
+    content = f'{{"messages": [{{"role": "user", "content": "hello"}}], "temperature": {number}}}'.encode()
+    status, code = error_of(endpoint.post("/v1/chat/completions", content=content, headers={"Content-Type": "application/json"}))
+    assert (status, code) in {(400, "UNSUPPORTED_VALUE"), (400, "BODY_INVALID")}
+
+
 def test_a_body_too_large_or_of_another_type_is_refused(endpoint):
     headers = {"Content-Type": "application/json; charset=utf-8"}
     assert error_of(endpoint.post("/v1/chat/completions", content=b" " * (MAX_BODY_BYTES + 1), headers=headers)) == (413, "BODY_TOO_LARGE")
