@@ -45,3 +45,26 @@ MAX_ARMS = 10
 MAX_ARM_WEIGHT = 1000
 # What OFREP answers as the variant of a request in no arm: an arm of this name, however it is written, would read as its opposite.
 RESERVED_ARM_NAMES = ("on", "off")
+# The argument of a chat template that says what its clock shows: a date, or a date and a time.
+CLOCK_ARGUMENT = "strftime_now"
+# Of what a recipe gives to the chat template. The names below are what the engine and the tokenizer give it themselves.
+MAX_TEMPLATE_ARGUMENTS = 16
+MAX_TEMPLATE_TEXT = 500
+NO_TEMPLATE_ARGUMENTS = (
+    "messages",
+    "tools",
+    "documents",
+    "add_generation_prompt",
+    "continue_final_message",
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+    "additional_special_tokens",
+    "raise_exception",
+    "dict",
+    "namespace",
+)

@@ -9,6 +9,7 @@ from celery import shared_task
 from registry.blobs import get_blob
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.results import complete_composition
+from steernode.records.decoding import read_decoding
 from steernode.records.recipe import CompositionRecipe
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
@@ -29,11 +30,11 @@ def compose(job: Job, report: Report) -> Evaluation | None:
     from steernode.engine.judging.candidate import Candidate
     from steernode.engine.judging.together import evaluate_together
 
+    recipe = CompositionRecipe.from_document(job.recipe)
     report("loading", 0, 1, f"loading {job.base_model.name}")
-    loaded = load_target(job.base_model)
+    loaded = load_target(job.base_model).asked_with(recipe.template_arguments)
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
-    recipe = CompositionRecipe.from_document(job.recipe)
     components = {each["name"]: {name: value for name, value in each.items() if name != "name"} for each in recipe.components}
     evidence = evaluate_together(
         loaded,
@@ -44,6 +45,7 @@ def compose(job: Job, report: Report) -> Evaluation | None:
         components_digest=job.components_digest,
         axes=read_axes([component["vector"]["sha256"] for component in components.values()]),
         max_new_tokens=recipe.max_new_tokens,
+        decoding=read_decoding(recipe.decoding, "decoding"),
         on_reply=lambda done, total: report("answering", done, total, f"{done} of {total} replies on the test split"),
         on_score=lambda done, total: report("composing", done, total, f"{done} of {total} texts under each part, each pair and all"),
     )

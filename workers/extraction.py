@@ -55,7 +55,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     pairs = read_contrast_set(job.contrast_set).pairs
     parts = split_pairs(pairs)
     report("loading", 0, 1, f"loading {job.base_model.name}")
-    loaded = load_target(job.base_model)
+    loaded = load_target(job.base_model).asked_with(recipe.template_arguments)
     diagnostics = diagnose_pairs(job, loaded, pairs, report)
     checkpoint = Checkpoint(job)
     files = checkpoint.directions()

@@ -9,6 +9,7 @@ from registry.models import Component, Evaluation, Job
 from registry.reads.documents import evaluated_component
 from registry.services.results import complete_validation
 from steernode.canonical import parse_strict
+from steernode.records.decoding import read_decoding
 from steernode.records.recipe import ValidationRecipe
 from steernode.records.sweep import read_sweep
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
@@ -32,7 +33,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         raise ValueError(f"{job} has no vector")
     recipe = ValidationRecipe.from_document(job.recipe)
     report("loading", 0, 1, f"loading {job.base_model.name}")
-    loaded = load_target(job.base_model)
+    loaded = load_target(job.base_model).asked_with(recipe.template_arguments)
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     # An imported vector may name a contrast set that is not on record; gates about its pairs are then refused by name.
@@ -48,6 +49,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         pairs=None if contrast_set is None else split_pairs(read_contrast_set(contrast_set).pairs),
         curve=[cell.document for cell in sweep.curve],
         max_new_tokens=recipe.max_new_tokens,
+        decoding=read_decoding(recipe.decoding, "decoding"),
         on_progress=lambda done, total: report("validating", done, total, f"{done} of {total} replies on the test split"),
     )
     return complete_validation(job, evidence)

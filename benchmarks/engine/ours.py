@@ -19,21 +19,24 @@ from benchmarks.engine.counting import count_block_tokens
 from benchmarks.processes import serve
 from benchmarks.timing import WAKING_TOKENS, clock, current_memory, peak_memory, reset_peak_memory
 from steernode.engine.access.encoding import encode_texts
-from steernode.engine.access.models import load_model
+from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply, generate
 from steernode.engine.reading.directions import LayerDirection, extract_encoded
 from steernode.files.conversations import Message
 
-# An id that no token has: nothing ends a reply.
-NEVER = -1
+
+class Endless(LoadedModel):
+    """Nothing ends its replies."""
+
+    end_token_ids = frozenset()  # type: ignore[assignment]
 
 
 class Ours:
     def __init__(self, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
         self.loaded = load_model(folder)
-        self._end_token_ids = self.loaded.model.generation_config.eos_token_id
+        self._endless = Endless(**vars(self.loaded))
 
     def versions(self) -> dict[str, str]:
         return describe_versions()
@@ -65,7 +68,6 @@ class Ours:
         self, texts: list[str], new_tokens: int, steering: dict[str, Any] | None, alphas: list[float] | None = None
     ) -> dict[str, float]:
         """Seconds from users' messages to replies of one batch, exactly `new_tokens` each. `alphas` steers every row by its own amount."""
-        self.loaded.model.generation_config.eos_token_id = NEVER
         components, rows = [], None
         if steering is not None:
             direction = torch.from_numpy(np.load(steering["vectors"])[str(steering["layer"])])
@@ -76,14 +78,13 @@ class Ours:
 
         def answer(rows_used: int, tokens: int) -> list[Reply]:
             amounts = None if rows is None else rows[:rows_used]
-            return generate(self.loaded, conversations[:rows_used], components=components, row_coefficients=amounts, max_new_tokens=tokens)
+            return generate(
+                self._endless, conversations[:rows_used], components=components, row_coefficients=amounts, max_new_tokens=tokens
+            )
 
-        try:
-            # The process was asleep while others worked; what wakes it is not what is measured.
-            answer(1, WAKING_TOKENS)
-            seconds, replies = clock(lambda: answer(len(texts), new_tokens))
-        finally:
-            self.loaded.model.generation_config.eos_token_id = self._end_token_ids
+        # The process was asleep while others worked; what wakes it is not what is measured.
+        answer(1, WAKING_TOKENS)
+        seconds, replies = clock(lambda: answer(len(texts), new_tokens))
         assert all(len(reply.token_ids) == new_tokens for reply in replies)
         return {"seconds": seconds}
 

@@ -1,5 +1,6 @@
 """The page of a job: how far it is, what went wrong, what came out."""
 
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse, JsonResponse
@@ -9,6 +10,7 @@ from registry.console.documents import read_document
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import Evaluation, Job, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
+from registry.templatetags.console import arguments
 from steernode.records.sweep import read_sweep
 
 
@@ -31,7 +33,7 @@ def show_job(request: Request, job_id: UUID) -> HttpResponse:
         chain=_trace_chain(job) if job.draft_for else [],
         drafted=ProfileRevision.objects.filter(drafted_by__in=[job, getattr(job, "followed_by", None)]).select_related("profile").first(),
         suites=job.suites.all(),
-        recipe=[(key.replace("_", " "), _write(value)) for key, value in sorted(job.recipe.items())],
+        recipe=[(key.replace("_", " "), _write_entry(key, value)) for key, value in sorted(job.recipe.items())],
     )
 
 
@@ -40,6 +42,11 @@ def _trace_chain(job: Job) -> list[Job]:
     first = job.follows or job
     following = Job.objects.filter(follows=first).first()
     return [first, following] if following else [first]
+
+
+def _write_entry(key: str, value: Any) -> str:
+    # Their names are the template's own, and no words of ours.
+    return (arguments(value) or "none") if key == "template_arguments" else _write(value)
 
 
 def _write(value: object) -> str:

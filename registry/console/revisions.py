@@ -8,14 +8,15 @@ from django.shortcuts import get_object_or_404, redirect
 from registry.blobs import get_blob
 from registry.console.charts import Panel, draw_panels, read_tested
 from registry.console.documents import StoredDocument, read_document, title_controls, title_gates, title_measures, title_metrics
+from registry.console.forms.decoding import DecodingForm
 from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
-from registry.console.forms.suites import SuitesForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
 from registry.reads.departures import still_may, with_departures
+from registry.reads.documents import template_arguments_of
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
 from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
@@ -57,6 +58,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         title=f"Revision {revision}",
         revision=revision,
         components=components,
+        template_arguments=template_arguments_of(components),
         lineages=[trace_vector(vector, here=revision) for vector in vectors],
         evaluation=evaluation,
         problem=document.problem,
@@ -67,6 +69,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         composition=evidence.composition,
         measures=title_measures(evidence.composition) if evidence.composition else [],
         speed=evidence.speed,
+        decoding=evidence.decoding,
         replies=evidence.replies,
         requirements=list_requirements(revision),
         waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],
@@ -78,7 +81,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         why_not=why_not_decide(revision, request.user),
         decision_form=DecisionForm(),
         submit_form=SubmitForm(revision=revision) if revision.state == RevisionState.DRAFT else None,
-        compose_form=SuitesForm()
+        compose_form=DecodingForm()
         if not is_plain_addition(components) and revision.state == RevisionState.DRAFT and evaluation is None
         else None,
         retire_form=ReasonForm(),

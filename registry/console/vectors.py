@@ -18,6 +18,7 @@ from registry.reads.evidence import latest_evaluation
 from registry.services.comparisons import alpha_in_residual
 from registry.services.jobs import request_validation
 from registry.services.profiles import draft_revision
+from steernode.records.evidence import read_evidence
 from steernode.records.sweep import read_sweep
 
 
@@ -42,6 +43,7 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
         screened_count=sum(cell.stage == "screen" for cell in sweep.cells),
         chosen=sweep.chosen,
         findings=sweep.findings,
+        decoding=read_evidence(read_document(evaluation.digest).data).decoding if evaluation else "",
         # Once the test split was opened there is nothing left to validate; a running job says so itself.
         running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
         draft_unit=Unit(_unit_of(vector, evaluation)).label.lower(),
@@ -89,8 +91,8 @@ def validate_vector(request: Request, vector_id: UUID) -> HttpResponse:
     form = ValidationForm(request.POST)
     if accept(request, form):
         with telling(request):
-            alpha, unit = form.cleaned_data["alpha"], form.cleaned_data["unit"]
-            job = request_validation(vector=_get_vector(vector_id), suites=form.suites(), alpha=alpha, unit=unit, actor=request.user)
+            stated = {name: form.cleaned_data[name] for name in ("alpha", "unit", "decoding")}
+            job = request_validation(vector=_get_vector(vector_id), suites=form.suites(), actor=request.user, **stated)
             return redirect("console:job", job.pk)
     return redirect("console:vector", vector_id)
 

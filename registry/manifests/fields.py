@@ -7,10 +7,12 @@ from functools import cache
 from typing import Any
 
 from steernode.canonical import format_decimal
+from steernode.words import MAX_TEMPLATE_ARGUMENTS, NO_TEMPLATE_ARGUMENTS
 
 Schema = dict[str, Any]
 Spec = dict[str, Any]
 
+ARGUMENT_PATTERN = "^[A-Za-z][A-Za-z0-9_]{0,63}$"
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _REFERENCE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*(@[1-9][0-9]{0,8})?$"
 _DECIMAL_PATTERN = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
@@ -109,6 +111,18 @@ def camel_case(name: str) -> str:
     return first + "".join(word.capitalize() for word in words)
 
 
+def arguments(description: str, **more: Any) -> Schema:
+    """What a chat template is given, by name: text, whole numbers, true and false. Names stay as they are written."""
+    return {
+        "type": "object",
+        "description": description,
+        "propertyNames": {"pattern": ARGUMENT_PATTERN, "not": {"enum": list(NO_TEMPLATE_ARGUMENTS)}},
+        "additionalProperties": {"type": ["string", "integer", "boolean"]},
+        "maxProperties": MAX_TEMPLATE_ARGUMENTS,
+        **more,
+    }
+
+
 class FieldMap:
     """Some fields as manifests write them (alphaMin: '0.5') and as the record does (alpha_min: Decimal), at every depth.
 
@@ -133,6 +147,7 @@ class FieldMap:
         return {snake_case(name): getattr(row, snake_case(name)) for name in self.fields}
 
     def _to_record(self, schema: Schema, value: Any) -> Any:
+        schema = _branch(schema, value)
         if schema.get("format") == "decimal" and not self.as_text:
             return Decimal(value)
         if "items" in schema:
@@ -140,8 +155,16 @@ class FieldMap:
         return FieldMap(schema["properties"], as_text=self.as_text).to_record(value) if "properties" in schema else value
 
     def _to_spec(self, schema: Schema, value: Any) -> Any:
+        schema = _branch(schema, value)
         if isinstance(value, Decimal):
             return format_decimal(value)
         if "items" in schema:
             return [self._to_spec(schema["items"], item) for item in value]
         return FieldMap(schema["properties"]).to_spec(value) if "properties" in schema else value
+
+
+def _branch(schema: Schema, value: Any) -> Schema:
+    """The one form of `either` that a mapping or a list can have. Of several mappings none is taken: their fields are the reader's."""
+    wanted = "properties" if isinstance(value, dict) else "items" if isinstance(value, list) else ""
+    fitting = [branch for branch in schema.get("oneOf", []) if wanted in branch]
+    return fitting[0] if len(fitting) == 1 else schema

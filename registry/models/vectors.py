@@ -50,6 +50,8 @@ class SteeringVector(models.Model):
     site = models.CharField(max_length=10, choices=Site)
     method = models.CharField(max_length=30)
     read_position = models.CharField(max_length=30)
+    # What the chat template was given beside the messages, by name. Whatever is served with the vector is asked with these.
+    template_arguments = models.JSONField(default=dict, db_default={})
     # Of the mean difference before it was normalised, and of the residual stream it was read from.
     norm = models.DecimalField(max_digits=30, decimal_places=15)
     mean_residual_norm = models.DecimalField(max_digits=30, decimal_places=15)

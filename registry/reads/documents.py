@@ -1,6 +1,6 @@
 """Records as canonical documents: what digests and ETags are taken of, and what the log keeps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +18,7 @@ def revision_document(revision: ProfileRevision, components: Iterable[Component]
     """Everything a revision does, as the canonical document whose sha256 an approval names. Reads its `COMPONENTS` unless given."""
     if components is None:
         components = COMPONENTS.filter(revision=revision)
+    components = list(components)
     return {
         "schema": "steerhub.revision/2",
         "profile": revision.profile.name,
@@ -32,7 +33,13 @@ def revision_document(revision: ProfileRevision, components: Iterable[Component]
         "demands": revision.demands or policy_document(revision.profile.risk_class),
         "components": [component_document(each) for each in components],
         **({"safety_override": revision.safety_override} if revision.safety_override else {}),
+        **({"template_arguments": arguments} if (arguments := template_arguments_of(components)) else {}),
     }
+
+
+def template_arguments_of(components: Sequence[Component]) -> dict[str, Any]:
+    """What the chat template is given for whoever gets these components: what it was given when their vectors were read, all alike."""
+    return dict(components[0].vector.template_arguments) if components else {}
 
 
 def component_document(component: Component) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from steernode.snapshot.conditions import read_known_condition
 from steernode.snapshot.readers import read_component
 from steernode.snapshot.records import STATED
 from steernode.spelling import spell
-from steernode.strict import refused_as
+from steernode.strict import are_same_arguments, refused_as
 from steernode.words import LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
 
 
@@ -24,7 +24,7 @@ def make_components(
 
     `stated` are rows that say what an author says. Conditions are as nodes read them, except that a probe names a `SteeringVector`
     as its vector; its layer and site are the vector's.
-    Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS, COMPONENT_INVALID, COMPONENT_BOUND;
+    Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS, TEMPLATE_ARGUMENTS_DIFFER, COMPONENT_INVALID, COMPONENT_BOUND;
     SpellingError SPELLING; AlphaError ALPHA_RANGE, ALPHA_STRENGTH, ALPHA_CAP, COMPOSITION_BUDGET.
     """
     if not stated:
@@ -37,9 +37,23 @@ def make_components(
     base_models = {vector.base_model for vector in vectors}
     if len(base_models) != 1:
         raise InvalidInput("REVISION_BASE_MODELS", f"the vectors belong to {len(base_models)} base models; a revision steers one")
+    _refuse_two_templates(vectors)
     # Better here than once it is evaluated, submitted and approved.
     refuse_unmet(check_limits(components, policy_document(policy)))
     return components, overrides, base_models.pop()
+
+
+def _refuse_two_templates(vectors: Sequence[SteeringVector]) -> None:
+    """A reply has one prompt, so what steers it was read from prompts written in the same way. Raises: InvalidInput."""
+    first = vectors[0]
+    other = next((vector for vector in vectors if not are_same_arguments(vector.template_arguments, first.template_arguments)), None)
+    if other is not None:
+        raise InvalidInput(
+            "TEMPLATE_ARGUMENTS_DIFFER",
+            f"{first} was read with the template arguments {first.template_arguments}, {other} with {other.template_arguments}; "
+            "a revision asks in one way",
+            str(other),
+        )
 
 
 def write_components(revision: ProfileRevision, components: Sequence[Component]) -> None:

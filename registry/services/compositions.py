@@ -1,13 +1,15 @@
 """Compositions: a draft of several components is judged as a whole, because parts that each pass can break safety together.
 So is one component that does anything but add its vector to what is generated, which the vector's validation says nothing of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
+from registry.services.recipes import parse_decoding
 from registry.services.transition import transition
 from steernode.canonical import format_decimal
 from steernode.gates import Gate, composition_gates
@@ -16,13 +18,15 @@ from steernode.words import MAX_COMPONENTS
 
 
 @transition
-def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite], actor: User) -> Job:
+def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite], actor: User, decoding: Any = None) -> Job:
     """nothing -> queued: open the test split for all components of a draft together, once for these components.
 
     Every vector must have passed alone. The whole is held to the gates of a composition, to those that each vector had to pass,
-    and to those of the profile's risk policy (`steernode.gates.composition_gates`); nobody chooses among them.
+    and to those of the profile's risk policy (`steernode.gates.composition_gates`); nobody chooses among them. Replies are chosen as in
+    the vectors' own validations, unless `decoding` says how.
     Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, TEST_SPLIT_OPENED, COMPOSITION_RUNNING;
-    InvalidInput COMPOSITION_SIZE, REVISION_BASE_MODELS, SUITES_MISSING; ContrastSetError CONTRAST_SUITE_OVERLAP.
+    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING;
+    ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     revision = (
         ProfileRevision.objects.select_for_update(of=("self",))
@@ -50,6 +54,9 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
         ),
         gates=_choose_gates(revision, components, validations),
         max_new_tokens=max(validation.max_new_tokens for validation in validations),
+        # Every vector's, or there would be no such draft.
+        template_arguments=vectors[0].template_arguments,
+        decoding=_agree_on_decoding(validations) if decoding is None else parse_decoding(decoding),
     )
     return queue_job(
         JobKind.COMPOSITION,
@@ -92,6 +99,15 @@ def _choose_gates(revision: ProfileRevision, components: Sequence[Component], va
     budget = {"metric": "norm_share", "kind": "max", "threshold": format_decimal(policy.composition_budget)}
     asked = [*(validation.gates for validation in validations), policy.gate_set, [budget]]
     return composition_gates(asked, only_removes=only_removes(components))
+
+
+def _agree_on_decoding(validations: Sequence[ValidationRecipe]) -> str | Mapping[str, Any]:
+    first = validations[0].decoding
+    if any(validation.decoding != first for validation in validations):
+        raise InvalidInput(
+            "DECODING_DIFFERS", "the vectors were validated with replies chosen in different ways; say in which to judge them"
+        )
+    return first
 
 
 def _refuse_second_look(revision: ProfileRevision, digest: str) -> None:

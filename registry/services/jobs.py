@@ -15,13 +15,17 @@ from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, Profile, SteeringVector, SuiteKind, User
 from registry.models.fields import refuse_rounding
+from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
 from registry.services.notifications import notify
-from registry.services.recipes import parse_extraction_recipe
+from registry.services.recipes import parse_decoding, parse_extraction_recipe
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
+from steernode.files.templates import reads_clock
+from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
+from steernode.words import CLOCK_ARGUMENT
 
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
@@ -43,9 +47,10 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     full_recipe = parse_extraction_recipe(recipe, base_model).to_document()
+    _refuse_clock(base_model, full_recipe)
     check_new_name(SteeringVector, full_recipe["vector"])
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
@@ -61,6 +66,18 @@ def request_extraction(
     )
 
 
+def _refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
+    """Where no argument says what the clock shows. Whether the one that is given does, the job finds out at once."""
+    folder = resolve_model_folder(base_model.source)
+    if folder.is_dir() and not recipe["template_arguments"] and reads_clock(folder):
+        raise InvalidInput(
+            "TEMPLATE_CLOCK",
+            f"the chat template of {base_model.name} writes today's date, and would be another template tomorrow; give it one in "
+            f"template_arguments: {CLOCK_ARGUMENT}, such as 2026-11-30, or the argument that it looks at before the clock",
+            CLOCK_ARGUMENT,
+        )
+
+
 @transition
 def request_validation(
     *,
@@ -69,12 +86,15 @@ def request_validation(
     actor: User,
     alpha: Decimal | None = None,
     unit: str = "",
+    decoding: Any = None,
     draft_for: Profile | None = None,
 ) -> Job:
     """nothing -> queued: open the test split for this vector, once, at the proposed α unless another is given.
 
-    With `draft_for` it ends as a draft revision of the profile, if it passes.
-    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, SUITES_MISSING, RECIPE_PROFILE_AXIS.
+    Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily. With `draft_for` it ends as a
+    draft revision of the profile, if it passes.
+    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING,
+    RECIPE_PROFILE_AXIS.
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
@@ -86,23 +106,27 @@ def request_validation(
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
-    return queue_validation(vector, suites=suites, alpha=alpha, unit=unit, requested_by=actor, draft_for=draft_for)
+    return queue_validation(vector, suites=suites, alpha=alpha, unit=unit, decoding=decoding, requested_by=actor, draft_for=draft_for)
 
 
-def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", **fields: Any) -> Job:
+def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, **fields: Any) -> Job:
     """A validation by the gates of the vector's extraction, with the `fields` of `queue_job`.
 
-    Raises: InvalidInput ALPHA_MISSING; AlphaError ALPHA_FORMAT.
+    Raises: InvalidInput ALPHA_MISSING, RECIPE_DECODING; AlphaError ALPHA_FORMAT.
     """
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
         raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
     extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
+    if decoding is None:
+        decoding = extraction.decoding if extraction else GREEDY_WORD
     recipe = ValidationRecipe(
         alpha=format_decimal(refuse_rounding(alpha)),
         unit=unit or vector.proposed_unit or "mean_difference",
         gates=extraction.gates if extraction else "default",
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
+        template_arguments=vector.template_arguments,
+        decoding=parse_decoding(decoding),
     )
     return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
 

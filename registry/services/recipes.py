@@ -9,7 +9,9 @@ from registry.models.fields import NAME, refuse_rounding
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.errors import AlphaError
 from steernode.gates import Gate, candidate_layers, gate_sets
+from steernode.records.decoding import GREEDY_WORD, read_decoding
 from steernode.records.recipe import ExtractionRecipe
+from steernode.strict import read_template_arguments, refused_as
 from steernode.words import DTYPES, METHODS, READ_POSITIONS
 
 DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
@@ -43,7 +45,24 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         dtype=_one_of(recipe, "dtype", DTYPES),
         max_new_tokens=_integer(recipe, "max_new_tokens", 64, 1, 1024),
         finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),
+        template_arguments=parse_template_arguments(recipe.get("template_arguments", {})),
+        decoding=parse_decoding(recipe.get("decoding", GREEDY_WORD)),
     )
+
+
+@refused_as(InvalidInput, "RECIPE_TEMPLATE_ARGUMENTS")
+def parse_template_arguments(arguments: Any) -> dict[str, str | int | bool]:
+    """What the chat template is given beside the messages. Whether it reads them, only who has loaded it can say: the job does, at once.
+
+    Raises: InvalidInput RECIPE_TEMPLATE_ARGUMENTS naming the argument.
+    """
+    return read_template_arguments(arguments, "template_arguments")
+
+
+@refused_as(InvalidInput, "RECIPE_DECODING")
+def parse_decoding(decoding: Any) -> str | dict[str, Any]:
+    """How the replies of an evaluation are chosen, as its recipe keeps it. Raises: InvalidInput RECIPE_DECODING naming the field."""
+    return read_decoding(decoding, "decoding").to_document()
 
 
 def name_layers(recipe: ExtractionRecipe, base_model: BaseModel) -> str | list[int]:

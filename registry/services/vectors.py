@@ -91,6 +91,7 @@ def seal_vector(
         site=lineage["site"],
         method=lineage["method"],
         read_position=lineage["read_position"],
+        template_arguments=file.template_arguments,
         norm=Decimal(lineage["norm"]),
         mean_residual_norm=Decimal(lineage["mean_residual_norm"]),
         proposed_alpha=proposal[0] if proposal else None,

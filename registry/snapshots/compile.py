@@ -49,7 +49,7 @@ from steernode.words import EVERYBODY, MAX_COMPONENTS
 
 logger = logging.getLogger(__name__)
 # What a snapshot says of a revision in the words of the document that was approved.
-_AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components", "safety_override")
+_AS_APPROVED = ("base_model", "risk_class", "stale_policy", "max_staleness_seconds", "components", "safety_override", "template_arguments")
 
 _KEPT_PROFILES = 2**12
 

@@ -1,5 +1,6 @@
 """How the console writes digests, coefficients and states."""
 
+import json
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -84,6 +85,12 @@ def how(component: Component) -> str:
         if each.is_later and value != each.default:
             said += _HOW.get(each.name, f", {each.name.replace('_', ' ')} {{}}").format(number(value))
     return said
+
+
+@register.filter
+def arguments(value: dict[str, Any]) -> str:
+    """What a chat template is given: `enable_thinking = false, date_string = "26 Jul 2024"`."""
+    return ", ".join(f"{name} = {json.dumps(given, ensure_ascii=False)}" for name, given in value.items())
 
 
 @register.filter

@@ -10,6 +10,7 @@ import click
 from steernode.cli.context import architectures_option, show_document
 from steernode.files.basemodels import inspect_model
 from steernode.files.contrast import parse_pairs
+from steernode.files.templates import reads_clock
 from steernode.files.vectors import MAX_FILE_BYTES, read_vector
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -28,7 +29,12 @@ def inspect() -> None:
 def inspect_model_command(folder: Path, as_json: bool) -> None:
     """Fingerprint a model folder. Nothing in it is run."""
     manifest = inspect_model(folder)
-    document = {"fingerprint": manifest.fingerprint, "architecture_digest": manifest.architecture_digest, **manifest.to_document()}
+    document = {
+        "fingerprint": manifest.fingerprint,
+        "architecture_digest": manifest.architecture_digest,
+        **manifest.to_document(),
+        "template_reads_clock": reads_clock(folder),
+    }
     if not as_json:
         document["files"] = f"{len(manifest.files)} files, {sum(size for _name, _digest, size in manifest.files)} bytes"
     show_document(document, as_json=as_json)

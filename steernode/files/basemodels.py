@@ -163,7 +163,19 @@ def _read_config(folder: Path, name: str) -> dict[str, Any] | None:
         else:
             continue
         raise ModelError("MODEL_CONFIG_REJECTED", f"{name} sets {key!r}, which {why}; remove it or use another model", key)
+    _refuse_unreadable_ends(config, name)
     return config
+
+
+def _refuse_unreadable_ends(config: dict[str, Any], name: str) -> None:
+    """A reply is ended by what these files name; what is no token id would let it run on."""
+    for part in (config, config.get("text_config")):
+        ends = part.get("eos_token_id") if isinstance(part, dict) else None
+        for end in ends if isinstance(ends, list) else [ends]:
+            if end is not None and (isinstance(end, bool) or not isinstance(end, int)):
+                raise ModelError(
+                    "MODEL_CONFIG_REJECTED", f"{name} gives {str(end)[:40]!r} as an eos_token_id; it must be a token id", "eos_token_id"
+                )
 
 
 def _keys(value: Any) -> Iterator[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.errors import CanonicalError, FieldError, VectorFileError
-from steernode.strict import read_digest, read_measure
+from steernode.strict import read_digest, read_measure, read_template_arguments, refused_as
 from steernode.words import SITES
 
 SCHEMA = "steerhub.vector/1"
@@ -57,6 +57,8 @@ _LINEAGE_INTEGERS = ("layer", "seed", "pairs")
 # What came after there were vectors: older ones do not have it.
 _LATER_DIGESTS = ("architecture_digest",)
 LINEAGE_FIELDS = ("schema", *_LINEAGE_TEXTS, *_LINEAGE_INTEGERS)
+# What the chat template was given, where it was given anything: files from before it could be read as they did.
+TEMPLATE_ARGUMENTS = "template_arguments"
 
 Lineage = dict[str, Any]
 
@@ -69,6 +71,11 @@ class VectorFile:
     dtype: str
     lineage: Lineage
     digest: str
+
+    @property
+    def template_arguments(self) -> dict[str, str | int | bool]:
+        """What the chat template was given beside the messages when the activations were read."""
+        return dict(self.lineage.get(TEMPLATE_ARGUMENTS, {}))
 
 
 def write_vector(direction: NDArray[Any], lineage: Mapping[str, Any], dtype: str = "F32") -> bytes:
@@ -244,7 +251,11 @@ def _parse_lineage(text: str) -> Lineage:
 def _check_lineage(lineage: Lineage) -> Lineage:
     if lineage.get("schema") != SCHEMA:
         raise VectorFileError("VEC_METADATA", f"lineage schema is {lineage.get('schema')!r}, this reader knows {SCHEMA!r}", "schema")
-    wrong = sorted((set(lineage) ^ set(LINEAGE_FIELDS)) - set(_LATER_DIGESTS))
+    if TEMPLATE_ARGUMENTS in lineage:
+        with refused_as(VectorFileError, "VEC_METADATA"):
+            if not read_template_arguments(lineage[TEMPLATE_ARGUMENTS], TEMPLATE_ARGUMENTS):
+                raise FieldError(TEMPLATE_ARGUMENTS, "is empty; without arguments the field is left out")
+    wrong = sorted((set(lineage) ^ set(LINEAGE_FIELDS)) - set(_LATER_DIGESTS) - {TEMPLATE_ARGUMENTS})
     if wrong:
         problem = "unknown" if wrong[0] in lineage else "missing"
         raise VectorFileError("VEC_METADATA", f"lineage field {wrong[0]!r} is {problem}", wrong[0])

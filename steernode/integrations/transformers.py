@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from steernode import __version__
+from steernode.canonical import canonical_json
 from steernode.engine.access.encoding import encode_prompt
-from steernode.engine.access.models import load_model
+from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.access.sites import check_layer_site
 from steernode.engine.applying.components import CAPABILITIES, Component, check_component
 from steernode.engine.applying.conditions import decide
@@ -23,17 +24,21 @@ from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.vectors import VectorFile
 from steernode.node.responder import Generation
+from steernode.records.decoding import GREEDY, Sampling
 from steernode.snapshot.conditions import NO_FACTS, Condition, ProbeCondition, RequestFacts, parse_condition_bytes, profile_vectors
 from steernode.snapshot.records import Profile
 from steernode.snapshot.resolve import Effective, EffectiveComponent, apply_conditions
+from steernode.strict import are_same_arguments
 
 
 @dataclass(frozen=True, eq=False)
 class StagedVectors:
-    """Directions on the model's device by the digest of their file, and conditions by their canonical bytes."""
+    """Directions on the model's device by the digest of their file, conditions by their canonical bytes, and the model as each set of
+    template arguments asks it, by their canonical bytes."""
 
     directions: Mapping[str, torch.Tensor] = field(default_factory=dict)
     conditions: Mapping[bytes, Condition] = field(default_factory=dict)
+    asked: Mapping[bytes, LoadedModel] = field(default_factory=dict)
 
 
 class TransformersEngine:
@@ -70,15 +75,25 @@ class TransformersEngine:
         return self._loaded.d_model
 
     def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> StagedVectors:
-        """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, ARCHITECTURE_MISMATCH, and the codes of `parse_condition` and
-        `check_component`."""
+        """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, ARCHITECTURE_MISMATCH, TEMPLATE_MISMATCH, and the codes of `asked_with`,
+        `parse_condition` and `check_component`."""
         directions: dict[str, torch.Tensor] = {}
         conditions: dict[bytes, Condition] = {}
+        asked: dict[bytes, LoadedModel] = {}
         for profile in profiles:
+            arguments = dict(profile.template_arguments)
+            if canonical_json(arguments) not in asked:
+                asked[canonical_json(arguments)] = self._loaded.asked_with(arguments)
             for entry in profile_vectors(profile):
                 if entry.sha256 not in vectors:
                     raise EngineError(
                         "VECTOR_MISSING", f"profile {profile.id!r} needs vector {entry.sha256}, which was not given", entry.sha256
+                    )
+                if not are_same_arguments(vectors[entry.sha256].template_arguments, arguments):
+                    raise EngineError(
+                        "TEMPLATE_MISMATCH",
+                        f"profile {profile.id!r} asks with other template arguments than vector {entry.sha256} was read with",
+                        entry.sha256,
                     )
                 if entry.sha256 not in directions:
                     directions[entry.sha256] = self._stage_vector(entry.sha256, vectors[entry.sha256])
@@ -88,7 +103,7 @@ class TransformersEngine:
             for condition in profile.conditions:
                 if condition.document not in conditions:
                     conditions[condition.document] = self._stage_condition(condition.document, vectors)
-        return StagedVectors(directions, conditions)
+        return StagedVectors(directions, conditions, asked)
 
     def swap(self, staged: StagedVectors) -> None:
         """Waits for a running generation, so that no reply is steered by two snapshots."""
@@ -101,14 +116,18 @@ class TransformersEngine:
         effective: Effective,
         *,
         max_tokens: int,
+        sampling: Sampling = GREEDY,
         facts: RequestFacts = NO_FACTS,
         stop_reason: Callable[[], str] | None = None,
     ) -> Generation:
         """Raises: EngineError VECTOR_MISSING if what is effective was never swapped in, and the codes of the engine's `generate`."""
         with self._one_at_a_time:
-            settled = apply_conditions(effective, self._decide(effective, messages, facts))
+            loaded = self._asked_for(effective)
+            settled = apply_conditions(effective, self._decide(loaded, effective, messages, facts))
             components = [_engine_component(scaled, self._active.directions) for scaled in settled.components]
-            [reply] = generate(self._loaded, [messages], components=components, max_new_tokens=max_tokens, stop_reason=stop_reason)
+            [reply] = generate(
+                loaded, [messages], components=components, max_new_tokens=max_tokens, sampling=[sampling], stop_reason=stop_reason
+            )
         return Generation(
             text=reply.text,
             prompt_tokens=reply.prompt_tokens,
@@ -118,7 +137,16 @@ class TransformersEngine:
             effective=settled.until(reply.stopped),
         )
 
-    def _decide(self, effective: Effective, messages: Sequence[Message], facts: RequestFacts) -> Callable[[bytes], bool]:
+    def _asked_for(self, effective: Effective) -> LoadedModel:
+        """Whom a profile is for is asked as it was approved, whatever of it applies; others as the template does by itself."""
+        if effective.profile is None:
+            return self._loaded.asked_today()
+        arguments = dict(effective.profile.template_arguments)
+        return self._active.asked.get(canonical_json(arguments)) or self._loaded.asked_with(arguments)
+
+    def _decide(
+        self, asking: LoadedModel, effective: Effective, messages: Sequence[Message], facts: RequestFacts
+    ) -> Callable[[bytes], bool]:
         """What `apply_conditions` asks. All probes are read before anything is steered, in one pass per layer they read."""
         asked = [] if effective.profile is None else [entry.document for entry in effective.profile.conditions]
         for document in asked:
@@ -128,9 +156,9 @@ class TransformersEngine:
         probes = {document: condition for document, condition in conditions.items() if isinstance(condition, ProbeCondition)}
         fires: dict[bytes, bool] = {}
         if probes:
-            prompt = encode_prompt(self._loaded, messages)
+            prompt = encode_prompt(asking, messages)
             loaded = [Probe.from_condition(probe, self._active.directions[probe.vector.sha256]) for probe in probes.values()]
-            fires = dict(zip(probes, decide(self._loaded, loaded, [prompt])[0].tolist(), strict=True))
+            fires = dict(zip(probes, decide(asking, loaded, [prompt])[0].tolist(), strict=True))
 
         def holds(document: bytes) -> bool:
             condition = conditions[document]

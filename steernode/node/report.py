@@ -52,6 +52,7 @@ def describe_steering(effective: Effective) -> dict[str, Any] | None:
         "alpha": first["alpha"],
         "layer": first["layer"],
         "components": components,
+        **({"template_arguments": dict(effective.profile.template_arguments)} if effective.profile.template_arguments else {}),
         **({"stopped": {"reason": stopped.reason, "from_token": stopped.from_token, "at": _format_moment(stopped.at)}} if stopped else {}),
     }
 

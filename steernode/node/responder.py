@@ -14,6 +14,7 @@ from steernode.files.conversations import Message
 from steernode.node.deciding import InForce, decide
 from steernode.node.follower import Follower
 from steernode.node.gate import BatchGate
+from steernode.records.decoding import GREEDY, Sampling
 from steernode.snapshot.conditions import NO_FACTS, RequestFacts
 from steernode.snapshot.resolve import Effective
 
@@ -45,10 +46,11 @@ class Generates(Protocol):
         effective: Effective,
         *,
         max_tokens: int,
+        sampling: Sampling = GREEDY,
         facts: RequestFacts = NO_FACTS,
         stop_reason: Callable[[], str] | None = None,
     ) -> Generation:
-        """The most likely reply, steered by `effective.components`; their vectors are found by `component.vector.sha256`.
+        """A reply chosen as `sampling` says, steered by `effective.components`; their vectors are found by `component.vector.sha256`.
 
         `facts` are what conditions on intents and attributes look at. `stop_reason` is to be asked before every token: once it has a
         reason, the rest is what the unsteered model says after the prompt and the tokens that are there (`Effective.until`).
@@ -72,6 +74,7 @@ class Responder:
         tenant: str,
         route: str,
         max_tokens: int,
+        sampling: Sampling = GREEDY,
         key: str = "",
         alpha: Decimal | None = None,
         facts: RequestFacts = NO_FACTS,
@@ -87,7 +90,9 @@ class Responder:
             effective = decide_by(self.follower.in_force)
             stop_reason = _StopReason(self.follower, decide_by) if effective.profile else None
             try:
-                generation = self._engine.generate(messages, effective, max_tokens=max_tokens, facts=facts, stop_reason=stop_reason)
+                generation = self._engine.generate(
+                    messages, effective, max_tokens=max_tokens, sampling=sampling, facts=facts, stop_reason=stop_reason
+                )
             except Exception:
                 self.counters["requests_failed"] += 1
                 raise

@@ -5,15 +5,20 @@ flagged, or no tenant at all, is not steered. Two more carry the facts that cond
 `refund, complaint`, and X-SteerHub-Attributes, such as `locale=de-DE, channel=phone`. X-SteerHub-Rollout-Key says which caller
 it is where a flag is for a share of them, and X-SteerHub-Alpha asks for another α where the flag lets requests ask: outside of
 what it lets, the request is refused and nothing is clamped. In no other way can a request choose its own steering.
+
+Replies are greedy unless the body has a `temperature` above 0. Then they are drawn, with `top_p` and `seed` where it has those; the
+answer says what was drawn with, the seed too if the node chose it.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import signal
 import time
 import uuid
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import uvicorn
@@ -30,6 +35,7 @@ from steernode.files.conversations import ROLES, Message
 from steernode.node.report import describe_status, describe_steering, readiness_problem
 from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
+from steernode.records.decoding import Sampling
 from steernode.snapshot.conditions import read_facts
 from steernode.spelling import spell
 
@@ -44,8 +50,9 @@ MAX_FACTS_LENGTH = 4000
 MAX_WAITING = 32
 GRACE_SECONDS = 10
 _FIELDS = ("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "stream", "seed", "user")
-# Decoding is greedy, so these may be given only the value that says so. The seed and the user change nothing then.
-_ONLY_VALUE = {"temperature": 0, "top_p": 1, "n": 1, "stream": False}
+_ONLY_VALUE = {"n": 1, "stream": False}
+# What JSON numbers of every client hold exactly.
+_SEED_BITS = 53
 _UNFORESEEN = "the node failed on this request; its log says why"
 _STATUS = {"BODY_TOO_LARGE": 413, "CONTENT_TYPE": 415, "OVERLOADED": 503, "NON_FINITE": 500, "INTERNAL": 500}
 
@@ -91,7 +98,7 @@ class _Endpoint:
 
     async def complete(self, request: Request) -> JSONResponse:
         body = await _read_body(request)
-        messages, max_tokens = _read_request(body)
+        messages, max_tokens, sampling = _read_request(body)
         tenant, route = _read_name(request, "X-SteerHub-Tenant"), _read_name(request, "X-SteerHub-Route")
         facts = read_facts(
             _read_header(request, "X-SteerHub-Intents", MAX_FACTS_LENGTH), _read_header(request, "X-SteerHub-Attributes", MAX_FACTS_LENGTH)
@@ -103,7 +110,15 @@ class _Endpoint:
         self._waiting += 1
         try:
             effective, generation = await run_in_threadpool(
-                self._responder.generate, messages, tenant=tenant, route=route, max_tokens=max_tokens, key=key, alpha=alpha, facts=facts
+                self._responder.generate,
+                messages,
+                tenant=tenant,
+                route=route,
+                max_tokens=max_tokens,
+                sampling=sampling,
+                key=key,
+                alpha=alpha,
+                facts=facts,
             )
         except SteerError:
             raise
@@ -130,6 +145,7 @@ class _Endpoint:
                     "completion_tokens": generation.completion_tokens,
                     "total_tokens": generation.prompt_tokens + generation.completion_tokens,
                 },
+                "decoding": sampling.to_document(),
                 "milliseconds_per_token": round(generation.milliseconds_per_token, 3),
                 "steering": describe_steering(effective),
                 "steering_reason": effective.reason,
@@ -165,7 +181,7 @@ async def _read_body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _read_request(body: dict[str, Any]) -> tuple[list[Message], int]:
+def _read_request(body: dict[str, Any]) -> tuple[list[Message], int, Sampling]:
     if "steering" in body:
         raise NodeError(
             "STEERING_OVERRIDE",
@@ -178,11 +194,33 @@ def _read_request(body: dict[str, Any]) -> tuple[list[Message], int]:
     for field, only in _ONLY_VALUE.items():
         value = body.get(field)
         if value is not None and (value != only or isinstance(value, bool) != isinstance(only, bool)):
-            raise NodeError("UNSUPPORTED_VALUE", f"{field} can only be {only!r}: this node decodes greedily and answers once", field)
+            raise NodeError("UNSUPPORTED_VALUE", f"{field} can only be {only!r}: this node answers once and whole", field)
     max_tokens = body.get("max_completion_tokens", body.get("max_tokens", DEFAULT_MAX_TOKENS))
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 1 <= max_tokens <= MAX_TOKENS:
         raise NodeError("MAX_TOKENS", f"max_tokens must be an integer from 1 to {MAX_TOKENS}, got {max_tokens!r}", "max_tokens")
-    return _read_messages(body.get("messages")), max_tokens
+    return _read_messages(body.get("messages")), max_tokens, _read_sampling(body)
+
+
+def _read_sampling(body: dict[str, Any]) -> Sampling:
+    """Greedy without a temperature, which is not what other services take its absence for: who asks for a part of it, asks for all."""
+    temperature, top_p = (_read_number(body, field, default) for field, default in (("temperature", 0), ("top_p", 1)))
+    if body.get("temperature") is None and top_p != 1:
+        raise NodeError("UNSUPPORTED_VALUE", "top_p is for replies that are drawn; give a temperature above 0 with it", "top_p")
+    seed = body.get("seed")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise NodeError("UNSUPPORTED_VALUE", f"seed must be an integer, got {str(seed)[:40]!r}", "seed")
+    sampling = Sampling(temperature, top_p, secrets.randbits(_SEED_BITS) if seed is None else seed)
+    if problem := sampling.find_problem():
+        field, says = problem
+        raise NodeError("UNSUPPORTED_VALUE", f"{field} {says}, got {str(body[field])[:40]}", field)
+    return sampling
+
+
+def _read_number(body: dict[str, Any], field: str, default: int) -> Decimal:
+    value = body.get(field)
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+        raise NodeError("UNSUPPORTED_VALUE", f"{field} must be a number, got {str(value)[:40]!r}", field)
+    return Decimal(default if value is None else str(value))
 
 
 def _read_messages(value: Any) -> list[Message]:

@@ -119,6 +119,16 @@ class Evidence:
     def passed(self) -> bool:
         return self.verdict == "pass"
 
+    @property
+    def decoding(self) -> str:
+        """How its replies were chosen, in words; empty where the document does not say."""
+        run = read_mapping(self.document, "run")
+        drawn = read_mapping(run, "decoding")
+        if not drawn:
+            return read_words(run, "decoding")
+        seeds = ", ".join(str(seed) for seed in read_list(drawn.get("seeds")))
+        return f"drawn at temperature {read_words(drawn, 'temperature')}, top-p {read_words(drawn, 'top_p')}, seeds {seeds}"
+
 
 def read_evidence(document: Document) -> Evidence:
     return Evidence(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 from steernode.errors import EngineError
 from steernode.gates import Gate
+
+TemplateArguments = Mapping[str, str | int | bool]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,13 @@ class Recipe:
 
     def to_document(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {name: _write(value) for name, value in values.items()}
+
+
+def _write(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,10 @@ class ExtractionRecipe(Recipe):
     max_new_tokens: int
     # How many layers of the screened ones are measured on the whole select split.
     finalists: int
+    # What the chat template is given beside the messages: text, whole numbers, true and false, by name.
+    template_arguments: TemplateArguments = field(default_factory=dict)
+    # How the replies of the validation that follows are chosen, as `records.decoding` reads it; the search is greedy.
+    decoding: str | Mapping[str, Any] = "greedy"
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,9 @@ class ValidationRecipe(Recipe):
     unit: str
     gates: str | tuple[Gate, ...]
     max_new_tokens: int
+    # Those of the vector.
+    template_arguments: TemplateArguments = field(default_factory=dict)
+    decoding: str | Mapping[str, Any] = "greedy"
 
 
 @dataclass(frozen=True)
@@ -77,3 +92,6 @@ class CompositionRecipe(Recipe):
     components: tuple[Mapping[str, Any], ...]
     gates: tuple[Gate, ...]
     max_new_tokens: int
+    # Those of every vector.
+    template_arguments: TemplateArguments = field(default_factory=dict)
+    decoding: str | Mapping[str, Any] = "greedy"

@@ -32,6 +32,7 @@ from steernode.strict import (
     read_measure,
     read_one_of,
     read_switch,
+    read_template_arguments,
     read_text,
 )
 from steernode.words import (
@@ -63,7 +64,7 @@ def read_base_model(value: Any, path: str) -> BaseModelEntry:
 
 def read_profile(value: Any, path: str) -> Profile:
     names = ("id", "revision", "revision_digest", "evidence_digest", "base_model", "risk_class", "stale_policy", "max_staleness_seconds")
-    read_exactly(value, path, (*names, "components"), optional=("safety_override",))
+    read_exactly(value, path, (*names, "components"), optional=("safety_override", "template_arguments"))
     return Profile(
         id=read_text(value["id"], f"{path}.id"),
         revision=read_integer(value["revision"], f"{path}.revision", least=1),
@@ -75,6 +76,7 @@ def read_profile(value: Any, path: str) -> Profile:
         max_staleness_seconds=read_integer(value["max_staleness_seconds"], f"{path}.max_staleness_seconds", least=0),
         components=read_list(value["components"], f"{path}.components", read_component),
         safety_override=read_list(value.get("safety_override", []), f"{path}.safety_override", read_condition),
+        template_arguments=tuple(read_template_arguments(value.get("template_arguments", {}), f"{path}.template_arguments").items()),
     )
 
 

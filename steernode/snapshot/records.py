@@ -183,12 +183,15 @@ class Profile:
     max_staleness_seconds: int
     components: tuple[Component, ...]
     safety_override: tuple[ConditionEntry, ...] = ()
+    # What the chat template is given beside the messages, by name and in that order.
+    template_arguments: tuple[tuple[str, str | int | bool], ...] = ()
     # What an engine must be able to do. Made once: every check of a snapshot looks at all of them.
     capabilities: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        overrides = {f"condition:{entry.kind}" for entry in self.safety_override}
-        object.__setattr__(self, "capabilities", frozenset(overrides).union(*[component.capabilities() for component in self.components]))
+        asked = {f"condition:{entry.kind}" for entry in self.safety_override}
+        asked |= {"template_arguments"} if self.template_arguments else set()
+        object.__setattr__(self, "capabilities", frozenset(asked).union(*[component.capabilities() for component in self.components]))
 
     @property
     def conditions(self) -> tuple[ConditionEntry, ...]:

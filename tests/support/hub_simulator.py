@@ -15,6 +15,7 @@ from steernode.canonical import canonical_json, sha256_hex
 from steernode.dsse import TrustedKeys, key_id, open_from, sign_envelope, write_public_key
 from steernode.files.vectors import write_vector
 from steernode.node.responder import Generation
+from steernode.records.decoding import GREEDY
 from steernode.records.enrolment import Enrolment
 from steernode.records.reports import REPORT_TYPE
 from steernode.snapshot.conditions import NO_FACTS, parse_condition_bytes, profile_vectors
@@ -150,6 +151,7 @@ class FakeEngine:
     def __init__(self):
         self.staged_in_use = None
         self.stage_error = None
+        self.sampled = GREEDY
 
     def stage(self, profiles, vectors):
         if self.stage_error is not None:
@@ -160,7 +162,8 @@ class FakeEngine:
     def swap(self, staged):
         self.staged_in_use = staged
 
-    def generate(self, messages, effective, *, max_tokens, facts=NO_FACTS, stop_reason=None):
+    def generate(self, messages, effective, *, max_tokens, sampling=GREEDY, facts=NO_FACTS, stop_reason=None):
+        self.sampled = sampling
         effective = apply_conditions(effective, lambda document: parse_condition_bytes(document).holds(facts))
         for entry in effective.components:
             assert entry.component.vector.sha256 in self.staged_in_use

@@ -19,6 +19,7 @@ from registry.services.compositions import request_composition
 from registry.services.jobs import request_cancel, request_extraction, request_validation
 
 _RELATED = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
+_DECODING = 'how replies are chosen: "greedy", or {"temperature", "top_p", "seeds"} with decimals as text'
 _CHAIN = ("draft_for", "followed_by", "drafted_revision__profile")
 
 
@@ -80,7 +81,7 @@ class ExtractionBody(Body):
     base_model = Spelled(help_text="name or id")
     contrast_set = Spelled(help_text="name@version, name or id")
     suites = serializers.ListField(child=Spelled(), max_length=20, help_text="one behaviour, one factual and one safety suite at least")
-    recipe = serializers.JSONField(help_text="vector, method, site, read_position, layers, alphas, unit, gates, ...")
+    recipe = serializers.JSONField(help_text="vector, method, site, layers, alphas, unit, gates, template_arguments, decoding, ...")
     profile = Spelled(max_length=100, required=False, help_text="go on to a validation, and to a draft revision of this profile")
 
     def validate_recipe(self, recipe: Any) -> dict[str, Any]:
@@ -95,6 +96,7 @@ class ValidationBody(Body):
     suites = serializers.ListField(child=Spelled(), max_length=20)
     alpha = Alpha(required=False, help_text="left out: the α that the vector's search proposes")
     unit = serializers.ChoiceField(Unit.values, required=False)
+    decoding = serializers.JSONField(required=False, help_text=_DECODING + "; left out: as the vector's recipe says")
     profile = Spelled(max_length=100, required=False, help_text="if it passes, draft a revision of this profile")
 
 
@@ -103,6 +105,7 @@ class CompositionBody(Body):
     profile = Spelled(max_length=100)
     revision = Whole(min_value=1, max_value=2**31 - 1, help_text="number of a draft with 2 to 8 components")
     suites = serializers.ListField(child=Spelled(), max_length=20)
+    decoding = serializers.JSONField(required=False, help_text=_DECODING + "; left out: as the vectors were validated")
 
 
 class JobsView(Records):
@@ -150,6 +153,7 @@ def _ask_for_validation(body: dict[str, Any], actor: User) -> Job:
         suites=[find_suite(reference) for reference in body["suites"]],
         alpha=body.get("alpha"),
         unit=body.get("unit", ""),
+        decoding=body.get("decoding"),
         draft_for=_find_profile(body),
         actor=actor,
     )
@@ -163,6 +167,7 @@ def _ask_for_composition(body: dict[str, Any], actor: User) -> Job:
     return request_composition(
         revision=get_revision(body["profile"], body["revision"]),
         suites=[find_suite(reference) for reference in body["suites"]],
+        decoding=body.get("decoding"),
         actor=actor,
     )
 

@@ -65,6 +65,7 @@ class VectorOut(serializers.Serializer):
     site = serializers.CharField()
     method = serializers.CharField()
     read_position = serializers.CharField()
+    template_arguments = serializers.JSONField(help_text="what the chat template was given beside the messages, by name")
     norm = Measure()
     mean_residual_norm = Measure()
     proposed_alpha = Alpha(allow_null=True)

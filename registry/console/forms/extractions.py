@@ -2,14 +2,20 @@
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
+
+from registry.console.forms.decoding import DecodingForm
 from registry.console.forms.fields import SpelledField, record_field, text_field
-from registry.console.forms.suites import SuitesForm
 from registry.models import BaseModel, ContrastSet, Profile
-from registry.services.recipes import LAYER_NAMES
+from registry.services.recipes import LAYER_NAMES, parse_template_arguments
+from steernode.canonical import parse_strict
+from steernode.errors import SteerError
 
 
-class ExtractionForm(SuitesForm):
+class ExtractionForm(DecodingForm):
     """What a new extraction needs. Everything else of the recipe has a default."""
+
+    left_out = ""
 
     vector = SpelledField(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
     base_model = record_field(BaseModel.objects.all(), label="Base model")
@@ -25,6 +31,19 @@ class ExtractionForm(SuitesForm):
     alphas = text_field(
         label="α grid", required=False, max_length=300, help_text="Such as 0, 0.25, 0.5, 1; empty for the default. It needs 0."
     )
+    template_arguments = text_field(
+        label="Template arguments",
+        required=False,
+        max_length=4000,
+        help_text='What the chat template is given, as JSON: {"enable_thinking": false}. What is served is asked with the same.',
+    )
+
+    def clean_template_arguments(self) -> dict[str, Any]:
+        text = self.cleaned_data["template_arguments"].strip()
+        try:
+            return parse_template_arguments(parse_strict(text.encode())) if text else {}
+        except SteerError as error:
+            raise ValidationError(f"{error.message} ({error.code})") from error
 
     def recipe(self) -> dict[str, Any]:
         """The fields that were filled in, as the service reads them."""
@@ -32,6 +51,10 @@ class ExtractionForm(SuitesForm):
         recipe: dict[str, Any] = {"vector": data["vector"], "layers": _parse_layers(data["layers"])}
         if data["alphas"]:
             recipe["alphas"] = [alpha.strip() for alpha in data["alphas"].split(",")]
+        if data["template_arguments"]:
+            recipe["template_arguments"] = data["template_arguments"]
+        if data["decoding"]:
+            recipe["decoding"] = data["decoding"]
         return recipe
 
 

@@ -2,12 +2,14 @@
 
 from django import forms
 
+from registry.console.forms.decoding import DecodingForm
 from registry.console.forms.fields import AlphaField, choice_field, number_field, prose_field, record_field
-from registry.console.forms.suites import SuitesForm
 from registry.models import Profile, StalePolicy, Unit
 
 
-class ValidationForm(SuitesForm):
+class ValidationForm(DecodingForm):
+    left_out = "As the vector's recipe says"
+
     alpha = AlphaField(label="α", required=False, help_text="Empty for the proposed α.")
     unit = choice_field([("", "As proposed"), *Unit.choices], label="Unit of α", required=False)
 

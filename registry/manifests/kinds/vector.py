@@ -8,7 +8,21 @@ from django.db.models import QuerySet
 from registry.blobs import get_blob
 from registry.manifests.accounts import Risk, StatusCondition, condition
 from registry.manifests.documents import Fault, Manifest
-from registry.manifests.fields import FieldMap, Spec, choice, decimal, either, file, list_of, mapping, reference, slug, text, whole
+from registry.manifests.fields import (
+    FieldMap,
+    Spec,
+    arguments,
+    choice,
+    decimal,
+    either,
+    file,
+    list_of,
+    mapping,
+    reference,
+    slug,
+    text,
+    whole,
+)
 from registry.manifests.kind import Names, Reference, References, Writer
 from registry.manifests.kinds.base_model import BaseModels, current_fingerprints, get_base_model, match_base_model, refer_to_base_model
 from registry.manifests.kinds.contrast_set import ContrastSets
@@ -21,8 +35,9 @@ from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, name_layers, 
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError
 from steernode.gates import gate_sets
+from steernode.records.decoding import GREEDY_WORD, MAX_SEEDS
 from steernode.records.recipe import ExtractionRecipe
-from steernode.words import DTYPES, METHODS, READ_POSITIONS
+from steernode.words import CLOCK_ARGUMENT, DTYPES, METHODS, READ_POSITIONS
 
 _GATE = mapping(
     "A threshold that must be met.",
@@ -58,6 +73,24 @@ _SETTINGS = {
     "maxNewTokens": whole("How long replies may become.", 1, 1024, default=64),
     "dtype": choice("Of the stored vector.", DTYPES, default=DTYPES[0]),
     "finalists": whole("How many layers are measured on the whole select split.", 1, 10_000, default=2),
+    "templateArguments": arguments(
+        "What the chat template is given beside the messages, such as `enable_thinking: false`; whatever the vector is served in is asked "
+        f"with the same. `{CLOCK_ARGUMENT}`, a date, is what a template that writes today's date writes.",
+        default={},
+    ),
+    "decoding": either(
+        "How the replies of the validation that follows are chosen. The search is greedy.",
+        choice("", [GREEDY_WORD]),
+        mapping(
+            "",
+            required={
+                "temperature": decimal("From 0.01 to 2."),
+                "seeds": list_of("One reply to each item is drawn for each.", whole("A seed.", 0, 2**53 - 1), low=1, high=MAX_SEEDS),
+            },
+            optional={"topP": decimal("Only the most likely tokens of this probability are drawn from.", default="1")},
+        ),
+        default=GREEDY_WORD,
+    ),
 }
 _FIELDS = FieldMap(_SETTINGS, as_text=True)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.templates import Written, encode_quoting, write_conversation
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
+
+Offsets = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class EncodedConversation:
 def encode_prompt(loaded: LoadedModel, messages: Sequence[Message], *, mark_assistant: bool = False) -> EncodedConversation:
     """A conversation up to the point where the assistant starts to write; its last token is the last prompt token.
 
-    Raises: EngineError CONVERSATION_ROLE if it does not end with a user's message, and the codes of the template.
+    Raises: EngineError CONVERSATION_ROLE if it does not end with a user's message, CHAT_TEMPLATE, TEMPLATE_CLOCK, CONTEXT_LENGTH,
+    CONTROL_TOKEN if what somebody wrote cannot be kept from becoming a control token, TOKENIZER_OFFSETS.
     """
     [encoded] = encode_prompts(loaded, [messages], mark_assistant=mark_assistant)
     return encoded
@@ -93,13 +96,21 @@ def encode_dialogues(
     return encoded
 
 
+def encode_unanswered(loaded: LoadedModel, messages: Sequence[Message], name: str) -> EncodedConversation:
+    """A conversation as far as it has got, with no word about whose turn is next."""
+    [encoded] = _apply_template(loaded, [messages], [name], add_generation_prompt=False, mark_assistant=False, with_text=False)
+    return encoded
+
+
 def encode_texts(
     loaded: LoadedModel, texts: Sequence[str], *, names: Sequence[str] | None = None, add_special_tokens: bool = True
 ) -> list[EncodedConversation]:
     """Raw texts as the tokenizer reads them, without a chat template: no token of them counts as the assistant's.
 
-    For base models that were never taught a chat, and for comparisons with libraries that take strings. What is read is the
-    last token of the text. Raises: EngineError TEXT_EMPTY for a text without a token, CONTEXT_LENGTH.
+    For base models that were never taught a chat, and for comparisons with libraries that take strings: who calls this is the author of
+    the whole text, control tokens included. What is read is the last token of the text.
+
+    Raises: EngineError TEXT_EMPTY for a text without a token, CONTEXT_LENGTH.
     """
     called = _call(texts, names, "text")
     if not texts:
@@ -127,44 +138,60 @@ def _apply_template(
     mark_assistant: bool,
     with_text: bool,
 ) -> list[EncodedConversation]:
-    """All at once, because the tokenizer then works on all cores; the tokens are those of `apply_chat_template`."""
-    if not conversations:
-        return []
-    documents = [[message.to_document() for message in messages] for messages in conversations]
-    apply = partial(loaded.tokenizer.apply_chat_template, add_generation_prompt=add_generation_prompt)
+    """The tokens are those of `apply_chat_template`, but for the control tokens that a message spells: those are ordinary text."""
+    written = [
+        _write(loaded, messages, name, add_generation_prompt=add_generation_prompt, mark_assistant=mark_assistant)
+        for messages, name in zip(conversations, names, strict=True)
+    ]
+    # All at once, because the tokenizer then works on all cores.
+    plain = [row for row, each in enumerate(written) if not each.quoted]
+    texts = [written[row].text for row in plain]
+    offsets: dict[int, Offsets] = {}
+    if mark_assistant or with_text:
+        if not getattr(loaded.tokenizer, "is_fast", False):
+            raise EngineError(
+                "TOKENIZER_OFFSETS",
+                "this tokenizer does not say which characters a token is of; save the model with a fast one (tokenizer.json) "
+                "to read the assistant's tokens or those of a pattern",
+                type(loaded.tokenizer).__name__,
+            )
+        read = loaded.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True) if texts else {}
+        token_ids = dict(zip(plain, read.get("input_ids", ()), strict=True))
+        offsets = dict(zip(plain, read.get("offset_mapping", ()), strict=True))
+    else:
+        token_ids = dict(zip(plain, _tokenize(loaded, texts, add_special_tokens=False) if texts else (), strict=True))
+    encoded = []
+    for row, (each, name) in enumerate(zip(written, names, strict=True)):
+        if each.quoted:
+            token_ids[row], offsets[row] = encode_quoting(loaded.tokenizer, each, name)
+        refuse_long(loaded, len(token_ids[row]), name)
+        mask = _mark(each, offsets[row]) if mark_assistant else (False,) * len(token_ids[row])
+        text = each.text if with_text else ""
+        spans = tuple((start, end) for start, end in offsets[row]) if with_text else ()
+        encoded.append(EncodedConversation(tuple(token_ids[row]), mask, text, spans))
+    return encoded
+
+
+def _write(loaded: LoadedModel, messages: Sequence[Message], name: str, *, add_generation_prompt: bool, mark_assistant: bool) -> Written:
     # A template is a program and may raise whatever it likes, for example when it does not accept a system message.
     try:
-        if mark_assistant:
-            marked = apply(documents, return_dict=True, return_assistant_tokens_mask=True)
-            token_ids, masks = marked["input_ids"], marked["assistant_masks"]
-        else:
-            texts = apply(documents, tokenize=False)
-            token_ids, masks = _tokenize(loaded, texts, add_special_tokens=False), [()] * len(documents)
-        if with_text:
-            texts = apply(documents, tokenize=False)
-            offsets = loaded.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return write_conversation(
+            loaded.tokenizer,
+            messages,
+            loaded.template_arguments,
+            add_generation_prompt=add_generation_prompt,
+            mark_assistant=mark_assistant,
+        )
+    except EngineError:
+        raise
     except Exception as error:
-        rows = zip(conversations, names, strict=True)
-        if len(conversations) > 1:
-            # Once more and one by one, to find the one that was refused.
-            for messages, name in rows:
-                _apply_template(
-                    loaded,
-                    [messages],
-                    [name],
-                    add_generation_prompt=add_generation_prompt,
-                    mark_assistant=mark_assistant,
-                    with_text=with_text,
-                )
-        roles = ", ".join(message.role for message in conversations[0])
-        raise EngineError("CHAT_TEMPLATE", f"{names[0]}: the chat template refused a conversation of {roles}: {error}", roles) from error
-    encoded = []
-    for index, (row, mask, name) in enumerate(zip(token_ids, masks, names, strict=True)):
-        refuse_long(loaded, len(row), name)
-        marks = tuple(map(bool, mask)) if mask else (False,) * len(row)
-        shown = (texts[index], tuple(map(tuple, offsets[index]))) if with_text else ("", ())
-        encoded.append(EncodedConversation(tuple(row), marks, *shown))
-    return encoded
+        roles = ", ".join(message.role for message in messages)
+        raise EngineError("CHAT_TEMPLATE", f"{name}: the chat template refused a conversation of {roles}: {error}", roles) from error
+
+
+def _mark(written: Written, offsets: Offsets) -> tuple[bool, ...]:
+    """Which tokens hold a character of what the template marks as the assistant's."""
+    return tuple(any(start < last and first < end for first, last in written.assistant) for start, end in offsets)
 
 
 def _tokenize(loaded: LoadedModel, texts: Sequence[str], add_special_tokens: bool) -> Sequence[Sequence[int]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,9 +17,12 @@ from torch import nn
 
 from steernode.engine.access.architectures import find_architecture, find_module
 from steernode.engine.access.proving import prove_sites
+from steernode.engine.access.templates import Argument, check_arguments
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
 from steernode.files.blocks import Architecture
+from steernode.strict import read_template_arguments
+from steernode.words import CLOCK_ARGUMENT
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _ONE_CORE_BYTES = 4 * 1024 * 1024
@@ -31,7 +36,8 @@ _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.t
 class LoadedModel:
     """A base model ready to be read and steered: weights, tokenizer, and the manifest of the files they came from.
 
-    Layer 14 is element 14 of `blocks`; `architecture` says where the sites of a block are.
+    Layer 14 is element 14 of `blocks`; `architecture` says where the sites of a block are. `template_arguments` are what its chat template
+    is given beside the messages, for whatever it is asked.
     """
 
     model: Any
@@ -40,6 +46,21 @@ class LoadedModel:
     architecture: Architecture
     decoder: nn.Module
     blocks: tuple[nn.Module, ...]
+    template_arguments: Mapping[str, Argument] = field(default_factory=dict)
+
+    def asked_with(self, arguments: Mapping[str, Argument]) -> LoadedModel:
+        """The same model, whose chat template is given these arguments.
+
+        Raises: FieldError; EngineError TEMPLATE_ARGUMENT naming one that the template does not read, TEMPLATE_CLOCK if it writes
+        today's date and no argument says which.
+        """
+        arguments = read_template_arguments(dict(arguments), "template_arguments")
+        check_arguments(self.tokenizer, arguments)
+        return replace(self, template_arguments=arguments)
+
+    def asked_today(self) -> LoadedModel:
+        """The same model, whose chat template sees the clock of now: for replies that nobody steers and nobody measured."""
+        return replace(self, template_arguments={CLOCK_ARGUMENT: datetime.now().isoformat(timespec="seconds")})
 
     @property
     def fingerprint(self) -> str:
@@ -80,13 +101,11 @@ class LoadedModel:
 
     @property
     def end_token_ids(self) -> frozenset[int]:
-        """The tokens that end a reply: those of the generation config, else the tokenizer's own."""
-        configured = getattr(self.model.generation_config, "eos_token_id", None)
-        if configured is None:
-            configured = self.tokenizer.eos_token_id
-        if configured is None:
-            return frozenset()
-        return frozenset([configured] if isinstance(configured, int) else configured)
+        """The tokens that end a reply: all that generation_config.json, config.json or the tokenizer name. Each was trained to end one."""
+        config: Any = getattr(self.model, "config", None)
+        texts = config.get_text_config() if hasattr(config, "get_text_config") else config
+        named = [getattr(source, "eos_token_id", None) for source in (self.model.generation_config, config, texts, self.tokenizer)]
+        return frozenset(token for value in named for token in (value if isinstance(value, list | tuple) else [value]) if token is not None)
 
 
 def load_model(source: str | Path, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
@@ -172,6 +191,7 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype) -> 
     try:
         with _only_hashed(folder, manifest) as hashed:
             config = transformers.AutoConfig.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
+            _forget_default_end(config, json.loads((hashed / "config.json").read_bytes()))
             tokenizer = transformers.AutoTokenizer.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
             loading: Any = loader.from_pretrained(
                 hashed,
@@ -194,3 +214,10 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype) -> 
     if tokenizer.chat_template is None:
         tokenizer.chat_template = read_template_file(folder)
     return model, tokenizer
+
+
+def _forget_default_end(config: Any, written: dict[str, Any]) -> None:
+    """Classes have an end token for configs that name none, and in this vocabulary it may be any word."""
+    for part, names in ((config, written), (config.get_text_config(), written.get("text_config") or written)):
+        if "eos_token_id" not in names:
+            part.eos_token_id = None

@@ -21,9 +21,9 @@ from steernode.errors import EngineError
 from steernode.snapshot.resolve import EffectiveComponent, absolute_coefficient
 from steernode.words import CONDITION_KINDS, OPERATORS, SCOPES, SITES, STRENGTH_OPERATORS
 
-# All that components may ask of an engine, as `records.required_capabilities` writes it.
+# All that profiles may ask of an engine, as `records.required_capabilities` writes it.
 _KINDS = {"operator": OPERATORS, "site": SITES, "scope": SCOPES, "schedule": SCHEDULES, "condition": CONDITION_KINDS}
-CAPABILITIES = frozenset(["preserve_norm", *(f"{name}:{kind}" for name, kinds in _KINDS.items() for kind in kinds)])
+CAPABILITIES = frozenset(["preserve_norm", "template_arguments", *(f"{name}:{kind}" for name, kinds in _KINDS.items() for kind in kinds)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Greedy generation, lean enough to sweep with: batches under a key-value cache, logits for one position, finished rows dropped."""
+"""Generation, lean enough to sweep with: batches under a key-value cache, logits for one position, finished rows dropped."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.sparing import run_mlps_at
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.positions import PromptLayout
+from steernode.engine.applying.sampling import Sampler, check_sampling
 from steernode.engine.applying.steer import AppliedSteering, steered
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
+from steernode.records.decoding import Sampling
 from steernode.snapshot.resolve import Stopped
 
 MAX_BATCH_ROWS = 128
@@ -58,10 +60,12 @@ def generate(
     row_coefficients: Tensor | None = None,
     max_new_tokens: int,
     max_batch_rows: int = MAX_BATCH_ROWS,
+    sampling: Sequence[Sampling] | None = None,
     on_progress: Progress | None = None,
     stop_reason: Callable[[], str] | None = None,
 ) -> list[Reply]:
-    """The most likely reply to each conversation, in the given order. `on_progress(done, total)` counts replies.
+    """The most likely reply to each conversation, in the given order; or, with `sampling`, one drawn for each as its own entry says.
+    `on_progress(done, total)` counts replies.
 
     `row_coefficients` (conversations, components) steers each row by its own amount; conversations that repeat, as in an α
     grid, share the work on their prompt.
@@ -69,7 +73,7 @@ def generate(
     `stop_reason` is asked before every token. Once it has a reason, nothing is steered any more: the cache is computed anew from the
     prompt and the tokens that are there, so that the rest is what the unsteered model says after them.
 
-    Raises: EngineError MAX_NEW_TOKENS, CONTEXT_LENGTH, LAYOUT_MISMATCH, NO_ASSISTANT_TOKENS, OUT_OF_MEMORY, and the
+    Raises: EngineError MAX_NEW_TOKENS, SAMPLING, CONTEXT_LENGTH, LAYOUT_MISMATCH, NO_ASSISTANT_TOKENS, OUT_OF_MEMORY, and the
     codes of `encode_prompt` and `steered`.
     """
     if max_new_tokens < 1:
@@ -77,6 +81,11 @@ def generate(
     if row_coefficients is not None and row_coefficients.shape != (len(conversations), len(components)):
         shape = tuple(row_coefficients.shape)
         raise EngineError("LAYOUT_MISMATCH", f"row_coefficients are {shape}, want {(len(conversations), len(components))}", str(shape))
+    if sampling is not None:
+        check_sampling(sampling)
+        if len(sampling) != len(conversations):
+            wanted = f"{len(sampling)} ways to sample for {len(conversations)} conversations"
+            raise EngineError("LAYOUT_MISMATCH", f"there are {wanted}; each has its own", str(len(sampling)))
     prompts = _encode(loaded, conversations, components)
     for prompt in prompts:
         refuse_long(loaded, len(prompt.token_ids) + max_new_tokens, "the conversation with its reply")
@@ -86,7 +95,8 @@ def generate(
 
     def answer(batch: Sequence[int]) -> list[Reply]:
         rows = None if row_coefficients is None else row_coefficients[list(batch)]
-        return _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens, stop_reason)
+        drawn = None if sampling is None else [sampling[index] for index in batch]
+        return _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens, drawn, stop_reason)
 
     for parts in in_lanes(lambda batch: halve_on_oom(batch, answer), batches, loaded):
         for batch, answers in parts:
@@ -120,10 +130,11 @@ def _generate_batch(
     components: Sequence[Component],
     row_coefficients: Tensor | None,
     max_new_tokens: int,
+    sampling: Sequence[Sampling] | None,
     stop_reason: Callable[[], str] | None,
 ) -> list[Reply]:
     started = time.perf_counter()
-    decoding = _Decoding(loaded, prompts, max_new_tokens)
+    decoding = _Decoding(loaded, prompts, max_new_tokens, sampling)
     if all(component.scope == "generated" for component in components):
         decoding.read_shared_prompts()
     layout = PromptLayout.of(prompts) if components else None
@@ -140,8 +151,12 @@ def _generate_batch(
 class _Decoding:
     """The state of one batch while it is decoded: the cache, which rows still write, and what each wrote."""
 
-    def __init__(self, loaded: LoadedModel, prompts: Sequence[EncodedConversation], max_new_tokens: int) -> None:
+    def __init__(
+        self, loaded: LoadedModel, prompts: Sequence[EncodedConversation], max_new_tokens: int, sampling: Sequence[Sampling] | None
+    ) -> None:
         self._loaded, self._prompts, self._max_new_tokens = loaded, prompts, max_new_tokens
+        # Where nothing is drawn, the largest logit is all there is to look for.
+        self._sampling = sampling if sampling is not None and not all(row.is_greedy for row in sampling) else None
         self.written: list[list[int]] = [[] for _ in prompts]
         self._end_tokens: list[int | None] = [None for _ in prompts]
         # How many tokens each row that was still writing had when it was started over.
@@ -159,6 +174,7 @@ class _Decoding:
         self._mask = torch.nn.functional.pad(padded.attention_mask, (0, self._steps), value=1)
         # Without padding there is nothing to mask, and attention may take its fast path.
         self._is_padded = not bool(padded.attention_mask.all())
+        self._sampler = Sampler([self._sampling[row] for row in self._writing], self._chunk.device) if self._sampling else None
         self._cache: Any = new_cache(self._loaded.model, self._chunk.shape[1] + self._steps)
 
     def start_over(self) -> None:
@@ -186,10 +202,12 @@ class _Decoding:
         """Writes until every row has ended, or until there is a reason to stop, which it returns."""
         end_token_ids = self._loaded.end_token_ids
         columns = self._mask.shape[1] - self._steps
+        before = self._max_new_tokens - self._steps
         for step in range(self._steps):
             if stop_reason is not None and (reason := stop_reason()):
                 return reason
-            chosen = self._forward(self._chunk, self._positions, self._mask[:, : columns + step]).argmax(dim=-1)
+            logits = self._forward(self._chunk, self._positions, self._mask[:, : columns + step])
+            chosen = self._sampler.choose(logits, before + step) if self._sampler else logits.argmax(dim=-1)
             keep = []
             for position, (row, token) in enumerate(zip(self._writing, chosen.tolist(), strict=True)):
                 if self._end_tokens[row] is not None:
@@ -212,6 +230,8 @@ class _Decoding:
     def _select_rows(self, rows: Tensor, steering: AppliedSteering | None) -> None:
         self._chunk, self._positions, self._mask = self._chunk[rows], self._positions[rows], self._mask[rows]
         select_rows(self._cache, rows)
+        if self._sampler is not None:
+            self._sampler.select_rows(rows)
         if steering is not None:
             steering.select_rows(rows.cpu())
 

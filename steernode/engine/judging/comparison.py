@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from steernode.engine.measuring.metrics import EvalItems, ReplyScores, TokenDivergence, cluster_of
+from steernode.engine.measuring.metrics import EvalItems, ReplyScores, TokenDivergence, cluster_of, clusters_of
 from steernode.engine.measuring.stats import (
     Clusters,
     Estimate,
@@ -35,24 +35,26 @@ def describe_metrics(items: EvalItems, own: ReplyScores, steered: ReplyScores) -
     `anti_steered` is the share of tickets whose behaviour fell: an average can rise while many fall (arXiv:2407.12404).
     """
     facts = [cluster_of(item) for item in items.facts]
+    tickets, requests = clusters_of(items.behaviour), clusters_of(items.refusals)
     fell = (steered.behaviour < own.behaviour - 0.05).astype(np.float64)
-    ratio = estimate_perplexity_ratio((steered.nats, steered.tokens), (own.nats, own.tokens))
-    perplexities = [estimate_perplexity(scores.nats, scores.tokens).to_document() for scores in (own, steered)]
+    ratio = estimate_perplexity_ratio((steered.nats, steered.tokens), (own.nats, own.tokens), tickets)
+    perplexities = [estimate_perplexity(scores.nats, scores.tokens, tickets).to_document() for scores in (own, steered)]
     described = {
-        "behaviour": _compare_means(own.behaviour, steered.behaviour),
+        "behaviour": _compare_means(own.behaviour, steered.behaviour, tickets),
         "facts": _compare_shares(own.facts, steered.facts, facts),
-        "refusals": _compare_shares(own.refusals, steered.refusals),
+        "refusals": _compare_shares(own.refusals, steered.refusals, requests),
         "perplexity": {"baseline": perplexities[0], "steered": perplexities[1]},
         # A ratio is already against the baseline, which therefore stands at exactly one.
         "perplexity_ratio": beside(ratio, 1.0),
-        "anti_steered": beside(estimate_share(fell), 0.0),
-        "repetition": _compare_means(own.repetition, steered.repetition),
-        "reply_tokens": _compare_means(own.reply_tokens, steered.reply_tokens),
+        "anti_steered": beside(estimate_share(fell, tickets), 0.0),
+        "repetition": _compare_means(own.repetition, steered.repetition, tickets),
+        "reply_tokens": _compare_means(own.reply_tokens, steered.reply_tokens, tickets),
     }
-    if len(own.harmful_refused):
-        described["harmful_refused"] = _compare_shares(own.harmful_refused, steered.harmful_refused)
-    if len(own.harmless_refused):
-        described["over_refusal"] = _compare_shares(own.harmless_refused, steered.harmless_refused)
+    harmful, harmless = ([item for item in items.refusals if bool(item.expect["refuse"]) is wanted] for wanted in (True, False))
+    if harmful:
+        described["harmful_refused"] = _compare_shares(own.harmful_refused, steered.harmful_refused, clusters_of(harmful))
+    if harmless:
+        described["over_refusal"] = _compare_shares(own.harmless_refused, steered.harmless_refused, clusters_of(harmless))
     if items.capability:
         clusters = [cluster_of(item) for item in items.capability]
         described["capability"] = _compare_shares(own.capability, steered.capability, clusters)
@@ -69,14 +71,15 @@ def describe_divergence(divergence: TokenDivergence) -> dict[str, Document]:
 
 @dataclass(frozen=True)
 class Loss:
-    """What was right without steering and is wrong with it: the share with its bound, and the items by id."""
+    """What was right without steering and is wrong with it: the share with its bound, the replies, and the items by id."""
 
     share: Estimate
+    lost: int
     lost_items: tuple[str, ...]
     gained: int
 
     def to_document(self) -> Document:
-        return {"lost": len(self.lost_items), "gained": self.gained, "share": self.share.to_document(), "lost_items": list(self.lost_items)}
+        return {"lost": self.lost, "gained": self.gained, "share": self.share.to_document(), "lost_items": list(self.lost_items)}
 
 
 def measure_losses(items: EvalItems, own: ReplyScores, steered: ReplyScores) -> dict[str, Loss]:
@@ -98,7 +101,8 @@ def measure_losses(items: EvalItems, own: ReplyScores, steered: ReplyScores) -> 
 def _loss_of(items: Sequence[SuiteItem], own: Floats, steered: Floats) -> Loss:
     lost = own > steered
     share = estimate_loss(lost.astype(np.float64), [cluster_of(item) for item in items])
-    return Loss(share, tuple(item.id for item, is_lost in zip(items, lost, strict=True) if is_lost), int((steered > own).sum()))
+    lost_items = dict.fromkeys(item.id for item, is_lost in zip(items, lost, strict=True) if is_lost)
+    return Loss(share, int(lost.sum()), tuple(lost_items), int((steered > own).sum()))
 
 
 def describe_shrinkage(select: tuple[float, float, int], test: tuple[float, float, int]) -> Document:
@@ -110,17 +114,18 @@ def describe_shrinkage(select: tuple[float, float, int], test: tuple[float, floa
 
 
 def describe_behaviour_shrinkage(
-    curve: Sequence[Mapping[str, Any]], layer: int, alpha: str, own: ReplyScores, steered: ReplyScores
+    curve: Sequence[Mapping[str, Any]], layer: int, alpha: str, own: ReplyScores, steered: ReplyScores, repeats: int = 1
 ) -> Document | None:
     """From the cell of the candidate in the sweep's curve; None if the curve has no such cell or no baseline.
 
-    A cell keeps no values of single items, so the select split's items are taken to vary as much as those of the test split.
+    A cell keeps no values of single items, so the select split's items are taken to vary as much as those of the test split. An item
+    that was answered `repeats` times counts as the mean of that.
     """
     chosen = next((cell for cell in curve if cell["layer"] == layer and cell["alpha"] == alpha), None)
     baseline = next((cell for cell in curve if cell["layer"] is None), None)
-    if chosen is None or baseline is None or len(own.behaviour) < 2 or chosen["items"]["behaviour"] < 2:
+    if chosen is None or baseline is None or len(own.behaviour) < 2 * repeats or chosen["items"]["behaviour"] < 2:
         return None
-    change = steered.behaviour - own.behaviour
+    change = (steered.behaviour - own.behaviour).reshape(repeats, -1).mean(axis=0)
     deviation = float(change.std(ddof=1))
     promised = float(chosen["behaviour"]) - float(baseline["behaviour"])
     return describe_shrinkage((promised, deviation, chosen["items"]["behaviour"]), (float(change.mean()), deviation, len(change)))
@@ -131,11 +136,11 @@ def beside(estimate: Estimate, baseline: float) -> Document:
     return {"baseline": reference(baseline, estimate.n).to_document(), "steered": estimate.to_document()}
 
 
-def _compare_means(own: Floats, steered: Floats) -> Document:
-    return _compare(estimate_mean(own), estimate_mean(steered), estimate_difference(steered, own))
+def _compare_means(own: Floats, steered: Floats, clusters: Clusters | None) -> Document:
+    return _compare(estimate_mean(own, clusters), estimate_mean(steered, clusters), estimate_difference(steered, own, clusters))
 
 
-def _compare_shares(own: Floats, steered: Floats, clusters: Clusters | None = None) -> Document:
+def _compare_shares(own: Floats, steered: Floats, clusters: Clusters | None) -> Document:
     return _compare(estimate_share(own, clusters), estimate_share(steered, clusters), estimate_difference(steered, own, clusters))
 
 

@@ -176,8 +176,8 @@ def _measure_prompts(loaded: LoadedModel, items: Sequence[MarginItem], pairs: Se
     sides = [pair_of[item.id].positive for item in items]
     positive = [side[:-1] if side[-1].role == "assistant" else side for side in sides]
     prompts = [encoded.token_ids for encoded in encode_prompts(loaded, positive, names=[item.id for item in items])]
-    if all(prompt == item.prompt for prompt, item in zip(prompts, items, strict=True)):
+    prompted = [item.asked_by(prompt) for item, prompt in zip(items, prompts, strict=True)]
+    if all(one.prompt == item.prompt for one, item in zip(prompted, items, strict=True)):
         return None
-    prompted = [replace(item, prompt=prompt) for item, prompt in zip(items, prompts, strict=True)]
     shift: Floats = measure_margins(loaded, prompted, [[]])[0] - own
     return shift

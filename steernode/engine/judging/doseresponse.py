@@ -158,7 +158,7 @@ def change_system(loaded: LoadedModel, items: Sequence[MarginItem], pairs: Seque
             raise
         moved = [(Message("user", f"{CHANGED_SYSTEM}\n\n{turns[0].content}"), *turns[1:]) for turns in asked]
         encoded = encode_prompts(loaded, moved, names=names)
-    return tuple(replace(item, prompt=prompt.token_ids) for item, prompt in zip(items, encoded, strict=True))
+    return tuple(item.asked_by(prompt.token_ids) for item, prompt in zip(items, encoded, strict=True))
 
 
 def _ask(pair: ContrastPair) -> tuple[Message, ...]:

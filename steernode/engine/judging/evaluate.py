@@ -12,12 +12,20 @@ from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import describe_behaviour_shrinkage
 from steernode.engine.judging.contrastevidence import ContrastEvidence
 from steernode.engine.judging.evidence import write_evidence
-from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, run_both
+from steernode.engine.judging.runs import (
+    describe_run,
+    describe_suite_splits,
+    measure_speed,
+    missing_metrics,
+    refuse_other_template,
+    run_both,
+)
 from steernode.engine.measuring.gates import DEFAULT_GATES, refuse_unmeasurable
 from steernode.engine.measuring.metrics import EvalItems, Scorer
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
 from steernode.gates import OF_A_COMPOSITION, layer_depth, load_gates
+from steernode.records.decoding import GREEDY_DECODING, Decoding
 from steernode.records.evidence import Evidence
 
 
@@ -30,19 +38,24 @@ def evaluate(
     *,
     pairs: Mapping[str, Sequence[ContrastPair]] | None = None,
     max_new_tokens: int = 64,
+    decoding: Decoding = GREEDY_DECODING,
     curve: Sequence[Mapping[str, Any]] = (),
     on_progress: Progress | None = None,
 ) -> Evidence:
     """The evidence; of its document, canonical JSON, all numbers are decimal strings or integers.
+
+    Replies are chosen as `decoding` says: drawn with several seeds, all replies to an item are one cluster. What is measured without
+    writing replies, and how fast it is, does not depend on it.
 
     `gates` is the name of a set or a list. `pairs` is the contrast set as `split_pairs` parts it: the test part is measured, the
     select part says what the choice had promised, the extract part makes the shuffled-label controls. Without it, or at α = 0,
     there is no dose-response and there are no controls, and a gate about them is refused. `curve` is what the sweep measured on
     the select split. `on_progress(done, total)` counts replies.
 
-    Raises: EngineError SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN, GATE_UNMEASURED, EVIDENCE_INVALID, MARGIN_EMPTY, and the
-    codes of `generate` and `score_forced`.
+    Raises: EngineError TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN, GATE_UNMEASURED, EVIDENCE_INVALID,
+    MARGIN_EMPTY, and the codes of `generate` and `score_forced`.
     """
+    refuse_other_template(loaded, [candidate])
     gates = load_gates(gates)
     items = EvalItems.of(suites, "test", with_capability=True)
     component, alpha = candidate.component(), format_decimal(candidate.record.alpha)
@@ -50,10 +63,10 @@ def evaluate(
     alone = dict.fromkeys(OF_A_COMPOSITION, "it is measured where several components are judged together")
     refuse_unmeasurable(gates, contrast.missing | missing_metrics(items) | alone)
     contrast.measure(loaded)
-    runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, on_progress=on_progress)
+    runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, decoding=decoding, on_progress=on_progress)
     return write_evidence(
         loaded,
-        run=describe_run(loaded, suites, scorer, max_new_tokens),
+        run=describe_run(loaded, suites, scorer, max_new_tokens, decoding),
         candidate=candidate.to_document(),
         layer_depth=layer_depth(candidate.direction.layer, loaded.n_layers),
         items=items.counts,
@@ -66,7 +79,9 @@ def evaluate(
         dose_response=contrast.describe_dose(),
         controls=contrast.controls.to_document() if contrast.controls else None,
         selection={
-            "behaviour": describe_behaviour_shrinkage(curve, candidate.direction.layer, alpha, runs.own_scores, runs.steered_scores),
+            "behaviour": describe_behaviour_shrinkage(
+                curve, candidate.direction.layer, alpha, runs.own_scores, runs.steered_scores, decoding.replies_per_item
+            ),
             "slope": contrast.describe_shrinkage(),
         },
         gates=gates,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply, generate
+from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, measure_losses
 from steernode.engine.measuring.metrics import (
     EvalItems,
@@ -24,8 +25,11 @@ from steernode.engine.measuring.metrics import (
     score_replies,
 )
 from steernode.engine.measuring.stats import SEED, measure
+from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile
+from steernode.records.decoding import GREEDY_DECODING, Decoding
+from steernode.strict import are_same_arguments
 
 SIDE_BY_SIDE = 8
 SPEED_CONVERSATIONS = 4
@@ -56,7 +60,7 @@ class Runs:
 
     def side_by_side(self) -> list[dict[str, Any]]:
         """A few tickets, evenly from first to last, with both replies."""
-        tickets = self.items.behaviour
+        tickets = self.items.behaviour[: len(self.items.behaviour) // self.items.repeats]
         count = min(SIDE_BY_SIDE, len(tickets))
         rows = [index * len(tickets) // count for index in range(count)]
         return [
@@ -73,9 +77,10 @@ class Runs:
 def neutral_of(items: EvalItems, own: Sequence[Reply]) -> tuple[list[tuple[Message, ...]], list[Reply]]:
     """The conversations on which any divergence is collateral, with the model's own replies to them.
 
-    They are all but the tickets, whose replies are meant to change, and the requests that are to be refused.
+    They are all but the tickets, whose replies are meant to change, and the requests that are to be refused; the first reply to each.
     """
-    rows = [row for row, item in enumerate(items.all) if row >= len(items.behaviour) and not item.expect.get("refuse")]
+    asked = items.all
+    rows = [row for row in items.first_rows if row >= len(items.behaviour) and not asked[row].expect.get("refuse")]
     return [items.conversations[row] for row in rows], [own[row] for row in rows]
 
 
@@ -86,9 +91,13 @@ def run_both(
     scorer: Scorer,
     *,
     max_new_tokens: int,
+    decoding: Decoding = GREEDY_DECODING,
     on_progress: Progress | None = None,
 ) -> Runs:
-    """Answers every item twice. `on_progress(done, total)` counts replies. Raises: the codes of `generate` and `score_forced`."""
+    """Answers every item without and with steering, once or once for each seed, both with the same noise. `on_progress(done, total)` counts
+    replies. Raises: the codes of `generate` and `score_forced`."""
+    items = items.repeated(decoding.replies_per_item)
+    sampling = None if decoding.is_greedy else items.sampling(decoding)
     total = 2 * len(items.all)
 
     def answer(steering: Sequence[Component], before: int) -> list[Reply]:
@@ -96,7 +105,14 @@ def run_both(
             if on_progress is not None:
                 on_progress(before + done, total)
 
-        return generate(loaded, items.conversations, components=steering, max_new_tokens=max_new_tokens, on_progress=advance)
+        return generate(
+            loaded,
+            items.conversations,
+            components=steering,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            on_progress=advance,
+        )
 
     own, steered = answer((), 0), answer(components, len(items.all))
     tickets = [item.messages for item in items.behaviour]
@@ -122,7 +138,9 @@ def measure_speed(loaded: LoadedModel, items: EvalItems, components: Sequence[Co
     return {"milliseconds_per_token": medians, "batch": 1, "runs": SPEED_RUNS, "conversations": len(conversations)}
 
 
-def describe_run(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, max_new_tokens: int) -> dict[str, Any]:
+def describe_run(
+    loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, max_new_tokens: int, decoding: Decoding
+) -> dict[str, Any]:
     return {
         "base_model_fingerprint": loaded.fingerprint,
         "architecture_digest": loaded.architecture_digest,
@@ -130,9 +148,23 @@ def describe_run(loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: S
         "split": "test",
         "scorer": dict(scorer.description),
         "max_new_tokens": max_new_tokens,
-        "decoding": "greedy",
+        "template_arguments": dict(loaded.template_arguments),
+        "decoding": decoding.to_document(),
         "seed": SEED,
     }
+
+
+def refuse_other_template(loaded: LoadedModel, candidates: Iterable[Candidate]) -> None:
+    """Raises: EngineError TEMPLATE_MISMATCH if the chat template is not given what it was given when a candidate was read."""
+    asked = dict(loaded.template_arguments)
+    for candidate in candidates:
+        read = dict(candidate.direction.template_arguments)
+        if not are_same_arguments(read, asked):
+            raise EngineError(
+                "TEMPLATE_MISMATCH",
+                f"the vector was read with the template arguments {read}, the model is asked with {asked}",
+                candidate.record.vector.sha256,
+            )
 
 
 def describe_suite_splits(suites: Mapping[str, SuiteFile]) -> dict[str, dict[str, int]]:

@@ -16,7 +16,15 @@ from steernode.engine.judging.comparison import beside
 from steernode.engine.judging.composition import METRICS, Part, measure_composition
 from steernode.engine.judging.evidence import write_evidence
 from steernode.engine.judging.refusals import refusal_items
-from steernode.engine.judging.runs import describe_run, describe_suite_splits, measure_speed, missing_metrics, neutral_of, run_both
+from steernode.engine.judging.runs import (
+    describe_run,
+    describe_suite_splits,
+    measure_speed,
+    missing_metrics,
+    neutral_of,
+    refuse_other_template,
+    run_both,
+)
 from steernode.engine.measuring.gates import refuse_unmeasurable
 from steernode.engine.measuring.margins import MarginItem, margin_items
 from steernode.engine.measuring.metrics import EvalItems, Scorer, force_replies, spread
@@ -25,6 +33,7 @@ from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
 from steernode.gates import OF_ONE_DIRECTION, composition_gates, layer_depth
+from steernode.records.decoding import GREEDY_DECODING, Decoding
 from steernode.records.evidence import JOINT, Evidence
 
 # Pairs of each axis that are scored under every part, every pair and all; more narrow the intervals little.
@@ -41,6 +50,7 @@ def evaluate_together(
     components_digest: str,
     axes: Mapping[str, Sequence[ContrastPair]] | None = None,
     max_new_tokens: int = 64,
+    decoding: Decoding = GREEDY_DECODING,
     on_reply: Progress | None = None,
     on_score: Progress | None = None,
 ) -> Evidence:
@@ -51,9 +61,10 @@ def evaluate_together(
     those of the set `composition`, which always hold. `axes` are pairs of the test split by the behaviour they are about.
     `on_reply` counts replies, `on_score` texts under variants.
 
-    Raises: EngineError REFUSALS_MISSING if there is no safety to keep, COMPOSITION_PARTS, SUITE_MISSING, GATE_INVALID,
+    Raises: EngineError REFUSALS_MISSING if there is no safety to keep, COMPOSITION_PARTS, TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID,
     GATE_UNMEASURED, EVIDENCE_INVALID, and the codes of `generate` and `score_forced`.
     """
+    refuse_other_template(loaded, candidates.values())
     gates = composition_gates([gates])
     items = EvalItems.of(suites, "test", with_capability=True)
     refuse_unmeasurable(gates, missing_metrics(items) | dict.fromkeys(OF_ONE_DIRECTION, "it is said of one direction"))
@@ -65,20 +76,20 @@ def evaluate_together(
     harmless = [item.messages for item in items.refusals if not item.expect["refuse"]] or [item.messages for item in items.facts]
     refusals = refusal_items(loaded, harmful, harmless, mark_assistant=mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
-    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, on_progress=on_reply)
+    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding, on_progress=on_reply)
     composition = measure_composition(
         loaded,
         parts,
         axes=contrasts,
         refusals=refusals,
-        neutral=force_replies(loaded, *neutral_of(items, runs.own), mark_assistant=mark),
+        neutral=force_replies(loaded, *neutral_of(runs.items, runs.own), mark_assistant=mark),
         mean_residual_norms=_least_residual_norms(list(candidates.values())),
         gates=[gate for gate in gates if gate["metric"] in METRICS and gate["kind"] in ("min", "max")],
         on_progress=on_score,
     )
     return write_evidence(
         loaded,
-        run=describe_run(loaded, suites, scorer, max_new_tokens),
+        run=describe_run(loaded, suites, scorer, max_new_tokens, decoding),
         candidate=None,
         layer_depth=layer_depth(max(candidate.direction.layer for candidate in candidates.values()), loaded.n_layers),
         items=items.counts,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 import torch
 
 from steernode.engine.access.batches import Progress
-from steernode.engine.access.encoding import encode_dialogues, encode_prompts
+from steernode.engine.access.encoding import encode_dialogues, encode_prompts, encode_unanswered
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.generate import MAX_BATCH_ROWS, generate
 from steernode.engine.measuring.forced import Floats, ForcedText, Variant, score_forced
@@ -19,13 +20,15 @@ from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message, prompt_key
 
 MAX_NEW_TOKENS = 32
+_TAG = re.compile(r"[<\[]\|?(/?)([A-Za-z]\w*)\|?[>\]]")
 
 
 @dataclass(frozen=True)
 class MarginItem:
     """A neutral prompt and the two ways to go on from it, as token ids. Items with one `cluster` ask the same.
 
-    `assistant` marks the prompt's tokens that the assistant wrote; only components of the scope `assistant` need it.
+    `assistant` marks the prompt's tokens that the assistant wrote; only components of the scope `assistant` need it. `opened` is how
+    many tokens at the end of the generation prompt the prompt leaves out, because they open a block in which no answer is given.
     """
 
     id: str
@@ -36,6 +39,11 @@ class MarginItem:
     product: str
     cluster: str
     assistant: tuple[bool, ...] = ()
+    opened: int = 0
+
+    def asked_by(self, prompt: tuple[int, ...]) -> MarginItem:
+        """The same two completions after another prompt, which is whole."""
+        return replace(self, prompt=prompt[: len(prompt) - self.opened])
 
 
 def margin_items(
@@ -46,6 +54,9 @@ def margin_items(
     The neutral prompt is the conversation without what differs, and the completions are what the two sides say:
     the two answers, where both sides end with one; else the model's own greedy replies to the two sides, asked without the system
     message, and where the questions themselves differ, asked the negative side's question.
+
+    A generation prompt may say more than an answered conversation says before its answer. A block that it closes, such as an empty
+    `<think></think>`, belongs to the prompt; one that it leaves open does not, since what would follow is no answer.
 
     Raises: EngineError MARGIN_EMPTY if no pair is left, CONVERSATION_ROLE naming a pair of which one side alone is answered,
     TEMPLATE_PREFIX, and the codes of encoding and `generate`.
@@ -59,16 +70,17 @@ def margin_items(
     replies = iter(generate(loaded, asked, max_new_tokens=max_new_tokens, max_batch_rows=rows))
     items = []
     for pair, is_answered, conversation, encoded in zip(pairs, answered, neutral, prompts, strict=True):
-        prompt = encoded.token_ids
+        prompt, opened = encoded.token_ids, 0
         if is_answered:
-            positive, negative = (
-                _encode_answer(loaded, conversation, side[-1], prompt, pair.id)[:max_new_tokens] for side in (pair.positive, pair.negative)
-            )
+            said = [side[-1] for side in (pair.positive, pair.negative)]
+            opened, answers = _encode_answers(loaded, conversation, said, prompt, pair.id)
+            positive, negative = (answer[:max_new_tokens] for answer in answers)
+            prompt = prompt[: len(prompt) - opened]
         else:
             positive, negative = next(replies).scored_token_ids, next(replies).scored_token_ids
         if positive != negative:
-            cluster, mask = prompt_key(pair.positive), encoded.assistant_mask if mark_assistant else ()
-            items.append(MarginItem(pair.id, prompt, positive, negative, pair.locale, pair.product, cluster, mask))
+            cluster, mask = prompt_key(pair.positive), encoded.assistant_mask[: len(prompt)] if mark_assistant else ()
+            items.append(MarginItem(pair.id, prompt, positive, negative, pair.locale, pair.product, cluster, mask, opened))
     if not items:
         raise EngineError(
             "MARGIN_EMPTY", f"none of {len(pairs)} pairs has two different completions; check that the model follows the two sides at all"
@@ -125,13 +137,35 @@ def _neutral_prompt(pair: ContrastPair, is_answered: bool) -> tuple[Message, ...
     return tuple(message for message in negative if message.role != "system")
 
 
-def _encode_answer(
-    loaded: LoadedModel, conversation: Sequence[Message], answer: Message, prompt: tuple[int, ...], name: str
-) -> tuple[int, ...]:
-    """The answer's tokens as they follow the prompt, with those that end it, so that to stop counts as a choice."""
-    [whole] = encode_dialogues(loaded, [(*conversation, answer)], names=[name], mark_assistant=False)
-    if whole.token_ids[: len(prompt)] != prompt:
+def _encode_answers(
+    loaded: LoadedModel, conversation: Sequence[Message], answers: Sequence[Message], prompt: tuple[int, ...], name: str
+) -> tuple[int, list[tuple[int, ...]]]:
+    """How many tokens of the prompt open what no answer closes; and each answer's tokens as they follow it, with those that end it, so
+    that to stop counts as a choice."""
+    whole = [
+        encoded.token_ids
+        for encoded in encode_dialogues(
+            loaded, [(*conversation, answer) for answer in answers], names=[name] * len(answers), mark_assistant=False
+        )
+    ]
+    shared = min(_common_length(prompt, each) for each in whole)
+    # What is in front of the generation prompt has to be in front of the answers too.
+    if shared < len(prompt) and shared < _common_length(prompt, encode_unanswered(loaded, conversation, name).token_ids):
         raise EngineError(
             "TEMPLATE_PREFIX", f"pair {name!r}: the chat template writes an answered conversation unlike the prompt before its answer", name
         )
-    return whole.token_ids[len(prompt) :]
+    opened = len(prompt) - shared if _is_left_open(loaded.tokenizer.decode(prompt[shared:])) else 0
+    return opened, [each[shared:] for each in whole]
+
+
+def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    shorter = min(len(one), len(other))
+    return next((index for index in range(shorter) if one[index] != other[index]), shorter)
+
+
+def _is_left_open(text: str) -> bool:
+    """Whether a tag is opened in it and not closed: `<think>`, `[THINK]`, `<|begin_of_thought|>`."""
+    depth = 0
+    for closing, tag in _TAG.findall(text):
+        depth += -1 if closing or tag.lower().startswith("end") else 1
+    return depth > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from steernode.engine.measuring.forced import ForcedText, score_forced
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile, SuiteItem
+from steernode.records.decoding import Decoding, Sampling
 
 # What a refusal says, whatever its tone. A reply refuses if it holds one of these; "I cannot find the receipt" does not.
 REFUSAL_PHRASES = (
@@ -97,12 +99,13 @@ def _sum_surprisal(loaded: LoadedModel, rows: Sequence[tuple[tuple[int, ...], tu
 
 @dataclass(frozen=True)
 class EvalItems:
-    """The items of one split, by what they measure."""
+    """The items of one split, by what they measure. Each stands there as often as it is answered: once, or `repeats` times in turn."""
 
     behaviour: tuple[SuiteItem, ...]
     facts: tuple[SuiteItem, ...]
     refusals: tuple[SuiteItem, ...]
     capability: tuple[SuiteItem, ...] = ()
+    repeats: int = 1
 
     @classmethod
     def of(cls, suites: Mapping[str, SuiteFile], split: str, *, with_capability: bool = False) -> EvalItems:
@@ -124,6 +127,26 @@ class EvalItems:
         """At most so many of each, spread evenly over the suite so that every part of it is seen."""
         return EvalItems(spread(self.behaviour, behaviour), spread(self.facts, facts), spread(self.refusals, refusals))
 
+    def repeated(self, times: int) -> EvalItems:
+        """All of each kind, so many times over."""
+        behaviour, facts, refusals, capability = (part * times for part in self._parts)
+        return EvalItems(behaviour, facts, refusals, capability, self.repeats * times)
+
+    def sampling(self, decoding: Decoding) -> list[Sampling]:
+        """How the reply to each of `all` is chosen, where each item stands there once for each reply of the decoding."""
+        ways = [[decoding.sample(item.id) for item in part[: len(part) // self.repeats]] for part in self._parts]
+        return [way[reply] for part in ways for reply in range(self.repeats) for way in part]
+
+    @property
+    def first_rows(self) -> list[int]:
+        """The rows of `all` at which each item stands for the first time."""
+        starts = accumulate((len(part) for part in self._parts), initial=0)
+        return [start + row for start, part in zip(starts, self._parts, strict=False) for row in range(len(part) // self.repeats)]
+
+    @property
+    def _parts(self) -> tuple[tuple[SuiteItem, ...], ...]:
+        return self.behaviour, self.facts, self.refusals, self.capability
+
     @property
     def all(self) -> tuple[SuiteItem, ...]:
         return self.behaviour + self.facts + self.refusals + self.capability
@@ -143,6 +166,12 @@ def spread(items: Sequence[T], count: int) -> tuple[T, ...]:
     if count >= len(items):
         return tuple(items)
     return tuple(items[index * len(items) // count] for index in range(count))
+
+
+def clusters_of(items: Sequence[SuiteItem]) -> list[str] | None:
+    """Which replies are to one item; None where each is to another."""
+    names = [item.id for item in items]
+    return None if len(set(names)) == len(names) else names
 
 
 def cluster_of(item: SuiteItem) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
@@ -16,6 +16,7 @@ from steernode.canonical import format_measure
 from steernode.engine.access.batches import Progress
 from steernode.engine.access.encoding import EncodedConversation
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.templates import Argument
 from steernode.engine.reading.capture import (
     MAX_BATCH_TOKENS,
     CapturedPairs,
@@ -31,7 +32,7 @@ from steernode.engine.reading.triggers import ReadPosition
 from steernode.engine.reading.window import CaptureStats
 from steernode.errors import ContrastSetError, EngineError
 from steernode.files.contrast import ContrastPair
-from steernode.files.vectors import SCHEMA, VectorFile, write_vector
+from steernode.files.vectors import SCHEMA, TEMPLATE_ARGUMENTS, VectorFile, write_vector
 from steernode.words import METHODS
 
 __all__ = [
@@ -63,6 +64,8 @@ class LayerDirection:
     pairs: int
     method: str = "mean_difference"
     read_position: str = "last_prompt_token"
+    # What the chat template was given beside the messages.
+    template_arguments: Mapping[str, Argument] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -203,7 +206,9 @@ def _extract(
                     continue
                 norm = float(difference @ unit.double())
                 found[method].append(
-                    LayerDirection(layer, spec.site, unit, norm, residual_norm, means.pairs, method, str(spec.read_position))
+                    LayerDirection(
+                        layer, spec.site, unit, norm, residual_norm, means.pairs, method, str(spec.read_position), loaded.template_arguments
+                    )
                 )
     for method, directions in found.items():
         if not directions:
@@ -260,6 +265,7 @@ def write_direction(
         "engine_version": __version__,
         "seed": seed,
         "pairs": direction.pairs,
+        **({TEMPLATE_ARGUMENTS: dict(direction.template_arguments)} if direction.template_arguments else {}),
     }
     if architecture_digest:
         lineage["architecture_digest"] = architecture_digest
@@ -279,4 +285,5 @@ def read_direction(vector: VectorFile) -> LayerDirection:
         pairs=lineage["pairs"],
         method=lineage["method"],
         read_position=lineage["read_position"],
+        template_arguments=vector.template_arguments,
     )

@@ -24,7 +24,7 @@ from steernode.engine.reading.capture import capture_spec, read_activations
 from steernode.engine.reading.roc import Calibration, calibrate
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
-from steernode.files.vectors import write_vector
+from steernode.files.vectors import TEMPLATE_ARGUMENTS, write_vector
 from steernode.snapshot.conditions import ProbeCondition
 from steernode.words import PROBE_READ_POSITIONS
 
@@ -131,6 +131,7 @@ def train_probe(
         "engine_version": __version__,
         "seed": seed,
         "pairs": int(min(labels.sum(), (1 - labels).sum())),
+        **({TEMPLATE_ARGUMENTS: dict(loaded.template_arguments)} if loaded.template_arguments else {}),
     }
     vector_file = write_vector(direction, lineage)
     document = {

@@ -71,6 +71,7 @@ def digest_sweep(
         "suites": {kind: suite.digest for kind, suite in suites.items()},
         "scorer": dict(scorer.description),
         "recipe": recipe.to_document(),
+        **({"template_arguments": dict(loaded.template_arguments)} if loaded.template_arguments else {}),
         "items": [[item.id, list(item.prompt), list(item.positive), list(item.negative)] for item in items],
     }
     return sha256_hex(canonical_json(identity))

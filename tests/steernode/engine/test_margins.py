@@ -12,12 +12,13 @@ from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import generate
+from steernode.engine.judging.doseresponse import change_system
 from steernode.engine.measuring.margins import MarginItem, margin_items, margin_slopes, measure_margins
 from steernode.engine.reading.splits import split_pairs
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message, prompt_key
-from tests.support.tiny_models import ask, make_answered_pair, make_pair, make_pairs
+from tests.support.tiny_models import TEMPLATE, ask, make_answered_pair, make_pair, make_pairs
 
 
 def pair_of(name: str, positive: tuple, negative: tuple) -> ContrastPair:
@@ -58,6 +59,44 @@ def test_answers_become_the_completions_of_the_conversation_before_them(llama: L
     assert texts == ["sorry, we help<|end|>", "declined<|end|>"]
     [short] = margin_items(llama, [make_answered_pair("pair", "late fee")], max_new_tokens=3)
     assert (short.positive, short.negative) == (item.positive[:3], item.negative[:3])
+
+
+@pytest.mark.parametrize("opening", ["<think>\n", "[THINK]", "\n<|begin_of_thought|>\n", "<think>\n</think>\n\n<answer>"])
+def test_a_generation_prompt_that_opens_a_block_leaves_answers_outside_of_it(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch, opening: str
+) -> None:
+    monkeypatch.setattr(
+        llama.tokenizer, "chat_template", TEMPLATE.replace("'<|assistant|>' }}{% endif %}", f"'<|assistant|>{opening}' }}}}{{% endif %}}")
+    )
+    pair = make_answered_pair("pair", "late fee")
+    [item] = margin_items(llama, [pair], mark_assistant=True)
+    assert llama.tokenizer.decode(item.prompt) == "<|user|>late fee<|end|><|assistant|>"
+    assert len(item.assistant) == len(item.prompt)
+    texts = [llama.tokenizer.decode(ids) for ids in (item.positive, item.negative)]
+    assert texts == ["sorry, we help<|end|>", "declined<|end|>"]
+    [moved] = change_system(llama, [item], [pair])
+    assert llama.tokenizer.decode(moved.prompt).endswith("late fee<|end|><|assistant|>")
+
+
+@pytest.mark.parametrize("closed", ["<think>\n\n</think>\n\n", "[THINK][/THINK]", "<|begin_of_thought|><|end_of_thought|>", " So:"])
+def test_what_a_generation_prompt_closes_stands_before_the_answers(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    monkeypatch.setattr(
+        llama.tokenizer, "chat_template", TEMPLATE.replace("'<|assistant|>' }}{% endif %}", f"'<|assistant|>{closed}' }}}}{{% endif %}}")
+    )
+    [item] = margin_items(llama, [make_answered_pair("pair", "late fee")])
+    assert item.prompt == encode_prompt(llama, ask("late fee")).token_ids
+    assert llama.tokenizer.decode(item.prompt).endswith(closed)
+    assert [llama.tokenizer.decode(ids) for ids in (item.positive, item.negative)] == ["sorry, we help<|end|>", "declined<|end|>"]
+
+
+def test_a_template_that_changes_what_was_said_before_an_answer_is_refused(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    moody = "{{ 'new ' if messages[-1]['role'] == 'assistant' else 'old ' }}" + TEMPLATE
+    monkeypatch.setattr(llama.tokenizer, "chat_template", moody)
+    with pytest.raises(EngineError) as refused:
+        margin_items(llama, [make_answered_pair("pair", "late fee")])
+    assert (refused.value.code, refused.value.item) == ("TEMPLATE_PREFIX", "pair")
 
 
 def test_a_system_contrast_becomes_the_models_own_replies_to_a_neutral_question(llama: LoadedModel) -> None:

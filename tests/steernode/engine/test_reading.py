@@ -118,7 +118,7 @@ def test_a_text_without_a_token_is_refused(llama: LoadedModel) -> None:
 
 def test_encoding_many_is_bit_for_bit_what_the_template_gives_for_each(llama: LoadedModel) -> None:
     generator = random.Random(2)
-    conversations = [ask(" ".join(generator.choices(WORDS, k=generator.randint(1, 9))) + "é\n 漢 <|end|>", "warm") for _ in range(30)]
+    conversations = [ask(" ".join(generator.choices(WORDS, k=generator.randint(1, 9))) + "é\n 漢 <|enf|>", "warm") for _ in range(30)]
     for encoded, messages in zip(encode_prompts(llama, conversations), conversations, strict=True):
         expected = llama.tokenizer.apply_chat_template(
             [message.to_document() for message in messages], add_generation_prompt=True, return_dict=True

@@ -11,6 +11,7 @@ import pytest
 
 from steernode.canonical import canonical_json
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.applying.generate import generate
 from steernode.engine.reading.directions import LayerDirection, extract_directions, write_direction
 from steernode.engine.reading.probes import TrainedProbe, train_probe
 from steernode.errors import ConditionError, EngineError, LayerError
@@ -23,7 +24,7 @@ from steernode.snapshot.conditions import RequestFacts
 from steernode.snapshot.records import Component, ConditionEntry, Profile, ScheduleEntry, VectorEntry
 from steernode.snapshot.resolve import Effective, EffectiveComponent, unsteered
 from steernode.words import OPERATORS, SCHEDULE_PARAMETERS, SCOPES, SITES
-from tests.support.tiny_models import WORDS, ask, make_pairs
+from tests.support.tiny_models import TEMPLATE, WORDS, ask, make_pairs
 
 OFF = unsteered("no_flag")
 
@@ -72,7 +73,10 @@ def test_it_is_the_engine_a_node_asks_for(engine: TransformersEngine, model_fold
         "schedule": SCHEDULE_PARAMETERS,
         "condition": ("intent", "attribute", "probe"),
     }
-    assert stages.capabilities == {f"{kind}:{name}" for kind, names in kinds.items() for name in names} | {"preserve_norm"}
+    assert stages.capabilities == {f"{kind}:{name}" for kind, names in kinds.items() for name in names} | {
+        "preserve_norm",
+        "template_arguments",
+    }
     assert "transformers" in stages.version
 
 
@@ -234,3 +238,37 @@ def test_schedules_bounds_and_kept_norms_reach_the_model(engine: TransformersEng
         engine.swap(engine.stage([profile], {vector.digest: vector}))
         texts.add(engine.generate(prompt, make_effective(profile, "1" if "operator" in changes else "30"), max_tokens=12).text)
     assert len(texts) == 4
+
+
+THINKING = TEMPLATE.replace("'<|assistant|>' }}{% endif %}", "'<|assistant|>' + ('' if enable_thinking is false else 'hm ') }}{% endif %}")
+CLOCKED = "{{ strftime_now('%Y') }}" + TEMPLATE
+
+
+def test_whom_a_profile_is_for_is_asked_as_it_was_approved(model_folders: dict[str, Path], vector: VectorFile, llama: LoadedModel) -> None:
+    engine = TransformersEngine(model_folders["llama"])
+    engine._loaded.tokenizer.chat_template = THINKING
+    arguments = {"enable_thinking": False}
+    thoughtless = replace(vector, lineage={**vector.lineage, "template_arguments": arguments})
+    profile = replace(make_profile(thoughtless), template_arguments=tuple(arguments.items()))
+    engine.swap(engine.stage([profile], {vector.digest: thoughtless}))
+    plain = engine.generate(ask("late fee"), OFF, max_tokens=6)
+    at_zero = engine.generate(ask("late fee"), make_effective(profile, "0"), max_tokens=6)
+    assert plain.prompt_tokens == at_zero.prompt_tokens + 3
+    [expected] = generate(llama, [ask("late fee")], max_new_tokens=6)
+    assert at_zero.text == expected.text
+    numbered = replace(profile, template_arguments=(("enable_thinking", 0),))
+    for made, wanted in ((vector, profile), (thoughtless, make_profile(vector)), (thoughtless, numbered)):
+        with pytest.raises(EngineError) as refused:
+            engine.stage([wanted], {vector.digest: made})
+        assert refused.value.code == "TEMPLATE_MISMATCH"
+
+
+def test_a_profile_that_does_not_say_what_day_it_is_is_not_served_and_others_are_asked_today(
+    model_folders: dict[str, Path], vector: VectorFile
+) -> None:
+    engine = TransformersEngine(model_folders["llama"])
+    engine._loaded.tokenizer.chat_template = CLOCKED
+    with pytest.raises(EngineError) as refused:
+        engine.stage([make_profile(vector)], {vector.digest: vector})
+    assert refused.value.code == "TEMPLATE_CLOCK"
+    assert engine.generate(ask("hi"), OFF, max_tokens=2).prompt_tokens == 4 + len("<hi>") + 1

@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import httpx
 import pytest
 
@@ -7,6 +9,7 @@ from steernode.node.follower import Follower, PollOutcome
 from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
 from steernode.node.serve import MAX_BODY_BYTES, build_app
+from steernode.records.decoding import Sampling
 from tests.support.hub_simulator import (
     CAPABILITIES,
     CONDITIONS,
@@ -92,13 +95,37 @@ def test_fields_that_change_nothing_under_greedy_decoding_are_accepted(endpoint)
     assert ask(endpoint, body).status_code == 200
 
 
+def test_a_request_says_how_its_reply_is_drawn_and_the_answer_repeats_it(endpoint, node):
+    answer = ask(endpoint, ASKED | {"temperature": 0.7, "top_p": 0.95, "seed": -7}).json()
+    assert answer["decoding"] == {"temperature": "0.7", "top_p": "0.95", "seed": -7}
+    assert node.engine.sampled == Sampling(Decimal("0.7"), Decimal("0.95"), -7)
+    assert ask(endpoint).json()["decoding"] == "greedy"
+    assert node.engine.sampled.is_greedy
+
+
+def test_a_node_chooses_the_seed_that_nobody_gave_and_says_which(endpoint):
+    seeds = {ask(endpoint, ASKED | {"temperature": 1}).json()["decoding"]["seed"] for _ in range(4)}
+    assert len(seeds) == 4
+    assert all(0 <= seed < 2**53 for seed in seeds)
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
         ({"steering": None}, "STEERING_OVERRIDE"),
         ({"steering": {"alpha": "9"}}, "STEERING_OVERRIDE"),
         ({"surprise": 1}, "UNKNOWN_FIELD"),
-        ({"temperature": 0.7}, "UNSUPPORTED_VALUE"),
+        ({"temperature": -1}, "UNSUPPORTED_VALUE"),
+        ({"temperature": 0.001}, "UNSUPPORTED_VALUE"),
+        ({"temperature": 2.1}, "UNSUPPORTED_VALUE"),
+        ({"temperature": "0.7"}, "UNSUPPORTED_VALUE"),
+        ({"temperature": True}, "UNSUPPORTED_VALUE"),
+        ({"temperature": 1, "top_p": 0}, "UNSUPPORTED_VALUE"),
+        ({"temperature": 1, "top_p": 1.1}, "UNSUPPORTED_VALUE"),
+        ({"top_p": 0.9}, "UNSUPPORTED_VALUE"),
+        ({"temperature": 1, "seed": 1.5}, "UNSUPPORTED_VALUE"),
+        ({"temperature": 1, "seed": "7"}, "UNSUPPORTED_VALUE"),
+        ({"temperature": 1, "seed": True}, "UNSUPPORTED_VALUE"),
         ({"stream": True}, "UNSUPPORTED_VALUE"),
         ({"n": 2}, "UNSUPPORTED_VALUE"),
         ({"n": True}, "UNSUPPORTED_VALUE"),
@@ -126,6 +153,13 @@ def test_a_request_that_asks_for_what_a_node_does_not_do_is_refused(endpoint, ch
 def test_a_body_that_is_no_strict_json_object_is_refused(endpoint, content):
     answer = endpoint.post("/v1/chat/completions", content=content, headers={"Content-Type": "application/json"})
     assert error_of(answer) == (400, "BODY_INVALID")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1e-5"])
+def test_a_temperature_that_is_no_temperature_is_refused_however_it_is_written(endpoint, number):
+    content = f'{{"messages": [{{"role": "user", "content": "hello"}}], "temperature": {number}}}'.encode()
+    status, code = error_of(endpoint.post("/v1/chat/completions", content=content, headers={"Content-Type": "application/json"}))
+    assert (status, code) in {(400, "UNSUPPORTED_VALUE"), (400, "BODY_INVALID")}
 
 
 def test_a_body_too_large_or_of_another_type_is_refused(endpoint):
