@@ -20,13 +20,13 @@ _GPU = re.compile(r"cuda:(0|[1-9][0-9]{0,2})")
 @dataclass(frozen=True, slots=True)
 class Device:
     """A place for a model: `cpu` or `cuda:N`, what it is called, and its memory in bytes. `identity` is one on this host, whatever number
-    a process knows it by. `dtypes` are what it can compute in."""
+    a process knows it by. `dtypes` are what it can compute in. `free_bytes` is None of a GPU that was not asked, which takes memory."""
 
     name: str
     title: str
     identity: str
     total_bytes: int
-    free_bytes: int
+    free_bytes: int | None
     dtypes: frozenset[str] = frozenset(DTYPE_BYTES)
 
 
@@ -96,7 +96,7 @@ def check_fit(weights: Weights, dtype: str, devices: Sequence[Device], present: 
         if dtype not in device.dtypes:
             known = ", ".join(sorted(device.dtypes))
             raise ModelError("DTYPE_UNSUPPORTED", f"{device.name} ({device.title}) does not compute in {dtype}; it does in {known}", dtype)
-    needed, free = weights.needed_in(dtype), sum(device.free_bytes for device in devices)
+    needed, free = weights.needed_in(dtype), sum(device.free_bytes or 0 for device in devices)
     if needed > free:
         names = " and ".join(device.name for device in devices)
         problem = f"in {dtype} the model takes {format_gib(needed)}; free on {names}: {format_gib(free)}"
@@ -106,8 +106,13 @@ def check_fit(weights: Weights, dtype: str, devices: Sequence[Device], present: 
 def describe_fits(weights: Weights, present: Sequence[Device]) -> str:
     """What it would take in each dtype, and what each device has."""
     sizes = ", ".join(f"{format_gib(weights.needed_in(dtype))} in {dtype}" for dtype in DTYPE_BYTES)
-    rooms = ", ".join(f"{device.name} has {format_gib(device.free_bytes)} of {format_gib(device.total_bytes)}" for device in present)
+    rooms = ", ".join(f"{device.name} has {_describe_room(device)}" for device in present)
     return f"It takes {sizes}; {rooms}"
+
+
+def _describe_room(device: Device) -> str:
+    total = format_gib(device.total_bytes)
+    return f"{total} in all" if device.free_bytes is None else f"{format_gib(device.free_bytes)} free of {total}"
 
 
 def format_gib(size: int) -> str:

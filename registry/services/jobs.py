@@ -17,10 +17,11 @@ from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, Jo
 from registry.models.fields import refuse_rounding
 from registry.services.names import check_new_name
 from registry.services.notifications import notify
-from registry.services.recipes import parse_extraction_recipe
+from registry.services.recipes import parse_extraction_recipe, resolve_dtype
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
+from steernode.placement import AUTO
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 
 # A queued job whose message was lost is sent again after this long.
@@ -103,6 +104,7 @@ def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, un
         unit=unit or vector.proposed_unit or "mean_difference",
         gates=extraction.gates if extraction else "default",
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
+        model_dtype=extraction.model_dtype if extraction else resolve_dtype(AUTO, vector.base_model),
     )
     return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
 

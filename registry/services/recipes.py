@@ -9,6 +9,7 @@ from registry.models.fields import NAME, refuse_rounding
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.errors import AlphaError
 from steernode.gates import Gate, candidate_layers, gate_sets
+from steernode.placement import AUTO, DTYPE_BYTES, choose_dtype
 from steernode.records.recipe import ExtractionRecipe
 from steernode.words import DTYPES, METHODS, READ_POSITIONS
 
@@ -16,6 +17,8 @@ DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
 MAX_ALPHAS = 32
 # The layers that the recipe's own gates do not refuse for their depth, and every one.
 LAYER_NAMES = ("candidates", "all")
+# What the model is run in: its own dtype, or one by name.
+MODEL_DTYPES = (AUTO, *DTYPE_BYTES)
 Gates = str | tuple[Gate, ...]
 
 
@@ -43,7 +46,13 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         dtype=_one_of(recipe, "dtype", DTYPES),
         max_new_tokens=_integer(recipe, "max_new_tokens", 64, 1, 1024),
         finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),
+        model_dtype=resolve_dtype(_one_of(recipe, "model_dtype", MODEL_DTYPES), base_model),
     )
+
+
+def resolve_dtype(wanted: str, base_model: BaseModel) -> str:
+    """What the model is run in, as a recipe keeps it: by name, so that it does not depend on which worker takes the job."""
+    return choose_dtype(wanted, str(base_model.manifest.get("dtype", "float32")))
 
 
 def name_layers(recipe: ExtractionRecipe, base_model: BaseModel) -> str | list[int]:

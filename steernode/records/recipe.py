@@ -9,6 +9,9 @@ from typing import Any, ClassVar, Self
 from steernode.errors import EngineError
 from steernode.gates import Gate
 
+# What the model is run in, where a document does not say so: nothing else was done before they did.
+BEFORE_DTYPES = "float32"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -56,6 +59,7 @@ class ExtractionRecipe(Recipe):
     max_new_tokens: int
     # How many layers of the screened ones are measured on the whole select split.
     finalists: int
+    model_dtype: str = BEFORE_DTYPES
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class ValidationRecipe(Recipe):
     unit: str
     gates: str | tuple[Gate, ...]
     max_new_tokens: int
+    model_dtype: str = BEFORE_DTYPES
 
 
 @dataclass(frozen=True)
@@ -77,3 +82,4 @@ class CompositionRecipe(Recipe):
     components: tuple[Mapping[str, Any], ...]
     gates: tuple[Gate, ...]
     max_new_tokens: int
+    model_dtype: str = BEFORE_DTYPES

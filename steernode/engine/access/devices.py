@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import resource
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,8 +21,13 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def list_devices() -> tuple[Device, ...]:
-    """The CPU, then every GPU that this process may see, in its numbering."""
+    """The CPU, then every GPU that this process may see, in its numbering, without how much is free there: see `look_closer`."""
     return (_describe_cpu(), *(_describe_gpu(number) for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)))
+
+
+def look_closer(device: Device) -> Device:
+    """With what is free there now. To ask a GPU takes some hundred MB of it, so only those are asked that a process works on."""
+    return device if device.name == CPU else replace(device, free_bytes=torch.cuda.mem_get_info(device.name)[0])
 
 
 def _describe_cpu() -> Device:
@@ -31,11 +37,10 @@ def _describe_cpu() -> Device:
 
 def _describe_gpu(number: int) -> Device:
     properties = torch.cuda.get_device_properties(number)
-    free, total = torch.cuda.mem_get_info(number)
     dtypes = frozenset(DTYPE_BYTES) - (frozenset() if (properties.major, properties.minor) >= _BFLOAT16_SINCE else {"bfloat16"})
     # A number depends on CUDA_VISIBLE_DEVICES; the card's own name does not.
     identity = str(getattr(properties, "uuid", "") or number)
-    return Device(f"cuda:{number}", properties.name, identity, total, free, dtypes)
+    return Device(f"cuda:{number}", properties.name, identity, properties.total_memory, None, dtypes)
 
 
 def _name_cpu() -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from steernode.engine.access.architectures import find_architecture, find_module
-from steernode.engine.access.devices import is_device_lost, is_out_of_memory, list_devices, require_accelerate
+from steernode.engine.access.devices import is_device_lost, is_out_of_memory, list_devices, look_closer, require_accelerate
 from steernode.engine.access.proving import prove_sites
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
@@ -117,10 +117,11 @@ def load_model(source: str | Path, *, revision: str | None = None, dtype: str = 
     choose_dtype(dtype, "float32")
     folder = _find_folder(source, revision)
     manifest = inspect_model(folder)
-    present = list_devices()
-    placed, dtype = choose_devices(wanted, present), choose_dtype(dtype, manifest.dtype)
+    present, dtype = list_devices(), choose_dtype(dtype, manifest.dtype)
+    placed = tuple(map(look_closer, choose_devices(wanted, present)))
+    looked_at = {device.name: device for device in placed}
     weights = measure_weights(folder, (name for name, _, _ in manifest.files if name.endswith(".safetensors")))
-    check_fit(weights, dtype, placed, present)
+    check_fit(weights, dtype, placed, [looked_at.get(device.name, device) for device in present])
     model, tokenizer = _load_pretrained(folder, manifest, DTYPES[dtype], placed)
     return wrap_model(model, tokenizer, manifest)
 
