@@ -119,7 +119,7 @@ def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPa
         layers=recipe.layers,
         on_progress=lambda done, total: report("extracting", done, total, f"{done} of {total} pairs read at every layer"),
     )
-    return [write_candidate(job, direction) for direction in found]
+    return [write_candidate(job, direction, loaded.ran_on) for direction in found]
 
 
 def name_left_out(diagnostics: dict[str, Any], wanted: Sequence[int], directions: Sequence[LayerDirection]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from registry.models import Job
 from registry.services.jobs import claim_job, confirm_cancel, fail_job, release_job, report_progress
 from steernode.errors import SteerError
 from workers.lease import Lease, LeaseEnded
-from workers.target import leave_target
+from workers.target import describe_use, leave_target
 
 logger = logging.getLogger(__name__)
 # (stage, done, total, note): what a person watching the job sees.
@@ -36,7 +36,7 @@ def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
 
         def report(stage: str, done: int, total: int, note: str = "") -> None:
             lease.check()
-            report_progress(job, stage=stage, done=done, total=total, note=note)
+            report_progress(job, stage=stage, done=done, total=total, note=note, use=describe_use())
 
         try:
             finished = work(job, report)

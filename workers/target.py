@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
@@ -18,6 +18,7 @@ from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_stamps
 from steernode.files.suites import parse_rubric
 from workers.devices import hold_device
+from workers.meter import Meter
 
 if TYPE_CHECKING:
     from steernode.engine.access.models import LoadedModel
@@ -35,6 +36,7 @@ class Kept:
     folder: Path
     dtype: str
     stamps: tuple[Stamp, ...]
+    meter: Meter
 
 
 # The timer that releases it runs in a thread of its own.
@@ -63,10 +65,18 @@ def load_target(base_model: BaseModel, dtype: str) -> LoadedModel:
             # The old one first: there may be no room for two.
             kept = None
             free_memory()
-            kept = Kept(load_model(folder, dtype=dtype, device=hold_device()), folder, dtype, stamps)
+            loaded = load_model(folder, dtype=dtype, device=hold_device())
+            kept = Kept(loaded, folder, dtype, stamps, Meter(loaded))
         _kept = kept
     confirm_target(base_model)
+    kept.meter.begin()
     return kept.loaded
+
+
+def describe_use() -> dict[str, Any]:
+    """What the job under way takes of this machine, as columns of it; nothing before it has a model."""
+    kept = _kept
+    return {} if kept is None or _idle is not None else kept.meter.read()
 
 
 def confirm_target(base_model: BaseModel) -> None:

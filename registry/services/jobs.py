@@ -1,8 +1,9 @@
 """Jobs: request, claim by lease, report, finish. The row is the truth; a worker owns it only while its attempt is current."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from steernode.errors import ContrastSetError
 from steernode.placement import AUTO
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 
+NOTHING_KNOWN: Mapping[str, Any] = MappingProxyType({})
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
 # What a search and a validation cannot be judged without.
@@ -204,9 +206,9 @@ def renew_lease(job: Job) -> bool:
     )
 
 
-def report_progress(job: Job, *, stage: str, done: int, total: int, note: str = "") -> None:
-    """What a person watching sees. A lost lease shows at the next renewal, not here."""
-    _ours(job).update(stage=stage, progress_done=done, progress_total=total, note=note[:300])
+def report_progress(job: Job, *, stage: str, done: int, total: int, note: str = "", use: Mapping[str, Any] = NOTHING_KNOWN) -> None:
+    """What a person watching sees; `use` is what the attempt takes of its machine. A lost lease shows at the next renewal, not here."""
+    _ours(job).update(stage=stage, progress_done=done, progress_total=total, note=note[:300], **use)
 
 
 def save_checkpoint(job: Job, checkpoint: dict[str, Any]) -> bool:

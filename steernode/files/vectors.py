@@ -56,6 +56,7 @@ _LINEAGE_MEASURES = ("norm", "mean_residual_norm")
 _LINEAGE_INTEGERS = ("layer", "seed", "pairs")
 # What came after there were vectors: older ones do not have it.
 _LATER_DIGESTS = ("architecture_digest",)
+_LATER_TEXTS = ("model_dtype", "device_name", "kernels", "attention")
 LINEAGE_FIELDS = ("schema", *_LINEAGE_TEXTS, *_LINEAGE_INTEGERS)
 
 Lineage = dict[str, Any]
@@ -244,12 +245,12 @@ def _parse_lineage(text: str) -> Lineage:
 def _check_lineage(lineage: Lineage) -> Lineage:
     if lineage.get("schema") != SCHEMA:
         raise VectorFileError("VEC_METADATA", f"lineage schema is {lineage.get('schema')!r}, this reader knows {SCHEMA!r}", "schema")
-    wrong = sorted((set(lineage) ^ set(LINEAGE_FIELDS)) - set(_LATER_DIGESTS))
+    wrong = sorted((set(lineage) ^ set(LINEAGE_FIELDS)) - {*_LATER_DIGESTS, *_LATER_TEXTS})
     if wrong:
         problem = "unknown" if wrong[0] in lineage else "missing"
         raise VectorFileError("VEC_METADATA", f"lineage field {wrong[0]!r} is {problem}", wrong[0])
-    for field in _LINEAGE_TEXTS:
-        if not isinstance(lineage[field], str):
+    for field in (*_LINEAGE_TEXTS, *_LATER_TEXTS):
+        if not isinstance(lineage.get(field, ""), str):
             raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be text", field)
     for field in _LATER_DIGESTS:
         try:

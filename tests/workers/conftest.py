@@ -22,7 +22,9 @@ def small_job(ada, settings):
         seal_eval_suite("refusals", kind="safety", data=take("refusals.jsonl", 4), author=ada),
     ]
 
-    def request(source: str = "demo/model", pairs: bytes = take("empathy.pairs.jsonl", 16), layers: tuple[int, ...] = (4,)) -> Job:
+    def request(
+        source: str = "demo/model", pairs: bytes = take("empathy.pairs.jsonl", 16), layers: tuple[int, ...] = (4,), **recipe: str
+    ) -> Job:
         return request_extraction(
             base_model=register_base_model("harbor-support", source=source, actor=ada),
             contrast_set=seal_contrast_set("empathy", axis="empathy", data=pairs, author=ada),
@@ -32,6 +34,7 @@ def small_job(ada, settings):
                 "layers": list(layers),
                 "alphas": ["0", "0.5"],
                 "gates": [{"metric": "layer_depth", "kind": "below", "threshold": "0.8"}],
+                **recipe,
             },
             actor=ada,
         )

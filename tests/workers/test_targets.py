@@ -8,7 +8,7 @@ import torch
 from registry.models import Job
 from registry.services.base_models import register_base_model
 from registry.services.jobs import request_extraction
-from steernode.errors import ModelError
+from steernode.errors import EngineError, ModelError
 from steernode.placement import Device
 from tests.support.tiny_models import save_model
 from workers import devices, target
@@ -85,6 +85,33 @@ def test_a_model_that_is_asked_for_again_is_kept(tiny, settings):
     assert load_target(tiny, "float32") is first
     time.sleep(0.5)
     assert target._kept is not None
+
+
+def test_a_job_says_what_it_takes_of_its_machine(job, tiny):
+    with torch.inference_mode():
+        load_target(tiny, "bfloat16").model(input_ids=torch.zeros(2, 5, dtype=torch.long))
+    seen = []
+
+    def work(job, report):
+        report("counting", 0, 1)
+        seen.append(Job.objects.get(pk=job.pk))
+        raise EngineError("ENOUGH", "seen")
+
+    run_job(str(job.pk), work)
+    assert seen[0].device.startswith("cpu (")
+    assert seen[0].device.endswith("), bfloat16")
+    assert seen[0].peak_memory_bytes > 2**20
+    assert seen[0].tokens_per_second > 0
+
+
+def test_a_job_without_a_model_says_nothing_of_a_machine(job):
+    def work(job, report):
+        report("reading", 0, 1)
+        raise EngineError("ENOUGH", "seen")
+
+    run_job(str(job.pk), work)
+    job.refresh_from_db()
+    assert (job.device, job.peak_memory_bytes, job.tokens_per_second) == ("", None, None)
 
 
 def test_a_lost_gpu_gives_the_job_back_and_ends_the_worker(job, monkeypatch):

@@ -14,7 +14,15 @@ import torch
 from torch import nn
 
 from steernode.engine.access.architectures import find_architecture, find_module
-from steernode.engine.access.devices import is_device_lost, is_out_of_memory, list_devices, look_closer, require_accelerate
+from steernode.engine.access.devices import (
+    describe_kernels,
+    is_device_lost,
+    is_out_of_memory,
+    list_devices,
+    look_closer,
+    name_device,
+    require_accelerate,
+)
 from steernode.engine.access.proving import prove_sites
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
@@ -88,6 +96,16 @@ class LoadedModel:
     def attention(self) -> str:
         """By which implementation it attends."""
         return str(getattr(self.model.config, "_attn_implementation", None) or "its own")
+
+    @property
+    def ran_on(self) -> dict[str, str]:
+        """What its numbers depend on besides its files: the same ones elsewhere have other last digits."""
+        return {
+            "model_dtype": self.dtype_name,
+            "device_name": name_device(self.device),
+            "kernels": describe_kernels(self.device),
+            "attention": self.attention,
+        }
 
     @property
     def fits_one_core(self) -> bool:

@@ -99,8 +99,8 @@ def test_layers_are_those_that_the_gates_of_the_recipe_may_pass(recipe, layers):
 def test_gates_that_leave_no_layer_to_search_are_refused():
     recipe = {"vector": "empathy", "gates": [DEPTH | {"threshold": "0"}]}
     with pytest.raises(SteerError, check=lambda error: error.code == "RECIPE_LAYERS"):
-        parse_extraction_recipe(recipe, BaseModel(n_layers=10))
-    assert parse_extraction_recipe(recipe | {"layers": [3]}, BaseModel(n_layers=10)).layers == (3,)
+        parse_extraction_recipe(recipe, BaseModel(n_layers=10, manifest={}))
+    assert parse_extraction_recipe(recipe | {"layers": [3]}, BaseModel(n_layers=10, manifest={})).layers == (3,)
 
 
 def test_a_job_needs_one_suite_of_each_kind(base_model, contrast_set, suites, ada):
