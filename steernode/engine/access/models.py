@@ -24,6 +24,7 @@ from steernode.engine.access.devices import (
     require_accelerate,
 )
 from steernode.engine.access.proving import prove_sites
+from steernode.engine.access.spreading import forget_dispatch, join_blocks, map_blocks
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
 from steernode.files.blocks import Architecture
@@ -163,6 +164,7 @@ def wrap_model(model: Any, tokenizer: Any, manifest: ModelFiles) -> LoadedModel:
     for block, sites in zip(blocks, architecture.layers, strict=True):
         for module in sites.modules:
             find_module(block, module)
+    join_blocks(blocks)
     model.eval().requires_grad_(False)
     loaded = LoadedModel(model, tokenizer, manifest, architecture, decoder, blocks)
     prove_sites(loaded)
@@ -218,6 +220,8 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype, pla
     try:
         with _only_hashed(folder, manifest) as hashed:
             config = transformers.AutoConfig.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
+            if len(placed) > 1:
+                options["device_map"] = map_blocks(loader, config, find_architecture(config), dtype, placed)
             tokenizer = transformers.AutoTokenizer.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
             loading: Any = loader.from_pretrained(
                 hashed,
@@ -238,6 +242,8 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype, pla
             raise ModelError("MODEL_TOO_LARGE", f"{names} had no memory left while {folder} was loaded: {error}", names) from error
         raise ModelError("MODEL_LOAD", f"{folder} was inspected but could not be loaded: {error}", str(folder)) from error
     model, report = loading
+    if len(placed) > 1:
+        forget_dispatch(model)
     # The library would go on with random weights in their place.
     missing = sorted(report["missing_keys"])
     if missing:
