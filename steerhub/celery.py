@@ -57,8 +57,8 @@ def hold_device(sender: Any, **_: object) -> None:
     from workers.devices import hold_device
 
     # The model that is loaded is one for the process, and hooks of two jobs at once would steer each other's rows.
-    if sender.concurrency != 1 or "prefork" in str(sender.pool_cls):
-        raise SystemExit("steerhub.E024: a worker is one thread of one process; start one worker for each GPU, with --concurrency 1.")
+    if sender.concurrency != 1:
+        raise SystemExit("steerhub.E024: a worker runs one job at a time; start one for each GPU, with --concurrency 1.")
     try:
         hold_device()
     except ModelError as error:

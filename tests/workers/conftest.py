@@ -1,5 +1,7 @@
 """A job that a worker finishes in seconds: the demo's recipe in small, on the reference model."""
 
+from typing import Any
+
 import pytest
 
 from registry.models import Job
@@ -23,7 +25,7 @@ def small_job(ada, settings):
     ]
 
     def request(
-        source: str = "demo/model", pairs: bytes = take("empathy.pairs.jsonl", 16), layers: tuple[int, ...] = (4,), **recipe: str
+        source: str = "demo/model", pairs: bytes = take("empathy.pairs.jsonl", 16), layers: tuple[int, ...] = (4,), **recipe: Any
     ) -> Job:
         return request_extraction(
             base_model=register_base_model("harbor-support", source=source, actor=ada),

@@ -23,6 +23,8 @@ from registry.models import Job, JobState, SteeringVector
 from registry.services.jobs import request_validation
 from steernode.canonical import parse_strict
 from steernode.files.vectors import read_vector
+from tests.support.demo_data import take
+from tests.support.tiny_models import save_model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -96,20 +98,28 @@ def test_job_goes_through_broker_and_worker_process(broker, small_job, settings,
     assert (job.state, job.error_message, job.attempt) == (JobState.SUCCEEDED, "", 1)
     assert job.extracted_vector.layer == 4
     assert job.extracted_vector.contrast_set.pair_count == 16
+    assert (job.recipe["model_dtype"], job.device.endswith("), float32")) == ("float32", True)
 
 
-@pytest.mark.parametrize(("asked", "dtype"), [({}, "float32"), ({"model_dtype": "bfloat16"}, "bfloat16")])
-def test_a_worker_runs_a_model_where_it_is_told_to_and_in_the_dtype_of_the_recipe(
-    ada, filesystem_broker, small_job, settings, tmp_path, asked, dtype
-):
-    job = small_job(**asked)
-    worker = start_worker(filesystem_broker, settings, tmp_path, STEERHUB_WORKER_DEVICE="cpu")
+def test_a_worker_runs_a_model_in_the_dtype_of_its_recipe(ada, filesystem_broker, small_job, settings, tmp_path):
+    settings.STEERHUB_MODEL_ROOT = tmp_path
+    save_model(tmp_path / "tiny", "llama")
+    config = json.loads((tmp_path / "tiny/config.json").read_text())
+    (tmp_path / "tiny/config.json").write_text(json.dumps(config | {"max_position_embeddings": 4096}))
+    # Random weights have no behaviour; system messages of one letter each give them a direction to find.
+    pairs = [json.loads(line) for line in take("empathy.pairs.jsonl", 16).splitlines()]
+    for side, letter in (("positive", "a"), ("negative", "z")):
+        for pair in pairs:
+            pair[side] = [{"role": "system", "content": letter * 40}, *pair[side][-1:]]
+    told = "\n".join(json.dumps(pair) for pair in pairs).encode()
+    job = small_job("tiny", told, layers=[2], read_position="all", max_new_tokens=4, model_dtype="bfloat16")
+    worker = start_worker(filesystem_broker, settings, tmp_path, STEERHUB_WORKER_DEVICE="cpu", STEERHUB_MODEL_ROOT=str(tmp_path))
     try:
         wait_until_finished(job, worker, tmp_path)
         assert (job.state, job.error_message) == (JobState.SUCCEEDED, "")
         vector = SteeringVector.objects.get(job=job)
         lineage = read_vector(get_blob(vector.digest)).lineage
-        assert (lineage["model_dtype"], lineage["kernels"].split()[0]) == (dtype, "CPU")
+        assert (lineage["model_dtype"], lineage["kernels"].split()[0]) == ("bfloat16", "CPU")
         validation = request_validation(vector=vector, suites=list(job.suites.all()), actor=ada)
         wait_until_finished(validation, worker, tmp_path)
         assert (validation.state, validation.error_message) == (JobState.SUCCEEDED, "")
@@ -117,10 +127,10 @@ def test_a_worker_runs_a_model_where_it_is_told_to_and_in_the_dtype_of_the_recip
         worker.terminate()
         worker.wait(30)
     engine = parse_strict(get_blob(validation.result_digest))["engine"]
-    assert (engine["dtype"], engine["device"], engine["device_name"]) == (dtype, "cpu", lineage["device_name"])
+    assert (engine["dtype"], engine["device"], engine["device_name"]) == ("bfloat16", "cpu", lineage["device_name"])
     assert engine["attention"] in ("sdpa", "eager")
     for finished in (job, validation):
-        assert finished.device.endswith(f"), {dtype}")
+        assert finished.device.endswith("), bfloat16")
         assert finished.peak_memory_bytes > 0
         assert finished.tokens_per_second > 0
 
@@ -129,7 +139,6 @@ REFUSED = [
     ("cuda:7", [], "steerhub.E025"),
     ("gpu", [], "steerhub.E019"),
     ("cpu", ["--concurrency", "2"], "steerhub.E024"),
-    ("cpu", ["--pool", "prefork"], "steerhub.E024"),
 ]
 
 

@@ -3,6 +3,7 @@ refuse whatever would mix two GPUs."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from transformers.cache_utils import DynamicCache
 from steernode.engine.access.architectures import find_architecture
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.sites import hook_input, on_device
-from steernode.engine.access.spreading import join_blocks, map_blocks, move
+from steernode.engine.access.spreading import forget_dispatch, join_blocks, map_blocks, move
 from steernode.placement import GIB, Device
 
 FIRST, SECOND = (Device(f"cuda:{number}", "H200", f"GPU-{number}", 140 * GIB, 100 * GIB) for number in (0, 1))
@@ -98,3 +99,15 @@ def test_what_is_changed_there_is_changed_where_it_lies() -> None:
     stream = torch.zeros(1, 2, 3)
     on_device(lambda here: here.add_(1), torch.device("cpu"))(stream)
     assert stream.sum() == 6
+
+
+def test_what_wraps_every_forward_is_taken_off_so_that_a_copy_runs_its_own_parts() -> None:
+    hooks = pytest.importorskip("accelerate.hooks", reason="accelerate is for GPUs")
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    for module in model.modules():
+        hooks.add_hook_to_module(module, hooks.AlignDevicesHook(execution_device="cpu", io_same_device=True))
+    forget_dispatch(model)
+    copied = copy.copy(model)
+    copied._modules = {**model._modules, "1": nn.Identity()}
+    given = torch.ones(1, 2)
+    assert torch.equal(copied(given), model[0](given))
