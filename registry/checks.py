@@ -11,9 +11,11 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
 from django.utils import timezone
 
+from registry.dispatch import read_queues
 from registry.owner import RoleFound, find_role
 from steernode.errors import ModelError
 from steernode.files.architectures import learn_architectures
+from steernode.placement import parse_devices
 
 # Tags of the checks: those of every process, and those of the web process alone.
 EVERYWHERE, WEB = "steerhub", "steerhub_web"
@@ -85,6 +87,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     if settings.STEERHUB_LEASE_SECONDS < 5:
         problems.append(Error("STEERHUB_LEASE_SECONDS is below 5: a slow worker would lose jobs it is still running.", id="steerhub.E007"))
     problems += _check_architectures()
+    problems += _check_workers()
     if settings.DATABASES["default"].get("ATOMIC_REQUESTS"):
         problems.append(Error("ATOMIC_REQUESTS must stay off: transitions are durable transactions.", id="steerhub.E008"))
     return problems
@@ -97,6 +100,22 @@ def _check_architectures() -> list[CheckMessage]:
         except ModelError as error:
             return [Error(f"STEERHUB_ARCHITECTURES: {error.message}.", id="steerhub.E018")]
     return []
+
+
+def _check_workers() -> list[CheckMessage]:
+    """Whether the device is there, and another worker's, is for the worker to see: this process may be on another machine."""
+    problems: list[CheckMessage] = []
+    try:
+        parse_devices(settings.STEERHUB_WORKER_DEVICE)
+    except ModelError as error:
+        problems.append(Error(f"STEERHUB_WORKER_DEVICE: {error.message}.", id="steerhub.E019"))
+    try:
+        read_queues()
+    except ValueError as error:
+        problems.append(Error(f"STEERHUB_QUEUES {error}.", id="steerhub.E022"))
+    if settings.STEERHUB_WORKER_IDLE_SECONDS < 0:
+        problems.append(Error("STEERHUB_WORKER_IDLE_SECONDS is a number of seconds, 0 or more.", id="steerhub.E023"))
+    return problems
 
 
 def _check_keys() -> list[CheckMessage]:

@@ -5,6 +5,7 @@ only a hint (design: rule 4), hence late acknowledgement and a scheduler that re
 """
 
 import os
+from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, worker_init
@@ -39,11 +40,26 @@ app.conf.update(
 )
 
 
-@worker_init.connect
 @beat_init.connect
+@worker_init.connect
 def check_settings(**_: object) -> None:
     """A worker with wrong settings stops before it takes a job."""
     from registry.checks import EVERYWHERE
     from steerhub.startup import refuse_wrong_settings
 
     refuse_wrong_settings(tags=[EVERYWHERE])
+
+
+@worker_init.connect
+def hold_device(sender: Any, **_: object) -> None:
+    """A worker has its device, and nobody else has it, before it takes a job."""
+    from steernode.errors import ModelError
+    from workers.devices import hold_device
+
+    # The model that is loaded is one for the process, and hooks of two jobs at once would steer each other's rows.
+    if sender.concurrency != 1:
+        raise SystemExit("steerhub.E024: a worker runs one job at a time; start one for each GPU, with --concurrency 1.")
+    try:
+        hold_device()
+    except ModelError as error:
+        raise SystemExit(f"steerhub.E025: STEERHUB_WORKER_DEVICE: {error.message}.") from error

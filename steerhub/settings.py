@@ -50,6 +50,12 @@ STEERHUB_ARCHITECTURES = os.environ.get("STEERHUB_ARCHITECTURES", "")
 STEERHUB_SNAPSHOT_SECONDS = int(os.environ.get("STEERHUB_SNAPSHOT_SECONDS", "86400"))
 # A worker that has not renewed its lease for this long has lost its job to the next attempt.
 STEERHUB_LEASE_SECONDS = int(os.environ.get("STEERHUB_LEASE_SECONDS", "30"))
+# What a worker runs models on: auto (the first GPU that no other worker has, else the CPU), cpu, cuda:N, or several, cuda:0,cuda:1.
+STEERHUB_WORKER_DEVICE = os.environ.get("STEERHUB_WORKER_DEVICE", "auto")
+# How long a worker keeps the model of its last job loaded.
+STEERHUB_WORKER_IDLE_SECONDS = int(os.environ.get("STEERHUB_WORKER_IDLE_SECONDS", "600"))
+# Queues by the memory of the GPUs that their workers have: pairs such as "gpu24=24,gpu80=80", a name and GiB. Unset: one for all jobs.
+STEERHUB_QUEUES = [tuple(pair.strip().split("=", 1)) for pair in os.environ.get("STEERHUB_QUEUES", "").split(",") if pair.strip()]
 
 # How many proxies stand between the callers and this process; each appends to X-Forwarded-For.
 STEERHUB_PROXIES = int(os.environ.get("STEERHUB_PROXIES", "0"))

@@ -11,10 +11,12 @@ from steernode.records.recipe import ExtractionRecipe
 from workers.lease import LeaseEnded
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from steernode.engine.reading.directions import LayerDirection
 
 
-def write_candidate(job: Job, direction: LayerDirection) -> bytes:
+def write_candidate(job: Job, direction: LayerDirection, ran_on: Mapping[str, str]) -> bytes:
     """The vector file of one layer, with the job's lineage."""
     from steernode.engine.reading.directions import write_direction
 
@@ -29,6 +31,7 @@ def write_candidate(job: Job, direction: LayerDirection) -> bytes:
         method=recipe.method,
         read_position=recipe.read_position,
         dtype=recipe.dtype,
+        ran_on=ran_on,
     )
 
 

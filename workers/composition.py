@@ -13,7 +13,7 @@ from steernode.records.decoding import read_decoding
 from steernode.records.recipe import CompositionRecipe
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
-from workers.target import load_target, train_scorer
+from workers.target import confirm_target, load_target, train_scorer
 
 if TYPE_CHECKING:
     from steernode.files.contrast import ContrastPair
@@ -32,7 +32,7 @@ def compose(job: Job, report: Report) -> Evaluation | None:
 
     recipe = CompositionRecipe.from_document(job.recipe)
     report("loading", 0, 1, f"loading {job.base_model.name}")
-    loaded = load_target(job.base_model).asked_with(recipe.template_arguments)
+    loaded = load_target(job.base_model, recipe.model_dtype).asked_with(recipe.template_arguments)
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     components = {each["name"]: {name: value for name, value in each.items() if name != "name"} for each in recipe.components}
@@ -49,6 +49,7 @@ def compose(job: Job, report: Report) -> Evaluation | None:
         on_reply=lambda done, total: report("answering", done, total, f"{done} of {total} replies on the test split"),
         on_score=lambda done, total: report("composing", done, total, f"{done} of {total} texts under each part, each pair and all"),
     )
+    confirm_target(job.base_model)
     return complete_composition(job, evidence)
 
 

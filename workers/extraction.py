@@ -18,7 +18,7 @@ from steernode.records.sweep import read_sweep
 from workers.checkpoints import Checkpoint, write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
-from workers.target import load_target, train_scorer
+from workers.target import confirm_target, load_target, train_scorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     pairs = read_contrast_set(job.contrast_set).pairs
     parts = split_pairs(pairs)
     report("loading", 0, 1, f"loading {job.base_model.name}")
-    loaded = load_target(job.base_model).asked_with(recipe.template_arguments)
+    loaded = load_target(job.base_model, recipe.model_dtype).asked_with(recipe.template_arguments)
     diagnostics = diagnose_pairs(job, loaded, pairs, report)
     checkpoint = Checkpoint(job)
     files = checkpoint.directions()
@@ -67,6 +67,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     chosen = searched.chosen
     trace = trace_behaviour(loaded, parts["select"], report)
     report("sealing", 0, 1, "writing the vector and its lineage")
+    confirm_target(job.base_model)
     splits = {name: len(part) for name, part in parts.items()}
     by_layer = {direction.layer: data for direction, data in zip(directions, files, strict=True)}
     return complete_extraction(
@@ -118,7 +119,7 @@ def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPa
         layers=recipe.layers,
         on_progress=lambda done, total: report("extracting", done, total, f"{done} of {total} pairs read at every layer"),
     )
-    return [write_candidate(job, direction) for direction in found]
+    return [write_candidate(job, direction, loaded.ran_on) for direction in found]
 
 
 def name_left_out(diagnostics: dict[str, Any], wanted: Sequence[int], directions: Sequence[LayerDirection]) -> dict[str, Any]:

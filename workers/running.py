@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from registry.models import Job
 from registry.services.jobs import claim_job, confirm_cancel, fail_job, release_job, report_progress
 from steernode.errors import SteerError
 from workers.lease import Lease, LeaseEnded
+from workers.target import describe_use, leave_target
 
 logger = logging.getLogger(__name__)
 # (stage, done, total, note): what a person watching the job sees.
@@ -22,7 +25,7 @@ def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
     """Run one attempt of a job, if it is ours to run. Safe to deliver twice: claiming is a compare-and-set.
 
     A SteerError is the job's own fault and fails it at once. Anything else may be this machine's fault, so the job goes back
-    for another attempt, three in all.
+    for another attempt, three in all. Where the GPU was lost the worker ends: none of its work could use one again.
     """
     close_old_connections()
     job = claim_job(job_id, worker=f"{socket.gethostname()}:{os.getpid()}")
@@ -33,17 +36,39 @@ def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
 
         def report(stage: str, done: int, total: int, note: str = "") -> None:
             lease.check()
-            report_progress(job, stage=stage, done=done, total=total, note=note)
+            report_progress(job, stage=stage, done=done, total=total, note=note, use=describe_use())
 
         try:
             finished = work(job, report)
         except LeaseEnded:
             return "cancelled" if confirm_cancel(job) else "lease lost; another attempt owns it"
         except SteerError as error:
+            if _is_device_lost(error):
+                return _end_worker(job, error)
             logger.warning("%s failed: %s %s", job, error.code, error)
             return "failed" if fail_job(job, code=error.code, message=str(error)) else "lease lost; another attempt owns it"
         except Exception as error:
+            if _is_device_lost(error):
+                return _end_worker(job, error)
             logger.exception("%s: attempt %s was lost", job, job.attempt)
             release_job(job, note=f"attempt {job.attempt} was lost: {type(error).__name__}: {error}")
             return "lost; another attempt will be made"
+        finally:
+            leave_target()
     return "succeeded" if finished else "lease lost; another attempt owns it"
+
+
+def _is_device_lost(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return False
+    from steernode.engine.access.devices import is_device_lost
+
+    return is_device_lost(error)
+
+
+def _end_worker(job: Job, error: Exception) -> str:
+    """The job goes back, and this process ends in order once this task has: whoever keeps it running starts another."""
+    logger.exception("%s: attempt %s lost its GPU; this worker ends", job, job.attempt)
+    release_job(job, note=f"attempt {job.attempt} lost its GPU: {error}")
+    os.kill(os.getpid(), signal.SIGTERM)
+    return "lost with its GPU; another worker will make another attempt"

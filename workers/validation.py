@@ -14,7 +14,7 @@ from steernode.records.recipe import ValidationRecipe
 from steernode.records.sweep import read_sweep
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
-from workers.target import load_target, train_scorer
+from workers.target import confirm_target, load_target, train_scorer
 
 
 @shared_task(name="workers.validation.run")
@@ -33,7 +33,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         raise ValueError(f"{job} has no vector")
     recipe = ValidationRecipe.from_document(job.recipe)
     report("loading", 0, 1, f"loading {job.base_model.name}")
-    loaded = load_target(job.base_model).asked_with(recipe.template_arguments)
+    loaded = load_target(job.base_model, recipe.model_dtype).asked_with(recipe.template_arguments)
     report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     # An imported vector may name a contrast set that is not on record; gates about its pairs are then refused by name.
@@ -52,4 +52,5 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         decoding=read_decoding(recipe.decoding, "decoding"),
         on_progress=lambda done, total: report("validating", done, total, f"{done} of {total} replies on the test split"),
     )
+    confirm_target(job.base_model)
     return complete_validation(job, evidence)

@@ -49,6 +49,8 @@ _CONTROLS = (
     ("negated", "The negated vector", ""),
     ("prompt_only_shift", "The positive system message instead", "shift in nats, nothing steered"),
 )
+# Of what the numbers come from, in the order in which it is read.
+_MEASURED_ON = ("device_name", "dtype", "kernels", "attention", "torch", "transformers")
 _RULES = {
     "min": "at least",
     "max": "at most",
@@ -110,3 +112,9 @@ def title_measures(composition: Composition) -> list[str]:
 
 def _title(metric: str) -> str:
     return METRICS[metric][0] if metric in METRICS else OTHER_METRICS.get(metric, metric.replace("_", " ").capitalize())
+
+
+def describe_engine(engine: Mapping[str, str]) -> str:
+    """What a measurement was made on, in one line; of evidence of before, as much as it says."""
+    known = [(name, engine[name]) for name in _MEASURED_ON if name in engine]
+    return ", ".join(f"{name} {value}" if name in ("attention", "torch", "transformers") else value for name, value in known)

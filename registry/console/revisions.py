@@ -7,7 +7,15 @@ from django.shortcuts import get_object_or_404, redirect
 
 from registry.blobs import get_blob
 from registry.console.charts import Panel, draw_panels, read_tested
-from registry.console.documents import StoredDocument, read_document, title_controls, title_gates, title_measures, title_metrics
+from registry.console.documents import (
+    StoredDocument,
+    describe_engine,
+    read_document,
+    title_controls,
+    title_gates,
+    title_measures,
+    title_metrics,
+)
 from registry.console.forms.decoding import DecodingForm
 from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
@@ -70,6 +78,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         measures=title_measures(evidence.composition) if evidence.composition else [],
         speed=evidence.speed,
         decoding=evidence.decoding,
+        measured_on=describe_engine(evidence.engine),
         replies=evidence.replies,
         requirements=list_requirements(revision),
         waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],

@@ -59,6 +59,12 @@ class Job(models.Model):
     # Finished pieces of an unfinished job, so that the next attempt goes on where this one stopped.
     checkpoint = models.JSONField(default=dict)
 
+    # What the last attempt took of its machine: where its model was and in which dtype, the most bytes at a time, and how many tokens went
+    # through the model in a second.
+    device = models.CharField(max_length=200, blank=True, default="")
+    peak_memory_bytes = models.PositiveBigIntegerField(null=True)
+    tokens_per_second = models.DecimalField(max_digits=12, decimal_places=1, null=True)
+
     result_digest = DigestField(blank=True, default="")
     error_code = models.CharField(max_length=50, blank=True, default="")
     error_message = models.TextField(blank=True, default="")

@@ -9,10 +9,11 @@ from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobS
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
-from registry.services.recipes import parse_decoding
+from registry.services.recipes import parse_decoding, resolve_dtype
 from registry.services.transition import transition
 from steernode.canonical import format_decimal
 from steernode.gates import Gate, composition_gates
+from steernode.placement import AUTO
 from steernode.records.recipe import CompositionRecipe, ValidationRecipe
 from steernode.words import MAX_COMPONENTS
 
@@ -48,6 +49,7 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
         if vector.contrast_set is not None:
             refuse_overlap(vector.contrast_set, suites)
     validations = [ValidationRecipe.from_document(evaluation.job.recipe) for evaluation in evaluations]
+    dtypes = {validation.model_dtype for validation in validations}
     recipe = CompositionRecipe(
         components=tuple(
             {"name": name, **document} for name, document in zip(_name(components), evaluated_components(revision), strict=True)
@@ -57,6 +59,8 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
         # Every vector's, or there would be no such draft.
         template_arguments=vectors[0].template_arguments,
         decoding=_agree_on_decoding(validations) if decoding is None else parse_decoding(decoding),
+        # Those that were judged in one dtype are judged together in it.
+        model_dtype=dtypes.pop() if len(dtypes) == 1 else resolve_dtype(AUTO, revision.base_model),
     )
     return queue_job(
         JobKind.COMPOSITION,

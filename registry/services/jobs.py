@@ -1,8 +1,9 @@
 """Jobs: request, claim by lease, report, finish. The row is the truth; a worker owns it only while its attempt is current."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -18,15 +19,17 @@ from registry.models.fields import refuse_rounding
 from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
 from registry.services.notifications import notify
-from registry.services.recipes import parse_decoding, parse_extraction_recipe
+from registry.services.recipes import parse_decoding, parse_extraction_recipe, resolve_dtype
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
 from steernode.files.templates import reads_clock
+from steernode.placement import AUTO
 from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 from steernode.words import CLOCK_ARGUMENT
 
+NOTHING_KNOWN: Mapping[str, Any] = MappingProxyType({})
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
 # What a search and a validation cannot be judged without.
@@ -127,6 +130,7 @@ def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, un
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
         template_arguments=vector.template_arguments,
         decoding=parse_decoding(decoding),
+        model_dtype=extraction.model_dtype if extraction else resolve_dtype(AUTO, vector.base_model),
     )
     return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
 
@@ -226,9 +230,9 @@ def renew_lease(job: Job) -> bool:
     )
 
 
-def report_progress(job: Job, *, stage: str, done: int, total: int, note: str = "") -> None:
-    """What a person watching sees. A lost lease shows at the next renewal, not here."""
-    _ours(job).update(stage=stage, progress_done=done, progress_total=total, note=note[:300])
+def report_progress(job: Job, *, stage: str, done: int, total: int, note: str = "", use: Mapping[str, Any] = NOTHING_KNOWN) -> None:
+    """What a person watching sees; `use` is what the attempt takes of its machine. A lost lease shows at the next renewal, not here."""
+    _ours(job).update(stage=stage, progress_done=done, progress_total=total, note=note[:300], **use)
 
 
 def save_checkpoint(job: Job, checkpoint: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from registry.models.fields import NAME, refuse_rounding
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.errors import AlphaError
 from steernode.gates import Gate, candidate_layers, gate_sets
+from steernode.placement import AUTO, DTYPE_BYTES, choose_dtype
 from steernode.records.decoding import GREEDY_WORD, read_decoding
 from steernode.records.recipe import ExtractionRecipe
 from steernode.strict import read_template_arguments, refused_as
@@ -18,6 +19,8 @@ DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
 MAX_ALPHAS = 32
 # The layers that the recipe's own gates do not refuse for their depth, and every one.
 LAYER_NAMES = ("candidates", "all")
+# What the model is run in: its own dtype, or one by name.
+MODEL_DTYPES = (AUTO, *DTYPE_BYTES)
 Gates = str | tuple[Gate, ...]
 
 
@@ -47,6 +50,7 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),
         template_arguments=parse_template_arguments(recipe.get("template_arguments", {})),
         decoding=parse_decoding(recipe.get("decoding", GREEDY_WORD)),
+        model_dtype=resolve_dtype(_one_of(recipe, "model_dtype", MODEL_DTYPES), base_model),
     )
 
 
@@ -63,6 +67,11 @@ def parse_template_arguments(arguments: Any) -> dict[str, str | int | bool]:
 def parse_decoding(decoding: Any) -> str | dict[str, Any]:
     """How the replies of an evaluation are chosen, as its recipe keeps it. Raises: InvalidInput RECIPE_DECODING naming the field."""
     return read_decoding(decoding, "decoding").to_document()
+
+
+def resolve_dtype(wanted: str, base_model: BaseModel) -> str:
+    """What the model is run in, as a recipe keeps it: by name, so that it does not depend on which worker takes the job."""
+    return choose_dtype(wanted, str(base_model.manifest.get("dtype", "float32")))
 
 
 def name_layers(recipe: ExtractionRecipe, base_model: BaseModel) -> str | list[int]:

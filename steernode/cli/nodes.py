@@ -18,10 +18,12 @@ from steernode.cli.offline import drop_stop
 from steernode.dsse import TrustedKeys, key_id
 from steernode.errors import HubError, NodeError
 from steernode.hub.client import HubClient
+from steernode.node.door import LOOPBACK, check_host
 from steernode.node.follower import Follower
 from steernode.node.identity import TRUST_FILE, Identity, enroll_here, read_identity, read_trust, read_trusted
 from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
+from steernode.placement import AUTO, DTYPE_BYTES, parse_devices
 from steernode.stop.document import MAX_ENVELOPE_BYTES
 from steernode.stop.trust import believe_stop, read_stop
 
@@ -32,6 +34,10 @@ _STORE = click.option(
 )
 _TRUST = click.option(
     "--trust", "trust_file", type=_FILE, help="The trust document, brought by another road; or the hub's word is taken when enrolling."
+)
+
+_KEY_FILE = click.option(
+    "--key-file", envvar="STEERHUB_NODE_KEY_FILE", type=_FILE, help="A file with the key that requests come with [STEERHUB_NODE_KEY_FILE]."
 )
 
 
@@ -76,17 +82,43 @@ def enroll_node(
 @click.option("--name", default="", help="For the first start: the name this node was invited by.")
 @click.option("--enrolment-token-file", type=click.Path(dir_okay=False, path_type=Path), help="For the first start: enrol with this token.")
 @click.option("--model", "model_folder", type=click.Path(path_type=Path), required=True, help="The base model's folder.")
-@click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="On 127.0.0.1.")
+@click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
+@click.option("--host", envvar="STEERHUB_NODE_HOST", default=LOOPBACK, show_default=True, help="Where to listen [STEERHUB_NODE_HOST].")
+@_KEY_FILE
+@click.option(
+    "--device", envvar="STEERHUB_NODE_DEVICE", default=AUTO, show_default=True, help="auto, cpu or cuda:N [STEERHUB_NODE_DEVICE]."
+)
+@click.option(
+    "--dtype",
+    envvar="STEERHUB_NODE_DTYPE",
+    type=click.Choice([AUTO, *DTYPE_BYTES]),
+    default=AUTO,
+    show_default=True,
+    help="auto is the model's own if that is bfloat16, else float32 [STEERHUB_NODE_DTYPE].",
+)
 @architectures_option
 @_STORE
 @_TRUST
 def serve_node(
-    hub_url: str, name: str, enrolment_token_file: Path | None, model_folder: Path, port: int, store: Path, trust_file: Path | None
+    hub_url: str,
+    name: str,
+    enrolment_token_file: Path | None,
+    model_folder: Path,
+    port: int,
+    host: str,
+    key_file: Path | None,
+    device: str,
+    dtype: str,
+    store: Path,
+    trust_file: Path | None,
 ) -> None:
     """Serve chat completions, steered as the hub's signed snapshots say. Needs: pip install 'steernode[serve]'."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The client logs every request it makes; a node polls for ever.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    parse_devices(device)
+    key = read_token(None, key_file) if key_file else None
+    check_host(host, key)
     trust = read_trust(trust_file) if trust_file else None
     identity = read_identity(store) or _enroll_first(store, hub_url, name, enrolment_token_file, trust)
     keys = read_trusted(store, trust)
@@ -96,12 +128,12 @@ def serve_node(
         from steernode.node.serve import serve
     except ImportError as error:
         raise NodeError("NODE_EXTRAS", f"{error.name} is not installed; pip install 'steernode[serve]'", error.name) from error
-    engine = TransformersEngine(model_folder)
+    engine = TransformersEngine(model_folder, dtype=dtype, device=device)
     client = identity.connect(hub_url)
     follower = Follower(environment=identity.environment, name=identity.name, store=store, client=client, keys=keys, engine=engine)
     responder = Responder(follower, engine)
     follower.start()
-    serve(responder, NodeRunner(follower, responder), model_name=model_folder.name, port=port)
+    serve(responder, NodeRunner(follower, responder), model_name=model_folder.name, port=port, host=host, key=key)
 
 
 def _enroll_first(store: Path, hub_url: str, name: str, token_file: Path | None, trust: dict[str, Any] | None) -> Identity:
@@ -149,11 +181,13 @@ def _read_stop_file(path: Path) -> bytes:
 
 @node.command("status")
 @click.option("--url", default=f"http://127.0.0.1:{DEFAULT_PORT}", show_default=True, help="The node's own endpoint.")
+@_KEY_FILE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def node_status(url: str, as_json: bool) -> None:
+def node_status(url: str, key_file: Path | None, as_json: bool) -> None:
     """Ask a node what is in force there."""
+    headers = {"Authorization": f"Bearer {read_token(None, key_file)}"} if key_file else {}
     try:
-        document: Any = httpx.get(f"{url.rstrip('/')}/status", timeout=5).json()
+        document: Any = httpx.get(f"{url.rstrip('/')}/status", headers=headers, timeout=5).json()
     except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise HubError("NODE_UNREACHABLE", f"no node answers at {url}: {error or type(error).__name__}", url) from error
     show_document(document, as_json=as_json)

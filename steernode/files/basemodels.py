@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.errors import CanonicalError, ModelError
 from steernode.files.architectures import SIZES, known_families, unknown_architecture
 from steernode.files.blocks import Family
+from steernode.files.hashing import Stamp, hash_file, read_stamp
 from steernode.files.weights import list_weights
 
 _TOKENIZER_FILES = (
@@ -51,7 +51,6 @@ _SIZE_KEYS = {
     "vocab_size": ("vocab_size",),
 }
 _MAX_CONFIG_BYTES = 64 * 1024 * 1024
-_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,8 @@ class ModelFiles:
 def inspect_model(folder: Path) -> ModelFiles:
     """Reads and hashes a model folder.
 
-    Raises: ModelError MODEL_MISSING, MODEL_FORMAT, MODEL_CONFIG_REJECTED, MODEL_ARCHITECTURE, MODEL_TOKENIZER, MODEL_CHAT_TEMPLATE.
+    Raises: ModelError MODEL_MISSING, MODEL_FORMAT, MODEL_CONFIG_REJECTED, MODEL_ARCHITECTURE, MODEL_TOKENIZER, MODEL_CHAT_TEMPLATE,
+    FOLDER_CHANGED.
     """
     if not folder.is_dir():
         raise ModelError("MODEL_MISSING", f"{folder} is not a folder; give the folder that holds config.json", str(folder))
@@ -123,7 +123,7 @@ def inspect_model(folder: Path) -> ModelFiles:
         model_type=family.model_type,
         **{name: _read_size(text, name, sizes) for name in SIZES},
         dtype=_read_dtype(config, text),
-        files=tuple(_hash_file(folder, name) for name in sorted({*weights, *indexes, *others, *templates})),
+        files=tuple((name, *hash_file(folder / name)) for name in sorted({*weights, *indexes, *others, *templates})),
         architecture_digest=family.digest,
     )
 
@@ -245,11 +245,9 @@ def _check_indexes(folder: Path, weights: list[str]) -> list[str]:
     return indexes
 
 
-def _hash_file(folder: Path, name: str) -> tuple[str, str, int]:
-    digest = hashlib.sha256()
-    size = 0
-    with (folder / name).open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return name, digest.hexdigest(), size
+def read_stamps(folder: Path, manifest: ModelFiles) -> tuple[Stamp, ...]:
+    """Of every file of the fingerprint: as long as they are these, nobody has written to any. Raises: ModelError FOLDER_CHANGED."""
+    try:
+        return tuple(read_stamp(folder / name) for name, _, _ in manifest.files)
+    except OSError as error:
+        raise ModelError("FOLDER_CHANGED", f"{error.filename} is gone: {error.strerror}", str(error.filename)) from error

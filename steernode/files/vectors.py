@@ -56,6 +56,7 @@ _LINEAGE_MEASURES = ("norm", "mean_residual_norm")
 _LINEAGE_INTEGERS = ("layer", "seed", "pairs")
 # What came after there were vectors: older ones do not have it.
 _LATER_DIGESTS = ("architecture_digest",)
+_LATER_TEXTS = ("model_dtype", "device_name", "kernels", "attention")
 LINEAGE_FIELDS = ("schema", *_LINEAGE_TEXTS, *_LINEAGE_INTEGERS)
 # What the chat template was given, where it was given anything: files from before it could be read as they did.
 TEMPLATE_ARGUMENTS = "template_arguments"
@@ -255,12 +256,12 @@ def _check_lineage(lineage: Lineage) -> Lineage:
         with refused_as(VectorFileError, "VEC_METADATA"):
             if not read_template_arguments(lineage[TEMPLATE_ARGUMENTS], TEMPLATE_ARGUMENTS):
                 raise FieldError(TEMPLATE_ARGUMENTS, "is empty; without arguments the field is left out")
-    wrong = sorted((set(lineage) ^ set(LINEAGE_FIELDS)) - set(_LATER_DIGESTS) - {TEMPLATE_ARGUMENTS})
+    wrong = sorted((set(lineage) ^ set(LINEAGE_FIELDS)) - {*_LATER_DIGESTS, *_LATER_TEXTS, TEMPLATE_ARGUMENTS})
     if wrong:
         problem = "unknown" if wrong[0] in lineage else "missing"
         raise VectorFileError("VEC_METADATA", f"lineage field {wrong[0]!r} is {problem}", wrong[0])
-    for field in _LINEAGE_TEXTS:
-        if not isinstance(lineage[field], str):
+    for field in (*_LINEAGE_TEXTS, *_LATER_TEXTS):
+        if not isinstance(lineage.get(field, ""), str):
             raise VectorFileError("VEC_METADATA", f"lineage field {field!r} must be text", field)
     for field in _LATER_DIGESTS:
         try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from steernode.canonical import parse_strict
 from steernode.errors import CanonicalError, ModelError
+from steernode.placement import Weights
 
 # As the safetensors library has it.
 _MAX_HEADER_BYTES = 100_000_000
+# Of numbers that take the dtype that a model is loaded in; all others stay as they are.
+_FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _PICKLED_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -36,6 +40,33 @@ def _check_whole(path: Path) -> None:
 
     Every byte after the header belongs to exactly one tensor, so a tail that is missing shows without reading the tensors.
     """
+    header, held = _read_header(path)
+    covered = 0
+    for begin, end, name in sorted((*_offsets(path, name, tensor), name) for name, tensor in header.items()):
+        if begin != covered or end < begin:
+            raise _broken(path, f"has a tensor {name[:60]!r} that does not begin where the one before ends")
+        covered = end
+    if covered != held:
+        raise _broken(path, f"describes {covered} bytes of tensors and holds {held}")
+
+
+def measure_weights(folder: Path, names: Iterable[str]) -> Weights:
+    """How much the weights in these files of a folder are, by their headers alone. Raises: ModelError MODEL_FORMAT."""
+    numbers = other_bytes = 0
+    for name in names:
+        header, _ = _read_header(folder / name)
+        for tensor_name, tensor in header.items():
+            begin, end = _offsets(folder / name, tensor_name, tensor)
+            item_bytes = _FLOAT_BYTES.get(str(tensor.get("dtype")))
+            if item_bytes is None:
+                other_bytes += end - begin
+            else:
+                numbers += (end - begin) // item_bytes
+    return Weights(numbers, other_bytes)
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a file says of each tensor, and how many bytes of tensors it holds."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         header_bytes = int.from_bytes(stream.read(8).ljust(8, b"\xff"), "little")
@@ -51,14 +82,7 @@ def _check_whole(path: Path) -> None:
     if not isinstance(header, dict):
         raise _broken(path, "has a header that is no object")
     header.pop("__metadata__", None)
-    covered = 0
-    for begin, end, name in sorted((*_offsets(path, name, tensor), name) for name, tensor in header.items()):
-        if begin != covered or end < begin:
-            raise _broken(path, f"has a tensor {name[:60]!r} that does not begin where the one before ends")
-        covered = end
-    held = size - 8 - header_bytes
-    if covered != held:
-        raise _broken(path, f"describes {covered} bytes of tensors and holds {held}")
+    return header, size - 8 - header_bytes
 
 
 def _offsets(path: Path, name: str, tensor: Any) -> tuple[int, int]:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from steernode import __version__
 from steernode.canonical import canonical_json
+from steernode.engine.access.devices import read_peak
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.access.sites import check_layer_site
@@ -24,6 +26,7 @@ from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.vectors import VectorFile
 from steernode.node.responder import Generation
+from steernode.placement import AUTO, CPU
 from steernode.records.decoding import GREEDY, Sampling
 from steernode.snapshot.conditions import NO_FACTS, Condition, ProbeCondition, RequestFacts, parse_condition_bytes, profile_vectors
 from steernode.snapshot.records import Profile
@@ -46,7 +49,7 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, folder: str | Path, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu") -> None:
+    def __init__(self, folder: str | Path, *, revision: str | None = None, dtype: str = AUTO, device: str = CPU) -> None:
         self._loaded = load_model(folder, revision=revision, dtype=dtype, device=device)
         self._active = StagedVectors()
         # Hooks sit on the one model, so two generations at once would steer each other's batches.
@@ -55,6 +58,15 @@ class TransformersEngine:
     @property
     def version(self) -> str:
         return f"{__version__} (transformers {version('transformers')}, torch {version('torch')})"
+
+    @property
+    def placement(self) -> dict[str, Any]:
+        """Where the model is, in which dtype, by which kernels, and the most bytes that were in use at a time since it was loaded."""
+        return {
+            "device": ", ".join(map(str, self._loaded.devices)),
+            **self._loaded.ran_on,
+            "peak_memory_bytes": read_peak(self._loaded.devices),
+        }
 
     @property
     def fingerprint(self) -> str:

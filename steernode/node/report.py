@@ -99,6 +99,8 @@ def describe_status(follower: Follower, answering: Answers | None = None) -> dic
         "steernode": __version__,
         "engine": f"{engine.name} {engine.version}",
         "fingerprint": engine.fingerprint,
+        # Engines that people bring need not say.
+        "placement": getattr(engine, "placement", None),
         "capabilities": sorted(engine.capabilities),
         "highest_revision": follower.highest_revision,
         "stop": follower.stop_report,

@@ -32,6 +32,7 @@ from starlette.routing import Route
 from steernode.canonical import parse_alpha, parse_strict
 from steernode.errors import CanonicalError, NodeError, SteerError
 from steernode.files.conversations import ROLES, Message
+from steernode.node.door import LOOPBACK, Door, check_host
 from steernode.node.report import describe_status, describe_steering, readiness_problem
 from steernode.node.responder import Responder
 from steernode.node.runner import NodeRunner
@@ -41,7 +42,6 @@ from steernode.spelling import spell
 
 log = logging.getLogger("steernode.serve")
 
-HOST = "127.0.0.1"
 MAX_BODY_BYTES = 1024 * 1024
 DEFAULT_MAX_TOKENS = 128
 MAX_TOKENS = 4096
@@ -71,13 +71,18 @@ def build_app(responder: Responder, model_name: str) -> Starlette:
     )
 
 
-def serve(responder: Responder, runner: NodeRunner, *, model_name: str, port: int) -> None:
-    """Serves until SIGTERM or SIGINT, while the runner follows the hub; requests under way are finished first."""
+def serve(responder: Responder, runner: NodeRunner, *, model_name: str, port: int, host: str = LOOPBACK, key: str | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, while the runner follows the hub; requests under way are finished first.
+
+    With a key it answers nobody without. Raises: NodeError HOST_UNPROTECTED, KEY_SHORT.
+    """
+    check_host(host, key)
+    app = build_app(responder, model_name)
     # uvicorn repeats the signal that ended it, which would turn an orderly stop into a killed process.
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     config = uvicorn.Config(
-        build_app(responder, model_name),
-        host=HOST,
+        Door(app, key) if key else app,
+        host=host,
         port=port,
         log_level="info",
         access_log=False,

@@ -114,6 +114,8 @@ class Evidence:
     replies: tuple[SideBySide, ...]
     speed: Metric
     composition: Composition | None
+    # What the numbers come from: versions, dtype, device, kernels.
+    engine: Mapping[str, str]
 
     @property
     def passed(self) -> bool:
@@ -141,6 +143,7 @@ def read_evidence(document: Document) -> Evidence:
         replies=tuple(_read_side_by_side(row) for row in read_mappings(document.get("replies"))),
         speed=_read_metric(read_mapping(document, "speed", "milliseconds_per_token")),
         composition=_read_composition(document["composition"]) if isinstance(document.get("composition"), dict) else None,
+        engine={name: str(value) for name, value in read_mapping(document, "engine").items()},
     )
 
 

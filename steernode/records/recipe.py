@@ -10,6 +10,8 @@ from steernode.errors import EngineError
 from steernode.gates import Gate
 
 TemplateArguments = Mapping[str, str | int | bool]
+# What the model is run in, where a document does not say so: nothing else was done before they did.
+BEFORE_DTYPES = "float32"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class ExtractionRecipe(Recipe):
     template_arguments: TemplateArguments = field(default_factory=dict)
     # How the replies of the validation that follows are chosen, as `records.decoding` reads it; the search is greedy.
     decoding: str | Mapping[str, Any] = "greedy"
+    model_dtype: str = BEFORE_DTYPES
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class ValidationRecipe(Recipe):
     # Those of the vector.
     template_arguments: TemplateArguments = field(default_factory=dict)
     decoding: str | Mapping[str, Any] = "greedy"
+    model_dtype: str = BEFORE_DTYPES
 
 
 @dataclass(frozen=True)
@@ -95,3 +99,4 @@ class CompositionRecipe(Recipe):
     # Those of every vector.
     template_arguments: TemplateArguments = field(default_factory=dict)
     decoding: str | Mapping[str, Any] = "greedy"
+    model_dtype: str = BEFORE_DTYPES

@@ -154,6 +154,13 @@ def test_a_vector_of_an_earlier_recipe_can_be_validated(ada, vector, suites):
     assert job.recipe["max_new_tokens"] == 64
 
 
+@pytest.mark.parametrize(("said", "dtype"), [({}, "float32"), ({"model_dtype": "bfloat16"}, "bfloat16")])
+def test_a_validation_runs_the_model_as_its_extraction_did_and_those_of_before_ran_float32(ada, vector, suites, said, dtype):
+    rewrite(Job.objects.filter(pk=vector.job_id), recipe=OLD["extraction-recipe-before-finalists"] | said)
+    job = request_validation(vector=SteeringVector.objects.get(pk=vector.pk), suites=suites, actor=ada)
+    assert job.recipe["model_dtype"] == dtype
+
+
 def test_a_validation_that_named_a_seed_is_one_without(look):
     rewrite(Job.objects.filter(kind=JobKind.VALIDATION), recipe=OLD["validation-recipe-with-a-seed"])
     look()

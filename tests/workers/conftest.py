@@ -1,5 +1,7 @@
 """A job that a worker finishes in seconds: the demo's recipe in small, on the reference model."""
 
+from typing import Any
+
 import pytest
 
 from registry.models import Job
@@ -22,7 +24,9 @@ def small_job(ada, settings):
         seal_eval_suite("refusals", kind="safety", data=take("refusals.jsonl", 4), author=ada),
     ]
 
-    def request(source: str = "demo/model", pairs: bytes = take("empathy.pairs.jsonl", 16), layers: tuple[int, ...] = (4,)) -> Job:
+    def request(
+        source: str = "demo/model", pairs: bytes = take("empathy.pairs.jsonl", 16), layers: tuple[int, ...] = (4,), **recipe: Any
+    ) -> Job:
         return request_extraction(
             base_model=register_base_model("harbor-support", source=source, actor=ada),
             contrast_set=seal_contrast_set("empathy", axis="empathy", data=pairs, author=ada),
@@ -32,6 +36,7 @@ def small_job(ada, settings):
                 "layers": list(layers),
                 "alphas": ["0", "0.5"],
                 "gates": [{"metric": "layer_depth", "kind": "below", "threshold": "0.8"}],
+                **recipe,
             },
             actor=ada,
         )

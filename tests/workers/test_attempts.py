@@ -138,7 +138,7 @@ def test_release_ends_only_our_own_attempt(job):
 
 def test_model_files_changed_between_attempts_fail_the_job(job, model_root):
     def work(job, report):
-        load_target(job.base_model)
+        load_target(job.base_model, "float32")
 
     (model_root / "harbor/chat_template.jinja").write_text("{{ messages }}")
     try:

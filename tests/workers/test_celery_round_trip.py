@@ -18,7 +18,13 @@ from django.db import connection
 from kombu import pools
 
 from demo.processes import free_port
-from registry.models import Job, JobState
+from registry.blobs import get_blob
+from registry.models import Job, JobState, SteeringVector
+from registry.services.jobs import request_validation
+from steernode.canonical import parse_strict
+from steernode.files.vectors import read_vector
+from tests.support.demo_data import take
+from tests.support.tiny_models import save_model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -59,16 +65,26 @@ def celery_over(url: str, options: dict[str, str]) -> Iterator[None]:
         forget_connections()
 
 
+@pytest.fixture
+def filesystem_broker(filesystem_url, tmp_path) -> Iterator[str]:
+    with celery_over(filesystem_url, make_folders(tmp_path)):
+        yield filesystem_url
+
+
 @pytest.fixture(params=["filesystem", pytest.param("redis", marks=pytest.mark.redis)])
 def broker(request, tmp_path) -> Iterator[str]:
     """The URL of a real broker, which this process's Celery application uses for one test."""
     url = request.getfixturevalue(f"{request.param}_url")
+    with celery_over(url, make_folders(tmp_path) if request.param == "filesystem" else {}):
+        yield url
+
+
+def make_folders(tmp_path: Path) -> dict[str, str]:
+    """The folders of the filesystem's broker, as its options."""
     messages, control = tmp_path / "broker/messages", tmp_path / "broker/control"
     for folder in (messages, control):
         folder.mkdir(parents=True)
-    options = {"data_folder_in": str(messages), "data_folder_out": str(messages), "control_folder": str(control)}
-    with celery_over(url, options if request.param == "filesystem" else {}):
-        yield url
+    return {"data_folder_in": str(messages), "data_folder_out": str(messages), "control_folder": str(control)}
 
 
 def test_job_goes_through_broker_and_worker_process(broker, small_job, settings, tmp_path):
@@ -82,6 +98,58 @@ def test_job_goes_through_broker_and_worker_process(broker, small_job, settings,
     assert (job.state, job.error_message, job.attempt) == (JobState.SUCCEEDED, "", 1)
     assert job.extracted_vector.layer == 4
     assert job.extracted_vector.contrast_set.pair_count == 16
+    assert (job.recipe["model_dtype"], job.device.endswith("), float32")) == ("float32", True)
+
+
+def test_a_worker_runs_a_model_in_the_dtype_of_its_recipe(ada, filesystem_broker, small_job, settings, tmp_path):
+    settings.STEERHUB_MODEL_ROOT = tmp_path
+    save_model(tmp_path / "tiny", "llama")
+    config = json.loads((tmp_path / "tiny/config.json").read_text())
+    (tmp_path / "tiny/config.json").write_text(json.dumps(config | {"max_position_embeddings": 4096}))
+    # Random weights have no behaviour; system messages of one letter each give them a direction to find.
+    pairs = [json.loads(line) for line in take("empathy.pairs.jsonl", 16).splitlines()]
+    for side, letter in (("positive", "a"), ("negative", "z")):
+        for pair in pairs:
+            pair[side] = [{"role": "system", "content": letter * 40}, *pair[side][-1:]]
+    told = "\n".join(json.dumps(pair) for pair in pairs).encode()
+    job = small_job("tiny", told, layers=[2], read_position="all", max_new_tokens=4, model_dtype="bfloat16")
+    worker = start_worker(filesystem_broker, settings, tmp_path, STEERHUB_WORKER_DEVICE="cpu", STEERHUB_MODEL_ROOT=str(tmp_path))
+    try:
+        wait_until_finished(job, worker, tmp_path)
+        assert (job.state, job.error_message) == (JobState.SUCCEEDED, "")
+        vector = SteeringVector.objects.get(job=job)
+        lineage = read_vector(get_blob(vector.digest)).lineage
+        assert (lineage["model_dtype"], lineage["kernels"].split()[0]) == ("bfloat16", "CPU")
+        validation = request_validation(vector=vector, suites=list(job.suites.all()), actor=ada)
+        wait_until_finished(validation, worker, tmp_path)
+        assert (validation.state, validation.error_message) == (JobState.SUCCEEDED, "")
+    finally:
+        worker.terminate()
+        worker.wait(30)
+    engine = parse_strict(get_blob(validation.result_digest))["engine"]
+    assert (engine["dtype"], engine["device"], engine["device_name"]) == ("bfloat16", "cpu", lineage["device_name"])
+    assert engine["attention"] in ("sdpa", "eager")
+    for finished in (job, validation):
+        assert finished.device.endswith("), bfloat16")
+        assert finished.peak_memory_bytes > 0
+        assert finished.tokens_per_second > 0
+
+
+REFUSED = [
+    ("cuda:7", [], "steerhub.E025"),
+    ("gpu", [], "steerhub.E019"),
+    ("cpu", ["--concurrency", "2"], "steerhub.E024"),
+]
+
+
+@pytest.mark.parametrize(("device", "arguments", "named"), REFUSED)
+def test_a_worker_that_cannot_have_its_device_alone_does_not_start(filesystem_broker, settings, tmp_path, device, arguments, named):
+    worker = start_worker(filesystem_broker, settings, tmp_path, *arguments, STEERHUB_WORKER_DEVICE=device)
+    try:
+        assert worker.wait(300) != 0
+    finally:
+        worker.kill()
+    assert named in (tmp_path / "worker.log").read_text()
 
 
 # By name: what is put where a message should be.
@@ -107,16 +175,14 @@ FOREIGN = {
 
 
 def test_messages_that_nobody_can_read_are_set_aside_and_the_worker_goes_on(filesystem_url, settings, tmp_path):
-    messages, control = tmp_path / "broker/messages", tmp_path / "broker/control"
-    for folder in (messages, control):
-        folder.mkdir(parents=True)
+    options = make_folders(tmp_path)
+    messages = tmp_path / "broker/messages"
     for number, data in enumerate(UNREADABLE.values()):
         (messages / f"000{number}_bad.steerhub.msg").write_bytes(data)
     (messages / "0010_gone.steerhub.msg").symlink_to("/nowhere")
     (messages / "0011_folder.steerhub.msg").mkdir()
     for number, message in enumerate(FOREIGN.values()):
         (messages / f"002{number}_foreign.steerhub.msg").write_text(json.dumps(message_of(message, str(number))))
-    options = {"data_folder_in": str(messages), "data_folder_out": str(messages), "control_folder": str(control)}
     with celery_over(filesystem_url, options):
         worker = start_worker(filesystem_url, settings, tmp_path)
         try:
@@ -176,7 +242,7 @@ def test_broker_that_is_down_does_not_lose_or_refuse_a_job(small_job, caplog):
     assert "the broker did not take its message" in caplog.text
 
 
-def start_worker(broker: str, settings, tmp_path: Path) -> subprocess.Popen:
+def start_worker(broker: str, settings, tmp_path: Path, *arguments: str, **said: str) -> subprocess.Popen:
     database = connection.settings_dict
     environment = {
         **os.environ,
@@ -188,14 +254,15 @@ def start_worker(broker: str, settings, tmp_path: Path) -> subprocess.Popen:
         "STEERHUB_MODEL_ROOT": str(ROOT),
         "STEERHUB_SECRET_KEY": "tests",
         "STEERHUB_SIGNING_KEY": settings.STEERHUB_SIGNING_KEY,
+        **said,
     }
     with (tmp_path / "worker.log").open("wb") as log:
-        command = [sys.executable, "-m", "celery", "-A", "steerhub", "worker", "--loglevel", "INFO"]
+        command = [sys.executable, "-m", "celery", "-A", "steerhub", "worker", "--loglevel", "INFO", *arguments]
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 
 
 def wait_for(condition, worker: subprocess.Popen, tmp_path: Path) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not condition():
         if worker.poll() is not None or time.monotonic() > deadline:
             pytest.fail(f"the worker's log ends:\n{(tmp_path / 'worker.log').read_text()[-5000:]}")
@@ -203,7 +270,7 @@ def wait_for(condition, worker: subprocess.Popen, tmp_path: Path) -> None:
 
 
 def wait_until_finished(job: Job, worker: subprocess.Popen, tmp_path: Path) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and worker.poll() is None:
         job.refresh_from_db()
         if job.is_finished:

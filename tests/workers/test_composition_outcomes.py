@@ -64,7 +64,7 @@ def revision(small_job, evaluate, ada) -> ProfileRevision:
     for count in (16, 24):
         job = small_job(pairs=take("empathy.pairs.jsonl", count))
         pairs = split_pairs(read_contrast_set(job.contrast_set).pairs)["extract"]
-        [direction] = extract_directions(load_target(job.base_model), pairs, layers=[4])
+        [direction] = extract_directions(load_target(job.base_model, "float32"), pairs, layers=[4])
         lineage = {"base_model_fingerprint": job.base_model.fingerprint, "contrast_set_digest": job.contrast_set.digest}
         vectors.append(import_vector("empathy", data=write_direction(direction, **lineage), author=ada))
         evaluate(vectors[-1], alpha="0.5")

@@ -31,7 +31,7 @@ from registry.manifests.kinds.sealed import Sealed, get_version
 from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, JobKind, JobState, Profile, Site, SteeringVector, Unit
 from registry.services.jobs import request_extraction
-from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, name_layers, parse_extraction_recipe
+from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, name_layers, parse_extraction_recipe
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError
 from steernode.gates import gate_sets
@@ -72,6 +72,9 @@ _SETTINGS = {
     ),
     "maxNewTokens": whole("How long replies may become.", 1, 1024, default=64),
     "dtype": choice("Of the stored vector.", DTYPES, default=DTYPES[0]),
+    "modelDtype": choice(
+        "What the model is run in; auto is its own if that is bfloat16, else float32.", MODEL_DTYPES, default=MODEL_DTYPES[0]
+    ),
     "finalists": whole("How many layers are measured on the whole select split.", 1, 10_000, default=2),
     "templateArguments": arguments(
         "What the chat template is given beside the messages, such as `enable_thinking: false`; whatever the vector is served in is asked "

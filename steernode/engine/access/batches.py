@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from steernode.engine.access.devices import free_memory, is_out_of_memory
 from steernode.engine.access.models import LoadedModel
 from steernode.errors import EngineError
 
@@ -69,19 +70,11 @@ def halve_on_oom(batch: Sequence[T], work: Callable[[Sequence[T]], R]) -> list[t
         message = str(error)
     # Outside the handler, because the error's traceback keeps the tensors of the failed attempt alive.
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        free_memory()
     if len(batch) == 1:
         raise EngineError("OUT_OF_MEMORY", f"one row alone does not fit in memory; use shorter conversations or fewer layers: {message}")
     half = len(batch) // 2
     return halve_on_oom(batch[:half], work) + halve_on_oom(batch[half:], work)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an accelerator or the allocator of the CPU, which raises a plain RuntimeError, had no memory left."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "can't allocate memory" in text)
 
 
 def count_lanes(loaded: LoadedModel) -> int:

@@ -30,7 +30,8 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        self._key_room, self._value_room = self._key_room[beam_idx], self._value_room[beam_idx]
+        rows = beam_idx.to(self._key_room.device)
+        self._key_room, self._value_room = self._key_room[rows], self._value_room[rows]
         self.keys, self.values = self._key_room[:, :, : self._length], self._value_room[:, :, : self._length]
 
     def _make_room(self, states: Tensor) -> Tensor:

@@ -16,15 +16,27 @@ import torch
 from torch import nn
 
 from steernode.engine.access.architectures import find_architecture, find_module
+from steernode.engine.access.devices import (
+    describe_kernels,
+    is_device_lost,
+    is_out_of_memory,
+    list_devices,
+    look_closer,
+    name_device,
+    require_accelerate,
+)
 from steernode.engine.access.proving import prove_sites
+from steernode.engine.access.spreading import forget_dispatch, join_blocks, map_blocks
 from steernode.engine.access.templates import Argument, check_arguments
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
 from steernode.files.blocks import Architecture
+from steernode.files.weights import measure_weights
+from steernode.placement import AUTO, CPU, DTYPE_BYTES, Device, check_fit, choose_devices, choose_dtype, parse_devices
 from steernode.strict import read_template_arguments
 from steernode.words import CLOCK_ARGUMENT
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {name: getattr(torch, name) for name in DTYPE_BYTES}
 _ONE_CORE_BYTES = 4 * 1024 * 1024
 _PINNED_REVISION = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -94,6 +106,30 @@ class LoadedModel:
         return next(self.decoder.parameters()).dtype
 
     @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """Where its weights are, the first one first."""
+        return list(dict.fromkeys(parameter.device for parameter in self.model.parameters()))
+
+    @property
+    def attention(self) -> str:
+        """By which implementation it attends."""
+        return str(getattr(self.model.config, "_attn_implementation", None) or "its own")
+
+    @property
+    def ran_on(self) -> dict[str, str]:
+        """What its numbers depend on besides its files: the same ones elsewhere have other last digits."""
+        return {
+            "model_dtype": self.dtype_name,
+            "device_name": name_device(self.device),
+            "kernels": describe_kernels(self.device),
+            "attention": self.attention,
+        }
+
+    @property
     def fits_one_core(self) -> bool:
         """Whether a core's own cache holds a block's weights: then a second core costs more in waiting than it computes."""
         parameters = self.blocks[0].parameters()
@@ -108,18 +144,24 @@ class LoadedModel:
         return frozenset(token for value in named for token in (value if isinstance(value, list | tuple) else [value]) if token is not None)
 
 
-def load_model(source: str | Path, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
-    """Loads a model folder, or a hub id at a pinned revision, after its files were inspected and hashed.
+def load_model(source: str | Path, *, revision: str | None = None, dtype: str = AUTO, device: str = CPU) -> LoadedModel:
+    """Loads a model folder, or a hub id at a pinned revision, after its files were inspected and hashed, and straight onto its device.
 
-    Raises: ModelError MODEL_REVISION_REQUIRED for a hub id without a 40-digit commit, MODEL_DTYPE, MODEL_LOAD, and every
-    code of `inspect_model`.
+    `dtype` and `device` as `choose_dtype` and `parse_devices` read them; that they are there and large enough is looked at first.
+    Raises: ModelError MODEL_REVISION_REQUIRED for a hub id without a 40-digit commit, MODEL_DTYPE, DTYPE_UNSUPPORTED, DEVICE_FORMAT,
+    DEVICE_MISSING, MODEL_TOO_LARGE, ACCELERATE_MISSING, MODEL_LOAD, and every code of `inspect_model`.
     """
-    if dtype not in DTYPES:
-        raise ModelError("MODEL_DTYPE", f"dtype {dtype!r} is not known; known are {', '.join(DTYPES)}", dtype)
+    wanted = parse_devices(device)
+    choose_dtype(dtype, "float32")
     folder = _find_folder(source, revision)
     manifest = inspect_model(folder)
-    model, tokenizer = _load_pretrained(folder, manifest, DTYPES[dtype])
-    return wrap_model(model.to(device), tokenizer, manifest)
+    present, dtype = list_devices(), choose_dtype(dtype, manifest.dtype)
+    placed = tuple(map(look_closer, choose_devices(wanted, present)))
+    looked_at = {device.name: device for device in placed}
+    weights = measure_weights(folder, (name for name, _, _ in manifest.files if name.endswith(".safetensors")))
+    check_fit(weights, dtype, placed, [looked_at.get(device.name, device) for device in present])
+    model, tokenizer = _load_pretrained(folder, manifest, DTYPES[dtype], placed)
+    return wrap_model(model, tokenizer, manifest)
 
 
 def wrap_model(model: Any, tokenizer: Any, manifest: ModelFiles) -> LoadedModel:
@@ -141,6 +183,7 @@ def wrap_model(model: Any, tokenizer: Any, manifest: ModelFiles) -> LoadedModel:
     for block, sites in zip(blocks, architecture.layers, strict=True):
         for module in sites.modules:
             find_module(block, module)
+    join_blocks(blocks)
     model.eval().requires_grad_(False)
     loaded = LoadedModel(model, tokenizer, manifest, architecture, decoder, blocks)
     prove_sites(loaded)
@@ -174,7 +217,7 @@ def _only_hashed(folder: Path, manifest: ModelFiles) -> Iterator[Path]:
         yield Path(name)
 
 
-def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype) -> tuple[Any, Any]:
+def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype, placed: tuple[Device, ...]) -> tuple[Any, Any]:
     # Imported here because transformers takes seconds to import, and half of this room works without it.
     import transformers
     from transformers.utils import logging
@@ -188,10 +231,17 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype) -> 
             f"transformers {transformers.__version__} has no model class {manifest.architecture}; install a version that has",
             manifest.architecture,
         )
+    options: dict[str, Any] = {}
+    if placed[0].name != CPU:
+        # Without it the whole model would go through the CPU's memory first.
+        require_accelerate(placed[0].name)
+        options["device_map"] = {"": placed[0].name}
     try:
         with _only_hashed(folder, manifest) as hashed:
             config = transformers.AutoConfig.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
             _forget_default_end(config, json.loads((hashed / "config.json").read_bytes()))
+            if len(placed) > 1:
+                options["device_map"] = map_blocks(loader, config, find_architecture(config), dtype, placed)
             tokenizer = transformers.AutoTokenizer.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
             loading: Any = loader.from_pretrained(
                 hashed,
@@ -202,10 +252,18 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype) -> 
                 dtype=dtype,
                 attn_implementation=find_architecture(config).attention,
                 output_loading_info=True,
+                **options,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+        if is_device_lost(error):
+            raise
+        if is_out_of_memory(error):
+            names = ", ".join(device.name for device in placed)
+            raise ModelError("MODEL_TOO_LARGE", f"{names} had no memory left while {folder} was loaded: {error}", names) from error
         raise ModelError("MODEL_LOAD", f"{folder} was inspected but could not be loaded: {error}", str(folder)) from error
     model, report = loading
+    if len(placed) > 1:
+        forget_dispatch(model)
     # The library would go on with random weights in their place.
     missing = sorted(report["missing_keys"])
     if missing:

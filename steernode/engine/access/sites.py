@@ -67,6 +67,7 @@ def visit_site(loaded: LoadedModel, layer: int, site: str, visit: Visit) -> Remo
     """
     check_layer_site(loaded, layer, site)
     block, sites = loaded.blocks[layer], loaded.architecture.layers[layer]
+    visit = on_device(visit, loaded.device)
     if site in ("resid_pre", "embedding"):
         return hook_input(block, visit)
     if site == "resid_post":
@@ -138,6 +139,20 @@ def hook_output(module: nn.Module, visit: Visit, n_dimensions: int = 3) -> Remov
 
     with REGISTERING:
         return module.register_forward_hook(after)
+
+
+def on_device(visit: Visit, device: torch.device) -> Visit:
+    """Shows `visit` what is on another device as if it were on this one, and carries its changes back."""
+
+    def brought(stream: Tensor) -> None:
+        if stream.device == device:
+            visit(stream)
+            return
+        here = stream.to(device)
+        visit(here)
+        stream.copy_(here)
+
+    return brought
 
 
 def _in_stream_units(visit: Visit, multiplier: float) -> Visit:

@@ -46,14 +46,14 @@ def _run_at(mlp: Any, shape: torch.Size, places: Tensor) -> list[RemovableHandle
         if threading.get_ident() != owner:
             return None
         is_inside = len(args) == 1 and not kwargs and args[0].shape[:-1] == shape and not _is_watched(mlp)
-        return ((args[0].flatten(0, 1).index_select(0, places)[None],), {}) if is_inside else None
+        return ((args[0].flatten(0, 1).index_select(0, places.to(args[0].device))[None],), {}) if is_inside else None
 
     def put_back(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         if threading.get_ident() != owner or not is_inside:
             return None
         some = output[0] if isinstance(output, tuple) else output
         whole = some.new_zeros(*shape, some.shape[-1])
-        whole.view(-1, some.shape[-1]).index_copy_(0, places, some.view(-1, some.shape[-1]))
+        whole.view(-1, some.shape[-1]).index_copy_(0, places.to(some.device), some.view(-1, some.shape[-1]))
         return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
     # Innermost, so that whoever else hooks the MLP sees whole batches.

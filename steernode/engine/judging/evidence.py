@@ -75,12 +75,14 @@ def check_evidence(document: Mapping[str, Any]) -> None:
 
 
 def describe_engine(loaded: LoadedModel) -> dict[str, str]:
-    """The versions, number format and device that the numbers come from."""
+    """The versions, number format, device and kernels that the numbers come from."""
+    ran_on = loaded.ran_on
     return {
         "steernode": __version__,
         **{name: version(name) for name in LIBRARIES},
-        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "dtype": ran_on.pop("model_dtype"),
         "device": loaded.device.type,
+        **ran_on,
     }
 
 

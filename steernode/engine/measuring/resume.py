@@ -135,10 +135,10 @@ def read_prompts(loaded: LoadedModel, prompts: Sequence[Sequence[int]]) -> Promp
 
 
 def _lend_layer(layer: Any, rows: Tensor) -> Any:
-    lent = copy.copy(layer)
+    lent, here = copy.copy(layer), rows.to(layer.keys.device)
 
     def continue_rows(key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
-        return torch.cat([layer.keys[rows], key_states], dim=-2), torch.cat([layer.values[rows], value_states], dim=-2)
+        return torch.cat([layer.keys[here], key_states], dim=-2), torch.cat([layer.values[here], value_states], dim=-2)
 
     lent.update = continue_rows
     return lent

@@ -242,8 +242,9 @@ def write_direction(
     read_position: str | None = None,
     seed: int = 0,
     dtype: str = "F32",
+    ran_on: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The vector file of a direction, with its lineage, which names the architecture it was read by, if that is given.
+    """The vector file of a direction, with its lineage, which names the architecture it was read by and what it ran on, if that is given.
 
     `method` and `read_position` are the direction's own; a caller that was promised others says so, and is refused.
 
@@ -269,6 +270,7 @@ def write_direction(
     }
     if architecture_digest:
         lineage["architecture_digest"] = architecture_digest
+    lineage.update(ran_on or {})
     return write_vector(direction.direction.numpy(), lineage, dtype)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from registry.blobs import put_blob
 from registry.console.charts import draw_panels, read_tested
-from registry.console.documents import read_document, title_metrics
+from registry.console.documents import describe_engine, read_document, title_metrics
 from steernode.records.evidence import read_estimate, read_evidence, read_gates
 from steernode.records.sweep import read_cells, read_curve
 from tests.support import story
@@ -80,3 +80,17 @@ def test_a_single_value_is_drawn_without_dividing_by_zero():
     flat = [{"alpha": "0", "facts": "1"}]
     panel = draw_panels(read_cells(flat), {}, [], Decimal(0))[0]
     assert (panel.metric, len(panel.points)) == ("facts", 1)
+
+
+def test_who_decides_sees_what_the_numbers_were_measured_on():
+    engine = {
+        "device_name": "NVIDIA H200",
+        "dtype": "bfloat16",
+        "kernels": "CUDA 13.0",
+        "attention": "sdpa",
+        "torch": "2.13.0",
+        "numpy": "2",
+    }
+    assert describe_engine(read_evidence({"engine": engine}).engine) == "NVIDIA H200, bfloat16, CUDA 13.0, attention sdpa, torch 2.13.0"
+    assert describe_engine(read_evidence({"engine": {"dtype": "float32"}}).engine) == "float32"
+    assert describe_engine(read_evidence({"engine": "x"}).engine) == ""

@@ -1,5 +1,7 @@
 """What authors make: data sets, extractions, validations, drafts; and how they watch it."""
 
+from decimal import Decimal
+
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
@@ -46,6 +48,16 @@ def test_progress_is_a_small_document_for_the_page_to_ask_for(as_person, iris, r
     page = as_person(iris).get(reverse("console:job", args=[running_job.pk])).text
     assert f'data-progress-url="{reverse("console:job-progress", args=[running_job.pk])}"' in page
     assert "registry/progress.js" in page
+
+
+def test_a_job_shows_where_its_model_is_and_what_it_takes(as_person, iris, running_job):
+    where = reverse("console:job", args=[running_job.pk])
+    assert "Tokens per second" not in as_person(iris).get(where).text
+    use = {"device": "cuda:0 (NVIDIA H200), bfloat16", "peak_memory_bytes": 15 * 1024**3, "tokens_per_second": Decimal("1234.5")}
+    report_progress(running_job, stage="sweeping", done=3, total=9, use=use)
+    page = as_person(iris).get(where).text
+    for words in ("cuda:0 (NVIDIA H200), bfloat16", "15.0\xa0GB", "1234.5"):
+        assert words in page
 
 
 def test_a_failed_job_says_why_and_is_polled_no_more(as_person, ada, running_job):

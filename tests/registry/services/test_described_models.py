@@ -56,7 +56,7 @@ def test_a_vector_that_was_read_by_another_architecture_is_not_taken(base_model,
 def test_a_worker_with_another_architecture_file_runs_nothing(base_model, monkeypatch):
     describe_otherwise(monkeypatch, "llama", blocks="h")
     with pytest.raises(ModelError) as refused:
-        load_target(base_model)
+        load_target(base_model, "float32")
     assert (refused.value.code, refused.value.item) == ("ARCHITECTURE_CHANGED", "harbor-support")
 
 

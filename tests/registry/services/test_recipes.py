@@ -44,6 +44,8 @@ BAD_RECIPES = [
     ({"site": "cloud"}, "RECIPE_SITE"),
     ({"unit": "furlong"}, "RECIPE_UNIT"),
     ({"dtype": "F64"}, "RECIPE_DTYPE"),
+    ({"model_dtype": "int4"}, "RECIPE_MODEL_DTYPE"),
+    ({"model_dtype": None}, "RECIPE_MODEL_DTYPE"),
     ({"seed": 0}, "RECIPE_UNKNOWN_FIELD"),
     ({"max_new_tokens": 0}, "RECIPE_MAX_NEW_TOKENS"),
     ({"gates": []}, "RECIPE_GATES"),
@@ -87,7 +89,7 @@ FACTS = {"metric": "facts", "kind": "min", "threshold": "0.9"}
     ],
 )
 def test_layers_are_those_that_the_gates_of_the_recipe_may_pass(recipe, layers):
-    ten = BaseModel(n_layers=10)
+    ten = BaseModel(n_layers=10, manifest={})
     parsed = parse_extraction_recipe({"vector": "empathy", **recipe}, ten)
     assert parsed.layers == tuple(layers)
     asked_again = parse_extraction_recipe(parsed.to_document() | {"layers": name_layers(parsed, ten)}, ten)
@@ -97,8 +99,8 @@ def test_layers_are_those_that_the_gates_of_the_recipe_may_pass(recipe, layers):
 def test_gates_that_leave_no_layer_to_search_are_refused():
     recipe = {"vector": "empathy", "gates": [DEPTH | {"threshold": "0"}]}
     with pytest.raises(SteerError, check=lambda error: error.code == "RECIPE_LAYERS"):
-        parse_extraction_recipe(recipe, BaseModel(n_layers=10))
-    assert parse_extraction_recipe(recipe | {"layers": [3]}, BaseModel(n_layers=10)).layers == (3,)
+        parse_extraction_recipe(recipe, BaseModel(n_layers=10, manifest={}))
+    assert parse_extraction_recipe(recipe | {"layers": [3]}, BaseModel(n_layers=10, manifest={})).layers == (3,)
 
 
 def test_a_job_needs_one_suite_of_each_kind(base_model, contrast_set, suites, ada):
@@ -149,3 +151,16 @@ def test_the_test_split_opens_once(evaluation, vector, suites, ada):
 def test_a_vector_without_a_proposal_needs_a_coefficient(vector, suites, ada):
     with pytest.raises(SteerError, check=lambda error: error.code == "ALPHA_MISSING"):
         request_validation(vector=vector, suites=suites, actor=ada)
+
+
+def of_dtype(base_model: BaseModel, dtype: str) -> BaseModel:
+    base_model.manifest = {**base_model.manifest, "dtype": dtype}
+    return base_model
+
+
+def test_a_recipe_names_what_the_model_is_run_in(base_model):
+    """By name, so that it does not depend on the worker: a bfloat16 model stays one, unless its author says otherwise."""
+    bf16 = of_dtype(base_model, "bfloat16")
+    assert parse_extraction_recipe({"vector": "v"}, bf16).model_dtype == "bfloat16"
+    assert parse_extraction_recipe({"vector": "v", "model_dtype": "float32"}, bf16).model_dtype == "float32"
+    assert parse_extraction_recipe({"vector": "v"}, of_dtype(base_model, "float16")).model_dtype == "float32"
