@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from heapq import heapreplace
-from typing import TypeVar
+from typing import Protocol, TypeVar
+from weakref import WeakSet
 
 import torch
 
@@ -16,6 +17,14 @@ Progress = Callable[[int, int], None]
 T = TypeVar("T")
 R = TypeVar("R")
 
+
+class Spare(Protocol):
+    """Memory that is kept for later."""
+
+    def release(self) -> None: ...
+
+
+_spare: WeakSet[Spare] = WeakSet()
 # The token budgets that are tried for even batches: so many, each this share of the one before.
 _BUDGETS, _BUDGET_STEP = 16, 0.95
 
@@ -68,12 +77,19 @@ def halve_on_oom(batch: Sequence[T], work: Callable[[Sequence[T]], R]) -> list[t
             raise
         message = str(error)
     # Outside the handler, because the error's traceback keeps the tensors of the failed attempt alive.
+    for owner in list(_spare):
+        owner.release()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if len(batch) == 1:
         raise EngineError("OUT_OF_MEMORY", f"one row alone does not fit in memory; use shorter conversations or fewer layers: {message}")
     half = len(batch) // 2
     return halve_on_oom(batch[:half], work) + halve_on_oom(batch[half:], work)
+
+
+def release_on_oom(owner: Spare) -> None:
+    """Has `owner` give back what it keeps for later as soon as memory runs out, for as long as it lives."""
+    _spare.add(owner)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
