@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 import torch
 
+from steernode.engine.access.costs import batch_costs
 from steernode.engine.access.models import LoadedModel
 from steernode.errors import EngineError
 
@@ -25,8 +26,10 @@ class Spare(Protocol):
 
 
 _spare: WeakSet[Spare] = WeakSet()
-# The token budgets that are tried for even batches: so many, each this share of the one before.
+# The token budgets that are tried for even batches: so many, each this share of the one before. Where a batch costs something by itself
+# there are no lanes to even out, and the padding of large batches is weighed against their number.
 _BUDGETS, _BUDGET_STEP = 16, 0.95
+_HALVINGS = 6
 
 
 def batch_by_length(lengths: Sequence[int], max_tokens: int, max_rows: int | None = None) -> list[list[int]]:
@@ -52,7 +55,10 @@ def batch_for_lanes(make: Callable[[int], list[T]], cost: Callable[[T], float], 
     Dearest first, so that the lanes end together.
     """
     lanes = count_lanes(loaded)
-    budgets = dict.fromkeys(max(1, round(max_tokens * _BUDGET_STEP**step)) for step in range(_BUDGETS if lanes > 1 else 1))
+    shares = [_BUDGET_STEP**step for step in range(_BUDGETS if lanes > 1 else 1)]
+    if batch_costs(loaded).overhead_tokens:
+        shares = [0.5**step for step in range(_HALVINGS)]
+    budgets = dict.fromkeys(max(1, round(max_tokens * share)) for share in shares)
     tried = [sorted(make(budget), key=cost, reverse=True) for budget in budgets]
     return min(tried, key=lambda batches: _finish_lanes(map(cost, batches), lanes))
 
