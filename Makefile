@@ -8,7 +8,7 @@
 # make governance   10,000 random steps by everybody, other ones each time, held against an in-memory oracle of the registry
 #                   (make test goes 1,000, always the same; SEED=N make governance goes those of N)
 # make lint   style, types, the direction of imports
-# make bench-NAME   run benchmarks/NAME.py; make stop ends embedded PostgreSQL; make clean forgets everything under var/
+# make bench-NAME   run benchmarks/NAME.py (bench-gpu wants ten minutes of a card); make stop ends embedded PostgreSQL; make clean forgets everything under var/
 
 PYTHON3 ?= python3
 VENV := .venv
