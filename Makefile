@@ -9,7 +9,7 @@
 #                   (make test goes 1,000, always the same; SEED=N make governance goes those of N)
 # make architectures   put every architecture that ships through its suite, and write the table of docs/engine.md
 # make lint   style, types, the direction of imports
-# make bench-NAME   run benchmarks/NAME.py; make stop ends embedded PostgreSQL; make clean forgets everything under var/
+# make bench-NAME   run benchmarks/NAME.py (bench-gpu wants ten minutes of a card); make stop ends embedded PostgreSQL; make clean forgets everything under var/
 
 PYTHON3 ?= python3
 VENV := .venv

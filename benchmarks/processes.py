@@ -19,15 +19,21 @@ from typing import Any
 
 
 class Worker:
-    """One process, started as `python -m module arguments...`, that answers tasks until it is closed. Its stderr goes to `log`."""
+    """One process, started in `folder` as `python -m module arguments...`, that answers tasks until it is closed. What it says on stderr
+    goes to `log`."""
 
-    def __init__(self, name: str, python: str | Path, module: str, *arguments: str | Path, log: Path) -> None:
+    def __init__(self, name: str, python: str | Path, module: str, *arguments: str | Path, log: Path, folder: Path | None = None) -> None:
         self.name = name
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [python, "-m", module, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+                [python, "-m", module, *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=folder,
             )
 
     def ask(self, task: str, /, **arguments: Any) -> Any:
@@ -47,6 +53,11 @@ class Worker:
         if "error" in answer:
             raise RuntimeError(f"worker {self.name} failed at {task}:\n{answer['error']}")
         return answer["result"]
+
+    def processor_seconds(self) -> float:
+        """What its threads have worked so far, which grows no faster when others have the cores too. Linux only."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         assert self._process.stdin is not None

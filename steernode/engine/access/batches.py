@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from heapq import heapreplace
-from typing import TypeVar
+from typing import Protocol, TypeVar
+from weakref import WeakSet
 
 import torch
 
+from steernode.engine.access.costs import batch_costs
 from steernode.engine.access.devices import free_memory, is_out_of_memory
 from steernode.engine.access.models import LoadedModel
 from steernode.errors import EngineError
@@ -17,8 +19,18 @@ Progress = Callable[[int, int], None]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# The token budgets that are tried for even batches: so many, each this share of the one before.
+
+class Spare(Protocol):
+    """Memory that is kept for later."""
+
+    def release(self) -> None: ...
+
+
+_spare: WeakSet[Spare] = WeakSet()
+# The token budgets that are tried for even batches: so many, each this share of the one before. Where a batch costs something by itself
+# there are no lanes to even out, and the padding of large batches is weighed against their number.
 _BUDGETS, _BUDGET_STEP = 16, 0.95
+_HALVINGS = 6
 
 
 def batch_by_length(lengths: Sequence[int], max_tokens: int, max_rows: int | None = None) -> list[list[int]]:
@@ -44,7 +56,10 @@ def batch_for_lanes(make: Callable[[int], list[T]], cost: Callable[[T], float], 
     Dearest first, so that the lanes end together.
     """
     lanes = count_lanes(loaded)
-    budgets = dict.fromkeys(max(1, round(max_tokens * _BUDGET_STEP**step)) for step in range(_BUDGETS if lanes > 1 else 1))
+    shares = [_BUDGET_STEP**step for step in range(_BUDGETS if lanes > 1 else 1)]
+    if batch_costs(loaded).overhead_tokens:
+        shares = [0.5**step for step in range(_HALVINGS)]
+    budgets = dict.fromkeys(max(1, round(max_tokens * share)) for share in shares)
     tried = [sorted(make(budget), key=cost, reverse=True) for budget in budgets]
     return min(tried, key=lambda batches: _finish_lanes(map(cost, batches), lanes))
 
@@ -69,12 +84,19 @@ def halve_on_oom(batch: Sequence[T], work: Callable[[Sequence[T]], R]) -> list[t
             raise
         message = str(error)
     # Outside the handler, because the error's traceback keeps the tensors of the failed attempt alive.
+    for owner in list(_spare):
+        owner.release()
     if torch.cuda.is_available():
         free_memory()
     if len(batch) == 1:
         raise EngineError("OUT_OF_MEMORY", f"one row alone does not fit in memory; use shorter conversations or fewer layers: {message}")
     half = len(batch) // 2
     return halve_on_oom(batch[:half], work) + halve_on_oom(batch[half:], work)
+
+
+def release_on_oom(owner: Spare) -> None:
+    """Has `owner` give back what it keeps for later as soon as memory runs out, for as long as it lives."""
+    _spare.add(owner)
 
 
 def count_lanes(loaded: LoadedModel) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.sending import send
 from steernode.engine.access.templates import Written, encode_quoting, write_conversation
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
@@ -225,7 +226,7 @@ def pad_right(rows: Sequence[Sequence[int]], loaded: LoadedModel) -> Tensor:
     were alone, and attention takes its fast path.
     """
     longest = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.long, device=loaded.device)
+    return send(torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.long), loaded.device)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from steernode.engine.access.sending import send
 from steernode.engine.access.sites import REGISTERING
 
 # Taking tokens out and putting them back costs as much as the MLP of a small model does for some tokens.
@@ -19,7 +20,8 @@ _LEAST_SAVED_SHARE, _LEAST_SAVED_TOKENS = 1 / 16, 16
 
 @contextmanager
 def run_mlps_at(blocks: Sequence[nn.Module], wanted: Tensor) -> Iterator[None]:
-    """While the block lasts, the MLPs of these blocks see only the tokens where `wanted` (rows, columns) is true.
+    """While the block lasts, the MLPs of these blocks see only the tokens where `wanted` (rows, columns) is true. If that lies on the CPU,
+    the model's device is not waited for.
 
     An MLP works on every token alone, so those tokens keep their values; to the others it adds zeros. Passes of another shape
     or thread run as ever, and so do blocks that keep their MLP elsewhere than in `mlp`, give it more than the stream, or are
@@ -46,14 +48,14 @@ def _run_at(mlp: Any, shape: torch.Size, places: Tensor) -> list[RemovableHandle
         if threading.get_ident() != owner:
             return None
         is_inside = len(args) == 1 and not kwargs and args[0].shape[:-1] == shape and not _is_watched(mlp)
-        return ((args[0].flatten(0, 1).index_select(0, places.to(args[0].device))[None],), {}) if is_inside else None
+        return ((args[0].flatten(0, 1).index_select(0, send(places, args[0].device))[None],), {}) if is_inside else None
 
     def put_back(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         if threading.get_ident() != owner or not is_inside:
             return None
         some = output[0] if isinstance(output, tuple) else output
         whole = some.new_zeros(*shape, some.shape[-1])
-        whole.view(-1, some.shape[-1]).index_copy_(0, places.to(some.device), some.view(-1, some.shape[-1]))
+        whole.view(-1, some.shape[-1]).index_copy_(0, send(places, some.device), some.view(-1, some.shape[-1]))
         return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
     # Innermost, so that whoever else hooks the MLP sees whole batches.

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from steernode.engine.access.batches import Progress, batch_by_length, halve_on_oom, in_lanes
-from steernode.engine.access.cache import new_cache, select_rows
-from steernode.engine.access.encoding import EncodedConversation, encode_prompts, pad_left, refuse_long
+from steernode.engine.access.encoding import EncodedConversation, encode_prompts, refuse_long
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.access.sparing import run_mlps_at
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.positions import PromptLayout
-from steernode.engine.applying.sampling import Sampler, check_sampling
-from steernode.engine.applying.steer import AppliedSteering, steered
+from steernode.engine.applying.sampling import check_sampling
+from steernode.engine.applying.steppers import open_stepper
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.records.decoding import Sampling
 from steernode.snapshot.resolve import Stopped
 
 MAX_BATCH_ROWS = 128
-# Selecting rows copies the cache, so it is done when it buys at least this share of the batch.
-_COMPACT_BELOW = 0.75
 
 
 @dataclass(frozen=True)
@@ -135,21 +129,17 @@ def _generate_batch(
 ) -> list[Reply]:
     started = time.perf_counter()
     decoding = _Decoding(loaded, prompts, max_new_tokens, sampling)
-    if all(component.scope == "generated" for component in components):
-        decoding.read_shared_prompts()
-    layout = PromptLayout.of(prompts) if components else None
-    with steered(loaded, components, layout, row_coefficients=row_coefficients) if layout else nullcontext() as steering:
-        reason = decoding.run(steering, stop_reason if layout else None)
+    reason = decoding.run(components, row_coefficients, stop_reason if components else None)
     if reason:
         decoding.start_over()
-        decoding.run(None)
+        decoding.run()
     milliseconds = (time.perf_counter() - started) * 1000
     per_token = milliseconds / max(1, sum(len(written) for written in decoding.written))
     return [decoding.reply(row, per_token, reason) for row in range(len(prompts))]
 
 
 class _Decoding:
-    """The state of one batch while it is decoded: the cache, which rows still write, and what each wrote."""
+    """What the rows of one batch wrote, and which of them still write."""
 
     def __init__(
         self, loaded: LoadedModel, prompts: Sequence[EncodedConversation], max_new_tokens: int, sampling: Sequence[Sampling] | None
@@ -159,98 +149,58 @@ class _Decoding:
         self._sampling = sampling if sampling is not None and not all(row.is_greedy for row in sampling) else None
         self.written: list[list[int]] = [[] for _ in prompts]
         self._end_tokens: list[int | None] = [None for _ in prompts]
+        self._writing = list(range(len(prompts)))
         # How many tokens each row that was still writing had when it was started over.
         self._kept: dict[int, int] = {}
-        self._begin()
-
-    def _begin(self) -> None:
-        """Nothing is in the cache yet, and what is to be read is the prompts with what they have been answered so far."""
-        self._writing = [row for row, end_token in enumerate(self._end_tokens) if end_token is None]
-        # Rows that still write have written the same number of tokens.
-        self._steps = self._max_new_tokens - len(self.written[self._writing[0]])
-        padded = pad_left([(*self._prompts[row].token_ids, *self.written[row]) for row in self._writing], self._loaded)
-        self._chunk, self._positions = padded.token_ids, padded.position_ids
-        # As wide as it will ever be; a step takes the columns there are by then.
-        self._mask = torch.nn.functional.pad(padded.attention_mask, (0, self._steps), value=1)
-        # Without padding there is nothing to mask, and attention may take its fast path.
-        self._is_padded = not bool(padded.attention_mask.all())
-        self._sampler = Sampler([self._sampling[row] for row in self._writing], self._chunk.device) if self._sampling else None
-        self._cache: Any = new_cache(self._loaded.model, self._chunk.shape[1] + self._steps)
 
     def start_over(self) -> None:
         """Keeps what is written and forgets how it was computed."""
-        self._cache = None
-        self._begin()
+        self._writing = [row for row, end_token in enumerate(self._end_tokens) if end_token is None]
         self._kept = {row: len(self.written[row]) for row in self._writing}
 
-    def read_shared_prompts(self) -> None:
-        """Reads repeated prompts once, up to but not including the last prompt token, and copies the cache to their rows.
-
-        Right only if no component steers before the last prompt token.
-        """
-        first_row: dict[tuple[int, ...], int] = {}
-        source = [first_row.setdefault(prompt.token_ids, len(first_row)) for prompt in self._prompts]
-        if len(first_row) == len(self._prompts) or self._chunk.shape[1] < 2:
-            return
-        rows = torch.tensor([source.index(index) for index in range(len(first_row))], device=self._chunk.device)
-        columns = self._chunk.shape[1] - 1
-        self._forward(self._chunk[rows, :-1], self._positions[rows, :-1], self._mask[rows, :columns])
-        select_rows(self._cache, torch.tensor(source, device=self._chunk.device))
-        self._chunk, self._positions = self._chunk[:, -1:], self._positions[:, -1:]
-
-    def run(self, steering: AppliedSteering | None, stop_reason: Callable[[], str] | None = None) -> str:
+    def run(
+        self,
+        components: Sequence[Component] = (),
+        row_coefficients: Tensor | None = None,
+        stop_reason: Callable[[], str] | None = None,
+    ) -> str:
         """Writes until every row has ended, or until there is a reason to stop, which it returns."""
-        end_token_ids = self._loaded.end_token_ids
-        columns = self._mask.shape[1] - self._steps
-        before = self._max_new_tokens - self._steps
-        for step in range(self._steps):
-            if stop_reason is not None and (reason := stop_reason()):
-                return reason
-            logits = self._forward(self._chunk, self._positions, self._mask[:, : columns + step])
-            chosen = self._sampler.choose(logits, before + step) if self._sampler else logits.argmax(dim=-1)
-            keep = []
-            for position, (row, token) in enumerate(zip(self._writing, chosen.tolist(), strict=True)):
-                if self._end_tokens[row] is not None:
-                    continue
-                if token in end_token_ids:
-                    self._end_tokens[row] = token
-                else:
-                    self.written[row].append(token)
-                    keep.append(position)
-            if step == 0:
-                self._first_token_at = datetime.now(UTC)
-            if not keep or step == self._steps - 1:
-                break
-            self._chunk, self._positions = chosen[:, None], self._positions[:, -1:] + 1
-            if len(keep) < _COMPACT_BELOW * len(self._writing):
-                self._writing = [self._writing[position] for position in keep]
-                self._select_rows(torch.tensor(keep, device=self._chunk.device), steering)
+        said = [(*self._prompts[row].token_ids, *self.written[row]) for row in self._writing]
+        sampling = None if self._sampling is None else [self._sampling[row] for row in self._writing]
+        # Rows that still write have written the same number of tokens.
+        before = len(self.written[self._writing[0]])
+        steps = self._max_new_tokens - before
+        with open_stepper(self._loaded, said, steps, sampling, before) as stepper:
+            first_of = {tokens: index for index, tokens in enumerate(dict.fromkeys(said))}
+            if not self._kept and len(first_of) < len(said) and all(component.scope == "generated" for component in components):
+                stepper.read_shared([first_of[tokens] for tokens in said])
+            if components:
+                stepper.steer(components, PromptLayout.of(self._prompts), row_coefficients)
+            for step in range(steps):
+                if stop_reason is not None and (reason := stop_reason()):
+                    return reason
+                keep = self._note(stepper.step())
+                if step == 0:
+                    self._first_token_at = datetime.now(UTC)
+                if not keep or step == steps - 1:
+                    break
+                if stepper.drops(len(keep), len(self._writing)):
+                    self._writing = [self._writing[position] for position in keep]
+                    stepper.select_rows(keep)
         return ""
 
-    def _select_rows(self, rows: Tensor, steering: AppliedSteering | None) -> None:
-        self._chunk, self._positions, self._mask = self._chunk[rows], self._positions[rows], self._mask[rows]
-        select_rows(self._cache, rows)
-        if self._sampler is not None:
-            self._sampler.select_rows(rows)
-        if steering is not None:
-            steering.select_rows(rows.cpu())
-
-    def _forward(self, token_ids: Tensor, position_ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits (rows, vocabulary) after the chunk's last column."""
-        # A chunk of several columns is the prompts', and its mask as wide as it is.
-        may_pad = self._is_padded and token_ids.shape[1] > 1
-        with run_mlps_at(self._loaded.blocks, mask.bool()) if may_pad else nullcontext():
-            output = self._loaded.model(
-                input_ids=token_ids,
-                attention_mask=mask if self._is_padded else None,
-                position_ids=position_ids,
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-        self._cache = output.past_key_values
-        logits: Tensor = output.logits[:, -1]
-        return logits
+    def _note(self, tokens: Sequence[int]) -> list[int]:
+        """Which places of the batch go on writing, after the next token of each."""
+        keep = []
+        for position, (row, token) in enumerate(zip(self._writing, tokens, strict=True)):
+            if self._end_tokens[row] is not None:
+                continue
+            if token in self._loaded.end_token_ids:
+                self._end_tokens[row] = token
+            else:
+                self.written[row].append(token)
+                keep.append(position)
+        return keep
 
     def reply(self, row: int, milliseconds_per_token: float, reason: str) -> Reply:
         token_ids = tuple(self.written[row])

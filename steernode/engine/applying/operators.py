@@ -14,6 +14,8 @@ Sources: add arXiv:2312.06681; ablate arXiv:2406.11717.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +30,16 @@ def check_operator(operator: str) -> None:
         raise EngineError("OPERATOR_UNKNOWN", f"operator {operator!r} is not known; known are {', '.join(OPERATORS)}", operator)
 
 
+def sum_directions(directions: Sequence[Tensor], coefficients: Tensor) -> Tensor:
+    """What is added to each row (rows, d_model) float32 on the CPU, from coefficients (rows, directions)."""
+    stacked = torch.stack([direction.to("cpu", torch.float64) for direction in directions])
+    sums = (coefficients.to("cpu", torch.float64) @ stacked).float()
+    # Adding minus zero is the one addition that changes nothing, not even the sign of a zero or an infinity, so rows that are
+    # not steered need no path of their own.
+    sums[~sums.any(dim=1)] = -0.0
+    return sums
+
+
 class AddOperator:
     """h' = h + Σ c v over components that are added at one place, a sum of its own for each row.
 
@@ -37,12 +49,8 @@ class AddOperator:
 
     def __init__(self, directions: Sequence[Tensor], coefficients: Tensor, dtype: torch.dtype, device: torch.device) -> None:
         """`directions` (d_model,) float32 each; `coefficients` (rows, directions) float32."""
-        stacked = torch.stack([direction.to("cpu", torch.float64) for direction in directions])
-        sums = (coefficients.to("cpu", torch.float64) @ stacked).float()
+        sums = sum_directions(directions, coefficients)
         self.active = sums.any(dim=1)
-        # Adding minus zero is the one addition that changes nothing, not even the sign of a zero or an infinity, so rows that are
-        # not steered need no path of their own.
-        sums[~self.active] = -0.0
         self._sums = sums.to(device)[:, None, :]
         self._dtype = dtype
         self._factor, self._deltas = 1.0, self._sums.to(dtype)
@@ -77,12 +85,8 @@ class StateOperator:
         self._active_rows = self.active.nonzero().flatten().to(device)
         self._is_whole = bool(self.active.all())
         self._coefficients = coefficients.to(device)
-        direction = direction.to(device, torch.float32)
-        if operator in STRENGTH_OPERATORS:
-            # Half precision leaves a stored direction a little off unit length, and a projection would be off by its square.
-            direction = direction / direction.norm()
-        self._change = _change_of(operator, direction, bound)
-        self._preserve_norm = preserve_norm
+        self._direction, self._limit = prepare_direction(operator, direction).to(device), bound
+        self._change = change_of(operator, bound, preserve_norm)
 
     def change_all(self, stream: Tensor, factor: float = 1.0) -> None:
         """As `AddOperator.change_all`."""
@@ -101,29 +105,45 @@ class StateOperator:
 
     def _changed(self, states: Tensor, coefficients: Tensor) -> Tensor:
         """`states` (..., d_model) of any dtype, `coefficients` (..., 1) float32; returns float32."""
-        before = states.float()
-        after = self._change(before, coefficients)
-        if not self._preserve_norm:
-            return after
-        length = torch.linalg.vector_norm(after, dim=-1, keepdim=True)
-        scale = torch.linalg.vector_norm(before, dim=-1, keepdim=True) / length
-        # What was removed entirely has no direction left to give a length to.
-        return torch.where(length > 0, after * scale, after)
+        return self._change(states.float(), coefficients, self._direction, self._limit)
 
 
-def _change_of(operator: str, direction: Tensor, bound: float | None) -> Callable[[Tensor, Tensor], Tensor]:
-    def add(states: Tensor, coefficients: Tensor) -> Tensor:
-        return states + coefficients * direction
+Change = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 
-    def ablate(states: Tensor, coefficients: Tensor) -> Tensor:
-        return states - coefficients * (states @ direction)[..., None] * direction
 
-    if bound is None:
-        return {"add": add, "ablate": ablate}[operator]
-    limit, side = bound, {"min": 0.0} if bound > 0 else {"max": 0.0}
+def prepare_direction(operator: str, direction: Tensor) -> Tensor:
+    """In float32, and of unit length for a projection: half precision leaves a stored direction a little off, and a projection would be
+    off by its square."""
+    direction = direction.float()
+    return direction / direction.norm() if operator in STRENGTH_OPERATORS else direction
 
-    def clamp(states: Tensor, coefficients: Tensor) -> Tensor:
-        past = ((states @ direction)[..., None] - limit).clamp(**side)
-        return states - coefficients * past * direction
 
-    return clamp
+def change_of(operator: str, bound: float | None, preserve_norm: bool) -> Change:
+    """The formula (states, coefficients, direction, limit) -> states, all float32. Of the bound, it holds the side alone."""
+    if operator == "clamp":
+        side = {"min": 0.0} if bound is not None and bound > 0 else {"max": 0.0}
+        change: Change = partial(_clamp, side=side)
+    else:
+        change = {"add": _add, "ablate": _ablate}[operator]
+    return partial(_keep_norm, change) if preserve_norm else change
+
+
+def _add(states: Tensor, coefficients: Tensor, direction: Tensor, _limit: Any) -> Tensor:
+    return states + coefficients * direction
+
+
+def _ablate(states: Tensor, coefficients: Tensor, direction: Tensor, _limit: Any) -> Tensor:
+    return states - coefficients * (states @ direction)[..., None] * direction
+
+
+def _clamp(states: Tensor, coefficients: Tensor, direction: Tensor, limit: Any, *, side: dict[str, float]) -> Tensor:
+    past: Tensor = ((states @ direction)[..., None] - limit).clamp(**side)
+    return states - coefficients * past * direction
+
+
+def _keep_norm(change: Change, before: Tensor, coefficients: Tensor, direction: Tensor, limit: Any) -> Tensor:
+    after = change(before, coefficients, direction, limit)
+    length = torch.linalg.vector_norm(after, dim=-1, keepdim=True)
+    scale = torch.linalg.vector_norm(before, dim=-1, keepdim=True) / length
+    # What was removed entirely has no direction left to give a length to.
+    return torch.where(length > 0, after * scale, after)

@@ -94,12 +94,17 @@ def mask_scope(scope: str, layout: PromptLayout) -> ScopeMask:
     # In a right-padded batch, a shorter row's reply begins while longer prompts still go on.
     generated = torch.arange(layout.columns)[None, :] >= layout.ends[:, None]
     if scope == "generated":
-        return ScopeMask(generated, covers_generated=True)
-    if scope == "assistant":
-        return ScopeMask(layout.assistant | generated, covers_generated=True)
-    if scope == "prompt":
-        return ScopeMask(layout.real, covers_generated=False)
-    return ScopeMask(layout.real | generated, covers_generated=True)
+        covered = generated
+    elif scope == "assistant":
+        covered = layout.assistant | generated
+    else:
+        covered = layout.real if scope == "prompt" else layout.real | generated
+    return ScopeMask(covered, covers_reply(scope))
+
+
+def covers_reply(scope: str) -> bool:
+    """Whether the scope goes on after the prompt's last token."""
+    return scope != "prompt"
 
 
 def check_scope(scope: str) -> None:

@@ -8,6 +8,7 @@ where the model's mind does and not where a stream of random numbers got out of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -37,17 +38,26 @@ class Sampler:
         self._temperature = torch.tensor([float(row.temperature) for row in rows], device=device)[:, None]
         self._top_p = torch.tensor([float(row.top_p) for row in rows], device=device)[:, None]
         self._seeds = torch.tensor([_signed(row.seed) for row in rows], dtype=torch.int64, device=device)[:, None]
-        self._cuts = any(row.top_p < 1 and not row.is_greedy for row in rows)
+        self.cuts = any(row.top_p < 1 and not row.is_greedy for row in rows)
 
-    def select_rows(self, rows: Tensor) -> None:
-        self._temperature, self._top_p, self._seeds = self._temperature[rows], self._top_p[rows], self._seeds[rows]
+    def select_rows(self, rows: Tensor | slice) -> Sampler:
+        """The same of these rows; of a slice, as views."""
+        selected = copy(self)
+        selected._temperature, selected._top_p, selected._seeds = self._temperature[rows], self._top_p[rows], self._seeds[rows]
+        return selected
 
-    def choose(self, logits: Tensor, step: int) -> Tensor:
+    def copy_from(self, other: Sampler) -> None:
+        """Takes over the rows of another, whose tails are cut or not as here."""
+        self._temperature.copy_(other._temperature)
+        self._top_p.copy_(other._top_p)
+        self._seeds.copy_(other._seeds)
+
+    def choose(self, logits: Tensor, step: int | Tensor) -> Tensor:
         """The next token of each row (rows,), from its logits (rows, vocabulary) after `step` tokens of its reply."""
         is_drawn = self._temperature > 0
         scores = logits.float()
         drawn = scores / torch.where(is_drawn, self._temperature, 1.0)
-        if self._cuts:
+        if self.cuts:
             drawn = _cut_tail(drawn, self._top_p)
         drawn = drawn + _gumbel(self._seeds, step, logits.shape[-1])
         return torch.where(is_drawn, drawn, scores).argmax(dim=-1)
@@ -63,9 +73,11 @@ def _cut_tail(logits: Tensor, top_p: Tensor) -> Tensor:
     return logits.masked_fill(is_cut, -torch.inf)
 
 
-def _gumbel(seeds: Tensor, step: int, tokens: int) -> Tensor:
+def _gumbel(seeds: Tensor, step: int | Tensor, tokens: int) -> Tensor:
     """Gumbel noise (rows, tokens) of seeds (rows, 1)."""
-    stream = _hash(_hash(seeds) + _signed((step + 1) * _GOLDEN))
+    # A product of tensors wraps around as the one of numbers is made to.
+    place = (step + 1) * _GOLDEN if isinstance(step, Tensor) else _signed((step + 1) * _GOLDEN)
+    stream = _hash(_hash(seeds) + place)
     mixed = _hash(stream + torch.arange(1, tokens + 1, device=seeds.device)[None, :] * _GOLDEN)
     uniform: Tensor = ((mixed & (2**_BITS - 1)).float() + 0.5) / 2**_BITS
     return -(-uniform.log()).log()

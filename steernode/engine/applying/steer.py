@@ -133,8 +133,9 @@ def steered(
     tracker = ChunkTracker(loaded.decoder)
     sites: list[_SteeredSite] = []
     with ExitStack() as hooks:
-        for (layer, site), indices in _by_site(components).items():
-            steps = _make_steps(components, indices, coefficients, layout, loaded)
+        for (layer, site), sums in plan_sites(components, coefficients).items():
+            made = [_Step([components[index] for index in chosen], coefficients[:, chosen], layout, loaded) for chosen in sums]
+            steps = [step for step in made if step.is_active]
             if not steps:
                 continue
             sites.append(_SteeredSite(steps, tracker, layout.rows))
@@ -147,24 +148,18 @@ def steered(
         yield AppliedSteering(layout, sites)
 
 
-def _by_site(components: Sequence[Component]) -> dict[tuple[int, str], list[int]]:
+def plan_sites(components: Sequence[Component], coefficients: Tensor) -> dict[tuple[int, str], list[list[int]]]:
+    """The components that act at each site of a layer, by index and in their order; those in one list are added up first.
+
+    One whose `coefficients` (rows, components) are all zero does not act.
+    """
     places: dict[tuple[int, str], list[int]] = {}
     for index, component in enumerate(components):
-        places.setdefault((component.layer, component.site), []).append(index)
-    return places
-
-
-def _make_steps(
-    components: Sequence[Component], indices: Sequence[int], coefficients: Tensor, layout: PromptLayout, loaded: LoadedModel
-) -> list[_Step]:
-    steps = []
-    wanted = [index for index in indices if coefficients[:, index].any()]
+        if coefficients[:, index].any():
+            places.setdefault((component.layer, component.site), []).append(index)
 
     def same_sum(index: int) -> object:
         component = components[index]
         return (component.scope, component.schedule) if component.is_plain_sum else index
 
-    for _, group in groupby(wanted, key=same_sum):
-        chosen = list(group)
-        steps.append(_Step([components[index] for index in chosen], coefficients[:, chosen], layout, loaded))
-    return [step for step in steps if step.is_active]
+    return {place: [list(group) for _, group in groupby(indices, key=same_sum)] for place, indices in places.items()}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from steernode.engine.access.batches import Progress, batch_by_length, halve_on_oom, in_lanes
+from steernode.engine.access.costs import batch_costs
 from steernode.engine.access.encoding import EncodedConversation, refuse_long
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component, check_component, union_components
@@ -25,7 +26,8 @@ from steernode.engine.applying.steer import steered
 from steernode.engine.measuring.resume import PromptCache, Recording, is_resumable, read_prompts, record_blocks, resume_after
 from steernode.errors import EngineError
 
-# Passed tokens per forward pass, keys and values of prompts included, and elements of the logits it may return.
+# Passed tokens per forward pass, keys and values of prompts included, and elements of the logits it may return: on a core, and so many
+# times that on a device of a larger scale.
 MAX_PASS_TOKENS = 4096
 MAX_PASS_LOGITS = 1 << 26
 
@@ -134,7 +136,7 @@ class _Run:
             lengths = [
                 sum(len(self._texts[text].prompt) + len(self._texts[text].continuation) for text in self._by_prompt[i]) for i in chosen
             ]
-            for batch in batch_by_length(lengths, MAX_PASS_TOKENS):
+            for batch in batch_by_length(lengths, MAX_PASS_TOKENS * batch_costs(self._loaded).scale):
                 yield [chosen[index] for index in batch]
 
     def score_prompts(self, prompts: Sequence[int], batch_prompts: int) -> None:
@@ -215,7 +217,8 @@ class _Shared:
         self.own = torch.log_softmax(self.own, dim=-1)
         self._own_probabilities = self.own.exp()
         width = self._columns + self._tokens
-        rows_per_pass = min(MAX_PASS_TOKENS // width, MAX_PASS_LOGITS // (self._tokens * self.own.shape[-1]))
+        scale = batch_costs(loaded).scale
+        rows_per_pass = min(scale * MAX_PASS_TOKENS // width, scale * MAX_PASS_LOGITS // (self._tokens * self.own.shape[-1]))
         self.variants_per_pass = max(1, rows_per_pass // len(texts))
 
     def run(self, entry: int | None, variants: Sequence[Variant]) -> Iterator[tuple[Floats, Floats]]:

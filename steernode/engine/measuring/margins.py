@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
-import torch
 
-from steernode.engine.access.batches import Progress
+from steernode.engine.access.batches import Progress, count_lanes
 from steernode.engine.access.encoding import encode_dialogues, encode_prompts, encode_unanswered
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.generate import MAX_BATCH_ROWS, generate
@@ -65,8 +64,8 @@ def margin_items(
     neutral = [_neutral_prompt(pair, is_answered) for pair, is_answered in zip(pairs, answered, strict=True)]
     prompts = encode_prompts(loaded, neutral, names=[pair.id for pair in pairs], mark_assistant=mark_assistant)
     asked = [side for pair, is_answered in zip(pairs, answered, strict=True) if not is_answered for side in (pair.positive, pair.negative)]
-    # A batch for each core, where one large batch would leave all but one waiting.
-    rows = min(MAX_BATCH_ROWS, ceil(len(asked) / torch.get_num_threads()) or 1)
+    # A batch for each lane, where one large batch would leave all but one waiting.
+    rows = min(MAX_BATCH_ROWS, ceil(len(asked) / count_lanes(loaded)) or 1)
     replies = iter(generate(loaded, asked, max_new_tokens=max_new_tokens, max_batch_rows=rows))
     items = []
     for pair, is_answered, conversation, encoded in zip(pairs, answered, neutral, prompts, strict=True):

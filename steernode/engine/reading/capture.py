@@ -12,6 +12,7 @@ from torch import Tensor
 
 from steernode.canonical import parse_layer
 from steernode.engine.access.batches import Progress, in_lanes
+from steernode.engine.access.costs import batch_costs
 from steernode.engine.access.encoding import EncodedConversation, encode_dialogues, encode_prompts
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.sites import check_layer_site, check_site
@@ -22,8 +23,8 @@ from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.gates import candidate_layers
 
-MAX_BATCH_TOKENS = 4096
-# What a window of pairs may hold of activations; windows bound memory, and prefixes are shared inside one.
+# What a window of pairs may hold of activations on a core, and so many times that on a device of a larger scale; windows bound memory,
+# and prefixes are shared inside one.
 WINDOW_BYTES = 64 * 2**20
 MAX_WINDOW_PAIRS = 512
 T = TypeVar("T")
@@ -123,7 +124,7 @@ def capture_pairs(
     pairs: Iterable[ContrastPair],
     spec: CaptureSpec,
     *,
-    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    max_batch_tokens: int | None = None,
     on_progress: Progress | None = None,
     stats: CaptureStats | None = None,
 ) -> Iterator[CapturedPairs]:
@@ -143,7 +144,7 @@ def capture_encoded(
     pairs: Iterable[EncodedPair],
     spec: CaptureSpec,
     *,
-    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    max_batch_tokens: int | None = None,
     on_progress: Progress | None = None,
     stats: CaptureStats | None = None,
 ) -> Iterator[CapturedPairs]:
@@ -155,7 +156,7 @@ def capture_encoded(
 def window_pairs(loaded: LoadedModel, spec: CaptureSpec) -> int:
     """How many pairs are read before their activations are handed on."""
     bytes_per_pair = 2 * len(spec.layers) * loaded.d_model * 4
-    return max(1, min(MAX_WINDOW_PAIRS, WINDOW_BYTES // bytes_per_pair))
+    return max(1, min(MAX_WINDOW_PAIRS, WINDOW_BYTES * batch_costs(loaded).scale // bytes_per_pair))
 
 
 def _windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -173,7 +174,7 @@ def _capture(
     windows: Iterable[list[EncodedPair]],
     spec: CaptureSpec,
     size: int,
-    max_batch_tokens: int,
+    max_batch_tokens: int | None,
     on_progress: Progress | None,
     stats: CaptureStats | None,
     total: int | None,
@@ -188,9 +189,10 @@ def _capture(
         asked = Asked([side.token_ids for side in sides], columns, Read(spec.site, spec.layers), max_batch_tokens)
         reads = buffer[: len(sides)]
         done = 0
-        for parts in in_lanes(lambda read: read(), plan_window(loaded, asked, stats), loaded):
+        for parts in _one_ahead(in_lanes(lambda read: read(), plan_window(loaded, asked, stats), loaded), loaded):
             before = done
-            for owners, part in parts:
+            for owners, wait in parts:
+                part = wait()
                 _refuse_non_finite(part, [window[owner // 2].id for owner in owners], spec)
                 reads[torch.tensor(owners)] = part
                 done += len(owners)
@@ -199,6 +201,18 @@ def _capture(
         yield CapturedPairs(first, reads[0::2], reads[1::2])
         first += len(window)
         stats.pairs = first
+
+
+def _one_ahead(items: Iterator[T], loaded: LoadedModel) -> Iterator[T]:
+    """On a GPU each item once the next is there, so that the device has work while this side takes in what it did."""
+    if loaded.device.type == "cpu":
+        yield from items
+        return
+    waiting: list[T] = []
+    for item in items:
+        yield from waiting
+        waiting = [item]
+    yield from waiting
 
 
 def _refuse_non_finite(reads: Tensor, pair_ids: Sequence[str], spec: CaptureSpec) -> None:

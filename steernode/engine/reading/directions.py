@@ -18,7 +18,6 @@ from steernode.engine.access.encoding import EncodedConversation
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.templates import Argument
 from steernode.engine.reading.capture import (
-    MAX_BATCH_TOKENS,
     CapturedPairs,
     CaptureSpec,
     EncodedPair,
@@ -93,7 +92,7 @@ def extract_directions(
     read_position: ReadPosition = "last_prompt_token",
     site: str = "resid_post",
     layers: Sequence[int] | None = None,
-    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    max_batch_tokens: int | None = None,
     on_progress: Progress | None = None,
     stats: CaptureStats | None = None,
 ) -> tuple[LayerDirection, ...]:
@@ -120,7 +119,7 @@ def extract_methods(
     read_position: ReadPosition = "last_prompt_token",
     site: str = "resid_post",
     layers: Sequence[int] | None = None,
-    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    max_batch_tokens: int | None = None,
     on_progress: Progress | None = None,
     stats: CaptureStats | None = None,
 ) -> dict[str, tuple[LayerDirection, ...]]:
@@ -141,7 +140,7 @@ def extract_encoded(
     read_position: ReadPosition = "last_prompt_token",
     site: str = "resid_post",
     layers: Sequence[int] | None = None,
-    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    max_batch_tokens: int | None = None,
     on_progress: Progress | None = None,
     stats: CaptureStats | None = None,
 ) -> tuple[LayerDirection, ...]:

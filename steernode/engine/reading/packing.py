@@ -25,12 +25,19 @@ MAX_BLOCK_NODES = 1024
 class PassCost:
     """What a pass costs per layer, in floating-point operations: per token, and per token that another token may see.
 
-    `masked` is the second under a dense mask, whose kernels are slower and cannot skip the half that is not seen.
+    `masked` is the second under a dense mask, whose kernels are slower and cannot skip the half that is not seen. `batch` is what a
+    batch costs by itself, where that is worth counting.
     """
 
     token: float
     seen: float
     masked: float
+    batch: float = 0.0
+
+    @property
+    def root_tokens(self) -> float:
+        """What a root has to save: its group is computed in batches of its own."""
+        return max(ROOT_OVERHEAD_TOKENS, self.batch / self.token)
 
     def plain(self, rows: int, columns: int) -> float:
         return rows * columns * (self.token + self.seen * columns / 2)
@@ -109,7 +116,7 @@ def pack_prompts(prompts: Sequence[Sequence[int]], first_reads: Sequence[int], c
     shared = [0, *(_common(one, other) for one, other in pairwise(arrays))]
     limits = [min(first_reads[row], len(prompts[row]) - 1) for row in order]
     groups = []
-    for start, stop, root in _choose_roots(shared, limits):
+    for start, stop, root in _choose_roots(shared, limits, cost.root_tokens):
         blocks: list[PackedBlock] = []
         for place in range(start, stop):
             suffix = prompts[order[place]][root:]
@@ -211,7 +218,7 @@ class _Interval:
     gain: float = 0.0
 
 
-def _choose_roots(shared: Sequence[int], limits: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+def _choose_roots(shared: Sequence[int], limits: Sequence[int], root_tokens: float) -> Iterator[tuple[int, int, int]]:
     """(start, stop, root length) of every group, covering all sorted prompts; root 0 where nothing is worth a pass of its own.
 
     Every interval of the trie is either one group, which saves its root for all prompts but one, or left to its children,
@@ -226,7 +233,7 @@ def _choose_roots(shared: Sequence[int], limits: Sequence[int]) -> Iterator[tupl
     for interval in reversed(ordered):
         inside = sum(child.gain for child in interval.children)
         interval.root = min(interval.common, min(limits[interval.start : interval.stop]))
-        own = (interval.stop - interval.start - 1) * interval.root - ROOT_OVERHEAD_TOKENS
+        own = (interval.stop - interval.start - 1) * interval.root - root_tokens
         is_root = interval.stop - interval.start >= MIN_ROOT_PROMPTS and own > max(inside, 0.0)
         interval.gain = max(inside, own if is_root else 0.0, 0.0)
         if is_root:

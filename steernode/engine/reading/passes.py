@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from steernode.engine.access.costs import batch_costs
 from steernode.engine.access.encoding import pad_right
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.sending import send
 from steernode.engine.access.sites import visit_site
 from steernode.engine.access.sparing import run_mlps_at
 from steernode.engine.reading.packing import PackedBlock, PassCost
@@ -51,7 +53,8 @@ def pass_cost(loaded: LoadedModel) -> PassCost:
     weights = sum(parameter.numel() for parameter in loaded.blocks[-1].parameters())
     heads = getattr(config, "num_attention_heads", 0) or 0
     channels = heads * (getattr(config, "head_dim", None) or 0) or loaded.d_model
-    return PassCost(token=2.0 * weights, seen=4.0 * channels, masked=4.0 * channels * _MASKED_PENALTY)
+    token, seen = 2.0 * weights, 4.0 * channels
+    return PassCost(token, seen, masked=seen * _MASKED_PENALTY, batch=token * batch_costs(loaded).overhead_tokens)
 
 
 def read_plain(loaded: LoadedModel, rows: Sequence[Sequence[int]], wanted: Sequence[Columns], read: Read) -> Tensor:
@@ -89,7 +92,7 @@ def read_packed(
         masks["sliding_attention"] = visible & (positions[:, :, None] - seen_positions[:, None, :] < window)
     inputs: dict[str, Any] = {
         "input_ids": pad_right([block.token_ids for block in blocks], loaded),
-        "position_ids": positions.to(loaded.device),
+        "position_ids": send(positions, loaded.device),
         "attention_mask": _shape_masks(loaded, masks),
         "use_cache": False,
     }
@@ -100,25 +103,26 @@ def read_packed(
 
 @dataclass(frozen=True, eq=False)
 class _Picks:
-    """The wanted columns as flat indices, so that one gather reads them all."""
+    """The wanted columns as flat indices, so that one gather reads them all. `places` are the same (2, wanted) on the CPU."""
 
     rows: Tensor
     columns: Tensor
     owners: Tensor | None
     counts: Tensor
+    places: Tensor
 
     @classmethod
     def of(cls, wanted: Sequence[Columns], device: torch.device) -> _Picks:
         counts = torch.tensor([len(item.columns) for item in wanted])
         rows = torch.tensor([item.row for item in wanted]).repeat_interleave(counts)
         columns = torch.tensor([column for item in wanted for column in item.columns])
-        owners = None if bool((counts == 1).all()) else torch.arange(len(wanted)).repeat_interleave(counts).to(device)
-        return cls(rows.to(device), columns.to(device), owners, counts.to(device))
+        owners = None if bool((counts == 1).all()) else send(torch.arange(len(wanted)).repeat_interleave(counts), device)
+        return cls(send(rows, device), send(columns, device), owners, send(counts, device), torch.stack([rows, columns]))
 
-    def among(self, token_ids: Tensor) -> Tensor:
-        """(rows, columns) booleans: which of the batch's tokens are read."""
-        wanted = torch.zeros_like(token_ids, dtype=torch.bool)
-        wanted[self.rows, self.columns] = True
+    def among(self, shape: torch.Size) -> Tensor:
+        """(rows, columns) booleans on the CPU: which of the batch's tokens are read."""
+        wanted = torch.zeros(shape, dtype=torch.bool)
+        wanted[self.places[0], self.places[1]] = True
         return wanted
 
     def read(self, stream: Tensor) -> Tensor:
@@ -143,7 +147,7 @@ def _run(loaded: LoadedModel, inputs: dict[str, Any], picks: _Picks, read: Read)
 
     with ExitStack() as hooks:
         if read.site in ("resid_post", "mlp_out"):
-            hooks.enter_context(run_mlps_at([loaded.blocks[read.layers[-1]]], picks.among(inputs["input_ids"])))
+            hooks.enter_context(run_mlps_at([loaded.blocks[read.layers[-1]]], picks.among(inputs["input_ids"].shape)))
         for layer in read.layers:
             hooks.callback(visit_site(loaded, layer, read.site, reader(layer)).remove)
         with suppress(_DeepestLayerReached):
@@ -187,7 +191,7 @@ def _shape_masks(loaded: LoadedModel, masks: dict[str, Tensor]) -> Tensor | dict
     config: Any = loaded.decoder.config
     shaped = {}
     for kind, visible in masks.items():
-        hidden = ~visible[:, None].to(loaded.device)
+        hidden = send(~visible[:, None], loaded.device)
         mask = torch.zeros(hidden.shape, dtype=loaded.dtype, device=loaded.device)
         shaped[kind] = mask.masked_fill_(hidden, torch.finfo(loaded.dtype).min)
     if len(shaped) == 1:

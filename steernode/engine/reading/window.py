@@ -12,14 +12,19 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from steernode.engine.access.batches import batch_by_length, batch_for_lanes, count_lanes, halve_on_oom
+from steernode.engine.access.costs import batch_costs
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.sending import fetch
 from steernode.engine.reading.packing import PackedBatch, PackedBlock, batch_blocks, pack_prompts
 from steernode.engine.reading.passes import Columns, Read, pass_cost, read_packed, read_plain, read_roots
 from steernode.engine.reading.selfcheck import check_packable
 
+# Twice for each doubling of a device's scale, unless told otherwise.
+MAX_BATCH_TOKENS = 4096
 # A core works from its cache, which larger batches overflow; small ones also pad less and spread better over cores.
 _CPU_BATCH_TOKENS = 1024
-# What every batch costs per layer, whatever is in it: half a millisecond, in which a core would have computed this many operations.
+# What every batch costs a core per layer, whatever is in it: half a millisecond, in which it would have computed this many operations.
+# Between lanes it counts; one way against another it does not, since both have as many.
 _BATCH_OPERATIONS = 1e8
 # Packing has to save this much of the work, as counted, before it is worth its bookkeeping.
 _PACK_BELOW = 0.9
@@ -27,13 +32,15 @@ _PACK_BELOW = 0.9
 
 @dataclass
 class CaptureStats:
-    """What a capture did, filled in as it goes. Tokens of padding count as computed; `reasons` says why a window was read plain."""
+    """What a capture did, filled in as it goes. Tokens of padding count as computed; `reasons` says why a window was read plain, and
+    `overhead_tokens` what a batch was taken to cost by itself."""
 
     pairs: int = 0
     asked_tokens: int = 0
     computed_tokens: int = 0
     packed_windows: int = 0
     plain_windows: int = 0
+    overhead_tokens: int = 0
     reasons: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
@@ -47,20 +54,23 @@ class Asked:
     rows: Sequence[tuple[int, ...]]
     columns: Sequence[tuple[int, ...]]
     read: Read
-    max_batch_tokens: int
+    max_batch_tokens: int | None
 
 
-Work = Callable[[], list[tuple[Sequence[int], Tensor]]]
+# Rows of the window, and what gives their values, for each part of a batch.
+Work = Callable[[], list[tuple[Sequence[int], Callable[[], Tensor]]]]
 
 
 def plan_window(loaded: LoadedModel, asked: Asked, stats: CaptureStats) -> list[Work]:
     """The batches of one window, packed if that saves enough and this model was shown to take it, else plain."""
     tokens = sum(map(len, asked.rows))
     stats.asked_tokens += tokens
-    cost, budget = pass_cost(loaded), asked.max_batch_tokens
-    if loaded.device.type == "cpu":
+    stats.overhead_tokens = batch_costs(loaded).overhead_tokens
+    cost, budget = pass_cost(loaded), asked.max_batch_tokens or MAX_BATCH_TOKENS * batch_costs(loaded).scale
+    if not cost.batch:
         # From two even shares on down, so that few rows are spread over many lanes.
         budget = min(budget, _CPU_BATCH_TOKENS, -(-2 * tokens // max(2, count_lanes(loaded))))
+    by_itself = cost.batch or _BATCH_OPERATIONS
 
     def cost_plain(batch: Sequence[int]) -> float:
         return cost.plain(len(batch), _longest(asked.rows, batch))
@@ -68,14 +78,15 @@ def plan_window(loaded: LoadedModel, asked: Asked, stats: CaptureStats) -> list[
     def batch_packed(budget: int) -> list[PackedBatch]:
         return [batch for group in groups for batch in batch_blocks(group, budget)]
 
-    plain = batch_for_lanes(partial(_batch_plain, loaded, asked.rows), lambda batch: _BATCH_OPERATIONS + cost_plain(batch), budget, loaded)
+    plain = batch_for_lanes(partial(_batch_plain, loaded, asked.rows), lambda batch: by_itself + cost_plain(batch), budget, loaded)
     groups = pack_prompts(asked.rows, [columns[0] for columns in asked.columns], cost)
-    packed = batch_for_lanes(batch_packed, lambda batch: _BATCH_OPERATIONS + batch.cost(cost), budget, loaded)
+    packed = batch_for_lanes(batch_packed, lambda batch: by_itself + batch.cost(cost), budget, loaded)
     roots = list(dict.fromkeys(batch.root for batch in packed if batch.root))
     rooted = batch_by_length([len(root) for root in roots], budget)
     root_passes = [(len(batch), len(roots[batch[0]])) for batch in rooted]
-    packed_cost = sum(batch.cost(cost) for batch in packed) + sum(cost.plain(*shape) for shape in root_passes)
-    reason = _refuse_packing(loaded, packed_cost / sum(map(cost_plain, plain)), _longest(asked.rows, range(len(asked.rows))))
+    packed_cost = sum(cost.batch + batch.cost(cost) for batch in packed) + sum(cost.batch + cost.plain(*shape) for shape in root_passes)
+    plain_cost = sum(cost.batch + cost_plain(batch) for batch in plain)
+    reason = _refuse_packing(loaded, packed_cost / plain_cost, _longest(asked.rows, range(len(asked.rows))))
     if not reason:
         stats.packed_windows += 1
         stats.computed_tokens += sum(batch.computed_tokens for batch in packed) + sum(rows * columns for rows, columns in root_passes)
@@ -117,25 +128,25 @@ def _refuse_packing(loaded: LoadedModel, share: float, longest: int) -> str:
     return ""
 
 
-def _read_rows(loaded: LoadedModel, asked: Asked, batch: Sequence[int]) -> list[tuple[Sequence[int], Tensor]]:
-    def read(rows: Sequence[int]) -> Tensor:
+def _read_rows(loaded: LoadedModel, asked: Asked, batch: Sequence[int]) -> list[tuple[Sequence[int], Callable[[], Tensor]]]:
+    def read(rows: Sequence[int]) -> Callable[[], Tensor]:
         wanted = [Columns(place, asked.columns[row]) for place, row in enumerate(rows)]
-        return read_plain(loaded, [asked.rows[row] for row in rows], wanted, asked.read).cpu()
+        return fetch(read_plain(loaded, [asked.rows[row] for row in rows], wanted, asked.read))
 
     return halve_on_oom(batch, read)
 
 
 def _read_blocks(
     loaded: LoadedModel, asked: Asked, batch: PackedBatch, window: int | None, cache: Cache | None
-) -> list[tuple[Sequence[int], Tensor]]:
+) -> list[tuple[Sequence[int], Callable[[], Tensor]]]:
     root = batch.root
 
-    def read(blocks: Sequence[PackedBlock]) -> Tensor:
+    def read(blocks: Sequence[PackedBlock]) -> Callable[[], Tensor]:
         wanted = [
             Columns(place, [int(path[column - len(root)]) for column in asked.columns[row]])
             for place, block in enumerate(blocks)
             for row, path in zip(block.rows, block.paths, strict=True)
         ]
-        return read_packed(loaded, root, blocks, wanted, asked.read, window, cache).cpu()
+        return fetch(read_packed(loaded, root, blocks, wanted, asked.read, window, cache))
 
     return [([row for block in blocks for row in block.rows], reads) for blocks, reads in halve_on_oom(batch.blocks, read)]

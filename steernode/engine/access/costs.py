@@ -1,0 +1,94 @@
+"""What a batch costs on a device whatever is in it, in tokens of work: nothing on a core beside its work; on a GPU, measured once for each
+model that is read there, because launching a pass may take longer than computing it.
+
+The measure is rounded to a power of two, since batches are cut by it and the shape of a batch shows in last bits: clocks that differ
+by a little cut alike.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from steernode.engine.access.models import LoadedModel
+
+# Tokens of a pass that is all launching, and of those that are made until one is not.
+_FEW, _FIRST_MANY, _LAST_MANY = 16, 2048, 16384
+_ROW = 64
+_REPEATS, _KINDS = 3, 97
+# A pass this much longer than one of few tokens is bound by its work.
+_IS_WORK = 3.0
+# A batch holds so many times what it costs by itself, if memory for that much is usual at all.
+_WORTH, _CORE_TOKENS, _MAX_SCALE = 8, 4096, 8
+
+
+@dataclass(frozen=True)
+class BatchCosts:
+    """`overhead_tokens`: what each batch costs beside its work, in tokens that would be computed meanwhile. `scale`: how many times a
+    core's batches those of this device may be."""
+
+    overhead_tokens: int = 0
+    scale: int = 1
+
+    @classmethod
+    def of_overhead(cls, tokens: float) -> BatchCosts:
+        overhead = 1 << max(0, round(tokens) - 1).bit_length()
+        return cls(overhead, max(1, min(_MAX_SCALE, _WORTH * overhead // _CORE_TOKENS)))
+
+
+CORE = BatchCosts()
+
+
+@dataclass
+class _Known:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    costs: WeakKeyDictionary[Any, BatchCosts] = field(default_factory=WeakKeyDictionary)
+
+
+_known = _Known()
+
+
+def batch_costs(loaded: LoadedModel) -> BatchCosts:
+    """Measured when it is first asked for, and the same from then on."""
+    if loaded.device.type == "cpu":
+        return CORE
+    with _known.lock:
+        if loaded.model not in _known.costs:
+            _known.costs[loaded.model] = measure_costs(lambda tokens: _time_pass(loaded, tokens))
+        return _known.costs[loaded.model]
+
+
+def measure_costs(time_pass: Callable[[int], float]) -> BatchCosts:
+    """From the seconds that passes of so many tokens take; the shortest of a few, because nothing makes a pass too short."""
+
+    def shortest(tokens: int) -> float:
+        return min(time_pass(tokens) for _ in range(_REPEATS))
+
+    time_pass(_FEW)
+    few, many = shortest(_FEW), _FIRST_MANY
+    while (took := shortest(many)) < _IS_WORK * few and many < _LAST_MANY:
+        many *= 2
+    return BatchCosts.of_overhead(few * many / took)
+
+
+@torch.inference_mode()
+def _time_pass(loaded: LoadedModel, tokens: int) -> float:
+    columns = min(tokens, _ROW, loaded.manifest.context_length)
+    # Of several kinds, because a mixture of experts sends one kind to few.
+    token_ids = (torch.arange(tokens // columns * columns, device=loaded.device) % _KINDS).view(-1, columns)
+    _wait(loaded.device)
+    started = time.perf_counter()
+    loaded.decoder(input_ids=token_ids, use_cache=False)
+    _wait(loaded.device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
