@@ -62,7 +62,7 @@ def fix(monkeypatch: pytest.MonkeyPatch) -> Make:
     """Has a model decode in fixed buffers, on tape unless told otherwise; `fix(None)` puts the growing cache back."""
 
     def make(loaded: LoadedModel | None, capture: Any = record) -> Room | None:
-        cache = loaded and new_fixed_cache(loaded.model.config, loaded.device)
+        cache = loaded and new_fixed_cache(loaded.model, loaded.device)
         room = Room(cache, loaded.device, capture) if loaded and cache else None
         monkeypatch.setattr(steppers, "find_room", lambda _loaded: room)
         return room
