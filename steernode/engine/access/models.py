@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from steernode.engine.access.architectures import Architecture, find_architecture, find_module
+from steernode.engine.access.work import NO_WORK, Work
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model
 
@@ -26,7 +27,7 @@ _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.t
 class LoadedModel:
     """A base model ready to be read and steered: weights, tokenizer, and the manifest of the files they came from.
 
-    Layer 14 is element 14 of `blocks`; `architecture` says where the sites of a block are.
+    Layer 14 is element 14 of `blocks`; `architecture` says where the sites of a block are; `work` hears of and keeps what is done with it.
     """
 
     model: Any
@@ -35,6 +36,7 @@ class LoadedModel:
     architecture: Architecture
     decoder: nn.Module
     blocks: tuple[nn.Module, ...]
+    work: Work = NO_WORK
 
     @property
     def fingerprint(self) -> str:
