@@ -6,7 +6,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from django.db import close_old_connections
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection
 
 from registry.models import Job
 from registry.services.jobs import claim_job, confirm_cancel, fail_job, release_job, report_progress
@@ -14,7 +15,7 @@ from steernode.errors import SteerError
 from workers.lease import Lease, LeaseEnded
 
 logger = logging.getLogger(__name__)
-# (stage, done, total, note): what a person watching the job sees.
+# (stage, note=..., and the other fields of progress): what a person watching the job sees.
 Report = Callable[..., None]
 
 
@@ -31,9 +32,9 @@ def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
     logger.info("%s: attempt %s begins", job, job.attempt)
     with Lease(job) as lease:
 
-        def report(stage: str, done: int, total: int, note: str = "") -> None:
+        def report(stage: str, note: str = "", **measured: Any) -> None:
             lease.check()
-            report_progress(job, stage=stage, done=done, total=total, note=note)
+            report_progress(job, stage=stage, note=note, **measured)
 
         try:
             finished = work(job, report)
@@ -44,6 +45,15 @@ def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
             return "failed" if fail_job(job, code=error.code, message=str(error)) else "lease lost; another attempt owns it"
         except Exception as error:
             logger.exception("%s: attempt %s was lost", job, job.attempt)
-            release_job(job, note=f"attempt {job.attempt} was lost: {type(error).__name__}: {error}")
+            _release(job, error)
             return "lost; another attempt will be made"
     return "succeeded" if finished else "lease lost; another attempt owns it"
+
+
+def _release(job: Job, error: Exception) -> None:
+    """At once; where the database is away, when the lease runs out."""
+    try:
+        release_job(job, note=f"attempt {job.attempt} was lost: {type(error).__name__}: {error}")
+    except DatabaseError as failure:
+        logger.warning("could not give %s back: %s", job, failure)
+        connection.close()
