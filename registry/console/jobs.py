@@ -8,6 +8,7 @@ from django.shortcuts import get_object_or_404, redirect
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import Evaluation, Job, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
+from registry.templatetags.console import speed, time_left
 
 
 @page()
@@ -56,6 +57,8 @@ def job_progress(request: Request, job_id: UUID) -> HttpResponse:
             "stage": job.stage,
             "done": job.progress_done,
             "total": job.progress_total,
+            "left": time_left(job),
+            "speed": speed(job),
             "note": job.note,
             "attempt": job.attempt,
             "finished": job.is_finished,

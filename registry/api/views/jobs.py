@@ -39,8 +39,12 @@ class JobOut(serializers.Serializer):
     kind = serializers.CharField()
     state = serializers.CharField()
     stage = serializers.CharField()
-    progress_done = serializers.IntegerField()
-    progress_total = serializers.IntegerField()
+    progress_done = serializers.IntegerField(help_text="replies, texts and pairs of the whole job so far, in all attempts")
+    progress_total = serializers.IntegerField(help_text="as many as are foreseen; 0 before that")
+    seconds_left = serializers.IntegerField(
+        allow_null=True, help_text="at the rates of the job's own steps; null while there is no estimate"
+    )
+    tokens_per_second = serializers.FloatField(allow_null=True, help_text="of the stage, written or read; null where none are counted")
     note = serializers.CharField()
     attempt = serializers.IntegerField()
     max_attempts = serializers.IntegerField()
