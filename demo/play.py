@@ -212,24 +212,16 @@ def summarise(report: dict[str, Any], seconds: float) -> None:
 
 
 def watch(client: HubClient, job_id: str) -> dict[str, Any]:
-    """Follow a job to its end, a bar for each stage. Raises: RuntimeError when it does not succeed."""
+    """Follow a job to its end. Raises: RuntimeError when it does not succeed."""
     with story.job_progress() as progress:
-        bars: dict[str, Any] = {}
+        bar = progress.add_task("queued", total=None)
         while True:
             job = client.get(f"/jobs/{job_id}")
-            stage = job["stage"]
-            if stage and stage not in bars:
-                for bar in bars.values():
-                    progress.update(bar, completed=progress.tasks[bar].total)
-                    progress.stop_task(bar)
-                bars[stage] = progress.add_task(stage, total=job["progress_total"] or 1)
-            if stage:
-                progress.update(bars[stage], completed=job["progress_done"], total=job["progress_total"] or 1)
+            total = job["progress_total"] or None
+            progress.update(bar, description=job["stage"] or "queued", completed=job["progress_done"], total=total)
             if job["state"] in ("succeeded", "failed", "cancelled"):
                 break
             time.sleep(0.25)
-        for bar in bars.values():
-            progress.update(bar, completed=progress.tasks[bar].total)
     if job["state"] != "succeeded":
         raise RuntimeError(f"job {job_id} {job['state']}: {job['error_code']} {job['error_message']}")
     return job

@@ -25,7 +25,7 @@ def tell(text: str) -> None:
 
 
 def job_progress() -> Progress:
-    """One bar for each stage of a job."""
+    """One bar for a job, named by its stage."""
     return Progress(TextColumn("  {task.description:<20}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
 
 

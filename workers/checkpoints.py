@@ -1,14 +1,11 @@
-"""What an unfinished extraction has finished: the directions as vector files, and the cells of the sweep so far."""
+"""The vector files that an extraction chooses from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from registry.blobs import get_blob, put_blob
 from registry.models import Job
-from registry.services.jobs import save_checkpoint
 from steernode.records.recipe import ExtractionRecipe
-from workers.lease import LeaseEnded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,32 +30,3 @@ def write_candidate(job: Job, direction: LayerDirection, ran_on: Mapping[str, st
         dtype=recipe.dtype,
         ran_on=ran_on,
     )
-
-
-class Checkpoint:
-    """The checkpoint of one attempt; it begins with what earlier attempts left."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._files: list[str] = list(job.checkpoint.get("directions", []))
-        self._cells: list[dict[str, Any]] = list(job.checkpoint.get("cells", []))
-
-    def directions(self) -> list[bytes]:
-        """The vector files of all layers, or none if extraction has not finished."""
-        return [get_blob(digest) for digest in self._files]
-
-    def cells(self) -> list[dict[str, Any]]:
-        return list(self._cells)
-
-    def keep_directions(self, files: list[bytes]) -> None:
-        self._files = [put_blob(file) for file in files]
-        self._save()
-
-    def keep_cell(self, cell: dict[str, Any]) -> None:
-        self._cells.append(cell)
-        self._save()
-
-    def _save(self) -> None:
-        """Raises: LeaseEnded when another attempt owns the job."""
-        if not save_checkpoint(self._job, {"directions": self._files, "cells": self._cells}):
-            raise LeaseEnded(f"{self._job} attempt {self._job.attempt} is not ours any more")

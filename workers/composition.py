@@ -26,28 +26,31 @@ def run_composition(job_id: str) -> str:
 
 
 def compose(job: Job, report: Report) -> Evaluation | None:
-    """One attempt, on the components as they were when the job was asked for."""
+    """One attempt, on the components as they were when the job was asked for, going on from what the last one kept."""
     from steernode.engine.judging.candidate import Candidate
+    from steernode.engine.judging.plans import plan_composition
     from steernode.engine.judging.together import evaluate_together
+    from workers.working import do_work
 
     recipe = CompositionRecipe.from_document(job.recipe)
-    report("loading", 0, 1, f"loading {job.base_model.name}")
+    report("loading", f"loading {job.base_model.name}")
     loaded = load_target(job.base_model, recipe.model_dtype).asked_with(recipe.template_arguments)
-    report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
+    report("training the scorer", "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     components = {each["name"]: {name: value for name, value in each.items() if name != "name"} for each in recipe.components}
+    candidates = {name: Candidate.read(component, get_blob(component["vector"]["sha256"])) for name, component in components.items()}
+    suites, axes = read_suites(job), read_axes([component["vector"]["sha256"] for component in components.values()])
+    loaded, _ = do_work(job, loaded, plan_composition(candidates, suites, axes), report)
     evidence = evaluate_together(
         loaded,
-        {name: Candidate.read(component, get_blob(component["vector"]["sha256"])) for name, component in components.items()},
-        read_suites(job),
+        candidates,
+        suites,
         scorer,
         recipe.gates,
         components_digest=job.components_digest,
-        axes=read_axes([component["vector"]["sha256"] for component in components.values()]),
+        axes=axes,
         max_new_tokens=recipe.max_new_tokens,
         decoding=read_decoding(recipe.decoding, "decoding"),
-        on_reply=lambda done, total: report("answering", done, total, f"{done} of {total} replies on the test split"),
-        on_score=lambda done, total: report("composing", done, total, f"{done} of {total} texts under each part, each pair and all"),
     )
     confirm_target(job.base_model)
     return complete_composition(job, evidence)

@@ -15,7 +15,7 @@ from steernode.files.vectors import read_vector
 from steernode.gates import candidate_layers, load_gates
 from steernode.records.recipe import ExtractionRecipe
 from steernode.records.sweep import read_sweep
-from workers.checkpoints import Checkpoint, write_candidate
+from workers.checkpoints import write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import confirm_target, load_target, train_scorer
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from steernode.engine.access.models import LoadedModel
     from steernode.engine.reading.directions import LayerDirection
+    from steernode.engine.searching.recipe import SweepRecipe
     from steernode.engine.searching.sweep import Search
     from steernode.files.contrast import ContrastPair
+    from workers.working import JobWork
 
 # The fewest pairs whose geometry says anything, and the fewest select pairs that layers are screened on.
 MIN_PAIRS_FOR_GEOMETRY = 8
@@ -43,31 +45,33 @@ def run_extraction(job_id: str) -> str:
 
 
 def extract(job: Job, report: Report) -> SteeringVector | None:
-    """One attempt, going on from the last one's checkpoint."""
+    """One attempt, going on from what the last one kept."""
     # The engine is imported by the job that needs it, never before a fork and never by the web process.
     from steernode.engine.reading.splits import split_pairs
     from steernode.engine.searching.plots import draw_heat_map
     from steernode.engine.searching.traceplots import draw_trace
+    from workers.plans import plan_extraction
+    from workers.working import do_work, files_call
 
     if job.contrast_set is None:
         raise ValueError(f"{job} has no contrast set")
     recipe = ExtractionRecipe.from_document(job.recipe)
     pairs = read_contrast_set(job.contrast_set).pairs
     parts = split_pairs(pairs)
-    report("loading", 0, 1, f"loading {job.base_model.name}")
+    report("loading", f"loading {job.base_model.name}")
     loaded = load_target(job.base_model, recipe.model_dtype).asked_with(recipe.template_arguments)
-    diagnostics = diagnose_pairs(job, loaded, pairs, report)
-    checkpoint = Checkpoint(job)
-    files = checkpoint.directions()
-    if not files:
-        files = extract_candidates(job, loaded, parts["extract"], report)
-        checkpoint.keep_directions(files)
-    searched, directions = search(job, loaded, files, parts["select"], checkpoint, report)
+    swept = sweep_recipe(recipe, is_screened=len(parts["select"]) >= MIN_PAIRS_FOR_SCREEN)
+    loaded, work = do_work(job, loaded, plan_extraction(loaded, swept, parts, read_suites(job)), report)
+    diagnostics = diagnose_pairs(job, loaded, pairs, work)
+    work.enter("extracting")
+    call = files_call("pairs", len(parts["extract"]), "directions", parts["extract"])
+    files = work.make(call, lambda: extract_candidates(job, loaded, parts["extract"], work))
+    searched, directions = search(job, loaded, files, parts["select"], work)
     diagnostics = name_left_out(diagnostics, recipe.layers or candidate_layers(loaded.n_layers), directions)
     chosen = searched.chosen
-    trace = trace_behaviour(loaded, parts["select"], report)
-    report("sealing", 0, 1, "writing the vector and its lineage")
+    trace = trace_behaviour(loaded, parts["select"], work)
     confirm_target(job.base_model)
+    report("sealing", "writing the vector and its lineage")
     splits = {name: len(part) for name, part in parts.items()}
     by_layer = {direction.layer: data for direction, data in zip(directions, files, strict=True)}
     return complete_extraction(
@@ -83,29 +87,34 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     )
 
 
-def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> dict[str, Any]:
+def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], work: JobWork) -> dict[str, Any]:
     """What speaks for and against the contrast set, before compute is spent on it.
 
     Raises: ContrastSetError with the code of the first finding that would make the extraction mislead.
     """
-    from steernode.engine.reading.diagnostics import diagnose
+    from steernode.engine.reading.diagnostics import SAMPLE_PAIRS, diagnose
+    from workers.working import document_call
 
-    recipe = ExtractionRecipe.from_document(job.recipe)
-    diagnostics = diagnose(
-        pairs,
-        loaded if len(pairs) >= MIN_PAIRS_FOR_GEOMETRY else None,
-        read_position=recipe.read_position,
-        site=recipe.site,
-        layers=recipe.layers,
-        on_progress=lambda done, total: report("diagnosing", done, total, f"{done} of {total} pairs of the sample read"),
-    )
-    for finding in diagnostics.findings:
-        if finding.severity == "error":
-            raise ContrastSetError(finding.code, finding.sentence, str(job.contrast_set))
-    return diagnostics.document
+    def look() -> dict[str, Any]:
+        recipe = ExtractionRecipe.from_document(job.recipe)
+        diagnostics = diagnose(
+            pairs,
+            loaded if len(pairs) >= MIN_PAIRS_FOR_GEOMETRY else None,
+            read_position=recipe.read_position,
+            site=recipe.site,
+            layers=recipe.layers,
+            on_progress=work.inside("pairs"),
+        )
+        for finding in diagnostics.findings:
+            if finding.severity == "error":
+                raise ContrastSetError(finding.code, finding.sentence, str(job.contrast_set))
+        return diagnostics.document
+
+    work.enter("diagnosing")
+    return work.make(document_call("pairs", min(len(pairs), SAMPLE_PAIRS), "diagnostics", pairs), look)
 
 
-def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> list[bytes]:
+def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], work: JobWork) -> list[bytes]:
     """The vector file of every layer of the recipe, from the pairs of the extract split."""
     from steernode.engine.reading.directions import extract_directions
 
@@ -117,7 +126,7 @@ def extract_candidates(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPa
         read_position=recipe.read_position,
         site=recipe.site,
         layers=recipe.layers,
-        on_progress=lambda done, total: report("extracting", done, total, f"{done} of {total} pairs read at every layer"),
+        on_progress=work.inside("pairs"),
     )
     return [write_candidate(job, direction, loaded.ran_on) for direction in found]
 
@@ -134,51 +143,50 @@ def name_left_out(diagnostics: dict[str, Any], wanted: Sequence[int], directions
 
 
 def search(
-    job: Job, loaded: LoadedModel, files: Sequence[bytes], pairs: Sequence[ContrastPair], checkpoint: Checkpoint, report: Report
+    job: Job, loaded: LoadedModel, files: Sequence[bytes], pairs: Sequence[ContrastPair], work: JobWork
 ) -> tuple[Search, list[LayerDirection]]:
     """The layers are screened on the pairs of the select split, the finalists generate on the select split of the suites."""
     from steernode.engine.measuring.margins import margin_items
     from steernode.engine.reading.directions import read_direction
-    from steernode.engine.searching.recipe import SweepRecipe
     from steernode.engine.searching.sweep import sweep
 
     # Always read back, so that a first attempt and a resumed one measure the same bytes.
     directions = [read_direction(read_vector(data)) for data in files]
-    report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
+    work.enter("training the scorer")
     scorer = train_scorer(read_rubric_digest(job))
     pairs, is_screened = pairs[:MAX_SCREENED_PAIRS], len(pairs) >= MIN_PAIRS_FOR_SCREEN
-    swept = SweepRecipe.from_document(sweep_recipe(ExtractionRecipe.from_document(job.recipe), is_screened=is_screened))
+    swept = sweep_recipe(ExtractionRecipe.from_document(job.recipe), is_screened=is_screened)
     read, wanted = {direction.layer for direction in directions}, swept.resolve_layers(loaded.n_layers)
     if not read.issuperset(wanted):
         swept = replace(swept, layers=tuple(layer for layer in wanted if layer in read))
-    report("preparing the screen", 0, 1, f"replies to both sides of {len(pairs)} pairs of the select split")
+    work.enter("preparing the screen")
+    items = margin_items(loaded, pairs) if is_screened else ()
+    work.enter("searching")
     searched = sweep(
         loaded,
         directions,
         read_suites(job),
         scorer,
         swept,
-        items=margin_items(loaded, pairs) if is_screened else (),
-        on_progress=lambda done, total: report("searching", done, total, f"{done} of {total} measurements over layers and coefficients"),
-        done_cells=checkpoint.cells(),
-        on_cell=checkpoint.keep_cell,
+        items=items,
     )
     return searched, directions
 
 
-def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], report: Report) -> dict[str, Any]:
+def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], work: JobWork) -> dict[str, Any]:
     """The causal trace of a few select pairs; where there is nothing to trace, the document says so under `missing`."""
-    from steernode.engine.searching.trace import trace_pairs
+    from steernode.engine.searching.trace import GROUPS, trace_pairs
     from steernode.engine.searching.tracereport import trace
+    from workers.working import document_call
 
+    work.enter("tracing")
     if not pairs:
         return {"missing": "the contrast set has no pairs in its select split"}
     try:
-        return trace(
-            loaded,
-            trace_pairs(loaded, pairs[:TRACED_PAIRS]),
-            on_progress=lambda done, total: report("tracing", done, total, f"{done} of {total} layers patched"),
-        )
+        asked = trace_pairs(loaded, pairs[:TRACED_PAIRS])
+        # Every group of tokens is patched at every layer.
+        call = document_call("texts", len(asked) * loaded.n_layers * len(GROUPS), "trace", asked)
+        return work.make(call, lambda: trace(loaded, asked, on_progress=work.inside("texts", each=len(GROUPS))))
     except EngineError as error:
         # A trace is an explanation, not a condition: a vector whose behaviour cannot be traced is judged by its gates all the same.
         if error.code not in ("TRACE_NO_EFFECT", "TRACE_EQUAL", "RESUME_UNSUPPORTED"):
@@ -186,8 +194,11 @@ def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], report: 
         return {"missing": error.message}
 
 
-def sweep_recipe(recipe: ExtractionRecipe, *, is_screened: bool) -> dict[str, Any]:
+def sweep_recipe(recipe: ExtractionRecipe, *, is_screened: bool) -> SweepRecipe:
     """The part of a job's recipe that the search reads."""
+    from steernode.engine.searching.recipe import SweepRecipe
+
     whole = recipe.to_document()
     document = {name: whole[name] for name in ("layers", "alphas", "unit", "max_new_tokens", "finalists")}
-    return document | {"gates": list(load_gates(recipe.gates)), "screen": "margins" if is_screened else "none"}
+    document |= {"gates": list(load_gates(recipe.gates)), "screen": "margins" if is_screened else "none"}
+    return SweepRecipe.from_document(document)

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from django.db import close_old_connections
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection
 
 from registry.models import Job
 from registry.services.jobs import claim_job, confirm_cancel, fail_job, release_job, report_progress
@@ -17,7 +18,7 @@ from workers.lease import Lease, LeaseEnded
 from workers.target import describe_use, leave_target
 
 logger = logging.getLogger(__name__)
-# (stage, done, total, note): what a person watching the job sees.
+# (stage, note=..., and the other fields of progress): what a person watching the job sees.
 Report = Callable[..., None]
 
 
@@ -34,9 +35,9 @@ def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
     logger.info("%s: attempt %s begins", job, job.attempt)
     with Lease(job) as lease:
 
-        def report(stage: str, done: int, total: int, note: str = "") -> None:
+        def report(stage: str, note: str = "", **measured: Any) -> None:
             lease.check()
-            report_progress(job, stage=stage, done=done, total=total, note=note, use=describe_use())
+            report_progress(job, stage=stage, note=note, **describe_use(), **measured)
 
         try:
             finished = work(job, report)
@@ -51,7 +52,7 @@ def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
             if _is_device_lost(error):
                 return _end_worker(job, error)
             logger.exception("%s: attempt %s was lost", job, job.attempt)
-            release_job(job, note=f"attempt {job.attempt} was lost: {type(error).__name__}: {error}")
+            _release(job, f"attempt {job.attempt} was lost: {type(error).__name__}: {error}")
             return "lost; another attempt will be made"
         finally:
             leave_target()
@@ -69,6 +70,15 @@ def _is_device_lost(error: Exception) -> bool:
 def _end_worker(job: Job, error: Exception) -> str:
     """The job goes back, and this process ends in order once this task has: whoever keeps it running starts another."""
     logger.exception("%s: attempt %s lost its GPU; this worker ends", job, job.attempt)
-    release_job(job, note=f"attempt {job.attempt} lost its GPU: {error}")
+    _release(job, f"attempt {job.attempt} lost its GPU: {error}")
     os.kill(os.getpid(), signal.SIGTERM)
     return "lost with its GPU; another worker will make another attempt"
+
+
+def _release(job: Job, note: str) -> None:
+    """At once; where the database is away, when the lease runs out."""
+    try:
+        release_job(job, note=note)
+    except DatabaseError as failure:
+        logger.warning("could not give %s back: %s", job, failure)
+        connection.close()

@@ -24,33 +24,37 @@ def run_validation(job_id: str) -> str:
 
 
 def validate(job: Job, report: Report) -> Evaluation | None:
-    """One attempt."""
+    """One attempt, going on from what the last one kept."""
     from steernode.engine.judging.candidate import Candidate
     from steernode.engine.judging.evaluate import evaluate
+    from steernode.engine.judging.plans import plan_evaluation
     from steernode.engine.reading.splits import split_pairs
+    from workers.working import do_work
 
     if job.vector is None:
         raise ValueError(f"{job} has no vector")
     recipe = ValidationRecipe.from_document(job.recipe)
-    report("loading", 0, 1, f"loading {job.base_model.name}")
+    report("loading", f"loading {job.base_model.name}")
     loaded = load_target(job.base_model, recipe.model_dtype).asked_with(recipe.template_arguments)
-    report("training the scorer", 0, 1, "on the labelled replies of the behaviour suite")
+    report("training the scorer", "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     # An imported vector may name a contrast set that is not on record; gates about its pairs are then refused by name.
     contrast_set = job.vector.contrast_set
     sweep = read_sweep(parse_strict(get_blob(job.vector.sweep_digest)) if job.vector.sweep_digest else {})
     component = Component(vector=job.vector, alpha=Decimal(recipe.alpha), unit=recipe.unit)
+    candidate = Candidate.read(evaluated_component(component), get_blob(job.vector.digest))
+    suites, pairs = read_suites(job), None if contrast_set is None else split_pairs(read_contrast_set(contrast_set).pairs)
+    loaded, _ = do_work(job, loaded, plan_evaluation(candidate, suites, pairs), report)
     evidence = evaluate(
         loaded,
-        Candidate.read(evaluated_component(component), get_blob(job.vector.digest)),
-        read_suites(job),
+        candidate,
+        suites,
         scorer,
         gates=recipe.gates,
-        pairs=None if contrast_set is None else split_pairs(read_contrast_set(contrast_set).pairs),
+        pairs=pairs,
         curve=[cell.document for cell in sweep.curve],
         max_new_tokens=recipe.max_new_tokens,
         decoding=read_decoding(recipe.decoding, "decoding"),
-        on_progress=lambda done, total: report("validating", done, total, f"{done} of {total} replies on the test split"),
     )
     confirm_target(job.base_model)
     return complete_validation(job, evidence)

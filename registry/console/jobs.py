@@ -10,7 +10,7 @@ from registry.console.documents import read_document
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import Evaluation, Job, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
-from registry.templatetags.console import arguments
+from registry.templatetags.console import arguments, speed, time_left
 from steernode.records.sweep import read_sweep
 
 
@@ -67,6 +67,8 @@ def job_progress(request: Request, job_id: UUID) -> HttpResponse:
             "stage": job.stage,
             "done": job.progress_done,
             "total": job.progress_total,
+            "left": time_left(job),
+            "speed": speed(job),
             "note": job.note,
             "attempt": job.attempt,
             "finished": job.is_finished,

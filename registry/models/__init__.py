@@ -5,7 +5,7 @@ from registry.models.people import READ_ONLY, SCOPES, ApiToken, IdempotentAnswer
 from registry.models.base_models import BaseModel, EnvironmentBaseModel
 from registry.models.contrast import ContrastPair, ContrastSet
 from registry.models.evals import EvalItem, EvalSuite, Split, SuiteKind
-from registry.models.jobs import Job, JobKind, JobState
+from registry.models.jobs import Job, JobKind, JobState, JobStep
 from registry.models.vectors import Site, SteeringVector, Unit
 from registry.models.comparisons import VectorComparison
 from registry.models.evaluations import Evaluation
@@ -64,6 +64,7 @@ __all__ = [
     "Job",
     "JobKind",
     "JobState",
+    "JobStep",
     "KeyPurpose",
     "Kill",
     "KillKind",

@@ -1,11 +1,13 @@
 """Jobs: units of worker time. The row is the truth; a message only says where to look."""
 
+from math import ceil
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from registry.models.fields import DigestField
 
@@ -56,14 +58,13 @@ class Job(models.Model):
     progress_done = models.PositiveIntegerField(default=0)
     progress_total = models.PositiveIntegerField(default=0)
     note = models.CharField(max_length=300, blank=True, default="")
-    # Finished pieces of an unfinished job, so that the next attempt goes on where this one stopped.
-    checkpoint = models.JSONField(default=dict)
+    # When the attempt will have done all that it foresees, by how long its own steps took; nothing until each kind of them has a rate.
+    expected_at = models.DateTimeField(null=True)
+    tokens_per_second = models.FloatField(null=True)
 
-    # What the last attempt took of its machine: where its model was and in which dtype, the most bytes at a time, and how many tokens went
-    # through the model in a second.
+    # What the last attempt took of its machine: where its model was and in which dtype, and the most bytes at a time.
     device = models.CharField(max_length=200, blank=True, default="")
     peak_memory_bytes = models.PositiveBigIntegerField(null=True)
-    tokens_per_second = models.DecimalField(max_digits=12, decimal_places=1, null=True)
 
     result_digest = DigestField(blank=True, default="")
     error_code = models.CharField(max_length=50, blank=True, default="")
@@ -131,3 +132,39 @@ class Job(models.Model):
     @property
     def is_finished(self) -> bool:
         return self.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+    @property
+    def seconds_left(self) -> int | None:
+        """None while there is no estimate: nothing was measured yet, nobody works on it, or what was expected did not come."""
+        now = timezone.now()
+        if self.state != JobState.RUNNING or self.lease_expires_at is None or self.lease_expires_at < now:
+            return None
+        return ceil((self.expected_at - now).total_seconds()) if self.expected_at is not None and self.expected_at > now else None
+
+
+class JobStep(models.Model):
+    """A finished piece of an unfinished job, so that the next attempt goes on where the last one stopped. Gone when the job ends."""
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="steps")
+    # All that the job's results depend on beside its steps: recipe, inputs, model, code, libraries, dtype, device.
+    conditions = DigestField()
+    # What was asked of the engine under these conditions, and which of its batches this is.
+    call = DigestField()
+    batch = models.PositiveIntegerField()
+    data = models.BinaryField()
+    # By the hub's secret, over whose piece it is and its bytes.
+    seal = DigestField()
+    # What it took, so that whoever goes on knows the rates.
+    stage = models.CharField(max_length=50)
+    name = models.CharField(max_length=50)
+    count = models.PositiveIntegerField()
+    tokens = models.PositiveBigIntegerField()
+    seconds = models.FloatField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "conditions", "call", "batch"], name="job_step_is_kept_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.call[:8]} {self.batch} of {self.job_id}"

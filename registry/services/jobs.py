@@ -1,9 +1,8 @@
 """Jobs: request, claim by lease, report, finish. The row is the truth; a worker owns it only while its attempt is current."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +28,6 @@ from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 from steernode.words import CLOCK_ARGUMENT
 
-NOTHING_KNOWN: Mapping[str, Any] = MappingProxyType({})
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
 # What a search and a validation cannot be judged without.
@@ -210,6 +208,9 @@ def claim_job(job_id: UUID | str, *, worker: str) -> Job | None:
         lease_owner=worker,
         lease_expires_at=now + timedelta(seconds=settings.STEERHUB_LEASE_SECONDS),
         started_at=now,
+        # What the last attempt expected counted the time that it did not have.
+        expected_at=None,
+        tokens_per_second=None,
     )
     if not claimed:
         return None
@@ -230,14 +231,9 @@ def renew_lease(job: Job) -> bool:
     )
 
 
-def report_progress(job: Job, *, stage: str, done: int, total: int, note: str = "", use: Mapping[str, Any] = NOTHING_KNOWN) -> None:
-    """What a person watching sees; `use` is what the attempt takes of its machine. A lost lease shows at the next renewal, not here."""
-    _ours(job).update(stage=stage, progress_done=done, progress_total=total, note=note[:300], **use)
-
-
-def save_checkpoint(job: Job, checkpoint: dict[str, Any]) -> bool:
-    """Keep the finished pieces for the next attempt, if this one is still ours."""
-    return bool(_ours(job).update(checkpoint=checkpoint))
+def report_progress(job: Job, *, stage: str, note: str = "", **measured: Any) -> None:
+    """What a person watching sees; `measured` are the other fields of progress. A lost lease shows at the next renewal, not here."""
+    _ours(job).update(stage=stage, note=note[:300], **measured)
 
 
 @transition
@@ -328,7 +324,8 @@ def lock_attempt(job: Job) -> Job | None:
 
 def complete_job(job: Job, *, result_digest: str) -> None:
     """running -> succeeded, for a row locked by `lock_attempt` in the caller's transaction."""
-    _finish(job, JobState.SUCCEEDED, result_digest=result_digest)
+    # What was foreseen and did not come about is done, too.
+    _finish(job, JobState.SUCCEEDED, result_digest=result_digest, progress_done=job.progress_total)
     _record_end(job, Action.JOB_SUCCEEDED, {"result_digest": result_digest})
 
 
@@ -348,11 +345,13 @@ def _ours(job: Job) -> Any:
     return Job.objects.filter(**_attempt(job))
 
 
-def _finish(job: Job, state: JobState, **fields: str) -> None:
+def _finish(job: Job, state: JobState, **fields: Any) -> None:
     job.state, job.lease_expires_at, job.finished_at = state, None, timezone.now()
+    job.expected_at = None
+    job.steps.all().delete()
     for name, value in fields.items():
         setattr(job, name, value)
-    job.save(update_fields=["state", "lease_expires_at", "finished_at", *fields])
+    job.save(update_fields=["state", "lease_expires_at", "finished_at", "expected_at", *fields])
 
 
 def _record_end(job: Job, action: Action, details: dict[str, Any]) -> None:

@@ -9,8 +9,9 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from registry.models import Component
+from registry.models import Component, Job, JobState
 from steernode.canonical import format_decimal
+from steernode.durations import say_time_left
 from steernode.snapshot.records import STATED
 
 register = template.Library()
@@ -52,6 +53,17 @@ def moment(value: datetime | None) -> SafeString | str:
     return format_html(
         '<time class="sh-time" datetime="{}" title="{} UTC">{}</time>', exact.isoformat(), f"{exact:%F %T}", f"{exact:%F %H:%M}"
     )
+
+
+@register.filter
+def time_left(job: Job) -> str:
+    """What a job that somebody works on expects."""
+    return say_time_left(job.seconds_left) if job.state == JobState.RUNNING else ""
+
+
+@register.filter
+def speed(job: Job) -> str:
+    return f"{job.tokens_per_second:.4g} tokens/s" if job.state == JobState.RUNNING and job.tokens_per_second else ""
 
 
 @register.filter

@@ -9,6 +9,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from steernode.cli.context import console, hub_options, printable, read_results, show_document, show_table
+from steernode.durations import say_time_left
 from steernode.errors import HubError
 from steernode.hub.client import HubClient
 
@@ -27,7 +28,7 @@ def list_jobs(hub: HubClient, state: str | None) -> None:
     """List jobs, newest first."""
     rows = read_results(hub.get(f"/jobs?state={state}" if state else "/jobs"))
     show_table(
-        ["id", "kind", "state", "stage", "progress", "profile", "note"],
+        ["id", "kind", "state", "stage", "progress", "left", "profile", "note"],
         [
             (
                 row.get("id"),
@@ -35,6 +36,7 @@ def list_jobs(hub: HubClient, state: str | None) -> None:
                 row.get("state"),
                 row.get("stage"),
                 f"{row.get('progress_done')}/{row.get('progress_total')}",
+                _say_left(row),
                 row.get("profile"),
                 row.get("note"),
             )
@@ -75,12 +77,28 @@ def _watch_one(hub: HubClient, job_id: str, interval: float) -> dict[str, Any]:
         bar = progress.add_task("queued", total=None)
         while True:
             document = _read_job(hub.get(f"/jobs/{job_id}"))
-            said = " ".join(str(document.get(name) or "") for name in ("kind", "state", "stage", "note"))
             total = document["progress_total"] or None
-            progress.update(bar, description=printable(said.strip()), completed=document["progress_done"], total=total)
+            progress.update(bar, description=printable(describe_job(document)), completed=document["progress_done"], total=total)
             if document["state"] in _FINISHED:
                 return document
             time.sleep(interval)
+
+
+def describe_job(document: dict[str, Any]) -> str:
+    """What stands beside the bar."""
+    said = " ".join(str(document.get(name) or "") for name in ("kind", "state", "stage", "note")).strip()
+    return ", ".join(each for each in (said, _say_left(document), _say_speed(document)) if each)
+
+
+def _say_left(document: dict[str, Any]) -> str:
+    """Nothing for a job that nobody works on."""
+    seconds = document.get("seconds_left")
+    return say_time_left(seconds if isinstance(seconds, int) else None) if document.get("state") == "running" else ""
+
+
+def _say_speed(document: dict[str, Any]) -> str:
+    speed = document.get("tokens_per_second")
+    return f"{speed:.4g} tokens/s" if isinstance(speed, int | float) and speed and document.get("state") == "running" else ""
 
 
 def _say_what_came_of(document: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def test_a_job_page_follows_its_job_without_being_reloaded(open_as, ada, base_mo
     job = story.start_job(base_model=base_model, contrast_set=contrast_set, suites=suites, author=ada)
     page = open_as(ada)
     page.goto(f"/console/jobs/{job.pk}/")
-    report_progress(job, stage="sweeping", done=30, total=120, note="30 of 120 replies")
+    report_progress(job, stage="sweeping", progress_done=30, progress_total=120, note="30 of 120 replies")
     expect(page.get_by_text("30 of 120 replies")).to_be_visible()
     assert page.locator("progress").first.evaluate("bar => bar.position") == 0.25
     fail_job(job, code="NO_CELL_PASSES", message="none of 14 cells passes every gate")

@@ -1,13 +1,12 @@
 """An attempt owns its job only while its lease holds. Tests are transactional, because the lease renews from its own thread."""
 
-import json
 import time
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
-from registry.models import AuditEvent, Job, JobState
+from registry.models import AuditEvent, Job, JobState, JobStep
 from registry.services.jobs import (
     claim_job,
     fail_job,
@@ -17,8 +16,8 @@ from registry.services.jobs import (
     request_cancel,
     request_extraction,
     resend_lost_jobs,
-    save_checkpoint,
 )
+from registry.services.steps import Taken, keep_steps, make_step
 from steernode.errors import EngineError
 from tests.support.files import write_model_folder
 from workers.running import run_job
@@ -34,6 +33,10 @@ def job(ada, base_model, contrast_set, suites) -> Job:
 
 def let_lease_lapse(job: Job) -> None:
     Job.objects.filter(pk=job.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def step_of(job: Job) -> JobStep:
+    return make_step(job, conditions="c" * 64, call="d" * 64, batch=0, data=b"kept", taken=Taken("extracting", "pairs", 5, 0, 1.0))
 
 
 def events(action: str) -> int:
@@ -111,7 +114,7 @@ def test_cancelled_while_running_stops_at_the_next_report(job, ada, settings):
     def work(job, report):
         request_cancel(job.pk, actor=ada)
         for done in range(1000):
-            report("counting", done, 1000)
+            report("counting", progress_done=done, progress_total=1000)
             time.sleep(0.01)
         raise AssertionError("was not stopped")
 
@@ -154,7 +157,7 @@ def test_progress_of_a_lost_attempt_is_not_shown(job):
     lost = claim_job(job.pk, worker="first")
     let_lease_lapse(job)
     claim_job(job.pk, worker="second")
-    report_progress(lost, stage="extracting", done=5, total=10)
-    assert not save_checkpoint(lost, {"cells": []})
+    report_progress(lost, stage="extracting", progress_done=5, progress_total=10)
+    assert not keep_steps(lost, [step_of(lost)])
     job.refresh_from_db()
-    assert (job.stage, json.dumps(job.checkpoint)) == ("", "{}")
+    assert (job.stage, job.progress_total, job.steps.count()) == ("", 0, 0)

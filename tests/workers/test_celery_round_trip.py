@@ -5,17 +5,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from celery import current_app
-from django.db import connection
-from kombu import pools
 
 from demo.processes import free_port
 from registry.blobs import get_blob
@@ -23,10 +18,9 @@ from registry.models import Job, JobState, SteeringVector
 from registry.services.jobs import request_validation
 from steernode.canonical import parse_strict
 from steernode.files.vectors import read_vector
+from tests.support.celery_workers import celery_over, start_worker, wait_for
 from tests.support.demo_data import take
 from tests.support.tiny_models import save_model
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.e2e]
 
@@ -50,19 +44,6 @@ def redis_url(tmp_path) -> Iterator[str]:
 @pytest.fixture
 def filesystem_url() -> str:
     return "filesystem://"
-
-
-@contextmanager
-def celery_over(url: str, options: dict[str, str]) -> Iterator[None]:
-    """This process's Celery application on another broker."""
-    before = current_app.conf.broker_url, current_app.conf.broker_transport_options
-    current_app.conf.broker_url, current_app.conf.broker_transport_options = url, options
-    forget_connections()
-    try:
-        yield
-    finally:
-        current_app.conf.broker_url, current_app.conf.broker_transport_options = before
-        forget_connections()
 
 
 @pytest.fixture
@@ -228,45 +209,12 @@ def message_of(message: dict, tag: str) -> dict:
     return {"content-encoding": "utf-8", "properties": properties, **message}
 
 
-def forget_connections() -> None:
-    """Celery keeps its pools for the life of a process; a broker that changes within one is this test's own idea."""
-    pools.reset()
-    current_app._pool = current_app.amqp._producer_pool = None
-
-
 def test_broker_that_is_down_does_not_lose_or_refuse_a_job(small_job, caplog):
     with celery_over(f"redis://127.0.0.1:{free_port()}/0", {}):
         job = small_job()
     job.refresh_from_db()
     assert job.state == JobState.QUEUED
     assert "the broker did not take its message" in caplog.text
-
-
-def start_worker(broker: str, settings, tmp_path: Path, *arguments: str, **said: str) -> subprocess.Popen:
-    database = connection.settings_dict
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "steerhub.settings",
-        "DATABASE_URL": f"postgresql://{settings.STEERHUB_APP_ROLE}@/{database['NAME']}?host={quote(database['HOST'], safe='')}",
-        "CELERY_BROKER_URL": broker,
-        "STEERHUB_VAR": str(tmp_path),
-        "STEERHUB_BLOB_URL": settings.STEERHUB_BLOB_URL,
-        "STEERHUB_MODEL_ROOT": str(ROOT),
-        "STEERHUB_SECRET_KEY": "tests",
-        "STEERHUB_SIGNING_KEY": settings.STEERHUB_SIGNING_KEY,
-        **said,
-    }
-    with (tmp_path / "worker.log").open("wb") as log:
-        command = [sys.executable, "-m", "celery", "-A", "steerhub", "worker", "--loglevel", "INFO", *arguments]
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-
-
-def wait_for(condition, worker: subprocess.Popen, tmp_path: Path) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        if worker.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"the worker's log ends:\n{(tmp_path / 'worker.log').read_text()[-5000:]}")
-        time.sleep(0.2)
 
 
 def wait_until_finished(job: Job, worker: subprocess.Popen, tmp_path: Path) -> None:

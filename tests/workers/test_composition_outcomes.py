@@ -1,28 +1,22 @@
 """A draft of two vectors through real jobs on the reference model: extracted, validated, judged together, and held to its gates."""
 
-import json
-
 import pytest
 
 from registry.blobs import get_blob
 from registry.errors import TransitionRefused
-from registry.models import Job, JobState, ProfileRevision, RevisionState, SteeringVector
+from registry.models import Job, JobState, ProfileRevision, RevisionState
 from registry.services.approvals import approve_revision
 from registry.services.compositions import request_composition
 from registry.services.evals import seal_eval_suite
 from registry.services.jobs import request_validation
-from registry.services.profiles import create_profile, draft_revision, edit_revision, submit_revision
-from registry.services.vectors import import_vector
+from registry.services.profiles import edit_revision, submit_revision
 from steernode.canonical import parse_strict
-from steernode.engine.reading.directions import extract_directions, write_direction
-from steernode.engine.reading.splits import split_pairs
 from tests.support.components import add
-from tests.support.demo_data import DATA, take
+from tests.support.demo_data import take
+from tests.support.drafts import choose_requests, draft, draft_of_two, make_suites, write_rows
 from workers.composition import compose
 from workers.extraction import extract
-from workers.inputs import read_contrast_set
 from workers.running import run_job
-from workers.target import load_target
 from workers.validation import validate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,41 +28,14 @@ def finish(job: Job, work=compose) -> Job:
     return job
 
 
-def choose_requests(*, refuse: bool) -> list[dict]:
-    """A few test items of the demo's safety suite: those to refuse, or the look-alikes to answer."""
-    rows = [json.loads(line) for line in (DATA / "refusals.jsonl").read_text().splitlines()]
-    return [row for row in rows if row["split"] == "test" and row["expect"]["refuse"] is refuse][:4]
-
-
-def write_rows(rows: list[dict]) -> bytes:
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-
-
 @pytest.fixture
 def suites(small_job, ada) -> list:
-    """Those of the small job, with requests to refuse and look-alikes to answer."""
-    rows = [*choose_requests(refuse=True), *choose_requests(refuse=False)]
-    safety = seal_eval_suite("both-ways", kind="safety", data=write_rows(rows), author=ada)
-    return [*small_job().suites.exclude(kind="safety"), safety]
-
-
-def draft(vectors: list[SteeringVector], alphas: tuple[str, str], author) -> ProfileRevision:
-    profile = create_profile("warm", intent="Warm replies.", purpose="tone", axis="empathy", risk_class="low", owner=author)
-    return draft_revision(profile, components=[add(*each) for each in zip(vectors, alphas, strict=True)], author=author)
+    return make_suites(small_job().suites, ada)
 
 
 @pytest.fixture
 def revision(small_job, evaluate, ada) -> ProfileRevision:
-    """Two directions of the reference model, read from different pairs and taken to have passed alone, in one draft."""
-    vectors = []
-    for count in (16, 24):
-        job = small_job(pairs=take("empathy.pairs.jsonl", count))
-        pairs = split_pairs(read_contrast_set(job.contrast_set).pairs)["extract"]
-        [direction] = extract_directions(load_target(job.base_model, "float32"), pairs, layers=[4])
-        lineage = {"base_model_fingerprint": job.base_model.fingerprint, "contrast_set_digest": job.contrast_set.digest}
-        vectors.append(import_vector("empathy", data=write_direction(direction, **lineage), author=ada))
-        evaluate(vectors[-1], alpha="0.5")
-    return draft(vectors, ("0.1", "0.05"), ada)
+    return draft_of_two(small_job, evaluate, ada)
 
 
 def test_a_draft_of_two_vectors_is_stopped_as_a_whole_and_once_it_is_gentler_approved(small_job, suites, ada, grace):
@@ -80,7 +47,7 @@ def test_a_draft_of_two_vectors_is_stopped_as_a_whole_and_once_it_is_gentler_app
         vectors.append(vector)
     revision = draft(vectors, ("0.3", "0.2"), ada)
     job = finish(request_composition(revision=revision, suites=suites, actor=ada))
-    assert (job.state, job.error_message, job.stage) == (JobState.SUCCEEDED, "", "composing")
+    assert (job.state, job.error_message, job.stage) == (JobState.SUCCEEDED, "", "timing")
     evaluation = job.evaluation
     evidence = parse_strict(get_blob(evaluation.digest))
     composition = evidence["composition"]

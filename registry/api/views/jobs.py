@@ -40,8 +40,12 @@ class JobOut(serializers.Serializer):
     kind = serializers.CharField()
     state = serializers.CharField()
     stage = serializers.CharField()
-    progress_done = serializers.IntegerField()
-    progress_total = serializers.IntegerField()
+    progress_done = serializers.IntegerField(help_text="replies, texts and pairs of the whole job so far, in all attempts")
+    progress_total = serializers.IntegerField(help_text="as many as are foreseen; 0 before that")
+    seconds_left = serializers.IntegerField(
+        allow_null=True, help_text="at the rates of the job's own steps; null while there is no estimate"
+    )
+    tokens_per_second = serializers.FloatField(allow_null=True, help_text="of the stage, written or read; null where none are counted")
     note = serializers.CharField()
     attempt = serializers.IntegerField()
     max_attempts = serializers.IntegerField()
@@ -60,7 +64,6 @@ class JobOut(serializers.Serializer):
     drafted_revision = RevisionRefOut(default=None, allow_null=True, help_text="the draft that the chain ended as")
     device = serializers.CharField(help_text="where the last attempt ran the model, and in which dtype")
     peak_memory_bytes = serializers.IntegerField(allow_null=True)
-    tokens_per_second = serializers.DecimalField(max_digits=12, decimal_places=1, allow_null=True)
     result_digest = serializers.CharField()
     error_code = serializers.CharField()
     error_message = serializers.CharField()

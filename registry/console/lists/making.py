@@ -9,7 +9,7 @@ from unfold.decorators import display
 from registry.console.lists.readonly import ReadOnlyList, column, link_to
 from registry.console.pages import Request
 from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, SteeringVector
-from registry.templatetags.console import digest, moment, number, state
+from registry.templatetags.console import digest, moment, number, state, time_left
 
 
 @admin.register(BaseModel)
@@ -94,11 +94,12 @@ class Jobs(ReadOnlyList):
         if not job.progress_total or job.is_finished:
             return ""
         return format_html(
-            '<progress class="sh-progress" value="{}" max="{}">{} of {}</progress>',
+            '<progress class="sh-progress" value="{}" max="{}">{} of {}</progress> <span class="sh-quiet-text">{}</span>',
             job.progress_done,
             job.progress_total,
             job.progress_done,
             job.progress_total,
+            time_left(job),
         )
 
 

@@ -28,6 +28,7 @@ from steernode.engine.access.devices import (
 from steernode.engine.access.proving import prove_sites
 from steernode.engine.access.spreading import forget_dispatch, join_blocks, map_blocks
 from steernode.engine.access.templates import Argument, check_arguments
+from steernode.engine.access.work import NO_WORK, Work
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
 from steernode.files.blocks import Architecture
@@ -49,7 +50,7 @@ class LoadedModel:
     """A base model ready to be read and steered: weights, tokenizer, and the manifest of the files they came from.
 
     Layer 14 is element 14 of `blocks`; `architecture` says where the sites of a block are. `template_arguments` are what its chat template
-    is given beside the messages, for whatever it is asked.
+    is given beside the messages, for whatever it is asked; `work` hears of and keeps what is done with it.
     """
 
     model: Any
@@ -59,6 +60,7 @@ class LoadedModel:
     decoder: nn.Module
     blocks: tuple[nn.Module, ...]
     template_arguments: Mapping[str, Argument] = field(default_factory=dict)
+    work: Work = NO_WORK
 
     def asked_with(self, arguments: Mapping[str, Argument]) -> LoadedModel:
         """The same model, whose chat template is given these arguments.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from torch import Tensor
 from steernode.engine.access.batches import Progress, batch_by_length, halve_on_oom, in_lanes
 from steernode.engine.access.encoding import EncodedConversation, encode_prompts, refuse_long
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.work import NO_WORK, Call
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.sampling import check_sampling
@@ -92,12 +95,38 @@ def generate(
         drawn = None if sampling is None else [sampling[index] for index in batch]
         return _generate_batch(loaded, [prompts[index] for index in batch], components, rows, max_new_tokens, drawn, stop_reason)
 
-    for parts in in_lanes(lambda batch: halve_on_oom(batch, answer), batches, loaded):
-        for batch, answers in parts:
-            replies.update(zip(batch, answers, strict=True))
+    def answer_whole(batch: Sequence[int]) -> list[Reply]:
+        return [reply for _, part in halve_on_oom(batch, answer) for reply in part]
+
+    # Where a reply may be stopped by what happens meanwhile, it is not the same the next time.
+    work = loaded.work if stop_reason is None else NO_WORK
+    call = Call(
+        "replies",
+        (prompts, components, row_coefficients, max_new_tokens, sampling),
+        batches,
+        len,
+        _count_tokens,
+        pack_replies,
+        unpack_replies,
+    )
+    for batch, answers in work.run(call, answer_whole, partial(in_lanes, loaded=loaded)):
+        replies.update(zip(batch, answers, strict=True))
         if on_progress is not None:
             on_progress(len(replies), len(conversations))
     return [replies[index] for index in range(len(conversations))]
+
+
+def pack_replies(replies: Sequence[Reply]) -> bytes:
+    """Replies that nothing stopped."""
+    return json.dumps([{each.name: getattr(reply, each.name) for each in fields(reply)} for reply in replies]).encode()
+
+
+def unpack_replies(data: bytes) -> list[Reply]:
+    return [Reply(**{**row, "token_ids": tuple(row["token_ids"])}) for row in json.loads(data)]
+
+
+def _count_tokens(_batch: Sequence[int], replies: Sequence[Reply]) -> int:
+    return sum(len(reply.scored_token_ids) for reply in replies)
 
 
 def _encode(loaded: LoadedModel, conversations: Sequence[Sequence[Message]], components: Sequence[Component]) -> list[EncodedConversation]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
+from steernode.engine.judging import stages
 from steernode.engine.judging.comparison import beside, describe_shrinkage
 from steernode.engine.judging.controls import SHUFFLED_PAIRS, Controls, measure_controls, shuffle_labels
 from steernode.engine.judging.doseresponse import DoseResponse, measure_dose_response
@@ -51,9 +52,12 @@ class ContrastEvidence:
             return
         component = self._component
         test = spread(self._pairs["test"], TEST_PAIRS)
+        loaded.work.enter(stages.PAIRS)
         items = margin_items(loaded, test)
         self._asked = len(test)
+        loaded.work.enter(stages.DOSE)
         self.dose = measure_dose_response(loaded, component, self._alpha, self._unit, items, test)
+        loaded.work.enter(stages.CONTROLS)
         extract = spread(self._pairs.get("extract", ()), SHUFFLED_PAIRS)
         shuffled = shuffle_labels(loaded, extract, self._direction) if len(extract) > 1 else []
         self.controls = measure_controls(loaded, component, self._alpha, spread(items, CONTROL_ITEMS), test, shuffled, self._direction.norm)
@@ -62,6 +66,7 @@ class ContrastEvidence:
 
     def _measure_select(self, loaded: LoadedModel) -> Floats | None:
         """Slopes of the select split between α = 0 and the proposed one."""
+        loaded.work.enter(stages.PROMISE)
         try:
             items = margin_items(loaded, spread(self._pairs["select"], SELECT_PAIRS))
         except EngineError as error:

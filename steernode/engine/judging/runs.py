@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.work import NO_WORK
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply, generate
+from steernode.engine.judging import stages
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, measure_losses
 from steernode.engine.measuring.metrics import (
@@ -114,7 +116,9 @@ def run_both(
             on_progress=advance,
         )
 
+    loaded.work.enter(stages.ANSWERS)
     own, steered = answer((), 0), answer(components, len(items.all))
+    loaded.work.enter(stages.LOSSES)
     tickets = [item.messages for item in items.behaviour]
     own_scores, steered_scores = (
         score_replies(items, replies, scorer, measure_surprisal(loaded, tickets, replies[: len(tickets)])) for replies in (own, steered)
@@ -128,12 +132,16 @@ def measure_speed(loaded: LoadedModel, items: EvalItems, components: Sequence[Co
     """Milliseconds per token of one request at a time: the median over runs that alternate, so that a slow spell hits both."""
     conversations = [item.messages for item in items.subset(SPEED_CONVERSATIONS, 1, 1).behaviour]
     times: dict[str, list[float]] = {"baseline": [], "steered": []}
+    # A reply that is kept would take no time at all, so that these are always written anew.
+    loaded.work.enter(stages.SPEED)
+    timed = replace(loaded, work=NO_WORK)
     for _ in range(SPEED_RUNS):
         for name, steering in (("baseline", ()), ("steered", components)):
             started = time.perf_counter()
-            replies = [generate(loaded, [messages], components=steering, max_new_tokens=max_new_tokens)[0] for messages in conversations]
-            tokens = sum(len(reply.scored_token_ids) for reply in replies)
-            times[name].append((time.perf_counter() - started) * 1000 / tokens)
+            replies = [generate(timed, [messages], components=steering, max_new_tokens=max_new_tokens)[0] for messages in conversations]
+            tokens, seconds = sum(len(reply.scored_token_ids) for reply in replies), time.perf_counter() - started
+            times[name].append(seconds * 1000 / tokens)
+            loaded.work.passed("replies", len(replies), tokens, seconds)
     medians = {name: measure(float(np.median(values))) for name, values in times.items()}
     return {"milliseconds_per_token": medians, "batch": 1, "runs": SPEED_RUNS, "conversations": len(conversations)}
 

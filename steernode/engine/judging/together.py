@@ -11,6 +11,7 @@ from typing import Any
 
 from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.judging import stages
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import beside
 from steernode.engine.judging.composition import METRICS, Part, measure_composition
@@ -74,9 +75,11 @@ def evaluate_together(
     harmful = [item.messages for item in items.refusals if item.expect["refuse"]]
     # How the model begins to answer is learnt from look-alikes, and from plain questions where there are none.
     harmless = [item.messages for item in items.refusals if not item.expect["refuse"]] or [item.messages for item in items.facts]
+    loaded.work.enter(stages.PAIRS)
     refusals = refusal_items(loaded, harmful, harmless, mark_assistant=mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
     runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding, on_progress=on_reply)
+    loaded.work.enter(stages.TOGETHER)
     composition = measure_composition(
         loaded,
         parts,

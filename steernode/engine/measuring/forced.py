@@ -20,6 +20,7 @@ from steernode.engine.access.batches import Progress, batch_by_length, halve_on_
 from steernode.engine.access.costs import batch_costs
 from steernode.engine.access.encoding import EncodedConversation, refuse_long
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.work import Call, pack_floats, unpack_floats
 from steernode.engine.applying.components import Component, check_component, union_components
 from steernode.engine.applying.positions import PromptLayout
 from steernode.engine.applying.steer import steered
@@ -72,9 +73,19 @@ def score_forced(
     of `steered`.
     """
     _check(loaded, texts, variants)
-    run = _Run(loaded, texts, variants, on_progress)
-    for batch in run.batches():
+    run = _Run(loaded, texts, variants)
+
+    def score(batch: Sequence[int]) -> Floats:
         halve_on_oom(batch, partial(run.score_prompts, batch_prompts=len(batch)))
+        return run.scores(batch)
+
+    call = Call("texts", (texts, variants), list(run.batches()), run.count, run.count_tokens, pack_floats, unpack_floats)
+    done = 0
+    for batch, scores in loaded.work.run(call, score):
+        run.take(batch, scores)
+        done += run.count(batch)
+        if on_progress is not None:
+            on_progress(done, len(texts) * len(variants))
     run.refuse_non_finite()
     return ForcedScores(run.log_likelihood, tuple(run.kl))
 
@@ -116,10 +127,10 @@ class _Group:
 
 
 class _Run:
-    """One call of `score_forced`: its results so far, and how many of them there are."""
+    """One call of `score_forced`: its results so far."""
 
-    def __init__(self, loaded: LoadedModel, texts: Sequence[ForcedText], variants: Sequence[Variant], on_progress: Progress | None) -> None:
-        self._loaded, self._texts, self._variants, self._on_progress = loaded, texts, variants, on_progress
+    def __init__(self, loaded: LoadedModel, texts: Sequence[ForcedText], variants: Sequence[Variant]) -> None:
+        self._loaded, self._texts, self._variants = loaded, texts, variants
         self.log_likelihood: Floats = np.zeros((len(variants), len(texts)))
         self.kl: list[Floats] = [np.zeros((len(variants), len(text.continuation))) for text in texts]
         self._groups, self._unsteered = _group_variants(variants, is_resumable(loaded))
@@ -127,7 +138,6 @@ class _Run:
         for index, text in enumerate(texts):
             by_prompt.setdefault(text.prompt, []).append(index)
         self._by_prompt = list(by_prompt.values())
-        self._done: set[int] = set()
 
     def batches(self) -> Iterator[list[int]]:
         """Batches of distinct prompts, with all their texts. A prompt of one token has nothing to cache and is kept apart."""
@@ -141,7 +151,7 @@ class _Run:
 
     def score_prompts(self, prompts: Sequence[int], batch_prompts: int) -> None:
         """All texts of these prompts under all variants. They may be a part of a batch of `batch_prompts` that did not fit in memory."""
-        rows = [text for prompt in prompts for text in self._by_prompt[prompt]]
+        rows = self._rows(prompts)
         texts = [self._texts[row] for row in rows]
         source = torch.tensor([index for index, prompt in enumerate(prompts) for _ in self._by_prompt[prompt]])
         shared = _Shared(self._loaded, texts, source, [group.entry for group in self._groups if group.entry])
@@ -162,9 +172,30 @@ class _Run:
 
         for _ in in_lanes(work, jobs, self._loaded):
             pass
-        self._done.update(rows)
-        if self._on_progress is not None:
-            self._on_progress(len(self._done) * len(self._variants), len(self._texts) * len(self._variants))
+
+    def count(self, prompts: Sequence[int]) -> int:
+        """Texts of these prompts, each once for every variant."""
+        return len(self._rows(prompts)) * len(self._variants)
+
+    def count_tokens(self, prompts: Sequence[int], _scores: Floats) -> int:
+        return sum(self.kl[row].size for row in self._rows(prompts))
+
+    def scores(self, prompts: Sequence[int]) -> Floats:
+        """What was found for all texts of these prompts, in one row."""
+        rows = self._rows(prompts)
+        return np.concatenate([self.log_likelihood[:, rows].ravel(), *(self.kl[row].ravel() for row in rows)])
+
+    def take(self, prompts: Sequence[int], scores: Floats) -> None:
+        """The other way round."""
+        rows = self._rows(prompts)
+        sizes = [len(self._variants) * len(rows), *(self.kl[row].size for row in rows)]
+        own, *kl = np.split(scores, np.cumsum(sizes[:-1]))
+        self.log_likelihood[:, rows] = own.reshape(-1, len(rows))
+        for row, values in zip(rows, kl, strict=True):
+            self.kl[row][...] = values.reshape(self.kl[row].shape)
+
+    def _rows(self, prompts: Sequence[int]) -> list[int]:
+        return [text for prompt in prompts for text in self._by_prompt[prompt]]
 
     # Inference mode is a thread's own, and this runs in lanes.
     @torch.inference_mode()

@@ -15,6 +15,7 @@ import torch
 from steernode.engine.access.batches import batch_by_length
 from steernode.engine.access.encoding import encode_prompt, encode_prompts, pad_right
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.work import Call, pack_floats, unpack_floats
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply
 from steernode.engine.measuring.forced import ForcedText, score_forced
@@ -83,17 +84,26 @@ def measure_surprisal(loaded: LoadedModel, conversations: Sequence[Sequence[Mess
 def _sum_surprisal(loaded: LoadedModel, rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[float]:
     """Nats of each reply after its prompt; both as token ids."""
     nats = [0.0] * len(rows)
-    for batch in batch_by_length([len(prompt) + len(reply) for prompt, reply in rows], _MAX_BATCH_TOKENS):
+
+    def read(batch: Sequence[int]) -> Floats:
         first = min(len(rows[index][0]) for index in batch) - 1
         token_ids = pad_right([(*rows[index][0], *rows[index][1]) for index in batch], loaded)
         columns = torch.arange(first, token_ids.shape[1] - 1, device=loaded.device)
         logits = loaded.model(input_ids=token_ids[:, :-1], use_cache=False, logits_to_keep=columns).logits.float()
         chosen = logits.gather(2, token_ids[:, first + 1 :, None])[:, :, 0]
         surprisal = (logits.logsumexp(dim=2) - chosen).double().cpu()
+        sums = []
         for position, index in enumerate(batch):
             prompt, reply = rows[index]
             start = len(prompt) - 1 - first
-            nats[index] = float(surprisal[position, start : start + len(reply)].sum())
+            sums.append(float(surprisal[position, start : start + len(reply)].sum()))
+        return np.array(sums)
+
+    batches = batch_by_length([len(prompt) + len(reply) for prompt, reply in rows], _MAX_BATCH_TOKENS)
+    call = Call("texts", (rows,), batches, len, lambda batch, _: sum(len(rows[index][1]) for index in batch), pack_floats, unpack_floats)
+    for batch, sums in loaded.work.run(call, read):
+        for index, value in zip(batch, sums, strict=True):
+            nats[index] = float(value)
     return nats
 
 

@@ -1,7 +1,7 @@
 """The sweep: every layer screened without generating, then replies for the best few on the select split, over a grid of α.
 
-A cell is one (layer, α) and a plain document with decimal strings, so that a job can store each when it is measured and go on
-after an interruption without measuring it again. Cells of the stage `screen` hold margins and divergences on contrast items, those
+A cell is one (layer, α) and a plain document with decimal strings. What an interrupted search had measured is kept below this, batch by
+batch (`access/work.py`). Cells of the stage `screen` hold margins and divergences on contrast items, those
 of the stage `final` what the replies to the suites' items are like.
 """
 
@@ -65,7 +65,7 @@ def dose_response(cells: Sequence[Cell], layer: int) -> list[Cell]:
 def digest_sweep(
     loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, recipe: SweepRecipe, items: Sequence[MarginItem] = ()
 ) -> str:
-    """What a cell must have in common with a sweep to be reused by it."""
+    """What two sweeps must have in common for their cells to be comparable."""
     identity = {
         "base_model_fingerprint": loaded.fingerprint,
         "suites": {kind: suite.digest for kind, suite in suites.items()},
@@ -86,19 +86,17 @@ def sweep(
     *,
     items: Sequence[MarginItem] = (),
     on_progress: Progress | None = None,
-    done_cells: Sequence[Cell] = (),
     on_cell: OnCell | None = None,
 ) -> Search:
     """Screens the layers on `items`, generates for the finalists on the select split, and chooses a cell.
 
     `items` are contrast items that the directions were not extracted from, as `margin_items` makes them of the select part of
     `split_pairs`; only the screen `none` can do without. `on_progress(done, total)` counts items and replies, each under one
-    (layer, α). `done_cells` are cells of an earlier attempt and are not measured again; `on_cell` is called with each new cell.
+    (layer, α); `on_cell` is called with each cell.
 
-    Raises: EngineError NO_CELL_PASSES, CHECKPOINT_MISMATCH if a done cell belongs to another sweep, DIRECTION_MISSING,
-    MARGIN_EMPTY, SUITE_MISSING, and the codes of `generate` and `score_forced`.
+    Raises: EngineError NO_CELL_PASSES, DIRECTION_MISSING, MARGIN_EMPTY, SUITE_MISSING, and the codes of `generate` and `score_forced`.
     """
-    run = _Run(loaded, directions, suites, scorer, recipe, items, done_cells, on_progress, on_cell)
+    run = _Run(loaded, directions, suites, scorer, recipe, items, on_progress, on_cell)
     finalists = list(recipe.resolve_layers(loaded.n_layers))
     for number in range(len(run.rounds)):
         finalists = run.screen(number, finalists)
@@ -151,7 +149,6 @@ class _Run:
         scorer: Scorer,
         recipe: SweepRecipe,
         items: Sequence[MarginItem],
-        done_cells: Sequence[Cell],
         on_progress: Progress | None,
         on_cell: OnCell | None,
     ) -> None:
@@ -168,36 +165,22 @@ class _Run:
         self._items = EvalItems.of(suites, "select")
         self.rounds: list[Round] = plan_rounds(len(layers), spread_items(items), recipe) if recipe.screen == "margins" else []
         self.digest = digest_sweep(loaded, suites, scorer, recipe, items if self.rounds else ())
-        for cell in done_cells:
-            if cell["sweep"] != self.digest:
-                raise EngineError(
-                    "CHECKPOINT_MISMATCH",
-                    "a stored cell was measured on another model, suite or recipe; start the sweep again",
-                    cell["sweep"],
-                )
-        # An attempt that was stopped within a round has left cells of it that the next one measured again.
-        self.cells: list[Cell] = list({_place(cell): dict(cell) for cell in done_cells}.values())
+        self.cells: list[Cell] = []
         alphas, finalists = len(recipe.steered_alphas()), len(layers) if recipe.screen == "none" else min(recipe.finalists, len(layers))
         # How many cells the final stage has is known when the grid is measured; until then the most there can be is announced.
         cells = 1 + finalists * (alphas + (2 if recipe.refine else 0))
         self._total = sum((1 + each.layers * alphas) * len(each.items) for each in self.rounds) + cells * len(self._items.all)
-        self._done = sum(sum(cell["items"].values()) for cell in self.cells)
+        self._done = 0
 
     def screen(self, number: int, layers: Sequence[int]) -> list[int]:
         """The layers that go on, best first, after one round on them."""
         this = self.rounds[number]
-        have = {(cell["layer"], cell["alpha"]): cell for cell in self.cells if cell["stage"] == "screen" and cell["round"] == number}
-        wanted = [(layer, alpha) for layer in layers for alpha in self._recipe.steered_alphas()]
-        if any(key not in have for key in [(None, "0"), *wanted]):
-            # Steered cells mean nothing without the unsteered one of their own pass, so a round is measured whole or not at all.
-            self.cells = [cell for cell in self.cells if cell["stage"] != "screen" or cell["round"] != number]
-            variants = {(layer, alpha): self._component(layer, alpha) for layer, alpha in wanted}
-            measured = measure_screen(self._loaded, this.items, variants, self._counter(self._done))
-            have = {
-                (layer, alpha): self._keep({**self._head("screen", layer, alpha), "round": number, **values})
-                for (layer, alpha), values in measured.items()
-            }
-        return rank_layers(list(have.values()), self._recipe)[: this.keep]
+        variants = {(layer, alpha): self._component(layer, alpha) for layer in layers for alpha in self._recipe.steered_alphas()}
+        measured = measure_screen(self._loaded, this.items, variants, self._counter(self._done))
+        cells = [
+            self._keep({**self._head("screen", layer, alpha), "round": number, **values}) for (layer, alpha), values in measured.items()
+        ]
+        return rank_layers(cells, self._recipe)[: this.keep]
 
     def measure(self, alphas_of: Mapping[int, Sequence[str]]) -> None:
         """All cells of the final stage that are not there yet: the baseline, then layer by layer."""
@@ -264,10 +247,6 @@ class _Run:
             "unit": self._recipe.unit,
             "coefficient": "0" if layer is None else measure(self._component(layer, alpha).coefficient),
         }
-
-
-def _place(cell: Cell) -> tuple[object, ...]:
-    return cell["stage"], cell.get("round"), cell["layer"], cell["alpha"]
 
 
 def _describe(items: EvalItems, scores: ReplyScores, baseline: Cell | None) -> Cell:

@@ -1,13 +1,14 @@
 """What authors make: data sets, extractions, validations, drafts; and how they watch it."""
 
-from decimal import Decimal
+from datetime import timedelta
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
+from django.utils import timezone
 
 from registry.models import ContrastSet, EvalSuite, Job, JobState, Profile, ProfileRevision
-from registry.services.jobs import fail_job, report_progress
+from registry.services.jobs import claim_job, fail_job, report_progress
 from tests.support.files import make_suite, pairs_file, rubric_file
 
 
@@ -41,10 +42,10 @@ def test_a_refused_recipe_comes_back_as_it_was_typed(as_person, ada, base_model,
 
 
 def test_progress_is_a_small_document_for_the_page_to_ask_for(as_person, iris, running_job):
-    report_progress(running_job, stage="sweeping", done=3, total=9, note="layer 2")
+    report_progress(running_job, stage="sweeping", progress_done=3, progress_total=9, note="layer 2")
     answer = as_person(iris).get(reverse("console:job-progress", args=[running_job.pk]))
     expected = {"state": "running", "stage": "sweeping", "done": 3, "total": 9, "note": "layer 2", "attempt": 1, "finished": False}
-    assert answer.json() == expected
+    assert answer.json() == {**expected, "left": "no estimate yet", "speed": ""}
     page = as_person(iris).get(reverse("console:job", args=[running_job.pk])).text
     assert f'data-progress-url="{reverse("console:job-progress", args=[running_job.pk])}"' in page
     assert "registry/progress.js" in page
@@ -52,12 +53,37 @@ def test_progress_is_a_small_document_for_the_page_to_ask_for(as_person, iris, r
 
 def test_a_job_shows_where_its_model_is_and_what_it_takes(as_person, iris, running_job):
     where = reverse("console:job", args=[running_job.pk])
-    assert "Tokens per second" not in as_person(iris).get(where).text
-    use = {"device": "cuda:0 (NVIDIA H200), bfloat16", "peak_memory_bytes": 15 * 1024**3, "tokens_per_second": Decimal("1234.5")}
-    report_progress(running_job, stage="sweeping", done=3, total=9, use=use)
+    assert "Memory" not in as_person(iris).get(where).text
+    report_progress(running_job, stage="sweeping", device="cuda:0 (NVIDIA H200), bfloat16", peak_memory_bytes=15 * 1024**3)
     page = as_person(iris).get(where).text
-    for words in ("cuda:0 (NVIDIA H200), bfloat16", "15.0\xa0GB", "1234.5"):
+    for words in ("cuda:0 (NVIDIA H200), bfloat16", "15.0\xa0GB"):
         assert words in page
+
+
+def test_the_time_left_and_the_speed_stand_on_the_page_its_updates_and_the_list(as_person, iris, running_job):
+    measured = {"expected_at": timezone.now() + timedelta(minutes=5, seconds=20), "tokens_per_second": 41.26}
+    report_progress(running_job, stage="answering", progress_done=3, progress_total=9, **measured)
+    answer = as_person(iris).get(reverse("console:job-progress", args=[running_job.pk])).json()
+    assert (answer["left"], answer["speed"]) == ("about 5 min left", "41.26 tokens/s")
+    page = as_person(iris).get(reverse("console:job", args=[running_job.pk])).text
+    assert "about 5 min left" in page
+    assert "41.26 tokens/s" in page
+    assert "about 5 min left" in as_person(iris).get(reverse("admin:registry_job_changelist")).text
+
+
+def test_nobody_estimates_for_a_worker_that_is_gone_or_after_the_expected_end(running_job):
+    now = timezone.now()
+    report_progress(running_job, stage="answering", progress_done=3, progress_total=9, expected_at=now + timedelta(minutes=5))
+    running_job.refresh_from_db()
+    assert running_job.seconds_left in range(290, 301)
+    Job.objects.filter(pk=running_job.pk).update(lease_expires_at=now - timedelta(seconds=1))
+    running_job.refresh_from_db()
+    assert running_job.seconds_left is None
+    again = claim_job(running_job.pk, worker="next")
+    assert (again.expected_at, again.seconds_left) == (None, None)
+    report_progress(again, stage="answering", expected_at=now - timedelta(seconds=1))
+    again.refresh_from_db()
+    assert again.seconds_left is None
 
 
 def test_a_failed_job_says_why_and_is_polled_no_more(as_person, ada, running_job):

@@ -11,6 +11,7 @@ import pytest
 
 from steernode import __version__
 from steernode.canonical import sha256_hex
+from steernode.cli.jobs import describe_job
 from steernode.files.architectures import find_family
 from tests.support.architectures import forgetting, write_architecture
 from tests.support.exports import EVENTS, csv_file, jsonl
@@ -177,6 +178,18 @@ def test_a_job_is_watched_to_its_end(steer, recording_hub):
     assert result.exit_code == 0
     assert "succeeded" in result.output
     assert len(recording_hub.sent) == 4
+
+
+def test_a_running_job_says_how_long_it_will_take(steer, recording_hub):
+    running = [job("running", 4), job("running", 5, seconds_left=95, tokens_per_second=41.26), job("running", 6, seconds_left=9000)]
+    recording_hub.answers["/jobs"] = [{"results": running}]
+    listed = steer("job", "list").output
+    assert [words in listed for words in ("no estimate yet", "about 95 s left", "about 2.5 h left")] == [True] * 3
+    assert [describe_job(each) for each in (*running[:2], job("queued"))] == [
+        "extraction running sweep, no estimate yet",
+        "extraction running sweep, about 95 s left, 41.26 tokens/s",
+        "extraction queued sweep",
+    ]
 
 
 def test_a_chain_is_watched_to_its_draft(steer, recording_hub):

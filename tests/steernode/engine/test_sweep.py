@@ -19,7 +19,6 @@ from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.measuring.margins import MarginItem, margin_items
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.reading.directions import LayerDirection, extract_directions
-from steernode.engine.searching import sweep as sweep_module
 from steernode.engine.searching.plots import draw_heat_map
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.screen import bought_shift, measure_screen, plan_rounds, rank_layers, spread_items
@@ -27,6 +26,7 @@ from steernode.engine.searching.sweep import Search, dose_response, measure_grid
 from steernode.errors import EngineError
 from steernode.files.suites import RubricExample, SuiteFile, parse_suite
 from tests.support.candidates import make_candidate
+from tests.support.kept_work import Kept
 from tests.support.tiny_models import make_answered_pair, make_pairs
 
 # Random weights write noise, so the gates of these tests let everything through and the mechanics are what is looked at.
@@ -103,33 +103,20 @@ def test_the_coefficient_of_a_cell_is_alpha_times_the_norm(swept: Search, direct
     assert float(cell["coefficient"]) == pytest.approx(0.5 * directions[2].norm, rel=1e-5)
 
 
-@pytest.mark.parametrize("done", [3, 12, -2])
-def test_a_sweep_resumes_without_measuring_a_cell_again(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Search, done: int
+@pytest.mark.parametrize("share", [1, 2, 5])
+def test_a_sweep_goes_on_from_what_was_kept_of_it_to_the_same_cells(
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Search, share: int
 ) -> None:
-    new: list[dict] = []
-    half = swept.cells[:done]
-    resumed = sweep(llama, directions, suites, scorer, RECIPE, items=items, done_cells=half, on_cell=new.append)
-    assert resumed.chosen == swept.chosen
-    assert sorted(map(str, resumed.cells)) == sorted(map(str, swept.cells))
-    # What is missing is measured in the batches that it was measured in before, and so to the same digits.
-    # Whole rounds of the screening are kept, and every cell with replies.
-    kept = [cell for cell in resumed.cells if cell not in new]
-    assert all(cell in half for cell in kept)
-    assert all(cell in kept for cell in half if cell["stage"] == "final")
-
-
-def test_a_finished_sweep_measures_nothing_again(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Search, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never(*_arguments: object, **_options: object) -> None:
-        raise AssertionError("measured again")
-
-    monkeypatch.setattr(sweep_module, "generate", never)
-    monkeypatch.setattr(sweep_module, "measure_screen", never)
-    assert sweep(llama, directions, suites, scorer, RECIPE, items=items, done_cells=swept.cells) == swept
-    # A round that was stopped half-way is measured again, and its first half then lies in the checkpoint twice.
-    assert sweep(llama, directions, suites, scorer, RECIPE, items=items, done_cells=(*swept.cells[:3], *swept.cells)) == swept
+    work = Kept()
+    sweep(replace(llama, work=work), directions, suites, scorer, RECIPE, items=items)
+    left = {place for index, place in enumerate(work.done) if index % share == share - 1}
+    work.kept, work.done = {place: data for place, data in work.kept.items() if place not in left}, []
+    assert sweep(replace(llama, work=work), directions, suites, scorer, RECIPE, items=items) == swept
+    assert set(work.done) == left
+    # All is kept now.
+    work.done = []
+    assert sweep(replace(llama, work=work), directions, suites, scorer, RECIPE, items=items) == swept
+    assert work.done == []
 
 
 def test_the_exhaustive_grid_has_replies_in_every_cell_and_none_between(
@@ -166,15 +153,6 @@ def test_screening_finds_the_layer_whose_direction_carries_a_planted_behaviour(m
     measured = measure_screen(loaded, items, variants)
     cells = [{"layer": each, "alpha": alpha, "layer_depth": "0", **values} for (each, alpha), values in measured.items()]
     assert rank_layers(cells, SweepRecipe(alphas=("0", "0.25", "0.5", "1"), screen_kl="2"))[0] == layer
-
-
-def test_cells_of_another_sweep_are_refused(
-    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Search
-) -> None:
-    other = SweepRecipe(**{**RECIPE.__dict__, "max_new_tokens": 5})
-    with pytest.raises(EngineError) as refused:
-        sweep(llama, directions, suites, scorer, other, items=items, done_cells=swept.cells)
-    assert refused.value.code == "CHECKPOINT_MISMATCH"
 
 
 def test_progress_ends_at_the_total(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple) -> None:

@@ -1,0 +1,82 @@
+"""How much there is to do in each stage of an evaluation, foreseen from what is to be measured, so that a job can say how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import comb
+
+from steernode.engine.access.work import Planned
+from steernode.engine.judging import stages
+from steernode.engine.judging.candidate import Candidate
+from steernode.engine.judging.contrastevidence import CONTROL_ITEMS, SELECT_PAIRS, TEST_PAIRS
+from steernode.engine.judging.controls import RANDOM_DIRECTIONS, SHUFFLES
+from steernode.engine.judging.doseresponse import STEPS
+from steernode.engine.judging.runs import SPEED_CONVERSATIONS, SPEED_RUNS
+from steernode.engine.judging.together import AXIS_PAIRS
+from steernode.engine.measuring.metrics import EvalItems, spread
+from steernode.files.contrast import ContrastPair
+from steernode.files.suites import SuiteFile
+
+# Both sides of a pair, and both runs over an item.
+_TWO = 2
+
+
+def plan_evaluation(
+    candidate: Candidate, suites: Mapping[str, SuiteFile], pairs: Mapping[str, Sequence[ContrastPair]] | None
+) -> list[Planned]:
+    """The stages of `evaluate`."""
+    parts = pairs or {}
+    asked = spread(parts.get("test", ()), TEST_PAIRS) if candidate.record.alpha else ()
+    promised = spread(parts.get("select", ()), SELECT_PAIRS) if asked else ()
+    test, select = len(asked), len(promised)
+    directions = 1 + RANDOM_DIRECTIONS + SHUFFLES + 1
+    return [
+        Planned(stages.PAIRS, "replies", _replies(asked)),
+        # Every step of α, and three of them again under the changed system message.
+        Planned(stages.DOSE, "texts", _TWO * test * (len(STEPS) + 3)),
+        # Unsteered, under every direction, and under the positive side's own prompt.
+        Planned(stages.CONTROLS, "texts", _TWO * min(test, CONTROL_ITEMS) * (1 + directions + 1)),
+        Planned(stages.PROMISE, "replies", _replies(promised)),
+        Planned(stages.PROMISE, "texts", _TWO * select * 2),
+        *_plan_runs(suites),
+        _plan_speed(suites),
+    ]
+
+
+def plan_composition(
+    candidates: Mapping[str, Candidate], suites: Mapping[str, SuiteFile], axes: Mapping[str, Sequence[ContrastPair]]
+) -> list[Planned]:
+    """The stages of `evaluate_together`."""
+    items, parts = EvalItems.of(suites, "test", with_capability=True), len(candidates)
+    asked = [pair for pairs in axes.values() for pair in spread(pairs, AXIS_PAIRS)]
+    harmful = sum(bool(item.expect["refuse"]) for item in items.refusals)
+    # Unsteered, each part, all together, and each pair where that is not all.
+    variants = 1 + parts + 1 + (comb(parts, 2) if parts > 2 else 0)
+    return [
+        Planned(stages.PAIRS, "replies", len(items.refusals) + _replies(asked)),
+        *_plan_runs(suites),
+        Planned(stages.TOGETHER, "texts", (_TWO * (len(asked) + harmful) + _neutral(items)) * variants),
+        _plan_speed(suites),
+    ]
+
+
+def _replies(pairs: Sequence[ContrastPair]) -> int:
+    """Pairs that end with answers are not answered again."""
+    return sum(_TWO for pair in pairs if pair.positive[-1].role != "assistant")
+
+
+def _plan_runs(suites: Mapping[str, SuiteFile]) -> list[Planned]:
+    items = EvalItems.of(suites, "test", with_capability=True)
+    return [
+        Planned(stages.ANSWERS, "replies", _TWO * len(items.all)),
+        Planned(stages.LOSSES, "texts", _TWO * len(items.behaviour) + _neutral(items)),
+    ]
+
+
+def _plan_speed(suites: Mapping[str, SuiteFile]) -> Planned:
+    items = EvalItems.of(suites, "test", with_capability=True)
+    return Planned(stages.SPEED, "replies", _TWO * SPEED_RUNS * min(len(items.behaviour), SPEED_CONVERSATIONS))
+
+
+def _neutral(items: EvalItems) -> int:
+    return sum(not item.expect.get("refuse") for item in items.all[len(items.behaviour) :])
