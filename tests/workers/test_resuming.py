@@ -166,7 +166,7 @@ def test_a_step_kept_under_other_conditions_is_not_used(validation, monkeypatch)
     run_until_killed(validation, validate, monkeypatch, after=2)
     assert validation.progress_done > 0
     describe = conditions.describe_conditions
-    for begun, changed in enumerate(["code", "libraries", "dtype", "device", "recipe", "base_model_fingerprint"], start=1):
+    for begun, changed in enumerate(["code", "libraries", "ran_on", "architecture", "recipe", "base_model_fingerprint"], start=1):
         monkeypatch.setattr(conditions, "describe_conditions", lambda *about, changed=changed: {**describe(*about), changed: "another"})
         run_until_killed(validation, validate, monkeypatch, after=1)
         # What was begun is begun again, and the first attempt's steps wait for whoever can use them.

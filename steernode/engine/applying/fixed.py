@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from steernode.engine.access.batches import is_out_of_memory
 from steernode.engine.access.cache import FixedCache
+from steernode.engine.access.devices import is_out_of_memory
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component, coefficient_table
 from steernode.engine.applying.fixedsteering import FixedSteering, Form, ReplyPlan
