@@ -13,7 +13,8 @@ from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.errors import CanonicalError, ModelError
 from steernode.files.architectures import SIZES, known_families, unknown_architecture
 from steernode.files.blocks import Family
-from steernode.files.weights import list_weights
+from steernode.files.quantization import read_quantization
+from steernode.files.weights import list_weights, read_tensors
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -68,9 +69,12 @@ class ModelFiles:
     files: tuple[tuple[str, str, int], ...]
     # Of what says where this model keeps its blocks and sites: no file of the folder, and so not in the fingerprint.
     architecture_digest: str
+    # What the weights are quantised as, in a few words; empty if they are not.
+    quantization: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """The document whose canonical bytes the fingerprint covers."""
+        form: dict[str, Any] = {"quantization": self.quantization} if self.quantization else {}
         return {
             "schema": "steerhub.base-model/1",
             "architecture": self.architecture,
@@ -80,6 +84,7 @@ class ModelFiles:
             "context_length": self.context_length,
             "vocab_size": self.vocab_size,
             "dtype": self.dtype,
+            **form,
             "files": [{"name": name, "sha256": digest, "bytes": size} for name, digest, size in self.files],
         }
 
@@ -92,7 +97,8 @@ class ModelFiles:
 def inspect_model(folder: Path) -> ModelFiles:
     """Reads and hashes a model folder.
 
-    Raises: ModelError MODEL_MISSING, MODEL_FORMAT, MODEL_CONFIG_REJECTED, MODEL_ARCHITECTURE, MODEL_TOKENIZER, MODEL_CHAT_TEMPLATE.
+    Raises: ModelError MODEL_MISSING, MODEL_FORMAT, MODEL_CONFIG_REJECTED, MODEL_ARCHITECTURE, MODEL_QUANTIZATION, MODEL_TOKENIZER,
+    MODEL_CHAT_TEMPLATE.
     """
     if not folder.is_dir():
         raise ModelError("MODEL_MISSING", f"{folder} is not a folder; give the folder that holds config.json", str(folder))
@@ -106,6 +112,7 @@ def inspect_model(folder: Path) -> ModelFiles:
     text = _read_text_part(config, family)
     weights = list_weights(folder)
     indexes = _check_indexes(folder, weights)
+    quantization = read_quantization(config, (path.name for path in folder.iterdir()), read_tensors(folder, weights))
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise ModelError("MODEL_TOKENIZER", f"{folder} has no tokenizer; save it beside the weights", "tokenizer.json")
     templates = [name for name in CHAT_TEMPLATE_FILES if (folder / name).is_file()]
@@ -125,6 +132,7 @@ def inspect_model(folder: Path) -> ModelFiles:
         dtype=_read_dtype(config, text),
         files=tuple(_hash_file(folder, name) for name in sorted({*weights, *indexes, *others, *templates})),
         architecture_digest=family.digest,
+        quantization=quantization,
     )
 
 

@@ -11,7 +11,7 @@ from steernode.files.basemodels import CHAT_TEMPLATE_FILES, CONFIG_FILES
 _WEIGHTS, _TOKENIZER, _CHAT_TEMPLATE, _CONFIG = "weights", "tokenizer", "chat template", "config"
 # Without a template file of its own a model keeps its template here, and the digest cannot tell which half changed.
 _TOKENIZER_CONFIG, _EITHER = "tokenizer_config.json", "tokenizer or chat template"
-_SIZES = ("architecture", "model_type", "n_layers", "d_model", "context_length", "vocab_size", "dtype")
+_SIZES = ("architecture", "model_type", "n_layers", "d_model", "context_length", "vocab_size", "dtype", "quantization")
 _NAMED_FILES = 3
 
 

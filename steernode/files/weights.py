@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,39 @@ def _check_whole(path: Path) -> None:
 
     Every byte after the header belongs to exactly one tensor, so a tail that is missing shows without reading the tensors.
     """
+    header, held = _read_header(path)
+    covered = 0
+    for begin, end, name in sorted((*_offsets(path, name, tensor), name) for name, tensor in header.items()):
+        if begin != covered or end < begin:
+            raise _broken(path, f"has a tensor {name[:60]!r} that does not begin where the one before ends")
+        covered = end
+    if covered != held:
+        raise _broken(path, f"describes {covered} bytes of tensors and holds {held}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """What the header of a weight file says of one tensor. `dtype` is safetensors' name, such as F32, I8 or F8_E4M3."""
+
+    file: str
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_tensors(folder: Path, names: Iterable[str]) -> Iterator[StoredTensor]:
+    """Every tensor in these files of a folder, by their headers alone. Raises: ModelError MODEL_FORMAT."""
+    for file in names:
+        header, _ = _read_header(folder / file)
+        for name, tensor in header.items():
+            dtype, shape = tensor.get("dtype"), tensor.get("shape")
+            if not isinstance(dtype, str) or not isinstance(shape, list) or any(type(size) is not int for size in shape):
+                raise _broken(folder / file, f"does not say what tensor {name[:60]!r} is")
+            yield StoredTensor(file, name, dtype, tuple(shape))
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a file says of each tensor, and how many bytes of tensors it holds."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         header_bytes = int.from_bytes(stream.read(8).ljust(8, b"\xff"), "little")
@@ -51,14 +86,7 @@ def _check_whole(path: Path) -> None:
     if not isinstance(header, dict):
         raise _broken(path, "has a header that is no object")
     header.pop("__metadata__", None)
-    covered = 0
-    for begin, end, name in sorted((*_offsets(path, name, tensor), name) for name, tensor in header.items()):
-        if begin != covered or end < begin:
-            raise _broken(path, f"has a tensor {name[:60]!r} that does not begin where the one before ends")
-        covered = end
-    held = size - 8 - header_bytes
-    if covered != held:
-        raise _broken(path, f"describes {covered} bytes of tensors and holds {held}")
+    return header, size - 8 - header_bytes
 
 
 def _offsets(path: Path, name: str, tensor: Any) -> tuple[int, int]:

@@ -15,9 +15,10 @@ from torch import nn
 
 from steernode.engine.access.architectures import find_architecture, find_module
 from steernode.engine.access.proving import prove_sites
-from steernode.errors import ModelError
+from steernode.errors import ModelError, SteerError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
 from steernode.files.blocks import Architecture
+from steernode.files.quantization import DEQUANTIZED
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _ONE_CORE_BYTES = 4 * 1024 * 1024
@@ -172,6 +173,8 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype) -> 
     try:
         with _only_hashed(folder, manifest) as hashed:
             config = transformers.AutoConfig.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
+            if manifest.quantization.startswith(DEQUANTIZED):
+                config.quantization_config["dequantize"] = True
             tokenizer = transformers.AutoTokenizer.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
             loading: Any = loader.from_pretrained(
                 hashed,
@@ -183,7 +186,9 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype) -> 
                 attn_implementation=find_architecture(config).attention,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (SteerError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # Whatever a loader makes of these files it would make of them again.
         raise ModelError("MODEL_LOAD", f"{folder} was inspected but could not be loaded: {error}", str(folder)) from error
     model, report = loading
     # The library would go on with random weights in their place.
