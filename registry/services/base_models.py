@@ -71,6 +71,7 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
             "architecture_digest": manifest.architecture_digest,
             "layers": manifest.n_layers,
             "d_model": manifest.d_model,
+            **({"form": manifest.form} if manifest.form else {}),
             "changes": describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
         },
         base_model_fingerprint=manifest.fingerprint,

@@ -78,7 +78,9 @@ def read_quantization(config: Mapping[str, Any], files: Iterable[str], tensors: 
     method = _read_method(stated)
     missing = [package for package in METHODS[method] if find_spec(package.replace("-", "_")) is None]
     if missing:
-        raise _refused(f"the weights are quantised by {method}, which needs a package that is not here: pip install {' '.join(missing)}", method)
+        raise _refused(
+            f"the weights are quantised by {method}, which needs a package that is not here: pip install {' '.join(missing)}", method
+        )
     return _READERS[method](stated)
 
 

@@ -14,6 +14,7 @@ from registry.reads.lookups import get_environment, registered_before
 from registry.services.base_model_moves import Move
 from registry.services.base_models import register_base_model
 from steernode.files.drift import describe_drift
+from steernode.files.forms import describe_form
 
 # A move may turn off what others approved and flagged, so it is not for whoever only registers files.
 MAY_MOVE = (Role.OPERATOR, Role.APPROVER)
@@ -39,11 +40,15 @@ class BaseModelOut(serializers.Serializer):
 class BaseModelDetailOut(BaseModelOut):
     changes = serializers.SerializerMethodField(help_text="in words: how it differs from the one of its name registered before it")
     architecture_digest = serializers.CharField(help_text="of what says where it keeps its blocks and sites; empty if not on record")
+    form = serializers.SerializerMethodField(help_text="in words: what its weights are quantised as or made from; empty if neither")
     manifest = serializers.JSONField(help_text="the document whose sha256 is the fingerprint: the digest of every file")
 
     def get_changes(self, base_model: BaseModel) -> list[str]:
         earlier = registered_before(base_model)
         return describe_drift(earlier.manifest, base_model.manifest) if earlier else []
+
+    def get_form(self, base_model: BaseModel) -> str:
+        return describe_form(base_model.manifest)
 
 
 class BaseModelRefOut(serializers.Serializer):

@@ -1,7 +1,9 @@
 """Quantised folders that are read: written as their own tools write them, loaded as any other, and steered."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from steernode.engine.access import models
 from steernode.engine.access.models import load_model
 from steernode.engine.applying.generate import generate
+from steernode.engine.judging.runs import describe_run
 from steernode.errors import ModelError
 from tests.support.tiny_models import ask, build_model, build_tokenizer
 
@@ -132,3 +135,12 @@ def test_what_is_the_machines_fault_and_what_is_named_already_stay_what_they_are
     monkeypatch.setattr(models, "find_architecture", refuse)
     with pytest.raises(type(fault)):
         load_model(plain)
+
+
+def test_evidence_names_the_form_that_was_measured(llama):
+    class Scorer:
+        description: ClassVar = {"name": "none"}
+
+    quantized = replace(llama, manifest=replace(llama.manifest, quantization="bitsandbytes 4-bit nf4"))
+    assert describe_run(quantized, {}, Scorer(), 4)["form"] == "bitsandbytes 4-bit nf4"
+    assert "form" not in describe_run(llama, {}, Scorer(), 4)

@@ -52,7 +52,10 @@ def all_installed(monkeypatch):
 READ = {
     "fp8": ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8 128×128, dequantised"),
     "fp8 whole": ({"quant_method": "fp8"}, "fp8, dequantised"),
-    "compressed-tensors": ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "compressed-tensors pack-quantized, dequantised"),
+    "compressed-tensors": (
+        {"quant_method": "compressed-tensors", "format": "pack-quantized"},
+        "compressed-tensors pack-quantized, dequantised",
+    ),
     "4 bit": ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "bitsandbytes 4-bit nf4"),
     "8 bit": ({"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_threshold": 0.0}, "bitsandbytes 8-bit"),
     "8 bit, as it was written once": ({"load_in_8bit": True, "llm_int8_threshold": 0}, "bitsandbytes 8-bit"),
