@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from registry.blobs import get_blob
 from registry.models import BaseModel
 from registry.services.base_models import resolve_model_folder
+from steernode.behaviour import read_behaviour
 from steernode.errors import ModelError
 from steernode.files.basemodels import inspect_model
 from steernode.files.suites import parse_rubric
@@ -23,7 +24,7 @@ def load_target(base_model: BaseModel) -> LoadedModel:
     """The registered model, loaded once and kept until another is asked for.
 
     The files are hashed before every job, so a model that changed since it was registered is refused, loaded or not.
-    Raises: ModelError MODEL_CHANGED, ARCHITECTURE_CHANGED.
+    Raises: ModelError MODEL_CHANGED, ARCHITECTURE_CHANGED, MODEL_BEHAVES_OTHERWISE.
     """
     global _loaded
     folder = resolve_model_folder(base_model.source)
@@ -47,8 +48,17 @@ def load_target(base_model: BaseModel) -> LoadedModel:
         from steernode.engine.access.models import load_model
 
         _loaded = None
-        _loaded = load_model(folder)
+        _loaded = _prove(base_model, load_model(folder))
     return _loaded
+
+
+def _prove(base_model: BaseModel, loaded: LoadedModel) -> LoadedModel:
+    """What was loaded says what it said when it was registered, if that is on record. Raises: ModelError MODEL_BEHAVES_OTHERWISE."""
+    from steernode.engine.access.behaving import prove_behaviour
+
+    if base_model.behaviour is not None:
+        prove_behaviour(loaded, read_behaviour(base_model.behaviour, "behaviour"))
+    return loaded
 
 
 @lru_cache(maxsize=8)

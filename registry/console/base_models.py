@@ -14,6 +14,7 @@ from registry.manifests.kinds.raising import change_served, plan_move
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role
 from registry.reads.lookups import get_environment, registered_before
 from registry.reads.steering import flags_for
+from steernode.behaviour import read_behaviour
 from steernode.files.drift import describe_drift
 from steernode.files.forms import describe_form
 
@@ -43,6 +44,7 @@ def show_base_model(request: Request, base_model_id: UUID) -> HttpResponse:
         changes=describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
         environments=[_view(environment, base_model) for environment in Environment.objects.all()],
         others=BaseModel.objects.filter(name=base_model.name).exclude(pk=base_model.pk).order_by("-registered_at"),
+        behaviour=None if base_model.behaviour is None else read_behaviour(base_model.behaviour, "behaviour"),
         form=describe_form(base_model.manifest),
         files=base_model.manifest.get("files", []),
     )

@@ -26,6 +26,8 @@ class BaseModel(models.Model):
     manifest = models.JSONField()
     # Of what says where it keeps its blocks and sites. Empty for those registered before that was kept.
     architecture_digest = DigestField(blank=True, default="")
+    # What it said to eight fixed prompts, as `steernode.behaviour` has it. Null where nobody measured that.
+    behaviour = models.JSONField(null=True)
     registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     registered_at = models.DateTimeField(db_default=Now())
 

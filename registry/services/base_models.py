@@ -1,6 +1,7 @@
 """Base models: register the files as they are. What serves them is in base_model_moves.py."""
 
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -10,8 +11,11 @@ from registry.locks import Lock, hold
 from registry.models import BaseModel, User
 from registry.services.names import check_new_name
 from registry.services.transition import transition
+from steernode.behaviour import Behaviour, read_behaviour
+from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model
 from steernode.files.drift import describe_drift
+from steernode.strict import refused_as
 
 # What file systems give one name.
 _NAME_BYTES = 255
@@ -28,22 +32,39 @@ def resolve_model_folder(source: str) -> Path:
 
 
 @transition
-def register_base_model(name: str, *, source: str, actor: User, inspected: ModelFiles | None = None) -> BaseModel:
+def register_base_model(
+    name: str,
+    *,
+    source: str,
+    actor: User,
+    inspected: ModelFiles | None = None,
+    fingerprint: str = "",
+    behaviour: dict[str, Any] | None = None,
+) -> BaseModel:
     """Fingerprint the files and register them. The same files under the same name are the same record.
 
     It is on record and served nowhere, the first of its name too: vectors can be extracted from it and approved, and nodes hear
     nothing of it until somebody who may moves an environment to it. A new environment begins with what is registered by then.
     `inspected` is what the files hash to, if that was found out before: a batch holds its locks from its start.
     Files that are on record are not read in another way: what was extracted from them would mean another place.
-    Raises: InvalidInput MODEL_ID, NAME, NAME_CASE, ARCHITECTURE_CHANGED; ModelError for files that are missing, unsafe or unknown.
+    `fingerprint` is what whoever registers it takes the files for, if they say so. `behaviour` is what the model says to the eight
+    prompts, as they measured it; said once, and not otherwise after that.
+    Raises: InvalidInput MODEL_ID, NAME, NAME_CASE, ARCHITECTURE_CHANGED, BEHAVIOUR, BEHAVIOUR_CHANGED; ModelError MODEL_FINGERPRINT, or
+    for files that are missing, unsafe or unknown.
     """
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
+    stated = None if behaviour is None else _read_behaviour(behaviour)
     manifest = inspected or inspect_model(resolve_model_folder(source))
+    if fingerprint not in ("", manifest.fingerprint):
+        raise ModelError(
+            "MODEL_FINGERPRINT", f"the files in {source} hash to {manifest.fingerprint}, not to {fingerprint}; are they the same?", name
+        )
     hold(Lock.NAMES)
     named = BaseModel.objects.filter(name=name)
     known = named.filter(fingerprint=manifest.fingerprint).first()
     if known is not None:
         _state_architecture(known, manifest.architecture_digest, actor)
+        _state_behaviour(known, stated, actor)
         if known.source != source:
             _relocate(known, source, actor)
         return known
@@ -59,6 +80,7 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
         context_length=manifest.context_length,
         manifest=manifest.to_document(),
         architecture_digest=manifest.architecture_digest,
+        behaviour=None if stated is None else stated.to_document(),
         registered_by=actor,
     )
     record(
@@ -72,6 +94,7 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
             "layers": manifest.n_layers,
             "d_model": manifest.d_model,
             **({"form": manifest.form} if manifest.form else {}),
+            **({"behaviour_digest": stated.digest} if stated else {}),
             "changes": describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
         },
         base_model_fingerprint=manifest.fingerprint,
@@ -93,6 +116,28 @@ def _state_architecture(base_model: BaseModel, digest: str, actor: User) -> None
     base_model.architecture_digest = digest
     base_model.save(update_fields=["architecture_digest"])
     fingerprint, details = base_model.fingerprint, {"architecture_digest": digest}
+    record(Action.BASE_MODEL_DESCRIBED, actor=actor, subject=base_model, details=details, base_model_fingerprint=fingerprint)
+
+
+def _read_behaviour(document: dict[str, Any]) -> Behaviour:
+    with refused_as(InvalidInput, "BEHAVIOUR"):
+        return read_behaviour(document, "behaviour")
+
+
+def _state_behaviour(base_model: BaseModel, behaviour: Behaviour | None, actor: User) -> None:
+    """Said once, of a base model that was registered without it. What nodes and workers are held to is not measured again."""
+    if behaviour is None or base_model.behaviour == behaviour.to_document():
+        return
+    if base_model.behaviour is not None:
+        raise InvalidInput(
+            "BEHAVIOUR_CHANGED",
+            f"{base_model} is on record with what it says to the eight prompts, and this was measured otherwise; whether other "
+            "hardware agrees with the record is for steer model prove to say",
+            base_model.name,
+        )
+    base_model.behaviour = behaviour.to_document()
+    base_model.save(update_fields=["behaviour"])
+    fingerprint, details = base_model.fingerprint, {"behaviour_digest": behaviour.digest}
     record(Action.BASE_MODEL_DESCRIBED, actor=actor, subject=base_model, details=details, base_model_fingerprint=fingerprint)
 
 

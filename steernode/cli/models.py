@@ -1,20 +1,26 @@
-"""`steer model`: model folders on this machine, made of other files."""
+"""`steer model`: model folders on this machine, converted, measured and registered."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from steernode.cli.context import architectures_option, show_document
+from steernode.behaviour import read_behaviour
+from steernode.cli.context import architectures_option, hub_options, printable, show_document
+from steernode.errors import HubError, ModelError
 from steernode.files.forms import DTYPES
+from steernode.hub.client import HubClient
+from steernode.strict import refused_as
 
 
 @click.group()
 def model() -> None:
-    """Model folders: convert what other engines read, compare two forms of one model."""
+    """Model folders: convert what other engines read, register, prove what was loaded."""
 
 
 @model.command("convert")
@@ -27,7 +33,8 @@ def convert(file: Path, folder: Path, dtype: str) -> None:
     from steernode.integrations.converting import convert_gguf
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading")
         files = convert_gguf(
             file,
@@ -36,3 +43,49 @@ def convert(file: Path, folder: Path, dtype: str) -> None:
             on_stage=lambda stage, done, total: progress.update(task, description=stage, completed=done, total=total),
         )
     show_document({"folder": str(folder), "fingerprint": files.fingerprint, "form": files.form})
+
+
+@model.command("register")
+@click.argument("name")
+@click.option("--source", required=True, help="The folder below STEERHUB_MODEL_ROOT, as the hub and its workers find it.")
+@click.option("--folder", type=click.Path(path_type=Path), help="The same files on this machine, to measure what the model says.")
+@click.option("--reference", type=click.Choice(DTYPES), default="float32", show_default=True, help="The dtype it is measured in.")
+@click.option("--dtype", "dtypes", type=click.Choice(DTYPES), multiple=True, help="Another dtype that it may be loaded in; repeatable.")
+@architectures_option
+@hub_options
+def register(hub: HubClient, name: str, source: str, folder: Path | None, reference: str, dtypes: tuple[str, ...]) -> None:
+    """Fingerprint and register a base model. With --folder what it says to eight fixed prompts goes on record too, so that workers and
+    nodes prove what they load, in the dtypes that are named here."""
+    body: dict[str, Any] = {"name": name, "source": source}
+    if folder is not None:
+        from steernode.integrations.registering import measure_folder
+
+        fingerprint, behaviour = measure_folder(folder, reference, dtypes)
+        body |= {"fingerprint": fingerprint, "behaviour": behaviour.to_document()}
+    answer = hub.post("/base-models", body)
+    click.echo(f"{printable(answer['name'])} {answer['fingerprint']}")
+    if answer["form"]:
+        click.echo(f"form: {printable(answer['form'])}")
+    if answer["behaviour"] is None:
+        click.echo("what it says to the eight prompts is not on record: workers and nodes prove nothing of what they load", err=True)
+
+
+@model.command("prove")
+@click.argument("reference", metavar="NAME[@FINGERPRINT]")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@architectures_option
+@hub_options
+def prove(hub: HubClient, reference: str, folder: Path, dtype: str) -> None:
+    """Whether the model in a folder says what the base model on record said when it was registered."""
+    known = hub.get(f"/base-models/{quote(reference, safe='@')}")
+    if known["behaviour"] is None:
+        raise ModelError("NOT_MEASURED", f"{known['name']} was registered without what it says to the eight prompts", known["name"])
+    from steernode.integrations.registering import prove_folder
+
+    with refused_as(HubError, "HUB_ANSWER"):
+        behaviour = read_behaviour(known["behaviour"], "behaviour")
+    proof = prove_folder(folder, dtype, behaviour)
+    if proof is None:
+        raise ModelError("NOT_MEASURED", f"nobody measured {known['name']} in {dtype}; it was in {', '.join(behaviour.moved)}", dtype)
+    click.echo(f"proved: {proof.off} nats off at most, {proof.tolerance} is rounding in {proof.dtype}")

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from steernode import __version__
+from steernode.behaviour import Behaviour
+from steernode.engine.access.behaving import prove_behaviour
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import load_model
 from steernode.engine.access.sites import check_layer_site
@@ -68,6 +70,14 @@ class TransformersEngine:
     @property
     def d_model(self) -> int:
         return self._loaded.d_model
+
+    def prove_behaviour(self, behaviour: Behaviour) -> str:
+        """In words, that the model says what it said when it was registered. Raises: ModelError MODEL_BEHAVES_OTHERWISE."""
+        with self._one_at_a_time:
+            proof = prove_behaviour(self._loaded, behaviour)
+        if proof is None:
+            return f"not proved: nobody measured it in {str(self._loaded.dtype).removeprefix('torch.')}"
+        return f"proved: {proof.off} nats off at most, {proof.tolerance} is rounding in {proof.dtype}"
 
     def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> StagedVectors:
         """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, ARCHITECTURE_MISMATCH, and the codes of `parse_condition` and

@@ -41,6 +41,7 @@ class BaseModelDetailOut(BaseModelOut):
     changes = serializers.SerializerMethodField(help_text="in words: how it differs from the one of its name registered before it")
     architecture_digest = serializers.CharField(help_text="of what says where it keeps its blocks and sites; empty if not on record")
     form = serializers.SerializerMethodField(help_text="in words: what its weights are quantised as or made from; empty if neither")
+    behaviour = serializers.JSONField(help_text="what it says to eight fixed prompts, to prove what was loaded; null: not measured")
     manifest = serializers.JSONField(help_text="the document whose sha256 is the fingerprint: the digest of every file")
 
     def get_changes(self, base_model: BaseModel) -> list[str]:
@@ -74,6 +75,10 @@ class BaseModelsView(Records):
         source = Text(  # type: ignore[assignment]  # as above
             trim_whitespace=False, max_length=500, help_text="a folder below STEERHUB_MODEL_ROOT"
         )
+        fingerprint = Text(required=False, max_length=64, help_text="what the files must hash to")
+        behaviour = serializers.JSONField(
+            required=False, allow_null=True, help_text="what the model says to the eight prompts, as `steer model register` measures it"
+        )
 
     @document(
         "Fingerprint and register a base model; no environment serves it before it is moved",
@@ -84,7 +89,13 @@ class BaseModelsView(Records):
     )
     def post(self, request: Request) -> Response:
         body = self.read_body(self.NewBaseModelBody)
-        base_model = register_base_model(body["name"], source=body["source"], actor=self.person)
+        base_model = register_base_model(
+            body["name"],
+            source=body["source"],
+            actor=self.person,
+            fingerprint=body.get("fingerprint", ""),
+            behaviour=body.get("behaviour"),
+        )
         return Response(BaseModelDetailOut(base_model).data, status=201)
 
 
