@@ -65,10 +65,10 @@ class Behaviour:
             "schema": SCHEMA,
             "reference": self.reference,
             "prompts": [
-                {"tokens": prompt.tokens, "log_probabilities": [[token, str(value)] for token, value in prompt.log_probabilities]}
+                {"tokens": prompt.tokens, "log_probabilities": [[token, f"{value:f}"] for token, value in prompt.log_probabilities]}
                 for prompt in self.prompts
             ],
-            "moved": {dtype: str(moved) for dtype, moved in sorted(self.moved.items())},
+            "moved": {dtype: f"{moved:f}" for dtype, moved in sorted(self.moved.items())},
         }
 
     @property

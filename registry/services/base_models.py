@@ -9,13 +9,12 @@ from registry.audit import Action, record
 from registry.errors import InvalidInput
 from registry.locks import Lock, hold
 from registry.models import BaseModel, User
+from registry.services.base_model_forms import check_behaviour, check_comparison, describe_form, state_behaviour, state_form
 from registry.services.names import check_new_name
 from registry.services.transition import transition
-from steernode.behaviour import Behaviour, read_behaviour
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model
 from steernode.files.drift import describe_drift
-from steernode.strict import refused_as
 
 # What file systems give one name.
 _NAME_BYTES = 255
@@ -40,6 +39,8 @@ def register_base_model(
     inspected: ModelFiles | None = None,
     fingerprint: str = "",
     behaviour: dict[str, Any] | None = None,
+    derived_from: BaseModel | None = None,
+    comparison: dict[str, Any] | None = None,
 ) -> BaseModel:
     """Fingerprint the files and register them. The same files under the same name are the same record.
 
@@ -48,23 +49,25 @@ def register_base_model(
     `inspected` is what the files hash to, if that was found out before: a batch holds its locks from its start.
     Files that are on record are not read in another way: what was extracted from them would mean another place.
     `fingerprint` is what whoever registers it takes the files for, if they say so. `behaviour` is what the model says to the eight
-    prompts, as they measured it; said once, and not otherwise after that.
-    Raises: InvalidInput MODEL_ID, NAME, NAME_CASE, ARCHITECTURE_CHANGED, BEHAVIOUR, BEHAVIOUR_CHANGED; ModelError MODEL_FINGERPRINT, or
-    for files that are missing, unsafe or unknown.
+    prompts, as they measured it; said once, and not otherwise after that. `comparison` is with the base model that it is `derived_from`.
+    Raises: InvalidInput MODEL_ID, NAME, NAME_CASE, ARCHITECTURE_CHANGED, BEHAVIOUR, BEHAVIOUR_CHANGED, COMPARISON, FORM_NOT_DERIVED,
+    FORM_CHANGED; ModelError MODEL_FINGERPRINT, or for files that are missing, unsafe or unknown.
     """
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
-    stated = None if behaviour is None else _read_behaviour(behaviour)
+    stated = None if behaviour is None else check_behaviour(behaviour)
     manifest = inspected or inspect_model(resolve_model_folder(source))
     if fingerprint not in ("", manifest.fingerprint):
         raise ModelError(
             "MODEL_FINGERPRINT", f"the files in {source} hash to {manifest.fingerprint}, not to {fingerprint}; are they the same?", name
         )
+    compared = check_comparison(manifest, derived_from, comparison)
     hold(Lock.NAMES)
     named = BaseModel.objects.filter(name=name)
     known = named.filter(fingerprint=manifest.fingerprint).first()
     if known is not None:
         _state_architecture(known, manifest.architecture_digest, actor)
-        _state_behaviour(known, stated, actor)
+        state_behaviour(known, stated, actor)
+        state_form(known, derived_from, compared, actor)
         if known.source != source:
             _relocate(known, source, actor)
         return known
@@ -81,6 +84,8 @@ def register_base_model(
         manifest=manifest.to_document(),
         architecture_digest=manifest.architecture_digest,
         behaviour=None if stated is None else stated.to_document(),
+        derived_from=derived_from,
+        comparison=None if compared is None else compared.to_document(),
         registered_by=actor,
     )
     record(
@@ -95,6 +100,7 @@ def register_base_model(
             "d_model": manifest.d_model,
             **({"form": manifest.form} if manifest.form else {}),
             **({"behaviour_digest": stated.digest} if stated else {}),
+            **(describe_form(derived_from, compared) if derived_from and compared else {}),
             "changes": describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
         },
         base_model_fingerprint=manifest.fingerprint,
@@ -116,28 +122,6 @@ def _state_architecture(base_model: BaseModel, digest: str, actor: User) -> None
     base_model.architecture_digest = digest
     base_model.save(update_fields=["architecture_digest"])
     fingerprint, details = base_model.fingerprint, {"architecture_digest": digest}
-    record(Action.BASE_MODEL_DESCRIBED, actor=actor, subject=base_model, details=details, base_model_fingerprint=fingerprint)
-
-
-def _read_behaviour(document: dict[str, Any]) -> Behaviour:
-    with refused_as(InvalidInput, "BEHAVIOUR"):
-        return read_behaviour(document, "behaviour")
-
-
-def _state_behaviour(base_model: BaseModel, behaviour: Behaviour | None, actor: User) -> None:
-    """Said once, of a base model that was registered without it. What nodes and workers are held to is not measured again."""
-    if behaviour is None or base_model.behaviour == behaviour.to_document():
-        return
-    if base_model.behaviour is not None:
-        raise InvalidInput(
-            "BEHAVIOUR_CHANGED",
-            f"{base_model} is on record with what it says to the eight prompts, and this was measured otherwise; whether other "
-            "hardware agrees with the record is for steer model prove to say",
-            base_model.name,
-        )
-    base_model.behaviour = behaviour.to_document()
-    base_model.save(update_fields=["behaviour"])
-    fingerprint, details = base_model.fingerprint, {"behaviour_digest": behaviour.digest}
     record(Action.BASE_MODEL_DESCRIBED, actor=actor, subject=base_model, details=details, base_model_fingerprint=fingerprint)
 
 

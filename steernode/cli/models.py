@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from steernode.behaviour import read_behaviour
-from steernode.cli.context import architectures_option, hub_options, printable, show_document
+from steernode.cli.context import architectures_option, hub_options, printable, show_document, show_table
 from steernode.errors import HubError, ModelError
+from steernode.files.comparing import compare_folders
 from steernode.files.forms import DTYPES
 from steernode.hub.client import HubClient
 from steernode.strict import refused_as
@@ -20,7 +21,7 @@ from steernode.strict import refused_as
 
 @click.group()
 def model() -> None:
-    """Model folders: convert what other engines read, register, prove what was loaded."""
+    """Model folders: convert what other engines read, compare, register, prove what was loaded."""
 
 
 @model.command("convert")
@@ -51,12 +52,30 @@ def convert(file: Path, folder: Path, dtype: str) -> None:
 @click.option("--folder", type=click.Path(path_type=Path), help="The same files on this machine, to measure what the model says.")
 @click.option("--reference", type=click.Choice(DTYPES), default="float32", show_default=True, help="The dtype it is measured in.")
 @click.option("--dtype", "dtypes", type=click.Choice(DTYPES), multiple=True, help="Another dtype that it may be loaded in; repeatable.")
+@click.option("--derived-from", metavar="NAME[@FINGERPRINT]", help="The base model on record that this one is a form of.")
+@click.option("--compared", type=click.Path(path_type=Path), help="The files of that base model on this machine, to compare with --folder.")
 @architectures_option
 @hub_options
-def register(hub: HubClient, name: str, source: str, folder: Path | None, reference: str, dtypes: tuple[str, ...]) -> None:
+def register(
+    hub: HubClient,
+    name: str,
+    source: str,
+    folder: Path | None,
+    reference: str,
+    dtypes: tuple[str, ...],
+    derived_from: str | None,
+    compared: Path | None,
+) -> None:
     """Fingerprint and register a base model. With --folder what it says to eight fixed prompts goes on record too, so that workers and
     nodes prove what they load, in the dtypes that are named here."""
+    if (derived_from is None) != (compared is None) or (compared is not None and folder is None):
+        raise click.UsageError("--derived-from goes with --compared and --folder: the two folders are compared")
     body: dict[str, Any] = {"name": name, "source": source}
+    if compared is not None and folder is not None:
+        comparison, _ = compare_folders(compared, folder)
+        if not comparison.is_form:
+            raise ModelError("FORM_NOT_DERIVED", f"{folder} is no form of {compared}: {comparison.describe()}", comparison.wrong)
+        body |= {"derived_from": derived_from, "comparison": comparison.to_document()}
     if folder is not None:
         from steernode.integrations.registering import measure_folder
 
@@ -68,6 +87,38 @@ def register(hub: HubClient, name: str, source: str, folder: Path | None, refere
         click.echo(f"form: {printable(answer['form'])}")
     if answer["behaviour"] is None:
         click.echo("what it says to the eight prompts is not on record: workers and nodes prove nothing of what they load", err=True)
+
+
+@model.command("compare")
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("other", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@architectures_option
+def compare(base: Path, other: Path, as_json: bool) -> None:
+    """Whether OTHER holds the weights of BASE in another form, tensor by tensor. Exit status 1 if not."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("comparing")
+        found, tensors = compare_folders(base, other, on_progress=lambda done, total: progress.update(task, completed=done, total=total))
+    if as_json:
+        rows = [
+            {"name": each.name, "shape": each.shape, "dtypes": each.dtypes, "worst": each.worst, "mean": each.mean, "verdict": each.verdict}
+            for each in tensors
+        ]
+        # JSON has no infinity.
+        rows = [row | {name: str(row[name]) for name in ("worst", "mean")} for row in rows]
+        show_document(found.to_document() | {"of_each": rows}, as_json=True)
+    else:
+        show_table(
+            ["tensor", "shape", "dtypes", "worst", "mean", "verdict"],
+            [
+                (each.name, "×".join(map(str, each.shape)), " → ".join(each.dtypes), f"{each.worst:.3g}", f"{each.mean:.3g}", each.verdict)
+                for each in tensors
+            ],
+        )
+        click.echo(found.describe())
+    if not found.is_form:
+        raise SystemExit(1)
 
 
 @model.command("prove")

@@ -1,6 +1,10 @@
 """`steer model`: model folders made of other files."""
 
+import json
+
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from steernode.behaviour import read_behaviour
 from steernode.files.basemodels import inspect_model
@@ -63,3 +67,38 @@ def test_a_folder_is_proved_against_the_record(steer, recording_hub, tiny):
     assert error_of(steer("model", "prove", "tiny", tiny)) == "MODEL_BEHAVES_OTHERWISE"
     recording_hub.answers["/base-models/tiny"] = [REGISTERED]
     assert error_of(steer("model", "prove", "tiny", tiny)) == "NOT_MEASURED"
+
+
+def write_weights(folder, values, **config):
+    write_model_folder(folder, **config)
+    (folder / "model.safetensors").write_bytes(save({"model.norm.weight": values}))
+    return folder
+
+
+def test_two_folders_are_compared(steer, tmp_path):
+    base = write_weights(tmp_path / "base", np.ones(64, np.float32) / 3)
+    half = write_weights(tmp_path / "half", (np.ones(64) / 3).astype(np.float16))
+    other = write_weights(tmp_path / "other", np.ones(64, np.float32))
+    done = steer("model", "compare", base, half)
+    assert done.exit_code == 0, done.output
+    assert "F32 → F16" in done.stdout
+    assert "another dtype (1 another dtype)" in done.stdout
+    document = json.loads(steer("model", "compare", base, half, "--json").stdout)
+    assert (document["verdict"], [each["name"] for each in document["of_each"]]) == ("another dtype", ["model.norm.weight"])
+    refused = steer("model", "compare", base, other)
+    assert refused.exit_code == 1
+    assert "not the same model: model.norm.weight" in refused.stdout
+
+
+def test_a_form_is_registered_with_its_comparison_and_a_false_one_is_not(steer, recording_hub, tiny, tmp_path, monkeypatch):
+    recording_hub.answers["/base-models"] = [REGISTERED]
+    again = save_model(tmp_path / "again")
+    (again / "generation_config.json").write_text(json.dumps({"do_sample": False}))
+    claim = ["--source", "again", "--folder", again, "--derived-from", "tiny", "--compared"]
+    assert steer("model", "register", "again", *claim, tiny).exit_code == 0
+    [sent] = recording_hub.bodies()
+    assert (sent["derived_from"], sent["comparison"]["verdict"]) == ("tiny", "equal")
+    other = save_model(tmp_path / "other", "gpt2")
+    assert error_of(steer("model", "register", "again", *claim, other)) == "FORM_NOT_DERIVED"
+    assert len(recording_hub.bodies()) == 1
+    assert steer("model", "register", "again", "--source", "again", "--derived-from", "tiny").exit_code == 2
