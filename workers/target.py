@@ -14,6 +14,7 @@ from django.conf import settings
 from registry.blobs import get_blob
 from registry.models import BaseModel
 from registry.services.base_models import resolve_model_folder
+from steernode.behaviour import read_behaviour
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_stamps
 from steernode.files.suites import parse_rubric
@@ -49,7 +50,8 @@ def load_target(base_model: BaseModel, dtype: str) -> LoadedModel:
     """The registered model in this dtype, loaded once and kept until another is asked for, or nobody asks for long.
 
     Its files are held against the record before every job, so a model that changed since it was registered is refused, loaded or not.
-    Raises: ModelError MODEL_CHANGED, ARCHITECTURE_CHANGED, FOLDER_CHANGED, and the codes of `load_model`.
+    Raises: ModelError MODEL_CHANGED, ARCHITECTURE_CHANGED, FOLDER_CHANGED, MODEL_BEHAVES_OTHERWISE, and the codes of
+    `load_model`.
     """
     global _kept
     with _lock:
@@ -65,7 +67,7 @@ def load_target(base_model: BaseModel, dtype: str) -> LoadedModel:
             # The old one first: there may be no room for two.
             kept = None
             free_memory()
-            loaded = load_model(folder, dtype=dtype, device=hold_device())
+            loaded = _prove(base_model, load_model(folder, dtype=dtype, device=hold_device()))
             kept = Kept(loaded, folder, dtype, stamps, Meter(loaded))
         _kept = kept
     confirm_target(base_model)
@@ -143,6 +145,15 @@ def _inspect(base_model: BaseModel, folder: Path) -> ModelFiles:
             base_model.name,
         )
     return found
+
+
+def _prove(base_model: BaseModel, loaded: LoadedModel) -> LoadedModel:
+    """What was loaded says what it said when it was registered, if that is on record. Raises: ModelError MODEL_BEHAVES_OTHERWISE."""
+    from steernode.engine.access.behaving import prove_behaviour
+
+    if base_model.behaviour is not None:
+        prove_behaviour(loaded, read_behaviour(base_model.behaviour, "behaviour"))
+    return loaded
 
 
 @lru_cache(maxsize=8)

@@ -14,7 +14,10 @@ from registry.manifests.kinds.raising import change_served, plan_move
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role
 from registry.reads.lookups import get_environment, registered_before
 from registry.reads.steering import flags_for
+from steernode.behaviour import read_behaviour
+from steernode.comparison import read_comparison
 from steernode.files.drift import describe_drift
+from steernode.files.forms import describe_form
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class EnvironmentView:
 
 @page()
 def show_base_model(request: Request, base_model_id: UUID) -> HttpResponse:
-    base_model = get_object_or_404(BaseModel.objects.select_related("registered_by"), pk=base_model_id)
+    base_model = get_object_or_404(BaseModel.objects.select_related("registered_by", "derived_from"), pk=base_model_id)
     earlier = registered_before(base_model)
     return render_page(
         request,
@@ -42,6 +45,10 @@ def show_base_model(request: Request, base_model_id: UUID) -> HttpResponse:
         changes=describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
         environments=[_view(environment, base_model) for environment in Environment.objects.all()],
         others=BaseModel.objects.filter(name=base_model.name).exclude(pk=base_model.pk).order_by("-registered_at"),
+        behaviour=None if base_model.behaviour is None else read_behaviour(base_model.behaviour, "behaviour"),
+        comparison=None if base_model.comparison is None else read_comparison(base_model.comparison, "comparison").describe(),
+        forms=base_model.forms.order_by("name", "-registered_at"),
+        form=describe_form(base_model.manifest),
         files=base_model.manifest.get("files", []),
     )
 

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from registry.models.fields import DigestField
@@ -26,6 +26,11 @@ class BaseModel(models.Model):
     manifest = models.JSONField()
     # Of what says where it keeps its blocks and sites. Empty for those registered before that was kept.
     architecture_digest = DigestField(blank=True, default="")
+    # What it said to eight fixed prompts, as `steernode.behaviour` has it. Null where nobody measured that.
+    behaviour = models.JSONField(null=True)
+    # The base model that this one is a form of, and what a comparison of the two found, as `steernode.comparison` has it.
+    derived_from = models.ForeignKey("self", models.PROTECT, null=True, related_name="forms")
+    comparison = models.JSONField(null=True)
     registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     registered_at = models.DateTimeField(db_default=Now())
 
@@ -35,6 +40,11 @@ class BaseModel(models.Model):
             models.UniqueConstraint(fields=["name", "fingerprint"], name="base_model_once_per_fingerprint"),
             # What an environment copies of it is held to this by a foreign key.
             models.UniqueConstraint(fields=["id", "name"], name="base_model_id_and_name"),
+            models.CheckConstraint(
+                condition=Q(derived_from__isnull=True, comparison__isnull=True) | Q(derived_from__isnull=False, comparison__isnull=False),
+                name="base_model_is_a_form_by_a_comparison",
+            ),
+            models.CheckConstraint(condition=~Q(derived_from=F("id")), name="base_model_is_no_form_of_itself"),
             models.CheckConstraint(condition=Q(n_layers__gt=0, d_model__gt=0, context_length__gt=0), name="base_model_has_a_size"),
         ]
 

@@ -1,6 +1,7 @@
 """Base models: register the files as they are. What serves them is in base_model_moves.py."""
 
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -8,8 +9,10 @@ from registry.audit import Action, record
 from registry.errors import InvalidInput
 from registry.locks import Lock, hold
 from registry.models import BaseModel, User
+from registry.services.base_model_forms import check_behaviour, check_comparison, describe_form, state_behaviour, state_form
 from registry.services.names import check_new_name
 from registry.services.transition import transition
+from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model
 from steernode.files.drift import describe_drift
 
@@ -28,22 +31,43 @@ def resolve_model_folder(source: str) -> Path:
 
 
 @transition
-def register_base_model(name: str, *, source: str, actor: User, inspected: ModelFiles | None = None) -> BaseModel:
+def register_base_model(
+    name: str,
+    *,
+    source: str,
+    actor: User,
+    inspected: ModelFiles | None = None,
+    fingerprint: str = "",
+    behaviour: dict[str, Any] | None = None,
+    derived_from: BaseModel | None = None,
+    comparison: dict[str, Any] | None = None,
+) -> BaseModel:
     """Fingerprint the files and register them. The same files under the same name are the same record.
 
     It is on record and served nowhere, the first of its name too: vectors can be extracted from it and approved, and nodes hear
     nothing of it until somebody who may moves an environment to it. A new environment begins with what is registered by then.
     `inspected` is what the files hash to, if that was found out before: a batch holds its locks from its start.
     Files that are on record are not read in another way: what was extracted from them would mean another place.
-    Raises: InvalidInput MODEL_ID, NAME, NAME_CASE, ARCHITECTURE_CHANGED; ModelError for files that are missing, unsafe or unknown.
+    `fingerprint` is what whoever registers it takes the files for, if they say so. `behaviour` is what the model says to the eight
+    prompts, as they measured it; said once, and not otherwise after that. `comparison` is with the base model that it is `derived_from`.
+    Raises: InvalidInput MODEL_ID, NAME, NAME_CASE, ARCHITECTURE_CHANGED, BEHAVIOUR, BEHAVIOUR_CHANGED, COMPARISON, FORM_NOT_DERIVED,
+    FORM_CHANGED; ModelError MODEL_FINGERPRINT, or for files that are missing, unsafe or unknown.
     """
     # Hashing takes minutes for a large model; a kill must not wait for it, so nothing is locked yet.
+    stated = None if behaviour is None else check_behaviour(behaviour)
     manifest = inspected or inspect_model(resolve_model_folder(source))
+    if fingerprint not in ("", manifest.fingerprint):
+        raise ModelError(
+            "MODEL_FINGERPRINT", f"the files in {source} hash to {manifest.fingerprint}, not to {fingerprint}; are they the same?", name
+        )
+    compared = check_comparison(manifest, derived_from, comparison)
     hold(Lock.NAMES)
     named = BaseModel.objects.filter(name=name)
     known = named.filter(fingerprint=manifest.fingerprint).first()
     if known is not None:
         _state_architecture(known, manifest.architecture_digest, actor)
+        state_behaviour(known, stated, actor)
+        state_form(known, derived_from, compared, actor)
         if known.source != source:
             _relocate(known, source, actor)
         return known
@@ -59,6 +83,9 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
         context_length=manifest.context_length,
         manifest=manifest.to_document(),
         architecture_digest=manifest.architecture_digest,
+        behaviour=None if stated is None else stated.to_document(),
+        derived_from=derived_from,
+        comparison=None if compared is None else compared.to_document(),
         registered_by=actor,
     )
     record(
@@ -71,6 +98,9 @@ def register_base_model(name: str, *, source: str, actor: User, inspected: Model
             "architecture_digest": manifest.architecture_digest,
             "layers": manifest.n_layers,
             "d_model": manifest.d_model,
+            **({"form": manifest.form} if manifest.form else {}),
+            **({"behaviour_digest": stated.digest} if stated else {}),
+            **(describe_form(derived_from, compared) if derived_from and compared else {}),
             "changes": describe_drift(earlier.manifest, base_model.manifest) if earlier else [],
         },
         base_model_fingerprint=manifest.fingerprint,

@@ -108,7 +108,7 @@ def compile_content(environment: Environment, *, of: Tenant | None = None, witho
             write_base_model({name: value for name, value in row.items() if value})
             for row in BaseModel.objects.filter(served_in__environment=environment)
             .order_by("name")
-            .values("name", "fingerprint", "architecture_digest")
+            .values("name", "fingerprint", "architecture_digest", "behaviour")
         ],
         profiles=profiles,
         tenants=[_write_flags(tenant, tuple([revisions[key] for key in tenant.named])) for tenant in tenants],

@@ -13,6 +13,7 @@ from steernode.cli.flagging import explain, flag
 from steernode.cli.governing import profile
 from steernode.cli.inspecting import inspect
 from steernode.cli.jobs import job
+from steernode.cli.models import model
 from steernode.cli.nodes import node
 from steernode.cli.offline import stop_key
 from steernode.cli.stopping import freeze, kill
@@ -42,7 +43,7 @@ def whoami(hub: HubClient) -> None:
 
 
 COMMANDS = (
-    *(inspect, audit, verify, job, node, base_model, proposal),
+    *(inspect, audit, verify, job, node, base_model, model, proposal),
     *(plan, apply, diff, export, drift, schema),
     *(profile, flag, explain, kill, stop_key, freeze, token),
 )

@@ -12,8 +12,11 @@ from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.errors import CanonicalError, ModelError
 from steernode.files.architectures import SIZES, known_families, unknown_architecture
 from steernode.files.blocks import Family
+from steernode.files.forms import FORM_FILE, Form, describe_form, read_form
+from steernode.files.ggufs import only_gguf
 from steernode.files.hashing import Stamp, hash_file, read_stamp
-from steernode.files.weights import list_weights
+from steernode.files.quantization import read_quantization
+from steernode.files.weights import list_weights, read_tensors
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -67,9 +70,21 @@ class ModelFiles:
     files: tuple[tuple[str, str, int], ...]
     # Of what says where this model keeps its blocks and sites: no file of the folder, and so not in the fingerprint.
     architecture_digest: str
+    # What the weights are quantised as, in a few words; empty if they are not.
+    quantization: str = ""
+    # What the folder says that it was made from; None if it says nothing.
+    made_from: Form | None = None
+
+    @property
+    def form(self) -> str:
+        """In words, as records and evidence name it; empty for weights that are as they were published."""
+        return describe_form(self.to_document())
 
     def to_document(self) -> dict[str, Any]:
         """The document whose canonical bytes the fingerprint covers."""
+        form: dict[str, Any] = {"quantization": self.quantization} if self.quantization else {}
+        if self.made_from is not None:
+            form["form"] = self.made_from.to_document()
         return {
             "schema": "steerhub.base-model/1",
             "architecture": self.architecture,
@@ -79,6 +94,7 @@ class ModelFiles:
             "context_length": self.context_length,
             "vocab_size": self.vocab_size,
             "dtype": self.dtype,
+            **form,
             "files": [{"name": name, "sha256": digest, "bytes": size} for name, digest, size in self.files],
         }
 
@@ -91,21 +107,25 @@ class ModelFiles:
 def inspect_model(folder: Path) -> ModelFiles:
     """Reads and hashes a model folder.
 
-    Raises: ModelError MODEL_MISSING, MODEL_FORMAT, MODEL_CONFIG_REJECTED, MODEL_ARCHITECTURE, MODEL_TOKENIZER, MODEL_CHAT_TEMPLATE,
-    FOLDER_CHANGED.
+    Raises: ModelError MODEL_MISSING, MODEL_FORMAT, MODEL_CONFIG_REJECTED, MODEL_ARCHITECTURE, MODEL_QUANTIZATION, MODEL_FORM,
+    MODEL_TOKENIZER, MODEL_CHAT_TEMPLATE, FOLDER_CHANGED.
     """
     if not folder.is_dir():
         raise ModelError("MODEL_MISSING", f"{folder} is not a folder; give the folder that holds config.json", str(folder))
     _refuse_files(folder)
     config = _read_config(folder, "config.json")
     if config is None:
+        _refuse_gguf(folder)
         raise ModelError("MODEL_MISSING", f"{folder} has no config.json; it is not a model folder", "config.json")
     tokenizer_config = _read_config(folder, "tokenizer_config.json")
     _read_config(folder, "generation_config.json")
     family = _read_family(config)
     text = _read_text_part(config, family)
+    if not any(folder.glob("*.safetensors")):
+        _refuse_gguf(folder)
     weights = list_weights(folder)
     indexes = _check_indexes(folder, weights)
+    quantization = read_quantization(config, (path.name for path in folder.iterdir()), read_tensors(folder, weights))
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise ModelError("MODEL_TOKENIZER", f"{folder} has no tokenizer; save it beside the weights", "tokenizer.json")
     templates = [name for name in CHAT_TEMPLATE_FILES if (folder / name).is_file()]
@@ -116,7 +136,7 @@ def inspect_model(folder: Path) -> ModelFiles:
             f"{folder} has no chat template; add chat_template.jinja, because a conversation has no other agreed text form",
             "chat_template.jinja",
         )
-    others = [name for name in (*CONFIG_FILES, *_TOKENIZER_FILES) if (folder / name).is_file()]
+    others = [name for name in (*CONFIG_FILES, *_TOKENIZER_FILES, FORM_FILE) if (folder / name).is_file()]
     sizes = _class_sizes(text, family)
     return ModelFiles(
         architecture=family.class_name,
@@ -125,6 +145,8 @@ def inspect_model(folder: Path) -> ModelFiles:
         dtype=_read_dtype(config, text),
         files=tuple((name, *hash_file(folder / name)) for name in sorted({*weights, *indexes, *others, *templates})),
         architecture_digest=family.digest,
+        quantization=quantization,
+        made_from=read_form(folder),
     )
 
 
@@ -143,6 +165,11 @@ def _refuse_files(folder: Path) -> None:
     for name, what in _REFUSED_FILES.items():
         if (folder / name).is_file():
             raise ModelError("MODEL_CONFIG_REJECTED", f"{folder} holds {name}, {what}", name)
+
+
+def _refuse_gguf(folder: Path) -> None:
+    if sentence := only_gguf(folder):
+        raise ModelError("MODEL_FORMAT", sentence, str(folder))
 
 
 def _read_config(folder: Path, name: str) -> dict[str, Any] | None:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from steernode.files.basemodels import CHAT_TEMPLATE_FILES, CONFIG_FILES
+from steernode.files.forms import FORM_FILE
 
 # In the order in which they are told.
 _WEIGHTS, _TOKENIZER, _CHAT_TEMPLATE, _CONFIG = "weights", "tokenizer", "chat template", "config"
 # Without a template file of its own a model keeps its template here, and the digest cannot tell which half changed.
 _TOKENIZER_CONFIG, _EITHER = "tokenizer_config.json", "tokenizer or chat template"
-_SIZES = ("architecture", "model_type", "n_layers", "d_model", "context_length", "vocab_size", "dtype")
+_SIZES = ("architecture", "model_type", "n_layers", "d_model", "context_length", "vocab_size", "dtype", "quantization")
 _NAMED_FILES = 3
 
 
@@ -44,7 +45,7 @@ def _kind_of(name: str, has_template_file: bool) -> str:
         return _WEIGHTS
     if name in CHAT_TEMPLATE_FILES:
         return _CHAT_TEMPLATE
-    if name in CONFIG_FILES:
+    if name in (*CONFIG_FILES, FORM_FILE):
         return _CONFIG
     return _EITHER if name == _TOKENIZER_CONFIG and not has_template_file else _TOKENIZER
 

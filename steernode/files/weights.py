@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,30 @@ def measure_weights(folder: Path, names: Iterable[str]) -> Weights:
             else:
                 numbers += (end - begin) // item_bytes
     return Weights(numbers, other_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """What the header of a weight file says of one tensor. `dtype` is safetensors' name, such as F32, I8 or F8_E4M3; `begin` is where in
+    the file it is."""
+
+    file: str
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+
+
+def read_tensors(folder: Path, names: Iterable[str]) -> Iterator[StoredTensor]:
+    """Every tensor in these files of a folder, by their headers alone. Raises: ModelError MODEL_FORMAT."""
+    for file in names:
+        header, held = _read_header(folder / file)
+        first = (folder / file).stat().st_size - held
+        for name, tensor in header.items():
+            dtype, shape = tensor.get("dtype"), tensor.get("shape")
+            if not isinstance(dtype, str) or not isinstance(shape, list) or any(type(size) is not int for size in shape):
+                raise _broken(folder / file, f"does not say what tensor {name[:60]!r} is")
+            yield StoredTensor(file, name, dtype, tuple(shape), first + _offsets(folder / file, name, tensor)[0])
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

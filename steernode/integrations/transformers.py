@@ -13,7 +13,9 @@ from typing import Any
 import torch
 
 from steernode import __version__
+from steernode.behaviour import Behaviour
 from steernode.canonical import canonical_json
+from steernode.engine.access.behaving import prove_behaviour
 from steernode.engine.access.devices import read_peak
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel, load_model
@@ -85,6 +87,14 @@ class TransformersEngine:
     @property
     def d_model(self) -> int:
         return self._loaded.d_model
+
+    def prove_behaviour(self, behaviour: Behaviour) -> str:
+        """In words, that the model says what it said when it was registered. Raises: ModelError MODEL_BEHAVES_OTHERWISE."""
+        with self._one_at_a_time:
+            proof = prove_behaviour(self._loaded, behaviour)
+        if proof is None:
+            return f"not proved: nobody measured it in {str(self._loaded.dtype).removeprefix('torch.')}"
+        return f"proved: {proof.off} nats off at most, {proof.tolerance} is rounding in {proof.dtype}"
 
     def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> StagedVectors:
         """Raises: EngineError VECTOR_MISSING, BASE_MODEL_MISMATCH, ARCHITECTURE_MISMATCH, TEMPLATE_MISMATCH, and the codes of `asked_with`,

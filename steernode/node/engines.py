@@ -14,7 +14,9 @@ class Stages(Protocol):
 
     `name` is for reports, such as 'transformers'. `fingerprint` is of the files really loaded, as `basemodels.inspect_model` computes
     it. An engine that goes by an architecture file says `architecture_digest` too, of `inspect_model`; then snapshots for another are
-    refused. `capabilities` are of what `records.required_capabilities` asks for, such as operator:add and site:resid_post.
+    refused. One that can read log-probabilities has `prove_behaviour`, of a `behaviour.Behaviour`, which says the outcome in words or
+    raises ModelError MODEL_BEHAVES_OTHERWISE. `capabilities` are of what `records.required_capabilities` asks for, such as operator:add
+    and site:resid_post.
     """
 
     @property

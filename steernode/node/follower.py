@@ -28,6 +28,7 @@ from steernode.node.deciding import InForce
 from steernode.node.engines import Stages
 from steernode.node.heard import HeardSnapshots, Nack
 from steernode.node.identity import follow_trust
+from steernode.node.proving import ModelProof
 from steernode.node.staging import Vectors, stage_profiles
 from steernode.node.stops import StopProtocol, Stops
 from steernode.node.store import NodeState, NodeStore
@@ -86,6 +87,7 @@ class Follower:
             environment=environment, store=self._store, keys=keys, engine=engine, alpha_cap=alpha_cap, clocks=self._clocks
         )
         self._refusal: Nack | None = None
+        self.proof = ModelProof(engine)
         self.stops = Stops(
             environment=environment,
             store=store,
@@ -297,6 +299,7 @@ class Follower:
             log.warning("%s: %s", error.code, error.message)
 
     def _stage(self, snapshot: Snapshot) -> Staged:
+        self.proof.check(snapshot)
         return stage_profiles(
             snapshot,
             engine=self.engine,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from steernode.behaviour import read_behaviour
 from steernode.canonical import canonical_json
 from steernode.errors import CanonicalError, FieldError
 from steernode.snapshot.conditions import read_known_condition, read_vector_entry
@@ -52,13 +53,14 @@ _IN_EVERY_COMPONENT = ("vector", "layer", "site", "norm", "mean_residual_norm", 
 
 
 def read_base_model(value: Any, path: str) -> BaseModelEntry:
-    read_exactly(value, path, ("name", "fingerprint"), optional=("architecture_digest",))
+    read_exactly(value, path, ("name", "fingerprint"), optional=("architecture_digest", "behaviour"))
     return BaseModelEntry(
         name=read_text(value["name"], f"{path}.name"),
         fingerprint=read_digest(value["fingerprint"], f"{path}.fingerprint"),
         architecture_digest=read_digest(value["architecture_digest"], f"{path}.architecture_digest")
         if "architecture_digest" in value
         else "",
+        behaviour=read_behaviour(value["behaviour"], f"{path}.behaviour") if "behaviour" in value else None,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from steernode.behaviour import Behaviour
 from steernode.canonical import format_decimal, parse_strict
 from steernode.spelling import normal_form
 from steernode.words import EVERYBODY, OPERATORS, SCHEDULE_LEAST, SCHEDULE_PARAMETERS, SCOPES, UNITS
@@ -16,11 +17,13 @@ from steernode.words import EVERYBODY, OPERATORS, SCHEDULE_LEAST, SCHEDULE_PARAM
 
 @dataclass(frozen=True, slots=True)
 class BaseModelEntry:
-    """`architecture_digest` is of what says where it keeps its sites; empty where the hub has none on record."""
+    """`architecture_digest` is of what says where it keeps its sites; empty where the hub has none on record. `behaviour` is what it said
+    to the eight prompts when it was registered; None where nobody measured it."""
 
     name: str
     fingerprint: str
     architecture_digest: str = ""
+    behaviour: Behaviour | None = None
 
 
 @dataclass(frozen=True, slots=True)

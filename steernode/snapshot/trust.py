@@ -17,7 +17,7 @@ from steernode.strict import read_time, refused_as
 from steernode.words import UNITS
 
 # The refusals of a node whose model is not what the environment serves: it steers nobody, whatever it accepted before.
-LEFT_BEHIND = frozenset({"BASE_MODEL_MISMATCH", "ARCHITECTURE_MISMATCH"})
+LEFT_BEHIND = frozenset({"BASE_MODEL_MISMATCH", "ARCHITECTURE_MISMATCH", "MODEL_BEHAVES_OTHERWISE"})
 
 
 class TrustedSnapshots:

@@ -110,3 +110,10 @@ def composition_evidence(job: Any, *, passed: bool = True, **changes: Any) -> Ev
         "verdict": verdict,
     }
     return read_evidence({**document, **changes})
+
+
+def behaviour_document(**changes: Any) -> dict[str, Any]:
+    """What a base model says to the eight prompts, if it says the same to all of them."""
+    prompt = {"tokens": "cd" * 32, "log_probabilities": [[3, "-0.105361"], [7, "-2.302585"]]}
+    document = {"schema": "steerhub.behaviour/1", "reference": "float32", "prompts": [prompt] * 8, "moved": {"float32": "0.000002"}}
+    return document | changes

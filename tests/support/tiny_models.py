@@ -199,7 +199,7 @@ def build_model(name: str, **more: Any) -> Any:
     torch.manual_seed(3)
     size = {"vocab_size": 263, "bos_token_id": 0, "eos_token_id": 6, "pad_token_id": 2}
     # A wrapper's own config knows nothing of its text model's words.
-    config = AutoConfig.for_model(model_type, **({} if "text_config" in changes else size), **(changes | more))
+    config = AutoConfig.for_model(model_type, **(({} if "text_config" in changes else size) | changes | more))
     model_class = getattr(transformers, find_family(model_type).class_name)
     model = model_class._from_config(config, attn_implementation=find_architecture(config).attention).eval()
     if name not in OLDEST:

@@ -14,6 +14,7 @@ from registry.reads.lookups import get_environment, registered_before
 from registry.services.base_model_moves import Move
 from registry.services.base_models import register_base_model
 from steernode.files.drift import describe_drift
+from steernode.files.forms import describe_form
 
 # A move may turn off what others approved and flagged, so it is not for whoever only registers files.
 MAY_MOVE = (Role.OPERATOR, Role.APPROVER)
@@ -39,11 +40,21 @@ class BaseModelOut(serializers.Serializer):
 class BaseModelDetailOut(BaseModelOut):
     changes = serializers.SerializerMethodField(help_text="in words: how it differs from the one of its name registered before it")
     architecture_digest = serializers.CharField(help_text="of what says where it keeps its blocks and sites; empty if not on record")
+    form = serializers.SerializerMethodField(help_text="in words: what its weights are quantised as or made from; empty if neither")
+    derived_from = serializers.SerializerMethodField(help_text="the fingerprint of the base model that it is a form of")
+    comparison = serializers.JSONField(help_text="of the two, tensor by tensor; null if it is no form of another")
+    behaviour = serializers.JSONField(help_text="what it says to eight fixed prompts, to prove what was loaded; null: not measured")
     manifest = serializers.JSONField(help_text="the document whose sha256 is the fingerprint: the digest of every file")
 
     def get_changes(self, base_model: BaseModel) -> list[str]:
         earlier = registered_before(base_model)
         return describe_drift(earlier.manifest, base_model.manifest) if earlier else []
+
+    def get_derived_from(self, base_model: BaseModel) -> str | None:
+        return base_model.derived_from.fingerprint if base_model.derived_from else None
+
+    def get_form(self, base_model: BaseModel) -> str:
+        return describe_form(base_model.manifest)
 
 
 class BaseModelRefOut(serializers.Serializer):
@@ -69,6 +80,16 @@ class BaseModelsView(Records):
         source = Text(  # type: ignore[assignment]  # as above
             trim_whitespace=False, max_length=500, help_text="a folder below STEERHUB_MODEL_ROOT"
         )
+        fingerprint = Text(required=False, max_length=64, help_text="what the files must hash to")
+        derived_from = Spelled(
+            required=False,
+            max_length=200,
+            help_text="the base model that it is a form of: as a path names one",
+        )
+        comparison = serializers.JSONField(required=False, allow_null=True, help_text="of the two, as `steer model compare` makes it")
+        behaviour = serializers.JSONField(
+            required=False, allow_null=True, help_text="what the model says to the eight prompts, as `steer model register` measures it"
+        )
 
     @document(
         "Fingerprint and register a base model; no environment serves it before it is moved",
@@ -79,7 +100,15 @@ class BaseModelsView(Records):
     )
     def post(self, request: Request) -> Response:
         body = self.read_body(self.NewBaseModelBody)
-        base_model = register_base_model(body["name"], source=body["source"], actor=self.person)
+        base_model = register_base_model(
+            body["name"],
+            source=body["source"],
+            actor=self.person,
+            fingerprint=body.get("fingerprint", ""),
+            behaviour=body.get("behaviour"),
+            derived_from=find_base_model(body["derived_from"]) if body.get("derived_from") else None,
+            comparison=body.get("comparison"),
+        )
         return Response(BaseModelDetailOut(base_model).data, status=201)
 
 

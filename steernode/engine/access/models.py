@@ -29,9 +29,10 @@ from steernode.engine.access.proving import prove_sites
 from steernode.engine.access.spreading import forget_dispatch, join_blocks, map_blocks
 from steernode.engine.access.templates import Argument, check_arguments
 from steernode.engine.access.work import NO_WORK, Work
-from steernode.errors import ModelError
+from steernode.errors import ModelError, SteerError
 from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
 from steernode.files.blocks import Architecture
+from steernode.files.quantization import DEQUANTIZED
 from steernode.files.weights import measure_weights
 from steernode.placement import AUTO, CPU, DTYPE_BYTES, Device, check_fit, choose_devices, choose_dtype, parse_devices
 from steernode.strict import read_template_arguments
@@ -244,6 +245,8 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype, pla
             _forget_default_end(config, json.loads((hashed / "config.json").read_bytes()))
             if len(placed) > 1:
                 options["device_map"] = map_blocks(loader, config, find_architecture(config), dtype, placed)
+            if manifest.quantization.startswith(DEQUANTIZED):
+                config.quantization_config["dequantize"] = True
             tokenizer = transformers.AutoTokenizer.from_pretrained(hashed, local_files_only=True, trust_remote_code=False)
             loading: Any = loader.from_pretrained(
                 hashed,
@@ -256,12 +259,15 @@ def _load_pretrained(folder: Path, manifest: ModelFiles, dtype: torch.dtype, pla
                 output_loading_info=True,
                 **options,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+    except SteerError:
+        raise
+    except Exception as error:
         if is_device_lost(error):
             raise
         if is_out_of_memory(error):
             names = ", ".join(device.name for device in placed)
             raise ModelError("MODEL_TOO_LARGE", f"{names} had no memory left while {folder} was loaded: {error}", names) from error
+        # Whatever a loader makes of these files it would make of them again.
         raise ModelError("MODEL_LOAD", f"{folder} was inspected but could not be loaded: {error}", str(folder)) from error
     model, report = loading
     if len(placed) > 1:

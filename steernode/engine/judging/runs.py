@@ -152,6 +152,7 @@ def describe_run(
     return {
         "base_model_fingerprint": loaded.fingerprint,
         "architecture_digest": loaded.architecture_digest,
+        **({"form": loaded.manifest.form} if loaded.manifest.form else {}),
         "suites": {kind: suite.digest for kind, suite in sorted(suites.items())},
         "split": "test",
         "scorer": dict(scorer.description),

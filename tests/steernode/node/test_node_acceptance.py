@@ -1,16 +1,19 @@
 """What a node accepts, and what it refuses while it keeps what it has."""
 
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 from steernode.canonical import sha256_hex
-from steernode.errors import EngineError
+from steernode.errors import EngineError, ModelError
 from steernode.files.conversations import Message
 from steernode.node.follower import PollOutcome
 from steernode.node.report import describe_report
 from steernode.node.responder import Responder
 from steernode.strict import format_time
+from tests.support.files import behaviour_document
 from tests.support.hub_simulator import (
     NOW,
     VECTOR,
@@ -163,6 +166,47 @@ def test_a_node_with_another_architecture_file_than_the_hubs_steers_nobody(hub, 
     hub.publish(7, content=make_content(base_models=[entry | {"architecture_digest": "aa" * 32}]))
     assert node.poll() is PollOutcome.APPLIED
     assert is_steered(node)
+
+
+def test_a_node_whose_model_behaves_otherwise_than_when_it_was_registered_steers_nobody(hub, make_node, tmp_path):
+    engine, asked = FakeEngine(), []
+
+    def prove(behaviour):
+        asked.append(behaviour.digest)
+        if behaviour.moved["float32"] < 1:
+            raise ModelError("MODEL_BEHAVES_OTHERWISE", "a log-probability is 2 nats off", "What is 17 times 6?")
+        return "proved: nothing is off"
+
+    engine.prove_behaviour = prove
+    hub.publish(5)
+    node = make_node(engine=engine, store=tmp_path / "node")
+    node.poll()
+    assert is_steered(node)
+    assert node.proof.said.startswith("not proved")
+    [entry] = make_content()["base_models"]
+    hub.publish(6, content=make_content(base_models=[entry | {"behaviour": behaviour_document()}]))
+    assert refused(node) == "MODEL_BEHAVES_OTHERWISE"
+    assert not is_steered(node)
+    hub.publish(7, content=make_content(base_models=[entry | {"behaviour": behaviour_document(moved={"float32": "1"})}]))
+    assert node.poll() is PollOutcome.APPLIED
+    assert is_steered(node)
+    assert node.proof.said == "proved: nothing is off"
+    hub.publish(8, content=make_content(base_models=[entry | {"behaviour": behaviour_document(moved={"float32": "1"})}]))
+    node.poll()
+    # What is proved is not asked again, unless another process begins.
+    assert len(asked) == 2
+    engine.prove_behaviour = lambda behaviour: prove(replace(behaviour, moved={"float32": Decimal(0)}))
+    again = make_node(engine=engine, store=tmp_path / "node")
+    again.start()
+    assert not is_steered(again)
+
+
+def test_an_engine_that_reads_no_log_probabilities_serves_and_says_that_nothing_is_proved(hub, make_node):
+    [entry] = make_content()["base_models"]
+    hub.publish(5, content=make_content(base_models=[entry | {"behaviour": behaviour_document()}]))
+    node = make_node()
+    assert node.poll() is PollOutcome.APPLIED
+    assert node.proof.said == "not proved: echo has no way to read log-probabilities"
 
 
 def test_a_node_whose_environment_moved_to_other_files_stops_steering_until_its_own_are_listed_again(hub, make_node):
