@@ -14,6 +14,7 @@ from steernode.engine.access.models import load_model
 from steernode.engine.applying.generate import generate
 from steernode.engine.judging.runs import describe_run
 from steernode.errors import ModelError
+from steernode.records.decoding import GREEDY_DECODING
 from tests.support.tiny_models import ask, build_model, build_tokenizer
 
 SIZES = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
@@ -127,14 +128,22 @@ def test_whatever_fails_while_a_folder_is_loaded_is_its_own_fault_at_once(plain,
     assert caught.value.code == "MODEL_LOAD"
 
 
-@pytest.mark.parametrize("fault", [MemoryError(), torch.OutOfMemoryError("full"), ModelError("MODEL_ARCHITECTURE", "none")])
-def test_what_is_the_machines_fault_and_what_is_named_already_stay_what_they_are(plain, monkeypatch, fault):
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (MemoryError(), "MODEL_TOO_LARGE"),
+        (torch.OutOfMemoryError("full"), "MODEL_TOO_LARGE"),
+        (ModelError("MODEL_ARCHITECTURE", "none"), "MODEL_ARCHITECTURE"),
+    ],
+)
+def test_a_fault_of_the_machine_and_one_that_is_named_already_have_codes_of_their_own(plain, monkeypatch, fault, code):
     def refuse(_config):
         raise fault
 
     monkeypatch.setattr(models, "find_architecture", refuse)
-    with pytest.raises(type(fault)):
+    with pytest.raises(ModelError) as refused:
         load_model(plain)
+    assert refused.value.code == code
 
 
 def test_evidence_names_the_form_that_was_measured(llama):
@@ -142,5 +151,5 @@ def test_evidence_names_the_form_that_was_measured(llama):
         description: ClassVar = {"name": "none"}
 
     quantized = replace(llama, manifest=replace(llama.manifest, quantization="bitsandbytes 4-bit nf4"))
-    assert describe_run(quantized, {}, Scorer(), 4)["form"] == "bitsandbytes 4-bit nf4"
-    assert "form" not in describe_run(llama, {}, Scorer(), 4)
+    assert describe_run(quantized, {}, Scorer(), 4, GREEDY_DECODING)["form"] == "bitsandbytes 4-bit nf4"
+    assert "form" not in describe_run(llama, {}, Scorer(), 4, GREEDY_DECODING)

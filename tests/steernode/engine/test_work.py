@@ -70,7 +70,7 @@ def test_replies_are_kept_to_the_last_bit():
 @pytest.mark.parametrize(
     ("function", "known"),
     [
-        (generate, {"conversations", "components", "row_coefficients", "max_new_tokens", "max_batch_rows"}),
+        (generate, {"conversations", "components", "row_coefficients", "max_new_tokens", "max_batch_rows", "sampling"}),
         (score_forced, {"texts", "variants"}),
     ],
 )
