@@ -64,9 +64,10 @@ def load_target(base_model: BaseModel, dtype: str) -> LoadedModel:
             from steernode.engine.access.devices import free_memory
             from steernode.engine.access.models import load_model
 
-            # The old one first: there may be no room for two.
-            kept = None
-            free_memory()
+            if kept is not None:
+                # The old one first: there may be no room for two.
+                kept = None
+                free_memory()
             loaded = _prove(base_model, load_model(folder, dtype=dtype, device=hold_device()))
             kept = Kept(loaded, folder, dtype, stamps, Meter(loaded))
         _kept = kept
