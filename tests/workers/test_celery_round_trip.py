@@ -113,7 +113,6 @@ def test_a_worker_runs_a_model_in_the_dtype_of_its_recipe(ada, filesystem_broker
     for finished in (job, validation):
         assert finished.device.endswith("), bfloat16")
         assert finished.peak_memory_bytes > 0
-        assert finished.tokens_per_second > 0
 
 
 REFUSED = [

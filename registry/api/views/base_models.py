@@ -4,7 +4,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Body, Name, Spelled, Text
+from registry.api.fields import Body, Digest, Name, Spelled, Text
 from registry.api.references import find_base_model
 from registry.api.views.base import Records, View, document
 from registry.api.views.plans import CONFIRM, ChangePlanOut
@@ -80,7 +80,7 @@ class BaseModelsView(Records):
         source = Text(  # type: ignore[assignment]  # as above
             trim_whitespace=False, max_length=500, help_text="a folder below STEERHUB_MODEL_ROOT"
         )
-        fingerprint = Text(required=False, max_length=64, help_text="what the files must hash to")
+        fingerprint = Digest(required=False, help_text="what the files must hash to")
         derived_from = Spelled(
             required=False,
             max_length=200,

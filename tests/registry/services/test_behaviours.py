@@ -73,12 +73,12 @@ def test_what_was_measured_on_other_files_is_refused(api, base_model, ada):
 def test_a_worker_runs_nothing_on_a_model_that_behaves_otherwise(model_root, ada, monkeypatch):
     fingerprint, behaviour = measure_folder(save_model(model_root / "tiny"), "float32", [])
     tiny = register_base_model("tiny", source="tiny", actor=ada, fingerprint=fingerprint, behaviour=behaviour.to_document())
-    monkeypatch.setattr(target, "_loaded", None)
-    assert load_target(tiny).fingerprint == fingerprint
+    monkeypatch.setattr(target, "_kept", None)
+    assert load_target(tiny, "float32").fingerprint == fingerprint
     token, value = tiny.behaviour["prompts"][2]["log_probabilities"][0]
     tiny.behaviour["prompts"][2]["log_probabilities"][0] = [token, str(float(value) - 0.5)]
-    monkeypatch.setattr(target, "_loaded", None)
+    monkeypatch.setattr(target, "_kept", None)
     for _ in range(2):
         with pytest.raises(ModelError) as refused:
-            load_target(tiny)
+            load_target(tiny, "float32")
         assert (refused.value.code, refused.value.item) == ("MODEL_BEHAVES_OTHERWISE", "What is 17 times 6?")
