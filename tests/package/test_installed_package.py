@@ -96,8 +96,8 @@ def test_a_serving_node_steers_with_the_serve_extra_and_gets_no_more_than_it_nee
 
 
 def test_the_node_packages_own_tests_pass_where_there_is_no_django(install):
-    """The engine extra serves too, once the serve extra is there; together they are what the tests ask for."""
-    programs = install("engine,serve", "pytest", "pytest-socket", "hypothesis")
+    """The engine extra serves too, once the serve extra is there; with what converts they are what the tests ask for."""
+    programs = install("engine,serve,convert", "pytest", "pytest-socket", "hypothesis")
     assert found(programs, HUB | RESEARCH | SERVING) == RESEARCH | SERVING
     # From the checkout, for the tests stand there; its configuration names Django's settings, so they have one of their own.
     command = [programs / "python", "-m", "pytest", "-q", "-c", "tests/package/node.ini", "--rootdir", ".", "tests/steernode"]
