@@ -83,7 +83,8 @@ def test_short_prompts_are_read_in_few_large_batches_where_a_batch_is_dear(read:
     assert len(shapes) < passes
     assert len(shapes) == 1
     assert stats.overhead_tokens == 4096
-    torch.testing.assert_close(dear, core, rtol=1e-5, atol=1e-5)
+    largest = core.abs().max()
+    torch.testing.assert_close(dear / largest, core / largest, rtol=0, atol=1e-5)
 
 
 def test_padding_is_weighed_against_the_number_of_batches(read: Any) -> None:
