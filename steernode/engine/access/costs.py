@@ -7,15 +7,13 @@ by a little cut alike.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass
 
 import torch
 
+from steernode.engine.access.learned import Learned
 from steernode.engine.access.models import LoadedModel
 
 # Tokens of a pass that is all launching, and of those that are made until one is not.
@@ -45,23 +43,14 @@ class BatchCosts:
 CORE = BatchCosts()
 
 
-@dataclass
-class _Known:
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    costs: WeakKeyDictionary[Any, BatchCosts] = field(default_factory=WeakKeyDictionary)
-
-
-_known = _Known()
+_known: Learned[BatchCosts] = Learned()
 
 
 def batch_costs(loaded: LoadedModel) -> BatchCosts:
     """Measured when it is first asked for, and the same from then on."""
     if loaded.device.type == "cpu":
         return CORE
-    with _known.lock:
-        if loaded.model not in _known.costs:
-            _known.costs[loaded.model] = measure_costs(lambda tokens: _time_pass(loaded, tokens))
-        return _known.costs[loaded.model]
+    return _known.of(loaded, lambda: measure_costs(lambda tokens: _time_pass(loaded, tokens)))
 
 
 def measure_costs(time_pass: Callable[[int], float]) -> BatchCosts:

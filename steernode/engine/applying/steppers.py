@@ -3,18 +3,15 @@ was shown to take them; over a growing cache everywhere else."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
 from steernode.engine.access.batches import release_on_oom
 from steernode.engine.access.cache import new_fixed_cache
+from steernode.engine.access.learned import Learned
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.fixed import FixedStepper, Room
 from steernode.engine.applying.fixedcheck import refuse_fixed
@@ -22,15 +19,7 @@ from steernode.engine.applying.graphs import capture
 from steernode.engine.applying.stepping import Stepper
 from steernode.records.decoding import Sampling
 
-
-@dataclass
-class _Known:
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    rooms: WeakKeyDictionary[Any, Room | None] = field(default_factory=WeakKeyDictionary)
-
-
-# By the model itself, which those who ask it with other template arguments share.
-_known = _Known()
+_known: Learned[Room | None] = Learned()
 
 
 @contextmanager
@@ -51,10 +40,7 @@ def find_room(loaded: LoadedModel) -> Room | None:
     """None where the cache grows."""
     if loaded.device.type != "cuda":
         return None
-    with _known.lock:
-        if loaded.model not in _known.rooms:
-            _known.rooms[loaded.model] = None if refuse_fixed(loaded) else _make_room(loaded)
-        return _known.rooms[loaded.model]
+    return _known.of(loaded, lambda: None if refuse_fixed(loaded) else _make_room(loaded))
 
 
 def _make_room(loaded: LoadedModel) -> Room | None:

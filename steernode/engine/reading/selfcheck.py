@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from steernode.engine.access.learned import Learned
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.reading.packing import PackedBlock, PassCost, pack_prompts
 from steernode.engine.reading.passes import Columns, Read, read_packed, read_plain
@@ -34,22 +33,12 @@ class Packability:
     max_columns: int | None = None
 
 
-@dataclass
-class _Known:
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    models: WeakKeyDictionary[LoadedModel, Packability] = field(default_factory=WeakKeyDictionary)
-
-
-# What was found out about a loaded model, for as long as it lives.
-_known = _Known()
+_known: Learned[Packability] = Learned()
 
 
 def check_packable(loaded: LoadedModel) -> Packability:
     """Compares packed with plain passes on a few random prompts, once per loaded model."""
-    with _known.lock:
-        if loaded not in _known.models:
-            _known.models[loaded] = _try_packing(loaded)
-        return _known.models[loaded]
+    return _known.of(loaded, lambda: _try_packing(loaded))
 
 
 def _try_packing(loaded: LoadedModel) -> Packability:

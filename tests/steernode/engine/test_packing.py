@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steernode.engine.access.encoding import EncodedConversation
+from steernode.engine.access.learned import Learned
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.sites import visit_site
 from steernode.engine.reading import packing, selfcheck
@@ -157,7 +158,7 @@ def test_prompts_that_share_nothing_are_read_plain_and_the_record_says_so(llama:
 
 
 def test_a_model_that_ignores_its_mask_is_never_packed(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfcheck, "_known", selfcheck._Known())
+    monkeypatch.setattr(selfcheck, "_known", Learned())
     read_packed = selfcheck.read_packed
 
     def without_ancestors(loaded: LoadedModel, root: Prompt, blocks: list[packing.PackedBlock], *rest: object) -> torch.Tensor:
@@ -173,8 +174,16 @@ def test_a_model_that_ignores_its_mask_is_never_packed(llama: LoadedModel, monke
     assert "differ" in stats.reasons[0]
 
 
+def test_whoever_asks_a_model_with_other_arguments_shares_what_was_found_of_it(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "_known", Learned())
+    tried = []
+    monkeypatch.setattr(selfcheck, "_try_packing", lambda loaded: tried.append(loaded) or selfcheck.Packability(True))
+    assert check_packable(llama) == check_packable(llama.asked_with({})) == check_packable(llama.asked_today())
+    assert tried == [llama]
+
+
 def test_a_window_too_long_to_check_limits_what_is_packed(loaded_models: dict[str, LoadedModel], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfcheck, "_known", selfcheck._Known())
+    monkeypatch.setattr(selfcheck, "_known", Learned())
     monkeypatch.setattr(selfcheck, "_MAX_CHECKED_COLUMNS", 10)
     mistral = loaded_models["mistral"]
     assert check_packable(mistral).max_columns == 8
