@@ -15,7 +15,7 @@ from steernode.files.vectors import read_vector
 from steernode.gates import candidate_layers, load_gates
 from steernode.records.recipe import ExtractionRecipe
 from steernode.records.sweep import read_sweep
-from workers.checkpoints import write_candidate
+from workers.candidates import write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import confirm_target, load_target, train_scorer
