@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from steernode.engine.access.models import LoadedModel
 
 Visit = Callable[[Tensor], None]
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
 # torch numbers hooks from a plain counter: two threads that register at once could get one number, and one hook would be lost.
-REGISTERING = threading.Lock()
+_REGISTERING = threading.Lock()
 
 
 def check_site(site: str) -> None:
@@ -115,30 +117,46 @@ def _hook_place(block: nn.Module, place: Place, visit: Visit) -> RemovableHandle
 
     # A view, so that it is an error and not a copy if the flat tensor ever came in pieces.
     handles = hook_input(block, remember), hook(module, lambda flat: visit(flat.view(shape)), 2)
-    with REGISTERING:
+    with _REGISTERING:
         return _Handles(*handles)
 
 
 def hook_input(module: nn.Module, visit: Visit, n_dimensions: int = 3) -> RemovableHandle:
-    owner = threading.get_ident()
+    def before(args: Arguments, kwargs: Keywords) -> None:
+        visit(residual_stream(args[0] if args else kwargs.get("hidden_states"), n_dimensions))
 
-    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() == owner:
-            visit(residual_stream(args[0] if args else kwargs.get("hidden_states"), n_dimensions))
-
-    with REGISTERING:
-        return module.register_forward_pre_hook(before, with_kwargs=True)
+    return hook_before(module, before)
 
 
 def hook_output(module: nn.Module, visit: Visit, n_dimensions: int = 3) -> RemovableHandle:
+    def after(output: Any) -> None:
+        visit(residual_stream(output, n_dimensions))
+
+    return hook_after(module, after)
+
+
+def hook_before(module: nn.Module, before: Callable[[Arguments, Keywords], tuple[Arguments, Keywords] | None]) -> RemovableHandle:
+    """Calls `before` with what the module is called with in this thread; what it returns, if not None, is what the module gets instead."""
     owner = threading.get_ident()
 
-    def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        if threading.get_ident() == owner:
-            visit(residual_stream(output, n_dimensions))
+    # torch notes that a hook takes keywords after the hook is in place, and forgets it before a pass under way in another thread has
+    # called it: such a pass calls it without them.
+    def hook(_module: nn.Module, args: Arguments, kwargs: Keywords | None = None) -> tuple[Arguments, Keywords] | None:
+        return before(args, kwargs or {}) if threading.get_ident() == owner else None
 
-    with REGISTERING:
-        return module.register_forward_hook(after)
+    with _REGISTERING:
+        return module.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def hook_after(module: nn.Module, after: Callable[[Any], Any], *, is_innermost: bool = False) -> RemovableHandle:
+    """Calls `after` with what the module returns in this thread; what it returns, if not None, takes its place."""
+    owner = threading.get_ident()
+
+    def hook(_module: nn.Module, _args: Arguments, output: Any) -> Any:
+        return after(output) if threading.get_ident() == owner else None
+
+    with _REGISTERING:
+        return module.register_forward_hook(hook, prepend=is_innermost)
 
 
 def on_device(visit: Visit, device: torch.device) -> Visit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from steernode.engine.access.sending import send
-from steernode.engine.access.sites import REGISTERING
+from steernode.engine.access.sites import Arguments, Keywords, hook_after, hook_before
 
 # Taking tokens out and putting them back costs as much as the MLP of a small model does for some tokens.
 _LEAST_SAVED_SHARE, _LEAST_SAVED_TOKENS = 1 / 16, 16
@@ -40,18 +39,15 @@ def run_mlps_at(blocks: Sequence[nn.Module], wanted: Tensor) -> Iterator[None]:
 def _run_at(mlp: Any, shape: torch.Size, places: Tensor) -> list[RemovableHandle]:
     if not isinstance(mlp, nn.Module):
         return []
-    owner = threading.get_ident()
     is_inside = False
 
-    def take(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    def take(args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords] | None:
         nonlocal is_inside
-        if threading.get_ident() != owner:
-            return None
         is_inside = len(args) == 1 and not kwargs and args[0].shape[:-1] == shape and not _is_watched(mlp)
         return ((args[0].flatten(0, 1).index_select(0, send(places, args[0].device))[None],), {}) if is_inside else None
 
-    def put_back(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        if threading.get_ident() != owner or not is_inside:
+    def put_back(output: Any) -> Any:
+        if not is_inside:
             return None
         some = output[0] if isinstance(output, tuple) else output
         whole = some.new_zeros(*shape, some.shape[-1])
@@ -59,8 +55,7 @@ def _run_at(mlp: Any, shape: torch.Size, places: Tensor) -> list[RemovableHandle
         return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
     # Innermost, so that whoever else hooks the MLP sees whole batches.
-    with REGISTERING:
-        return [mlp.register_forward_pre_hook(take, with_kwargs=True), mlp.register_forward_hook(put_back, prepend=True)]
+    return [hook_before(mlp, take), hook_after(mlp, put_back, is_innermost=True)]
 
 
 def _is_watched(mlp: nn.Module) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -129,14 +128,10 @@ class ChunkTracker:
 
     def __init__(self, decoder: nn.Module) -> None:
         self.start = 0
-        self._owner = threading.get_ident()
         decoder_class: Any = type(decoder)
         self._cache_place = _find_cache_argument(decoder_class)
 
-    def enter_decoder(self, _decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        # Another thread's pass through the same decoder is at a place of its own.
-        if threading.get_ident() != self._owner:
-            return
+    def enter_decoder(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         key_values = kwargs.get("past_key_values")
         if key_values is None and len(args) > self._cache_place:
             key_values = args[self._cache_place]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.access.sites import REGISTERING, visit_site
+from steernode.engine.access.sites import hook_before, visit_site
 from steernode.engine.applying.components import Component, check_component, coefficient_table, make_operator
 from steernode.engine.applying.positions import ChunkTracker, PromptLayout, mask_scope
 from steernode.errors import EngineError
@@ -142,9 +142,7 @@ def steered(
             handle = visit_site(loaded, layer, site, sites[-1].visit)
             hooks.callback(handle.remove)
         if sites:
-            with REGISTERING:
-                handle = loaded.decoder.register_forward_pre_hook(tracker.enter_decoder, with_kwargs=True)
-            hooks.callback(handle.remove)
+            hooks.callback(hook_before(loaded.decoder, tracker.enter_decoder).remove)
         yield AppliedSteering(layout, sites)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.sparing import run_mlps_at
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import generate
 from steernode.engine.applying.positions import PromptLayout
@@ -70,6 +72,32 @@ def test_generations_in_two_threads_do_not_steer_each_other(llama: LoadedModel) 
         together = list(pool.map(lambda components: generate(llama, PROMPTS, components=components, max_new_tokens=12), jobs))
     assert [[reply.token_ids for reply in replies] for replies in together] == [[reply.token_ids for reply in replies] for replies in alone]
     assert count_hooks(llama) == hooks
+
+
+def test_a_pass_meets_hooks_of_another_thread_half_set_and_half_gone(llama: LoadedModel) -> None:
+    """torch sets and removes a hook in two steps; between them it calls it without keywords."""
+    layout = PromptLayout.of([encode_prompt(llama, PROMPTS[0])])
+    is_over = threading.Event()
+
+    def steer_until_over(is_set: threading.Event) -> None:
+        with steered(llama, [Component(unit(llama, 1), 1, 4.0)], layout), run_mlps_at(llama.blocks, torch.eye(64, dtype=torch.bool)):
+            is_set.set()
+            is_over.wait(60)
+
+    [alone] = generate(llama, PROMPTS[:1], max_new_tokens=4)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(steer_until_over, is_set := threading.Event())
+        assert is_set.wait(60)
+        hooked = [module for module in llama.model.modules() if module._forward_pre_hooks]
+        for module in hooked:
+            module._forward_pre_hooks_with_kwargs.clear()
+        try:
+            [beside] = generate(llama, PROMPTS[:1], max_new_tokens=4)
+        finally:
+            is_over.set()
+        other.result()
+    assert len(hooked) > len(llama.blocks)
+    assert beside.token_ids == alone.token_ids
 
 
 def test_batches_in_lanes_give_what_batches_in_turn_give(llama: LoadedModel) -> None:
