@@ -2,4 +2,4 @@
 
 from importlib.util import find_spec
 
-pytest_plugins = ["tests.support.cast"] if find_spec("django") else []
+pytest_plugins = ["tests.support.architectures", *(["tests.support.cast"] if find_spec("django") else [])]

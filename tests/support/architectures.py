@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,11 @@ LAYOUT: dict[str, Any] = {
 }
 
 
-def describe_otherwise(monkeypatch: pytest.MonkeyPatch, model_type: str, **changes: Any) -> None:
-    """Until the test ends, the file of a family says something else."""
+def describe_otherwise(model_type: str, **changes: Any) -> None:
+    """From here on, and until the test ends, the file of a family says something else."""
     family = find_family(model_type)
     document = {**family.document, **changes}
-    otherwise = replace(family, document=document, digest=sha256_hex(canonical_json(document)))
-    monkeypatch.setitem(architectures._learned, model_type, otherwise)
+    architectures._learned[model_type] = replace(family, document=document, digest=sha256_hex(canonical_json(document)))
 
 
 def write_architecture(folder: Path, model_type: str, class_name: str, **changes: Any) -> Path:
@@ -43,12 +41,10 @@ def write_architecture(folder: Path, model_type: str, class_name: str, **changes
     return folder
 
 
-@contextmanager
-def forgetting() -> Iterator[None]:
-    """What is learned inside it is forgotten at its end."""
+@pytest.fixture(autouse=True)
+def forgotten_architectures() -> Iterator[None]:
+    """What a test teaches this process is forgotten at its end."""
     learned = dict(architectures._learned)
-    try:
-        yield
-    finally:
-        architectures._learned.clear()
-        architectures._learned.update(learned)
+    yield
+    architectures._learned.clear()
+    architectures._learned.update(learned)

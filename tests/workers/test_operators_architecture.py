@@ -23,7 +23,7 @@ from steernode.hub.client import FleetClient
 from steernode.integrations.transformers import TransformersEngine
 from steernode.node.follower import Follower, PollOutcome
 from steernode.node.responder import Responder
-from tests.support.architectures import describe_otherwise, forgetting, write_architecture
+from tests.support.architectures import describe_otherwise, write_architecture
 from tests.support.components import add
 from tests.support.demo_data import ROOT
 from tests.support.hub import serve_hub
@@ -56,8 +56,7 @@ def quay(tmp_path, settings, monkeypatch):
 @pytest.fixture
 def taught(tmp_path):
     """Until the test ends, this process knows the class from a file."""
-    with forgetting():
-        yield learn_architectures(write_architecture(tmp_path / "architectures", "quay", "QuayForCausalLM"))
+    return learn_architectures(write_architecture(tmp_path / "architectures", "quay", "QuayForCausalLM"))
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def test_an_unknown_class_is_refused_by_every_process(quay, request_quay):
 
 
 def test_a_described_class_goes_from_its_folder_to_a_steered_reply(
-    quay, taught, request_quay, evaluate, profile, production, harbor, ada, grace, oscar, tmp_path, monkeypatch
+    quay, taught, request_quay, evaluate, profile, production, harbor, ada, grace, oscar, tmp_path
 ):
     digest = find_family("quay").digest
     job = request_quay()
@@ -112,7 +111,7 @@ def test_a_described_class_goes_from_its_folder_to_a_steered_reply(
         assert steered.profile.id == "harbor-empathy"
 
         # The same files, read by a file that says something else of them: it proves too, and is another place.
-        describe_otherwise(monkeypatch, "quay", mlp_out=None)
+        describe_otherwise("quay", mlp_out=None)
         node, outcome = follow(TransformersEngine(quay), "other")
         assert (outcome, node.refusal.code) == (PollOutcome.REFUSED, "ARCHITECTURE_MISMATCH")
         client.close()

@@ -11,7 +11,7 @@ from registry.services.base_models import register_base_model
 from registry.services.vectors import import_vector
 from steernode.errors import ModelError
 from steernode.files.architectures import find_family, learn_architectures
-from tests.support.architectures import describe_otherwise, forgetting, write_architecture
+from tests.support.architectures import describe_otherwise, write_architecture
 from tests.support.files import vector_file, write_model_folder
 from workers.target import load_target
 
@@ -26,8 +26,8 @@ def test_the_digest_of_an_architecture_is_on_record_and_published(api, base_mode
     assert listed == {"name": "harbor-support", "fingerprint": base_model.fingerprint, "architecture_digest": digest}
 
 
-def test_files_on_record_are_not_read_in_another_way(base_model, ada, monkeypatch):
-    describe_otherwise(monkeypatch, "llama", blocks="h")
+def test_files_on_record_are_not_read_in_another_way(base_model, ada):
+    describe_otherwise("llama", blocks="h")
     with pytest.raises(InvalidInput) as refused:
         register_base_model("harbor-support", source="harbor", actor=ada)
     assert refused.value.code == "ARCHITECTURE_CHANGED"
@@ -53,8 +53,8 @@ def test_a_vector_that_was_read_by_another_architecture_is_not_taken(base_model,
     assert import_vector("empathy", data=ours, author=ada).digest
 
 
-def test_a_worker_with_another_architecture_file_runs_nothing(base_model, monkeypatch):
-    describe_otherwise(monkeypatch, "llama", blocks="h")
+def test_a_worker_with_another_architecture_file_runs_nothing(base_model):
+    describe_otherwise("llama", blocks="h")
     with pytest.raises(ModelError) as refused:
         load_target(base_model, "float32")
     assert (refused.value.code, refused.value.item) == ("ARCHITECTURE_CHANGED", "harbor-support")
@@ -64,6 +64,5 @@ def test_a_class_that_an_operator_described_is_registered(model_root, ada, tmp_p
     write_model_folder(model_root / "pier", architectures=["PierForCausalLM"], model_type="pier")
     with pytest.raises(ModelError, match="STEERHUB_ARCHITECTURES"):
         register_base_model("pier", source="pier", actor=ada)
-    with forgetting():
-        [family] = learn_architectures(write_architecture(tmp_path / "architectures", "pier", "PierForCausalLM"))
-        assert register_base_model("pier", source="pier", actor=ada).architecture_digest == family.digest
+    [family] = learn_architectures(write_architecture(tmp_path / "architectures", "pier", "PierForCausalLM"))
+    assert register_base_model("pier", source="pier", actor=ada).architecture_digest == family.digest

@@ -13,7 +13,7 @@ from steernode import __version__
 from steernode.canonical import sha256_hex
 from steernode.cli.jobs import describe_job
 from steernode.files.architectures import find_family
-from tests.support.architectures import forgetting, write_architecture
+from tests.support.architectures import write_architecture
 from tests.support.exports import EVENTS, csv_file, jsonl
 from tests.support.files import write_model_folder
 from tests.support.hub_simulator import VECTOR, Signer
@@ -96,10 +96,9 @@ def test_inspect_vector_and_pairs_describe_files(steer, tmp_path):
 def test_inspect_model_knows_the_architectures_it_is_given(steer, tmp_path):
     folder = write_model_folder(tmp_path / "model", architectures=["PierForCausalLM"], model_type="pier")
     assert error_of(steer("inspect", "model", folder)) == "MODEL_ARCHITECTURE"
-    with forgetting():
-        given = write_architecture(tmp_path / "architectures", "pier", "PierForCausalLM")
-        shown = json.loads(steer("inspect", "model", folder, "--architectures", given, "--json").output)
-        assert (shown["architecture"], shown["architecture_digest"]) == ("PierForCausalLM", find_family("pier").digest)
+    given = write_architecture(tmp_path / "architectures", "pier", "PierForCausalLM")
+    shown = json.loads(steer("inspect", "model", folder, "--architectures", given, "--json").output)
+    assert (shown["architecture"], shown["architecture_digest"]) == ("PierForCausalLM", find_family("pier").digest)
     (given / "pier.yaml").write_text("models: []")
     assert error_of(steer("inspect", "model", folder, "--architectures", given)) == "ARCHITECTURE_FILE"
 

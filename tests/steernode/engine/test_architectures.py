@@ -49,8 +49,8 @@ def test_a_model_of_an_unknown_type_says_how_to_teach_it(llama: LoadedModel, mod
     "wrong",
     [{"decoder": "gpt"}, {"blocks": "h"}, {"attn_out": {"output": "attn"}}, {"mlp_out": {"output": "mlp.down"}}],
 )
-def test_a_file_that_points_nowhere_is_refused_by_path(llama: LoadedModel, wrong: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    describe_otherwise(monkeypatch, "llama", **wrong)
+def test_a_file_that_points_nowhere_is_refused_by_path(llama: LoadedModel, wrong: dict) -> None:
+    describe_otherwise("llama", **wrong)
     with pytest.raises(ModelError, match=r"has no module '(gpt|h|attn|mlp\.down)'") as refused:
         wrap_model(llama.model, None, llama.manifest)
     assert refused.value.code == "MODEL_ARCHITECTURE"
@@ -133,14 +133,11 @@ class FirstOfTuple(nn.Module):
         return self.inner(stream[0])
 
 
-def test_a_learned_family_whose_blocks_return_tuples_is_steered_like_its_plain_twin(
-    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_learned_family_whose_blocks_return_tuples_is_steered_like_its_plain_twin(llama: LoadedModel) -> None:
     model = build_model("llama")
     model.model.layers = nn.ModuleList([TupleBlock(block) for block in model.model.layers])
     model.model.norm = FirstOfTuple(model.model.norm)
     describe_otherwise(
-        monkeypatch,
         "llama",
         attn_out={"output": "inner.self_attn"},
         resid_mid={"input": "inner.post_attention_layernorm"},

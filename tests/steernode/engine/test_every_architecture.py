@@ -13,7 +13,7 @@ from steernode.files.architectures import known_families, learn_architectures
 from steernode.integrations.transformers import TransformersEngine
 from tests.support.architecture_suite import examine
 from tests.support.architecture_table import PAGE, read_lines
-from tests.support.architectures import forgetting, write_architecture
+from tests.support.architectures import write_architecture
 from tests.support.tiny_models import CONTEXT, NAMES, build_model, build_tokenizer
 
 
@@ -35,11 +35,10 @@ def test_a_class_that_an_operator_described_goes_through_the_same_suite(tmp_path
     with pytest.raises(ModelError, match="OlmoeForCausalLM") as refused:
         load_model(folder)
     assert refused.value.code == "MODEL_ARCHITECTURE"
-    with forgetting():
-        [family] = learn_architectures(write_architecture(tmp_path / "architectures", "olmoe", "OlmoeForCausalLM"))
-        engine = TransformersEngine(folder)
-        assert engine.architecture_digest == family.digest
-        examine(load_model(folder))
+    [family] = learn_architectures(write_architecture(tmp_path / "architectures", "olmoe", "OlmoeForCausalLM"))
+    engine = TransformersEngine(folder)
+    assert engine.architecture_digest == family.digest
+    examine(load_model(folder))
 
 
 def test_every_family_that_ships_has_a_tiny_model_and_a_line() -> None:

@@ -16,7 +16,7 @@ from steernode.engine.access.sites import residual_stream
 from steernode.errors import EngineError, ModelError
 from steernode.files.architectures import learn_architectures
 from steernode.files.basemodels import inspect_model
-from tests.support.architectures import forgetting, write_architecture
+from tests.support.architectures import write_architecture
 
 
 def test_a_loaded_model_knows_its_files_and_its_blocks(any_model: LoadedModel) -> None:
@@ -117,12 +117,11 @@ def test_a_template_in_chat_template_json_is_loaded_where_there_is_no_other(
 def test_a_class_that_the_installed_library_lacks_is_refused_with_what_to_do(model_folders: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
-    with forgetting():
-        # `Trainer` is in the library, and is no model.
-        for class_name in ("NextYearForCausalLM", "Trainer"):
-            model_type = class_name.lower()
-            learn_architectures(write_architecture(tmp_path / class_name, model_type, class_name))
-            (folder / "config.json").write_text(json.dumps(config | {"architectures": [class_name], "model_type": model_type}))
-            with pytest.raises(ModelError, match="install a version that has") as refused:
-                load_model(folder)
-            assert (refused.value.code, refused.value.item) == ("MODEL_ARCHITECTURE", class_name)
+    # `Trainer` is in the library, and is no model.
+    for class_name in ("NextYearForCausalLM", "Trainer"):
+        model_type = class_name.lower()
+        learn_architectures(write_architecture(tmp_path / class_name, model_type, class_name))
+        (folder / "config.json").write_text(json.dumps(config | {"architectures": [class_name], "model_type": model_type}))
+        with pytest.raises(ModelError, match="install a version that has") as refused:
+            load_model(folder)
+        assert (refused.value.code, refused.value.item) == ("MODEL_ARCHITECTURE", class_name)

@@ -51,23 +51,23 @@ WRONG = {
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_a_wrong_place_is_refused_by_site_and_layer(loaded_models: dict, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_place_is_refused_by_site_and_layer(loaded_models: dict, fault: str) -> None:
     name, changes, item = WRONG[fault]
     loaded = loaded_models[name]
     hooks = count_hooks(loaded)
-    describe_otherwise(monkeypatch, loaded.model.config.model_type, **changes)
+    describe_otherwise(loaded.model.config.model_type, **changes)
     with pytest.raises(ModelError) as refused:
         load_again(loaded)
     assert (refused.value.code, refused.value.item) == ("SITE_UNPROVED", item)
     assert count_hooks(loaded) == hooks
 
 
-def test_a_place_that_only_one_layer_has_elsewhere_is_named_by_that_layer(loaded_models: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_only_one_layer_has_elsewhere_is_named_by_that_layer(loaded_models: dict) -> None:
     loaded = loaded_models["qwen2"]
     # Layer 1 is the only one of full attention.
-    describe_otherwise(monkeypatch, "qwen2", when=[{"if": {"layer_types": "full_attention"}, "mlp_out": {"output": "mlp.down_proj"}}])
+    describe_otherwise("qwen2", when=[{"if": {"layer_types": "full_attention"}, "mlp_out": {"output": "mlp.down_proj"}}])
     load_again(loaded)
-    describe_otherwise(monkeypatch, "qwen2", when=[{"if": {"layer_types": "full_attention"}, "mlp_out": {"output": "self_attn"}}])
+    describe_otherwise("qwen2", when=[{"if": {"layer_types": "full_attention"}, "mlp_out": {"output": "self_attn"}}])
     with pytest.raises(ModelError) as refused:
         load_again(loaded)
     assert (refused.value.code, refused.value.item) == ("SITE_UNPROVED", "mlp_out layer 1")
@@ -84,12 +84,12 @@ class ReadsACopy(nn.Module):
         return self.inner(stream.clone())
 
 
-def test_a_place_where_a_change_does_not_reach_the_stream_is_refused(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_where_a_change_does_not_reach_the_stream_is_refused(llama: LoadedModel) -> None:
     """Reading there is right to the last bit, and steering there would do another thing than the formula says."""
     model = build_model("llama")
     for block in model.model.layers:
         block.post_attention_layernorm = ReadsACopy(block.post_attention_layernorm)
-    describe_otherwise(monkeypatch, "llama", resid_mid={"input": "post_attention_layernorm.inner"})
+    describe_otherwise("llama", resid_mid={"input": "post_attention_layernorm.inner"})
     with pytest.raises(ModelError, match="does not reach the stream") as refused:
         wrap_model(model, llama.tokenizer, llama.manifest)
     assert (refused.value.code, refused.value.item) == ("SITE_UNPROVED", "resid_mid layer 0")
@@ -97,12 +97,12 @@ def test_a_place_where_a_change_does_not_reach_the_stream_is_refused(llama: Load
 
 @pytest.mark.parametrize("dtype", sorted(DTYPES))
 @pytest.mark.parametrize("name", ["llama", "granite", "falcon", "gemma3", "opt_post_norm"])
-def test_the_rounding_of_a_dtype_is_no_fault(loaded_models: dict, name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rounding_of_a_dtype_is_no_fault(loaded_models: dict, name: str, dtype: str) -> None:
     loaded = loaded_models[name]
     model = build_model(name).to(DTYPES[dtype])
     wrap_model(model, loaded.tokenizer, loaded.manifest)
     if name == "gemma3":
-        describe_otherwise(monkeypatch, "gemma3_text", attn_out={"output": "self_attn"})
+        describe_otherwise("gemma3_text", attn_out={"output": "self_attn"})
         with pytest.raises(ModelError):
             wrap_model(model, loaded.tokenizer, loaded.manifest)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,15 +15,9 @@ import yaml
 from steernode.errors import ModelError
 from steernode.files.architectures import find_family, known_families, learn_architectures, read_architecture_file
 from steernode.files.blocks import BlockSites, Place
-from tests.support.architectures import LAYOUT, forgetting, write_architecture
+from tests.support.architectures import LAYOUT, write_architecture
 
 SHIPPED = Path(__file__).parents[3] / "steernode/data/architectures"
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    with forgetting():
-        yield
 
 
 def refusal(folder: Path) -> ModelError:
