@@ -42,6 +42,8 @@ MAX_CONDITION_ENTRIES = 64
 # What the flag of a route may take from the tenant's flag.
 FLAG_FIELDS = ("revision", "alpha_scale", "rollout", "arms", "override")
 MAX_ARMS = 10
+# Of one approval: beside what it was measured on.
+MAX_COVERED_FORMS = 16
 MAX_ARM_WEIGHT = 1000
 # What OFREP answers as the variant of a request in no arm: an arm of this name, however it is written, would read as its opposite.
 RESERVED_ARM_NAMES = ("on", "off")

@@ -117,8 +117,10 @@ class TransformersEngine:
                         f"profile {profile.id!r} asks with other template arguments than vector {entry.sha256} was read with",
                         entry.sha256,
                     )
+                self._refuse_other_model(profile, entry.sha256, vectors[entry.sha256])
                 if entry.sha256 not in directions:
-                    directions[entry.sha256] = self._stage_vector(entry.sha256, vectors[entry.sha256])
+                    # The file's array is read-only, which torch tensors cannot be.
+                    directions[entry.sha256] = torch.from_numpy(vectors[entry.sha256].direction.copy()).to(self._loaded.device)
             for component in profile.components:
                 scaled = EffectiveComponent(component, Decimal(0), Decimal(0), component.bound)
                 check_component(self._loaded, _engine_component(scaled, directions))
@@ -188,9 +190,10 @@ class TransformersEngine:
 
         return holds
 
-    def _stage_vector(self, digest: str, vector: VectorFile) -> torch.Tensor:
+    def _refuse_other_model(self, profile: Profile, digest: str, vector: VectorFile) -> None:
+        """A vector steers the files that it was read from, and the forms of them that the approval covers."""
         made_for = vector.lineage["base_model_fingerprint"]
-        if made_for != self.fingerprint:
+        if made_for != profile.base_model or not profile.is_for(self.fingerprint):
             raise EngineError(
                 "BASE_MODEL_MISMATCH", f"vector {digest} was made for base model {made_for}, this node runs {self.fingerprint}", digest
             )
@@ -201,8 +204,6 @@ class TransformersEngine:
                 f"vector {digest} was read by an architecture with digest {read_by}, this node steers by {self.architecture_digest}",
                 digest,
             )
-        # The file's array is read-only, which torch tensors cannot be.
-        return torch.from_numpy(vector.direction.copy()).to(self._loaded.device)
 
     def _stage_condition(self, document: bytes, vectors: Mapping[str, VectorFile]) -> Condition:
         condition = parse_condition_bytes(document)

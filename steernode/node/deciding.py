@@ -88,7 +88,7 @@ def decide(in_force: InForce | None, tenant: str, route: str, *, now: datetime, 
         return effective.without_steering("unservable")
     if effective.profile is None:
         return effective
-    if effective.profile.base_model != in_force.fingerprint:
+    if not effective.profile.is_for(in_force.fingerprint):
         return effective.without_steering("wrong_base_model")
     if (effective.profile.id, effective.profile.revision) in in_force.unservable:
         return effective.without_steering("unservable")

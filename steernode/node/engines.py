@@ -33,9 +33,10 @@ class Stages(Protocol):
     def stage(self, profiles: Sequence[Profile], vectors: Mapping[str, VectorFile]) -> Any:
         """Prepares these profiles beside the ones in use, and returns a handle for `swap`, which `InForce.staged` keeps too.
 
-        `vectors` is keyed by file digest and holds all that `conditions.profile_vectors` names. The profiles are those for
-        this engine's own fingerprint. Raises: SteerError if one cannot be served; nothing in use changes. Each is then tried alone, and
-        what can be served together after that.
+        `vectors` is keyed by file digest and holds all that `conditions.profile_vectors` names. The profiles are those that
+        may steer this engine's own fingerprint (`Profile.is_for`); the vectors of one were made for `Profile.base_model`, which is another
+        where the approval covers a form that nothing was measured on. Raises: SteerError if one cannot be served; nothing in use changes.
+        Each is then tried alone, and what can be served together after that.
         """
         ...
 

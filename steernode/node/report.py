@@ -27,8 +27,8 @@ class Answers(Protocol):
 
 
 def describe_steering(effective: Effective) -> dict[str, Any] | None:
-    """What steered a reply, or None. `alpha` and `layer` are the first component's; `components` has them all. `stopped` is there if it
-    was steered only up to a token, counted from 0."""
+    """What steered a reply, or None. `alpha` and `layer` are the first component's; `components` has them all. `measured_on` is there if
+    the approval covers more than the files that its evidence is of, `stopped` if it was steered only up to a token, counted from 0."""
     if effective.profile is None:
         return None
     components = [
@@ -52,6 +52,7 @@ def describe_steering(effective: Effective) -> dict[str, Any] | None:
         "alpha": first["alpha"],
         "layer": first["layer"],
         "components": components,
+        **({"measured_on": effective.profile.base_model} if effective.profile.covers else {}),
         **({"template_arguments": dict(effective.profile.template_arguments)} if effective.profile.template_arguments else {}),
         **({"stopped": {"reason": stopped.reason, "from_token": stopped.from_token, "at": _format_moment(stopped.at)}} if stopped else {}),
     }

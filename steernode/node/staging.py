@@ -43,7 +43,7 @@ def stage_profiles(
         unservable[profile.id, profile.revision] = Unservable(profile.id, profile.revision, code, message)
 
     for profile in snapshot.profiles:
-        if profile.base_model != engine.fingerprint:
+        if not profile.is_for(engine.fingerprint):
             continue
         if problem := find_problem(profile):
             set_aside(profile, problem)

@@ -96,8 +96,8 @@ def check_agreement(snapshot: Snapshot) -> None:
         raise FieldError("flags", "lists one tenant and route twice")
     listed = {model.fingerprint for model in snapshot.base_models}
     for profile in snapshot.profiles:
-        if profile.base_model not in listed:
-            raise FieldError("profiles", f"profile {profile.id!r} is for a base model that base_models does not list")
+        if listed.isdisjoint((profile.base_model, *profile.covers)):
+            raise FieldError("profiles", f"profile {profile.id!r} is for no base model that base_models lists")
         if snapshot.limits.risk_classes and profile.risk_class not in snapshot.limits.risk_classes:
             raise FieldError("limits.risk_classes", f"lists no class {profile.risk_class!r}, which profile {profile.id!r} is of")
         if len(profile.components) > snapshot.limits.max_components:

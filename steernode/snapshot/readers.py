@@ -42,6 +42,7 @@ from steernode.words import (
     KILL_KINDS,
     MAX_ARM_WEIGHT,
     MAX_ARMS,
+    MAX_COVERED_FORMS,
     SCHEDULE_PARAMETERS,
     SITES,
     STALE_POLICIES,
@@ -66,20 +67,29 @@ def read_base_model(value: Any, path: str) -> BaseModelEntry:
 
 def read_profile(value: Any, path: str) -> Profile:
     names = ("id", "revision", "revision_digest", "evidence_digest", "base_model", "risk_class", "stale_policy", "max_staleness_seconds")
-    read_exactly(value, path, (*names, "components"), optional=("safety_override", "template_arguments"))
+    read_exactly(value, path, (*names, "components"), optional=("safety_override", "template_arguments", "covers"))
+    base_model = read_digest(value["base_model"], f"{path}.base_model")
     return Profile(
         id=read_text(value["id"], f"{path}.id"),
         revision=read_integer(value["revision"], f"{path}.revision", least=1),
         revision_digest=read_digest(value["revision_digest"], f"{path}.revision_digest"),
         evidence_digest=read_digest(value["evidence_digest"], f"{path}.evidence_digest"),
-        base_model=read_digest(value["base_model"], f"{path}.base_model"),
+        base_model=base_model,
         risk_class=read_text(value["risk_class"], f"{path}.risk_class"),
         stale_policy=read_one_of(value["stale_policy"], f"{path}.stale_policy", STALE_POLICIES),
         max_staleness_seconds=read_integer(value["max_staleness_seconds"], f"{path}.max_staleness_seconds", least=0),
         components=read_list(value["components"], f"{path}.components", read_component),
         safety_override=read_list(value.get("safety_override", []), f"{path}.safety_override", read_condition),
         template_arguments=tuple(read_template_arguments(value.get("template_arguments", {}), f"{path}.template_arguments").items()),
+        covers=_read_covers(value["covers"], f"{path}.covers", base_model) if "covers" in value else (),
     )
+
+
+def _read_covers(value: Any, path: str, base_model: str) -> tuple[str, ...]:
+    covers = read_list(value, path, read_digest)
+    if not 1 <= len(covers) <= MAX_COVERED_FORMS or len({base_model, *covers}) != len(covers) + 1:
+        raise FieldError(path, f"must be 1 to {MAX_COVERED_FORMS} fingerprints, no two alike, and none of them the base model's own")
+    return covers
 
 
 def read_component(value: Any, path: str) -> Component:

@@ -188,13 +188,20 @@ class Profile:
     safety_override: tuple[ConditionEntry, ...] = ()
     # What the chat template is given beside the messages, by name and in that order.
     template_arguments: tuple[tuple[str, str | int | bool], ...] = ()
+    # Fingerprints of the forms of its base model that the approval covers too, though nothing was measured on them.
+    covers: tuple[str, ...] = ()
     # What an engine must be able to do. Made once: every check of a snapshot looks at all of them.
     capabilities: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         asked = {f"condition:{entry.kind}" for entry in self.safety_override}
         asked |= {"template_arguments"} if self.template_arguments else set()
+        asked |= {"covered_forms"} if self.covers else set()
         object.__setattr__(self, "capabilities", frozenset(asked).union(*[component.capabilities() for component in self.components]))
+
+    def is_for(self, fingerprint: str) -> bool:
+        """Whether it may steer these files: those that it was measured on, or a form of them that its approval covers."""
+        return fingerprint == self.base_model or fingerprint in self.covers
 
     @property
     def conditions(self) -> tuple[ConditionEntry, ...]:

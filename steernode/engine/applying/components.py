@@ -23,7 +23,8 @@ from steernode.words import CONDITION_KINDS, OPERATORS, SCOPES, SITES, STRENGTH_
 
 # All that profiles may ask of an engine, as `records.required_capabilities` writes it.
 _KINDS = {"operator": OPERATORS, "site": SITES, "scope": SCOPES, "schedule": SCHEDULES, "condition": CONDITION_KINDS}
-CAPABILITIES = frozenset(["preserve_norm", "template_arguments", *(f"{name}:{kind}" for name, kinds in _KINDS.items() for kind in kinds)])
+_SWITCHES = ("preserve_norm", "template_arguments", "covered_forms")
+CAPABILITIES = frozenset([*_SWITCHES, *(f"{name}:{kind}" for name, kinds in _KINDS.items() for kind in kinds)])
 
 
 @dataclass(frozen=True, eq=False)

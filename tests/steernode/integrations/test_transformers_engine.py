@@ -76,6 +76,7 @@ def test_it_is_the_engine_a_node_asks_for(engine: TransformersEngine, model_fold
     assert stages.capabilities == {f"{kind}:{name}" for kind, names in kinds.items() for name in names} | {
         "preserve_norm",
         "template_arguments",
+        "covered_forms",
     }
     assert "transformers" in stages.version
 
@@ -261,6 +262,22 @@ def test_whom_a_profile_is_for_is_asked_as_it_was_approved(model_folders: dict[s
         with pytest.raises(EngineError) as refused:
             engine.stage([wanted], {vector.digest: made})
         assert refused.value.code == "TEMPLATE_MISMATCH"
+
+
+def test_a_vector_steers_the_files_it_was_read_from_and_the_forms_that_the_approval_covers(
+    engine: TransformersEngine, vector: VectorFile
+) -> None:
+    measured = replace(vector, lineage={**vector.lineage, "base_model_fingerprint": "ab" * 32})
+    covering = replace(make_profile(measured), covers=(engine.fingerprint,))
+    engine.swap(engine.stage([covering], {vector.digest: measured}))
+    steered = engine.generate(ask("the bill is late"), make_effective(covering, "30"), max_tokens=8)
+    assert steered.text != engine.generate(ask("the bill is late"), OFF, max_tokens=8).text
+    other_vector = replace(vector, lineage={**vector.lineage, "base_model_fingerprint": "cd" * 32})
+    of_another_form = replace(covering, covers=("ef" * 32,))
+    for profile, made in ((make_profile(measured), measured), (of_another_form, measured), (covering, other_vector)):
+        with pytest.raises(EngineError) as refused:
+            engine.stage([profile], {vector.digest: made})
+        assert refused.value.code == "BASE_MODEL_MISMATCH"
 
 
 def test_a_profile_that_does_not_say_what_day_it_is_is_not_served_and_others_are_asked_today(

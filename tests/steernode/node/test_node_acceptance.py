@@ -10,11 +10,13 @@ from steernode.canonical import sha256_hex
 from steernode.errors import EngineError, ModelError
 from steernode.files.conversations import Message
 from steernode.node.follower import PollOutcome
-from steernode.node.report import describe_report
+from steernode.node.report import describe_report, describe_steering
 from steernode.node.responder import Responder
 from steernode.strict import format_time
 from tests.support.files import behaviour_document
 from tests.support.hub_simulator import (
+    CAPABILITIES,
+    FINGERPRINT,
     NOW,
     VECTOR,
     FakeEngine,
@@ -236,6 +238,42 @@ def test_a_profile_for_another_listed_model_needs_no_vector_and_steers_nobody_he
     assert node.poll() is PollOutcome.APPLIED
     assert is_steered(node)
     assert effective(node, "atlas").reason == "wrong_base_model"
+
+
+def test_a_node_with_a_covered_form_is_steered_and_says_what_was_measured_and_one_with_any_other_is_not(hub, make_node):
+    """The vector was read from the files that were measured, which this node does not have."""
+    measured = "11" * 32
+    vector = make_vector(7, measured)
+    hub.blobs[sha256_hex(vector)] = vector
+    models = [*make_content()["base_models"], {"name": "measured", "fingerprint": measured}]
+
+    def publish(revision, covers):
+        profile = make_profile(base_model=measured, components=[make_component(vector)], **covers)
+        able = sorted([*CAPABILITIES, *(["covered_forms"] if covers else [])])
+        hub.publish(revision, content=make_content(base_models=models, profiles=[profile], capabilities=able))
+
+    engine = FakeEngine()
+    engine.capabilities = CAPABILITIES | {"covered_forms"}
+    node = make_node(engine=engine)
+    publish(1, {"covers": ["22" * 32]})
+    assert node.poll() is PollOutcome.APPLIED
+    assert effective(node).reason == "wrong_base_model"
+    publish(2, {"covers": [FINGERPRINT, "22" * 32]})
+    assert node.poll() is PollOutcome.APPLIED
+    assert is_steered(node)
+    assert describe_steering(effective(node))["measured_on"] == measured
+    publish(3, {})
+    assert node.poll() is PollOutcome.APPLIED
+    assert effective(node).reason == "wrong_base_model"
+
+
+def test_an_engine_that_knows_nothing_of_covered_forms_does_not_serve_such_a_profile(hub, make_node):
+    profiles = [make_profile(covers=["22" * 32]), make_profile(id="other")]
+    flags = [make_flag(), make_flag(tenant="atlas", profile="other")]
+    hub.publish(content=make_content(profiles=profiles, flags=flags, capabilities=sorted([*CAPABILITIES, "covered_forms"])))
+    node = make_node()
+    assert node.poll() is PollOutcome.APPLIED
+    assert (effective(node).reason, is_steered(node, "atlas")) == ("unservable", True)
 
 
 def test_an_engine_that_cannot_prepare_a_snapshot_refuses_it(hub, make_node):

@@ -11,7 +11,7 @@ from steernode.snapshot.document import digest_content, parse_document, parse_sn
 from steernode.snapshot.limits import find_alpha_problem
 from steernode.snapshot.records import required_capabilities
 from steernode.snapshot.resolve import absolute_coefficient, convert_alpha, resolve
-from tests.support.hub_simulator import NOW, make_component, make_content, make_document, make_flag, make_profile
+from tests.support.hub_simulator import CAPABILITIES, FINGERPRINT, NOW, make_component, make_content, make_document, make_flag, make_profile
 
 
 def read(document):
@@ -120,6 +120,38 @@ def test_parts_that_do_not_agree_are_refused_by_compiler_and_reader_alike(conten
         with pytest.raises(SnapshotRefused) as caught:
             read_it(content)
         assert caught.value.code == code
+
+
+FORM, OTHER_FORM = "1a" * 32, "1b" * 32
+COVERS = [[], [FINGERPRINT], [FORM, FORM], ["short"], [None], FORM, None, {FORM: 1}, [f"{number:064x}" for number in range(17)]]
+
+
+@pytest.mark.parametrize("covers", COVERS)
+def test_covered_forms_are_some_others_than_the_base_model_each_once(covers):
+    content = make_content(profiles=[make_profile(covers=covers)], capabilities=[*CAPABILITIES, "covered_forms"])
+    for read_it in (compile_it, lambda content: read(make_document(content=content))):
+        with pytest.raises(SnapshotRefused) as caught:
+            read_it(content)
+        assert (caught.value.code, "covers" in caught.value.item) == ("SCHEMA", True)
+
+
+def test_a_profile_that_covers_forms_asks_for_a_capability_and_for_one_of_its_files_to_be_listed():
+    covering = make_profile(covers=[FORM, OTHER_FORM])
+    able = sorted([*CAPABILITIES, "covered_forms"])
+    models = [{"name": "small", "fingerprint": FORM}]
+    snapshot = read_content(profiles=[covering], capabilities=able, base_models=models)
+    assert snapshot.profiles[0].covers == (FORM, OTHER_FORM)
+    assert [snapshot.profiles[0].is_for(each) for each in (FINGERPRINT, FORM, "1c" * 32)] == [True, True, False]
+    assert required_capabilities(snapshot.profiles) == tuple(able)
+    for wrong in ({"capabilities": sorted(CAPABILITIES)}, {"base_models": [{"name": "else", "fingerprint": "1c" * 32}]}):
+        with pytest.raises(SnapshotRefused) as caught:
+            read_content(**{"profiles": [covering], "capabilities": able, "base_models": models, **wrong})
+        assert caught.value.code == "SCHEMA"
+
+
+def test_a_snapshot_of_before_covered_forms_reads_as_it_did():
+    profile = read_content().profiles[0]
+    assert (profile.covers, "covered_forms" in profile.capabilities, profile.is_for(FINGERPRINT)) == ((), False, True)
 
 
 def test_a_content_digest_that_is_not_the_contents_is_refused():
