@@ -13,7 +13,7 @@ from registry.console.pages import Request, action, page, render_page, telling
 from registry.manifests.kinds.raising import change_served, plan_move
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role
 from registry.reads.lookups import get_environment, registered_before
-from registry.reads.steering import flags_for
+from registry.reads.steering import flags_left_behind
 from steernode.behaviour import read_behaviour
 from steernode.comparison import read_comparison
 from steernode.files.drift import describe_drift
@@ -58,7 +58,7 @@ def _view(environment: Environment, base_model: BaseModel) -> EnvironmentView:
     if served is None or served.base_model == base_model:
         return EnvironmentView(environment, served, served is not None, [], 0)
     changes = describe_drift(served.base_model.manifest, base_model.manifest)
-    return EnvironmentView(environment, served, False, changes, flags_for(environment, served.base_model).count())
+    return EnvironmentView(environment, served, False, changes, flags_left_behind(environment, served.base_model, base_model).count())
 
 
 @action(Role.OPERATOR, Role.APPROVER)

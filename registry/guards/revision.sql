@@ -1,9 +1,25 @@
+-- Whether two base models are of one family: going from each to what it is a form of, and so on, they meet.
+CREATE OR REPLACE FUNCTION registry_are_forms(one uuid, other uuid) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    -- UNION ends where it goes round.
+    RETURN EXISTS (
+        WITH RECURSIVE line (begins, id) AS (
+            SELECT id, id FROM registry_basemodel WHERE id IN (one, other)
+            UNION
+            SELECT line.begins, form.derived_from_id FROM line JOIN registry_basemodel AS form ON form.id = line.id
+                WHERE form.derived_from_id IS NOT NULL
+        )
+        SELECT FROM line AS up JOIN line AS down ON up.id = down.id WHERE up.begins = one AND down.begins = other
+    );
+END $$;
+
 -- A revision begins as a draft and moves along the arrows of its states. What it does changes only while it is a draft. It is
 -- approved by enough persons, in every role that was demanded, by decisions on this very state that have not expired; it is
 -- rejected by a decision that says so. The services check all of this first, and say it better.
 CREATE OR REPLACE FUNCTION registry_guard_revision() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     evidence text;
+    stray text;
     persons integer;
     roles text[];
 BEGIN
@@ -33,6 +49,19 @@ BEGIN
         OLD.peak_absolute, OLD.peak_mean_difference, OLD.peak_residual, OLD.peak_share
     ) THEN
         PERFORM registry_break_rule('revision_is_sealed_once_submitted', 'only a draft is edited');
+    END IF;
+    -- A form is covered as what comparisons on record make of it: its family is that of what was measured, and its files are others.
+    IF OLD.state = 'draft' AND NEW.state = 'submitted' THEN
+        SELECT form.name INTO stray
+            FROM registry_coveredform AS covered
+                JOIN registry_basemodel AS form ON form.id = covered.base_model_id
+                JOIN registry_basemodel AS measured ON measured.id = NEW.base_model_id
+            WHERE covered.revision_id = NEW.id
+                AND (form.fingerprint = measured.fingerprint OR NOT registry_are_forms(form.id, measured.id))
+            LIMIT 1;
+        IF FOUND THEN
+            PERFORM registry_break_rule('revision_covers_forms_of_its_base_model', stray || ' is none');
+        END IF;
     END IF;
     IF OLD.state = NEW.state AND NEW.state <> 'draft'
         AND (NEW.decided_at, NEW.review_due_at, NEW.invalidated_reason)

@@ -10,6 +10,7 @@ from registry.models.vectors import Site, SteeringVector, Unit
 from registry.models.comparisons import VectorComparison
 from registry.models.evaluations import Evaluation
 from registry.models.purposes import TECHNIQUES, Purpose, Technique
+from registry.models.covers import FORM_VERDICTS, CoverableForms, CoveredForm
 from registry.models.policies import ALPHA_CAPS, RiskPolicy
 from registry.models.profiles import (
     Component,
@@ -36,6 +37,7 @@ from registry.models.audit import AuditEvent
 
 __all__ = [
     "ALPHA_CAPS",
+    "FORM_VERDICTS",
     "LIFT_REQUEST_LASTS",
     "MAY_KILL",
     "PROPOSAL_STATES",
@@ -50,6 +52,8 @@ __all__ = [
     "Component",
     "ContrastPair",
     "ContrastSet",
+    "CoverableForms",
+    "CoveredForm",
     "Decision",
     "Declaration",
     "Environment",

@@ -11,7 +11,10 @@ from registry.models.fields import DigestField
 
 
 class BaseModel(models.Model):
-    """A named, fingerprinted base model. Everything learned from it names the fingerprint, not the name."""
+    """A named, fingerprinted base model. Everything learned from it names the fingerprint, not the name.
+
+    What it is a form of is said once: registry/guards/base_model.sql.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     name = models.SlugField(max_length=100)

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from registry.models.covers import CoverableForms
 from registry.models.evals import SuiteKind
 from registry.models.fields import CoefficientField
 from registry.models.vectors import Unit
@@ -33,6 +34,10 @@ class RiskPolicy(models.Model):
     gate_set = models.CharField(max_length=50)
     minimum_pairs = models.PositiveIntegerField()
     refuses_claimed_lineage = models.BooleanField(default=False, db_default=False)
+    # Demand on what else an approval covers: forms of the base model, on which nothing was measured.
+    coverable_forms = models.CharField(
+        max_length=5, choices=CoverableForms, default=CoverableForms.CLOSE, db_default=CoverableForms.CLOSE.value
+    )
     locales = ArrayField(models.CharField(max_length=35), blank=True, default=list)
     evidence_max_age_days = models.PositiveIntegerField()
     # Demands on the decision. A role is a group; each must be held by one of those who approve.
@@ -63,6 +68,7 @@ class RiskPolicy(models.Model):
             models.CheckConstraint(condition=Q(composition_budget__gte=0, composition_budget__lte=10), name="policy_budget_is_a_share"),
             models.CheckConstraint(condition=Q(suite_kinds__contained_by=SuiteKind.values), name="policy_suite_kinds_are_known"),
             models.CheckConstraint(condition=~Q(gate_set=""), name="policy_names_a_gate_set"),
+            models.CheckConstraint(condition=Q(coverable_forms__in=CoverableForms.values), name="policy_coverable_forms_are_known"),
             models.CheckConstraint(condition=Q(minimum_pairs__gte=2), name="policy_wants_two_pairs"),
             models.CheckConstraint(condition=Q(approvals_needed__gte=1), name="policy_needs_an_approval"),
             models.CheckConstraint(condition=Q(reviewer_roles__len__gte=1), name="policy_names_a_reviewer_role"),

@@ -4,20 +4,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from registry.models import Component, FlagArm, ProfileRevision, RiskPolicy, SteeringVector, TenantFlag
+from registry.models import Component, CoverableForms, CoveredForm, FlagArm, ProfileRevision, RiskPolicy, SteeringVector, TenantFlag
 from steernode.canonical import canonical_json, format_decimal, sha256_hex
 from steernode.snapshot.records import STATED
 
+# The terms of a policy that its document leaves out where they are this.
+UNSAID: dict[str, Any] = {"refuses_claimed_lineage": False, "coverable_forms": CoverableForms.CLOSE.value}
 # What somebody read who found no flag.
 NO_FLAG = "none"
 # A revision's components as its document lists them.
 COMPONENTS = Component.objects.select_related("vector").order_by("position")
+# The forms that it covers, likewise.
+COVERS = CoveredForm.objects.select_related("base_model").order_by("base_model__fingerprint")
 
 
-def revision_document(revision: ProfileRevision, components: Iterable[Component] | None = None) -> dict[str, object]:
-    """Everything a revision does, as the canonical document whose sha256 an approval names. Reads its `COMPONENTS` unless given."""
+def revision_document(
+    revision: ProfileRevision, components: Iterable[Component] | None = None, covers: Iterable[CoveredForm] | None = None
+) -> dict[str, Any]:
+    """Everything a revision does, as the canonical document whose sha256 an approval names. Reads its `COMPONENTS` and `COVERS` unless
+    given."""
     if components is None:
         components = COMPONENTS.filter(revision=revision)
+    covered = [covered_document(each) for each in (COVERS.filter(revision=revision) if covers is None else covers)]
     components = list(components)
     return {
         "schema": "steerhub.revision/2",
@@ -34,7 +42,13 @@ def revision_document(revision: ProfileRevision, components: Iterable[Component]
         "components": [component_document(each) for each in components],
         **({"safety_override": revision.safety_override} if revision.safety_override else {}),
         **({"template_arguments": arguments} if (arguments := template_arguments_of(components)) else {}),
+        **({"covers": covered} if covered else {}),
     }
+
+
+def covered_document(covered: CoveredForm) -> dict[str, str]:
+    """A form that an approval covers, with what it is to the files that were measured."""
+    return {"base_model": covered.base_model.fingerprint, "verdict": covered.verdict, "worst": covered.worst}
 
 
 def template_arguments_of(components: Sequence[Component]) -> dict[str, Any]:
@@ -105,8 +119,10 @@ def policy_document(policy: RiskPolicy) -> dict[str, Any]:
         "suite_kinds": list(policy.suite_kinds),
         "gate_set": policy.gate_set,
         "minimum_pairs": policy.minimum_pairs,
-        # Came after there were policies, and is left out where it is not demanded, so that what was approved before reads as it did.
+        # Came after there were policies, and are left out where they are as they would be unsaid, so that what was approved before reads
+        # as it did.
         **({"refuses_claimed_lineage": True} if policy.refuses_claimed_lineage else {}),
+        **({"coverable_forms": policy.coverable_forms} if policy.coverable_forms != UNSAID["coverable_forms"] else {}),
         "locales": list(policy.locales),
         "evidence_max_age_days": policy.evidence_max_age_days,
         "approvals_needed": policy.approvals_needed,

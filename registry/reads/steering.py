@@ -5,22 +5,56 @@ from datetime import datetime
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from registry.models import BaseModel, Environment, FlagArm, Freeze, Kill, ProfileRevision, RevisionState, Snapshot, TenantFlag, Unit
+from registry.models import (
+    BaseModel,
+    CoveredForm,
+    Environment,
+    FlagArm,
+    Freeze,
+    Kill,
+    ProfileRevision,
+    RevisionState,
+    Snapshot,
+    TenantFlag,
+    Unit,
+)
 
 
-def flags_for(environment: Environment, base_model: BaseModel) -> QuerySet[TenantFlag]:
-    """The flags that are on and offer a revision for these files, by themselves or in an arm."""
-    of_arms = FlagArm.objects.filter(revision__base_model=base_model).values("flag")
-    return TenantFlag.objects.filter(Q(revision__base_model=base_model) | Q(pk__in=of_arms), environment=environment, enabled=True)
+def revisions_for(base_models: QuerySet[BaseModel]) -> QuerySet[ProfileRevision]:
+    """The single rule of which revisions files may be steered by: those measured on one of them, or covering one of them as a form."""
+    covering = CoveredForm.objects.filter(base_model__in=base_models).values("revision")
+    return ProfileRevision.objects.filter(Q(base_model__in=base_models) | Q(pk__in=covering))
+
+
+def served_in(environment: Environment) -> QuerySet[BaseModel]:
+    """The files that it serves now, one fingerprint of each name."""
+    return BaseModel.objects.filter(served_in__environment=environment)
+
+
+def revisions_left_behind(previous: BaseModel, base_model: BaseModel) -> QuerySet[ProfileRevision]:
+    """Those for the previous files that are not for these too."""
+    before, after = (revisions_for(BaseModel.objects.filter(pk=each.pk)) for each in (previous, base_model))
+    return before.exclude(pk__in=after.values("pk"))
+
+
+def flags_left_behind(environment: Environment, previous: BaseModel, base_model: BaseModel) -> QuerySet[TenantFlag]:
+    """The flags that are on and offer such a revision, by themselves or in an arm."""
+    left = revisions_left_behind(previous, base_model).values("pk")
+    of_arms = FlagArm.objects.filter(revision__in=left).values("flag")
+    return TenantFlag.objects.filter(Q(revision__in=left) | Q(pk__in=of_arms), environment=environment, enabled=True)
+
+
+def unusable_revisions(previous: BaseModel) -> QuerySet[ProfileRevision]:
+    """Those for these files that no environment serves any files for."""
+    served = revisions_for(BaseModel.objects.filter(served_in__isnull=False))
+    return revisions_for(BaseModel.objects.filter(pk=previous.pk)).exclude(pk__in=served.values("pk"))
 
 
 def live_revisions(environment: Environment) -> QuerySet[ProfileRevision]:
     """The single rule of which revisions may steer in an environment: approved now, not overdue for review,
     inside the limits of its risk class, and for files that it serves now."""
-    # One row at most: an environment serves one fingerprint of a name.
-    return ProfileRevision.objects.filter(
-        is_inside_its_limits(), state=RevisionState.APPROVED, review_due_at__gt=Now(), base_model__served_in__environment=environment
-    )
+    revisions = revisions_for(served_in(environment))
+    return revisions.filter(is_inside_its_limits(), state=RevisionState.APPROVED, review_due_at__gt=Now())
 
 
 def is_inside_its_limits() -> Q:

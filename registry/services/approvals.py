@@ -10,8 +10,9 @@ from registry.audit import Action, Actor, record
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Approval, Decision, ProfileRevision, RevisionComment, RevisionState, Role, User
 from registry.reads.departures import still_may
-from registry.reads.documents import policy_document
+from registry.reads.documents import COVERS, policy_document
 from registry.reads.evidence import fresh_approvals, valid_approvals
+from registry.services.covers import details_of
 from registry.services.demands import check_revision, missing_approvals, refuse_unmet
 from registry.services.notifications import notify
 from registry.services.people import stands_for
@@ -44,12 +45,14 @@ def approve_revision(revision_id: UUID, *, reviewer: User, revision_digest: str,
     revision.state, revision.decided_at = RevisionState.APPROVED, timezone.now()
     revision.review_due_at = revision.decided_at + timedelta(days=revision.demands["review_after_days"])
     revision.save(update_fields=["state", "decided_at", "review_due_at"])
+    covers = COVERS.filter(revision=revision)
     _record(
         Action.REVISION_APPROVED,
         revision,
         reviewer,
         approvals=len({approval.reviewer_person for approval in valid_approvals(revision)}),
         review_due_at=revision.review_due_at.isoformat(),
+        **details_of(covers),
     )
     return revision
 

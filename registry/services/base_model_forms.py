@@ -5,6 +5,7 @@ from typing import Any
 from registry.audit import Action, record
 from registry.errors import InvalidInput
 from registry.models import BaseModel, User
+from registry.reads.forms import is_derived_from
 from steernode.behaviour import Behaviour, read_behaviour
 from steernode.comparison import Comparison, read_comparison
 from steernode.files.basemodels import ModelFiles
@@ -54,7 +55,7 @@ def check_comparison(files: ModelFiles, derived_from: BaseModel | None, document
 
 
 def state_form(base_model: BaseModel, derived_from: BaseModel | None, compared: Comparison | None, actor: User) -> None:
-    """Said once, of a base model that was registered without it."""
+    """Said once, of a base model that was registered without it. Raises: InvalidInput FORM_CHANGED, FORM_NOT_DERIVED."""
     if (
         derived_from is None
         or compared is None
@@ -63,6 +64,9 @@ def state_form(base_model: BaseModel, derived_from: BaseModel | None, compared: 
         return
     if base_model.derived_from is not None:
         raise InvalidInput("FORM_CHANGED", f"{base_model} is on record as a form of {base_model.derived_from}", base_model.name)
+    if is_derived_from(derived_from, base_model):
+        problem = f"{derived_from} is a form of {base_model} already, so {base_model} cannot be one of it"
+        raise InvalidInput("FORM_NOT_DERIVED", problem, derived_from.name)
     base_model.derived_from, base_model.comparison = derived_from, compared.to_document()
     base_model.save(update_fields=["derived_from", "comparison"])
     details = describe_form(derived_from, compared)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from registry.audit import Action, make_entry, record, record_all
 from registry.errors import TransitionRefused
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, ProfileRevision, Proposal, TenantFlag, User
-from registry.reads.steering import flags_for
+from registry.reads.steering import flags_left_behind, revisions_for, served_in, unusable_revisions
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify
 from registry.services.proposals import propose_extractions
@@ -36,8 +36,9 @@ class Move:
 def move_environment(environment: Environment, *, base_model: BaseModel, actor: User, reason: str = "") -> Move:
     """serving one fingerprint of a name -> serving another. To an earlier one it is the same move, and revives nothing.
 
-    Every flag of the environment on a revision for the old fingerprint is turned off; turning it on again is somebody's
-    decision. A revision that no environment can use any more is invalidated; an approval of it that is under way finishes first.
+    Every flag of the environment on a revision for the old fingerprint is turned off, unless the revision covers the new one as a form
+    of it; turning it on again is somebody's decision. A revision that no environment can use any more, by what it was measured on or by
+    a form that it covers, is invalidated; an approval of it that is under way finishes first.
     Moving to what is served already changes nothing.
     """
     # All of them: only so is it certain which others serve the old fingerprint.
@@ -52,9 +53,8 @@ def move_environment(environment: Environment, *, base_model: BaseModel, actor: 
     )
     changes = describe_drift(previous.manifest, base_model.manifest) if previous else []
     why = _explain(environment, previous, base_model, changes)
-    flags_off = _lock_flags(environment, previous) if previous else []
-    is_unused = previous is not None and not previous.served_in.exists()
-    invalidated = lock_revisions(ProfileRevision.objects.filter(base_model=previous)) if is_unused else []
+    flags_off = _lock_flags(environment, previous, base_model) if previous else []
+    invalidated = lock_revisions(unusable_revisions(previous)) if previous else []
     proposals = propose_extractions(previous, base_model, why=why) if previous else []
     record(
         Action.ENVIRONMENT_MOVED,
@@ -87,9 +87,9 @@ def _explain(environment: Environment, previous: BaseModel | None, base_model: B
     return f"{sentence} ({'; '.join(changes)})" if changes else sentence
 
 
-def _lock_flags(environment: Environment, base_model: BaseModel) -> list[TenantFlag]:
+def _lock_flags(environment: Environment, previous: BaseModel, base_model: BaseModel) -> list[TenantFlag]:
     return list(
-        flags_for(environment, base_model)
+        flags_left_behind(environment, previous, base_model)
         .select_for_update(of=("self",))
         .select_related("tenant", "environment", "revision__profile__owner__acts_for", "revision__author__acts_for", "changed_by__acts_for")
         .order_by("tenant__name", "route")
@@ -144,12 +144,15 @@ def serve_newest(environment: Environment, *, actor: User) -> None:
     )
 
 
-def check_served(environment: Environment, base_model: BaseModel) -> None:
+def check_served(environment: Environment, revision: ProfileRevision) -> None:
     """Raises: TransitionRefused BASE_MODEL_NOT_SERVED, with what the environment serves instead."""
-    if base_model.served_in.filter(environment=environment).exists():
+    if revisions_for(served_in(environment)).filter(pk=revision.pk).exists():
         return
+    base_model, or_forms = revision.base_model, " and forms of it" if revision.covers.exists() else ""
     served = environment.served.filter(name=base_model.name).select_related("base_model").first()
     instead = f"serves {served.base_model.fingerprint[:12]} of it" if served else "serves nothing of that name"
     raise TransitionRefused(
-        "BASE_MODEL_NOT_SERVED", f"the revision is for {base_model}, but {environment} {instead}; move one of the two", base_model.name
+        "BASE_MODEL_NOT_SERVED",
+        f"the revision is for {base_model}{or_forms}, but {environment} {instead}; move one of the two",
+        base_model.name,
     )

@@ -14,9 +14,10 @@ from typing import Any
 from django.utils import timezone
 
 from registry.errors import TransitionRefused
-from registry.models import Approval, Component, Evaluation, Operator, ProfileRevision, RevisionState, SteeringVector, Unit
-from registry.reads.documents import digest_components, policy_document
+from registry.models import Approval, Component, CoverableForms, Evaluation, Operator, ProfileRevision, RevisionState, SteeringVector, Unit
+from registry.reads.documents import COVERS, UNSAID, digest_components, policy_document
 from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
+from registry.services.covers import COVERABLE, find_uncoverable
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, GateError, SteerError
 from steernode.gates import composition_gates, find_weaker_gates, load_gates
@@ -92,11 +93,14 @@ def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, dem
         "evidence_max_age_days": lambda days: (f"evidence of at most {days} days", lambda found: _find_age(found, days)),
     }
     demanded = [*always, *(say(demands[term]) for term, say in by_term.items() if term in demands)]
+    covers, coverable = list(COVERS.filter(revision=revision)), CoverableForms(demands.get("coverable_forms", UNSAID["coverable_forms"]))
+    # A demand on what nothing was measured on, so that no evidence meets it; a revision that covers no form is not asked.
+    covered = [Requirement(COVERABLE[coverable], find_uncoverable(revision, covers, coverable))] if covers else []
     if demands.get("refuses_claimed_lineage"):
         demanded.insert(0, ("vectors that were made here, by a job", lambda _: _find_claimed(revision, components)))
     missing = TransitionRefused("EVIDENCE_MISSING", f"{revision} names no evaluation", str(revision))
     judged = [Requirement(demand, missing if evaluation is None else find(evaluation)) for demand, find in demanded]
-    return [*check_limits(components, demands), *judged]
+    return [*check_limits(components, demands), *covered, *judged]
 
 
 def list_requirements(revision: ProfileRevision) -> list[Requirement]:

@@ -14,7 +14,7 @@ from registry.audit.pending import in_progress
 from registry.errors import InvalidInput, NotFound, RecordChanged, TransitionRefused
 from registry.models import Environment, FlagArm, FlagField, ProfileRevision, RevisionState, Tenant, TenantFlag, User
 from registry.models.fields import NAME, refuse_rounding
-from registry.reads.documents import COMPONENTS, NO_FLAG, flag_document, is_as_approved, revision_document, tag_flag
+from registry.reads.documents import COMPONENTS, COVERS, NO_FLAG, flag_document, is_as_approved, revision_document, tag_flag
 from registry.reads.inheritance import Id, InheritedFlag, read_tenants_anew
 from registry.reads.steering import live_revisions
 from registry.services.base_model_moves import check_served
@@ -247,8 +247,9 @@ def _check_revisions(keys: Collection[str | None], environment: Environment) -> 
     wanted = {key for key in asked if (environment.pk, key) not in checked}
     # Locked, so that none of them is retired between this look and the commit. An empty list asks the database nothing.
     rows = live_revisions(environment).select_for_update(of=("self",)).select_related("profile", "base_model")
-    for revision in rows.prefetch_related(Prefetch("components", COMPONENTS)).filter(pk__in=wanted).order_by("pk"):
-        if not is_as_approved(revision_document(revision, revision.components.all()), revision.digest):
+    rows = rows.prefetch_related(Prefetch("components", COMPONENTS), Prefetch("covers", COVERS))
+    for revision in rows.filter(pk__in=wanted).order_by("pk"):
+        if not is_as_approved(revision_document(revision, revision.components.all(), revision.covers.all()), revision.digest):
             raise TransitionRefused("DIGEST_MISMATCH", f"{revision} is not what was approved; it steers nobody", str(revision))
         checked[environment.pk, str(revision.pk)] = revision
     for revision in ProfileRevision.objects.filter(pk__in=[key for key in wanted if (environment.pk, key) not in checked]).order_by("pk"):
@@ -260,7 +261,7 @@ def _refuse(revision: ProfileRevision, environment: Environment) -> NoReturn:
     """Say why a revision may not steer."""
     if revision.state != RevisionState.APPROVED:
         raise TransitionRefused("FLAG_NOT_APPROVED", f"{revision} is {revision.state}; only an approved revision may steer", str(revision))
-    check_served(environment, revision.base_model)
+    check_served(environment, revision)
     raise TransitionRefused("FLAG_NOT_APPROVED", f"{revision} was approved, and may steer no longer", str(revision))
 
 

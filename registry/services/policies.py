@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import ALPHA_CAPS, Environment, ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit, User
+from registry.models import ALPHA_CAPS, CoverableForms, Environment, ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit, User
 from registry.models.fields import NAME, refuse_rounding
-from registry.reads.documents import policy_document
+from registry.reads.documents import UNSAID, policy_document
 from registry.reads.steering import is_inside_its_limits
 from registry.services.approvals import return_to_draft
 from registry.services.invalidation import invalidate_revisions, lock_revisions
@@ -37,6 +37,7 @@ class PolicyTerms:
     gate_set: str
     minimum_pairs: int
     refuses_claimed_lineage: bool = False
+    coverable_forms: str = CoverableForms.CLOSE.value
     locales: Sequence[str]
     evidence_max_age_days: int
     approvals_needed: int
@@ -82,15 +83,15 @@ def change_policy(name: str, *, terms: PolicyTerms, reason: str, actor: User) ->
     # A decision that is under way finishes first: what it approves is found by the second of these.
     returned = lock_revisions(of_class.filter(state=RevisionState.SUBMITTED))
     beyond = lock_revisions(of_class.filter(~is_inside_its_limits(), state=RevisionState.APPROVED))
-    # A demand that is not made is in neither.
+    # What is unsaid is in neither.
     changed = [field for field in {**before, **after} if after.get(field) != before.get(field)]
     record(
         Action.POLICY_CHANGED,
         actor=actor,
         subject=policy,
         details={
-            "before": {field: before.get(field, False) for field in changed},
-            "after": {field: after.get(field, False) for field in changed},
+            "before": {field: before.get(field, UNSAID.get(field)) for field in changed},
+            "after": {field: after.get(field, UNSAID.get(field)) for field in changed},
             "reason": reason,
             "returned": [str(revision) for revision in returned],
             "invalidated": [str(revision) for revision in beyond],
@@ -114,7 +115,8 @@ def change_policy(name: str, *, terms: PolicyTerms, reason: str, actor: User) ->
 
 
 def check_terms(terms: PolicyTerms) -> None:
-    """Raises: InvalidInput POLICY_CAP, POLICY_BUDGET, POLICY_SUITES, POLICY_GATES, POLICY_ROLES, POLICY_LOCALES, POLICY_NUMBER;
+    """Raises: InvalidInput POLICY_CAP, POLICY_BUDGET, POLICY_SUITES, POLICY_FORMS, POLICY_GATES, POLICY_ROLES, POLICY_LOCALES,
+    POLICY_NUMBER;
     AlphaError ALPHA_FORMAT for a number that the record cannot hold exactly."""
     if set(terms.alpha_caps) != set(Unit.values):
         raise InvalidInput("POLICY_CAP", f"a policy caps every unit: {', '.join(Unit.values)}", "alpha_caps")
@@ -124,6 +126,7 @@ def check_terms(terms: PolicyTerms) -> None:
     if not terms.composition_budget.is_finite() or not 0 <= refuse_rounding(terms.composition_budget) <= LARGEST_BUDGET:
         raise InvalidInput("POLICY_BUDGET", f"the composition budget {terms.composition_budget} is not between 0 and {LARGEST_BUDGET}")
     _check_known("POLICY_SUITES", "suite kind", terms.suite_kinds, SuiteKind.values)
+    _check_known("POLICY_FORMS", "choice of forms", [terms.coverable_forms], CoverableForms.values)
     _check_known("POLICY_GATES", "gate set", [terms.gate_set], POLICY_GATE_SETS)
     if not terms.reviewer_roles:
         raise InvalidInput("POLICY_ROLES", "a policy names at least one reviewer role", "reviewer_roles")
@@ -157,6 +160,7 @@ def _columns(terms: PolicyTerms) -> dict[str, Any]:
         "gate_set": terms.gate_set,
         "minimum_pairs": terms.minimum_pairs,
         "refuses_claimed_lineage": terms.refuses_claimed_lineage,
+        "coverable_forms": terms.coverable_forms,
         "locales": sorted(set(terms.locales)),
         "evidence_max_age_days": terms.evidence_max_age_days,
         "approvals_needed": terms.approvals_needed,

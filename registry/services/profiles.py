@@ -11,6 +11,7 @@ from registry.blobs import put_blob
 from registry.errors import InvalidInput, RecordChanged, TransitionRefused
 from registry.models import (
     TECHNIQUES,
+    BaseModel,
     Component,
     Environment,
     Evaluation,
@@ -23,9 +24,10 @@ from registry.models import (
     StalePolicy,
     User,
 )
-from registry.reads.documents import policy_document, revision_document, tag_revision
+from registry.reads.documents import COVERS, policy_document, revision_document, tag_revision
 from registry.reads.lookups import get_policy
 from registry.services.components import make_components, write_components
+from registry.services.covers import details_of, make_covers, write_covers
 from registry.services.demands import check_revision, measure_peaks, refuse_unmet
 from registry.services.names import check_new_name
 from registry.services.people import stands_for
@@ -111,14 +113,19 @@ def draft_revision(
     components: Sequence[Component],
     author: User,
     safety_override: Sequence[Mapping[str, Any]] = (),
+    covers: Sequence[BaseModel] = (),
     stale_policy: str = StalePolicy.ZERO.value,
     max_staleness_seconds: int = 900,
     rationale: str = "",
     drafted_by: Job | None = None,
 ) -> ProfileRevision:
-    """nothing -> draft: revision n + 1 of the profile. Raises: the codes of `make_components`."""
+    """nothing -> draft: revision n + 1 of the profile. `covers` are forms of the base model that its approval is to cover too.
+
+    Raises: the codes of `make_components` and of `make_covers`.
+    """
     policy = get_policy(profile.risk_class_id)
     made, overrides, base_model = make_components(components, safety_override=safety_override, policy=policy)
+    covered = make_covers(base_model, covers, allowed=policy.coverable_forms)
     revision = ProfileRevision.objects.create(
         profile=profile,
         number=next_version(ProfileRevision, field="number", profile=profile),
@@ -131,6 +138,7 @@ def draft_revision(
         drafted_by=drafted_by,
     )
     write_components(revision, made)
+    write_covers(revision, covered)
     _record_content(Action.REVISION_DRAFTED, revision, author)
     return revision
 
@@ -142,6 +150,7 @@ def edit_revision(
     components: Sequence[Component],
     actor: User,
     safety_override: Sequence[Mapping[str, Any]] = (),
+    covers: Sequence[BaseModel] = (),
     stale_policy: str | None = None,
     max_staleness_seconds: int | None = None,
     rationale: str | None = None,
@@ -150,9 +159,9 @@ def edit_revision(
     """draft | submitted -> draft: replace what the revision does. Approvals already given do not count for what it becomes.
 
     A stale policy or a rationale that is not given stays as it is.
-    Raises: the codes of `make_components`; TransitionRefused REVISION_STATE once it is approved, rejected or retired: draft a new
-    revision instead; NOT_THE_AUTHOR, because whoever could rewrite somebody else's revision could then approve it; RecordChanged
-    REVISION_CHANGED if `read_tag` (documents.tag_revision) says that somebody changed it since the actor read it.
+    Raises: the codes of `make_components` and of `make_covers`; TransitionRefused REVISION_STATE once it is approved, rejected or
+    retired: draft a new revision instead; NOT_THE_AUTHOR, because whoever could rewrite somebody else's revision could then approve
+    it; RecordChanged REVISION_CHANGED if `read_tag` (documents.tag_revision) says that somebody changed it since the actor read it.
     """
     revision = _lock_revision(revision_id)
     if read_tag is not None and read_tag != tag_revision(revision):
@@ -163,6 +172,7 @@ def edit_revision(
             "REVISION_STATE", f"{revision} is {revision.state} and cannot be edited; draft a new revision", str(revision)
         )
     made, overrides, base_model = make_components(components, safety_override=safety_override, policy=revision.profile.risk_class)
+    covered = make_covers(base_model, covers, allowed=revision.profile.risk_class.coverable_forms)
     revision.reopen()
     revision.base_model, revision.safety_override = base_model, overrides
     for name, value in (("stale_policy", stale_policy), ("max_staleness_seconds", max_staleness_seconds), ("rationale", rationale)):
@@ -170,6 +180,7 @@ def edit_revision(
             setattr(revision, name, value)
     revision.save()
     write_components(revision, made)
+    write_covers(revision, covered)
     _record_content(Action.REVISION_EDITED, revision, actor)
     return revision
 
@@ -199,7 +210,12 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
         Action.REVISION_SUBMITTED,
         actor=actor,
         subject=revision,
-        details={"revision_digest": revision.digest, "evidence_digest": evaluation.digest, "risk_class": policy.name},
+        details={
+            "revision_digest": revision.digest,
+            "evidence_digest": evaluation.digest,
+            "risk_class": policy.name,
+            **details_of(COVERS.filter(revision=revision)),
+        },
         base_model_fingerprint=revision.base_model.fingerprint,
     )
     return revision
@@ -244,6 +260,10 @@ def _record_content(action: Action, revision: ProfileRevision, actor: User) -> N
         action,
         actor=actor,
         subject=revision,
-        details={"components": document["components"], "safety_override": revision.safety_override},
+        details={
+            "components": document["components"],
+            "safety_override": revision.safety_override,
+            **details_of(COVERS.filter(revision=revision)),
+        },
         base_model_fingerprint=revision.base_model.fingerprint,
     )

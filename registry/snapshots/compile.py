@@ -29,10 +29,10 @@ from typing import Any, NamedTuple
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
-from registry.models import ALPHA_CAPS, BaseModel, Environment, ProfileRevision, RiskPolicy, Tenant, TenantFlag
+from registry.models import ALPHA_CAPS, Environment, ProfileRevision, RiskPolicy, Tenant, TenantFlag
 from registry.reads.documents import is_as_approved, revision_document
 from registry.reads.inheritance import FlagsOfTenant, Id, InheritedFlag, read_tenants, text_of
-from registry.reads.steering import live_revisions
+from registry.reads.steering import live_revisions, served_in
 from steernode.canonical import format_decimal
 from steernode.snapshot.content import (
     KEPT_TENANTS,
@@ -106,9 +106,7 @@ def compile_content(environment: Environment, *, of: Tenant | None = None, witho
         # What the environment serves now: a node whose files are none of these refuses the snapshot, and steers nobody.
         base_models=[
             write_base_model({name: value for name, value in row.items() if value})
-            for row in BaseModel.objects.filter(served_in__environment=environment)
-            .order_by("name")
-            .values("name", "fingerprint", "architecture_digest", "behaviour")
+            for row in served_in(environment).order_by("name").values("name", "fingerprint", "architecture_digest", "behaviour")
         ],
         profiles=profiles,
         tenants=[_write_flags(tenant, tuple([revisions[key] for key in tenant.named])) for tenant in tenants],
@@ -185,6 +183,8 @@ def _write_profile(revision_id: Id, digest: str, evidence_digest: str) -> Entry[
             "revision_digest": digest,
             "evidence_digest": evidence_digest,
             **{name: document[name] for name in _AS_APPROVED if name in document},
+            # What a node needs of them; the figures are for those who decide.
+            **({"covers": [covered["base_model"] for covered in document["covers"]]} if "covers" in document else {}),
         }
     )
 

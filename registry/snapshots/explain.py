@@ -93,11 +93,9 @@ def _say_state(revision: ProfileRevision) -> str:
 
 def _leave_to_the_node(environment: Environment, profile: Profile, tenant: str) -> list[Step]:
     """What can still take steering away: the node's own files and contact, and the conditions, which look at each request."""
-    served = environment.served.filter(base_model__fingerprint=profile.base_model).select_related("base_model").first()
-    name = served.base_model.name if served else "a base model"
     stale = f"{profile.stale_policy} after {profile.max_staleness_seconds} s without the hub"
     rules = [
-        Step("base model", f"only nodes that run {name} {profile.base_model[:12]} steer; any other answers wrong_base_model"),
+        Step("base model", _say_files(environment, profile)),
         Step("staleness", f"decided by the node: {stale}"),
     ]
     lacking = Engines([environment.name]).say_lacking(environment.name, profile.capabilities)
@@ -111,6 +109,15 @@ def _leave_to_the_node(environment: Environment, profile: Profile, tenant: str) 
     ]
     rules.append(Step("conditions", f"decided by the request: {'; '.join(conditions)}" if conditions else "none"))
     return rules
+
+
+def _say_files(environment: Environment, profile: Profile) -> str:
+    """Which nodes steer: those with the files that were measured, and those with a form that the approval covers."""
+    served = dict(environment.served.values_list("base_model__fingerprint", "name"))
+    measured, covered = profile.base_model, [fingerprint for fingerprint in profile.covers if fingerprint in served]
+    names = [f"{served.get(measured, 'a base model')} {measured[:12]}"] if measured in served or not covered else []
+    names += [f"{served[fingerprint]} {fingerprint[:12]}, a form on which nothing was measured" for fingerprint in covered]
+    return f"only nodes that run {'; or '.join(names)} steer; any other answers wrong_base_model"
 
 
 def _say_condition(document: bytes) -> str:

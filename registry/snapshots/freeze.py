@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import product
 
-from steernode.snapshot.records import AlphaBounds, Arm, Flag, Snapshot
+from steernode.snapshot.records import AlphaBounds, Arm, Flag, Profile, Snapshot
 from steernode.words import EVERYBODY
 
 Dose = tuple[str, int, Decimal] | None
@@ -18,15 +18,33 @@ Dose = tuple[str, int, Decimal] | None
 def find_increase(before: Snapshot, after: Snapshot) -> str | None:
     """The first thing that steers somebody more, in words; None if everybody gets at most what they got.
 
-    Turning on, a larger scale, a larger share, a new arm, a wider override, or another revision. Kills are not looked at: they are in
+    Turning on, a larger scale, a larger share, a new arm, a wider override, another revision, or one that nodes with other files are
+    steered by too. Kills are not looked at: they are in
     no snapshot, and a lift asks the freeze by itself. So what a kill holds back counts too: it may be lifted before the window is
     over, and nobody would be asked again.
     """
+    if more := _find_other_files(before, after):
+        return more
     for tenant, route in _slots(before, after):
         more = _compare(_find_flag(before, tenant, route), before, _find_flag(after, tenant, route), after)
         if more:
             return f"{tenant}{'/' + route if route else ''} would get {more}"
     return None
+
+
+def _find_other_files(before: Snapshot, after: Snapshot) -> str | None:
+    """An environment that begins to serve a form that a revision covers has more nodes steered by it, and no flag says so."""
+    known = {(profile.id, profile.revision): set(_files(profile, before)) for profile in before.profiles}
+    for profile in after.profiles:
+        for fingerprint, name in _files(profile, after):
+            served = known.get((profile.id, profile.revision))
+            if served is not None and (fingerprint, name) not in served:
+                return f"{profile.id} r{profile.revision} would steer nodes with {name} {fingerprint[:12]}, and steers none of these now"
+    return None
+
+
+def _files(profile: Profile, snapshot: Snapshot) -> list[tuple[str, str]]:
+    return [(model.fingerprint, model.name) for model in snapshot.base_models if profile.is_for(model.fingerprint)]
 
 
 def _slots(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, str]]:

@@ -36,6 +36,12 @@ def describe_drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
     return [f"{kind}: {', '.join(phrases[kind])}" for kind in order if kind in phrases]
 
 
+def reads_text_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both have the very files that make tokens of a conversation: tokenizer and chat template."""
+    phrases = describe_drift(one, other)
+    return not any(phrase.startswith((f"{_TOKENIZER}: ", f"{_CHAT_TEMPLATE}: ", f"{_EITHER}: ")) for phrase in phrases)
+
+
 def _read_digests(document: Mapping[str, Any]) -> dict[str, str]:
     return {file["name"]: file["sha256"] for file in document.get("files", [])}
 

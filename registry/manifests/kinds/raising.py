@@ -5,7 +5,7 @@ asked twice: for the plan, and again, under the same locks, when somebody hands 
 lowered by a question: what raises nothing needs no digest, and turning off is not even weighed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Unpack
 
@@ -16,13 +16,15 @@ from registry.manifests.kinds.flag_risks import NODE_INCAPABLE, FlagRisks, read_
 from registry.manifests.kinds.profile import read_revisions
 from registry.manifests.steps import CREATE, UPDATE, Change, Step, find_changes
 from registry.models import BaseModel, Environment, Tenant, TenantFlag, User
-from registry.reads.documents import NO_FLAG, tag_flag
+from registry.reads.documents import COVERS, NO_FLAG, tag_flag
 from registry.reads.fleet import Standings, standings
+from registry.reads.forms import describe_covered
 from registry.services.base_model_moves import Move, move_environment
 from registry.services.flags import Stated, set_flag
 from registry.services.transition import lock_environments, rehearse, transition
 from registry.snapshots import find_increase, preview_snapshot
 from steernode.canonical import canonical_json, sha256_hex
+from steernode.snapshot.records import Snapshot
 
 # In the words of a spec, and of a change.
 _SALTS = {"rolloutSalt": "rollout_salt", "armsSalt": "arms_salt"}
@@ -169,7 +171,7 @@ def _weigh_move(environment: Environment, base_model: BaseModel, *, reason: str,
         changes=(Change(f"serves.{base_model.name}", move.previous and move.previous.fingerprint, base_model.fingerprint),)
         if moved
         else (),
-        risks=tuple(_describe_move(move)) if moved else (),
+        risks=(*_describe_move(move), *_describe_covered(base_model, after)) if moved else (),
         newly_steered=tuple(sorted({flag.tenant for flag in after.flags if flag.enabled} - steered)),
         nodes=_count_nodes(environment),
         was=move.previous.fingerprint if move.previous else "",
@@ -189,6 +191,15 @@ def _describe_move(move: Move) -> Sequence[Risk]:
     proposed = sorted(str(proposal.vector) for proposal in move.proposals)
     risks += [Risk("EXTRACTIONS_PROPOSED", f"proposes to extract {_count(proposed, 'vector')} again{_list(proposed)}")] if proposed else []
     return risks
+
+
+def _describe_covered(base_model: BaseModel, after: Snapshot) -> Iterator[Risk]:
+    """What would steer these files though nothing was measured on them, each as its approvers saw it."""
+    listed = [(profile.id, profile.revision) for profile in after.profiles if base_model.fingerprint in profile.covers]
+    for name, number in listed:
+        covers = COVERS.filter(revision__profile__name=name, revision__number=number, base_model__fingerprint=base_model.fingerprint)
+        for covered in covers:
+            yield Risk("FORM_UNMEASURED", f"{name} r{number} steers a form on which nothing was measured: {describe_covered(covered)}")
 
 
 def _count(names: Sequence[str], noun: str) -> str:
