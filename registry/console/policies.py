@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect
 from registry.console.forms.policies import NewPolicyForm, PolicyForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import ProfileRevision, RevisionState, RiskPolicy, Role
-from registry.reads.documents import policy_document
+from registry.reads.documents import UNSAID, policy_document
 from registry.services.policies import change_policy, create_policy
 
 GOVERNS_POLICIES = (Role.ADMIN, Role.APPROVER)
@@ -72,4 +72,4 @@ def _ask(request: Request, form: NewPolicyForm) -> HttpResponse:
 def _as_typed(policy: RiskPolicy) -> dict[str, Any]:
     document = policy_document(policy)
     caps = {f"alpha_cap_{unit}": cap for unit, cap in document.pop("alpha_caps").items()}
-    return {**document, **caps, "locales": ", ".join(policy.locales)}
+    return {**UNSAID, **document, **caps, "locales": ", ".join(policy.locales)}

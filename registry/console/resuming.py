@@ -19,6 +19,7 @@ from registry.reads.visibility import is_limited, visible_to
 # What addresses and forms name by key. Nobody reads a key.
 _RECORDS: dict[str, type[models.Model]] = {
     "base_model": BaseModel,
+    "covers": BaseModel,
     "freeze": Freeze,
     "job": Job,
     "kill": Kill,

@@ -24,13 +24,15 @@ from registry.console.pages import Request, accept, action, page, render_page, t
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
 from registry.reads.departures import still_may, with_departures
-from registry.reads.documents import template_arguments_of
+from registry.reads.documents import COVERS, template_arguments_of
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
+from registry.reads.forms import relate_covered
 from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.demands import list_requirements, missing_approvals
 from registry.services.people import stands_for
 from registry.services.profiles import retire_revision, submit_revision
+from steernode.files.forms import describe_form
 from steernode.records.evidence import Evidence, read_evidence, read_gates, read_metrics
 
 _DECISIONS = {
@@ -67,6 +69,8 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         revision=revision,
         components=components,
         template_arguments=template_arguments_of(components),
+        measured_form=describe_form(revision.base_model.manifest),
+        covers=relate_covered(revision.base_model, COVERS.filter(revision=revision)),
         lineages=[trace_vector(vector, here=revision) for vector in vectors],
         evaluation=evaluation,
         problem=document.problem,

@@ -15,6 +15,7 @@ from registry.console.pages import Request, accept, action, page, render_page, t
 from registry.errors import BlobMissing
 from registry.models import Component, Evaluation, Job, JobState, Role, SteeringVector, Unit, VectorComparison
 from registry.reads.evidence import latest_evaluation
+from registry.reads.forms import list_forms
 from registry.services.comparisons import alpha_in_residual
 from registry.services.jobs import request_validation
 from registry.services.profiles import draft_revision
@@ -48,7 +49,10 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
         running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
         draft_unit=Unit(_unit_of(vector, evaluation)).label.lower(),
         validation_form=ValidationForm(),
-        draft_form=DraftForm(initial=None if alpha is None else {"alpha": f"{alpha.normalize():f}", "alpha_max": f"{alpha.normalize():f}"}),
+        draft_form=DraftForm(
+            initial=None if alpha is None else {"alpha": f"{alpha.normalize():f}", "alpha_max": f"{alpha.normalize():f}"},
+            relations=list_forms(vector.base_model),
+        ),
     )
 
 
@@ -100,13 +104,15 @@ def validate_vector(request: Request, vector_id: UUID) -> HttpResponse:
 @action(Role.AUTHOR)
 def draft_from_vector(request: Request, vector_id: UUID) -> HttpResponse:
     """One component: this vector, in the unit it was evaluated or proposed in."""
-    form = DraftForm(request.POST)
+    vector = _get_vector(vector_id)
+    form = DraftForm(request.POST, relations=list_forms(vector.base_model))
     if accept(request, form):
-        vector, data = _get_vector(vector_id), form.cleaned_data
+        data = form.cleaned_data
         evaluation = latest_evaluation(vector)
         alphas = {name: data[name] for name in ("alpha", "alpha_min", "alpha_max")}
         component = Component(vector=vector, unit=_unit_of(vector, evaluation), **alphas)
         options = {name: data[name] for name in ("stale_policy", "max_staleness_seconds", "rationale")}
+        options["covers"] = data.get("covers", ())
         with telling(request, "Drafted. Submit it with its evidence when it says what you mean."):
             revision = draft_revision(data["profile"], components=[component], author=request.user, **options)
             return redirect("console:revision", revision.pk)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Set
 
 from registry.models import ProfileRevision, ServingNode
-from registry.reads.documents import component_document
+from registry.reads.documents import component_document, template_arguments_of
 from registry.reads.fleet import name_some
 from steernode.snapshot.readers import read_component
 
@@ -32,6 +32,9 @@ class Engines:
 
 def read_capabilities(revision: ProfileRevision) -> frozenset[str]:
     """What an engine must be able to do to serve the revision, as `required_capabilities` says it of a snapshot."""
-    overrides = {f"condition:{condition['kind']}" for condition in revision.safety_override}
-    components = [read_component(component_document(each), "component") for each in revision.components.all()]
-    return frozenset(overrides).union(*[component.capabilities() for component in components])
+    asked = {f"condition:{condition['kind']}" for condition in revision.safety_override}
+    rows = list(revision.components.all())
+    asked |= {"template_arguments"} if template_arguments_of(rows) else set()
+    asked |= {"covered_forms"} if revision.covers.all() else set()
+    components = [read_component(component_document(each), "component") for each in rows]
+    return frozenset(asked).union(*[component.capabilities() for component in components])

@@ -1,6 +1,6 @@
 """What one base model on record is to another: two forms of the same weights are joined by the comparisons that say so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 from registry.models import FORM_VERDICTS, BaseModel, CoverableForms, CoveredForm
 from steernode.canonical import format_decimal
 from steernode.comparison import DTYPE, EQUAL, Comparison, read_comparison
-from steernode.files.drift import describe_drift, reads_text_alike
+from steernode.files.drift import describe_other_files, reads_text_alike
 
 # Each base model that is a form of another, with that other one.
 Parents = Mapping[UUID, UUID]
@@ -38,7 +38,7 @@ class Relation:
 
     @property
     def changes(self) -> list[str]:
-        return [phrase for phrase in describe_drift(self.measured.manifest, self.form.manifest) if not phrase.startswith("weights: ")]
+        return describe_other_files(self.measured.manifest, self.form.manifest)
 
     @property
     def is_close(self) -> bool:
@@ -83,10 +83,11 @@ def list_forms(base_model: BaseModel) -> list[Relation]:
     return [relation for other in others if (relation := relate(base_model, other, parents)) is not None]
 
 
-def relate_covered(base_model: BaseModel, covers: Sequence[CoveredForm]) -> list[tuple[CoveredForm, Relation | None]]:
+def relate_covered(base_model: BaseModel, covers: Iterable[CoveredForm]) -> list[tuple[CoveredForm, Relation | None]]:
     """What a revision covers, each with what the record says of it now."""
-    parents = read_parents() if covers else {}
-    return [(covered, relate(base_model, covered.base_model, parents)) for covered in covers]
+    covered = list(covers)
+    parents = read_parents() if covered else {}
+    return [(each, relate(base_model, each.base_model, parents)) for each in covered]
 
 
 def read_parents() -> Parents:

@@ -1,6 +1,6 @@
 """What an approval covers besides the base model that was measured: forms of it, as an author names them and a risk policy lets them be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from registry.errors import InvalidInput, TransitionRefused
@@ -51,7 +51,7 @@ def write_covers(revision: ProfileRevision, covers: Sequence[CoveredForm]) -> No
     CoveredForm.objects.bulk_create(covers)
 
 
-def find_uncoverable(revision: ProfileRevision, covers: Sequence[CoveredForm], allowed: str) -> SteerError | None:
+def find_uncoverable(revision: ProfileRevision, covers: Iterable[CoveredForm], allowed: str) -> SteerError | None:
     """The first form that these terms do not let be covered, or that the record says something else of than the draft did."""
     for covered, relation in relate_covered(revision.base_model, covers):
         if relation is None or (relation.verdict, relation.worst) != (covered.verdict, covered.worst):
@@ -69,6 +69,7 @@ def _find_problem(relation: Relation, allowed: str) -> SteerError | None:
     return TransitionRefused("FORM_NOT_COVERED", problem, relation.form.name)
 
 
-def details_of(covers: Sequence[CoveredForm]) -> Mapping[str, Any]:
+def details_of(covers: Iterable[CoveredForm]) -> Mapping[str, Any]:
     """For the log, where there are any: what is covered although nothing was measured on it."""
-    return {"covers": [describe_covered(covered) for covered in covers]} if covers else {}
+    said = [describe_covered(covered) for covered in covers]
+    return {"covers": said} if said else {}

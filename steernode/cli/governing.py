@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from steernode.cli.context import hub_options, parse_reference, show_document
+from steernode.cli.context import hub_options, parse_reference, printable, show_document
 from steernode.errors import HubError
 from steernode.hub.client import HubClient
 
@@ -36,11 +36,13 @@ def approve(
     hub: HubClient, reference: tuple[str, int], comment: str, revision_digest: str | None, evidence_digest: str | None, yes: bool
 ) -> None:
     """Approve exactly the revision and evidence shown. Authors cannot approve their own."""
+    revision = hub.get(_revision_path(reference))
     if revision_digest is None or evidence_digest is None:
-        revision = hub.get(_revision_path(reference))
         revision_digest = revision_digest or _read_digest(revision, "digest")
         evidence_digest = evidence_digest or _read_digest(revision, "evidence_digest")
     click.echo(f"revision {reference[0]}@{reference[1]}: {revision_digest}\nevidence: {evidence_digest}")
+    for line in _describe_covers(revision):
+        click.echo(printable(line))
     if not yes:
         click.confirm("Approve this revision on this evidence?", abort=True)
     body = {"revision_digest": revision_digest, "evidence_digest": evidence_digest, "comment": comment}
@@ -87,6 +89,17 @@ def checklist(hub: HubClient, reference: tuple[str, int]) -> None:
 
 def _revision_path(reference: tuple[str, int]) -> str:
     return f"/profiles/{quote(reference[0], safe='')}/revisions/{reference[1]}"
+
+
+def _describe_covers(revision: Any) -> list[str]:
+    """What an approval would be of beside what was measured."""
+    covers = revision.get("covers", []) if isinstance(revision, dict) else []
+    rows = [(row.get("name"), str(row.get("fingerprint"))[:12], row.get("verdict"), row.get("worst"), row.get("changes")) for row in covers]
+    return [
+        f"covers too, and nothing was measured on it: {name} {digits}, {verdict}, off by at most {worst} of the largest weight of a tensor"
+        + "".join(f"; {change}" for change in changes or ())
+        for name, digits, verdict, worst, changes in rows
+    ]
 
 
 def _read_digest(revision: Any, field: str) -> str:

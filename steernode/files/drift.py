@@ -36,6 +36,11 @@ def describe_drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
     return [f"{kind}: {', '.join(phrases[kind])}" for kind in order if kind in phrases]
 
 
+def describe_other_files(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The same without the weights, for two forms of one model, whose weights have a comparison of their own."""
+    return [phrase for phrase in describe_drift(before, after) if not phrase.startswith(f"{_WEIGHTS}: ")]
+
+
 def reads_text_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether both have the very files that make tokens of a conversation: tokenizer and chat template."""
     phrases = describe_drift(one, other)

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from registry.api.fields import Alpha, Body, Name, Spelled, Switch, Text, Whole
 from registry.api.views.base import Records, View, document
-from registry.models import RiskPolicy, Role, SuiteKind
+from registry.models import CoverableForms, RiskPolicy, Role, SuiteKind
 from registry.reads.lookups import get_policy
 from registry.services.policies import PolicyTerms, change_policy, create_policy
 from steernode.gates import gate_sets
@@ -33,6 +33,7 @@ class PolicyOut(serializers.Serializer):
     gate_set = serializers.CharField()
     minimum_pairs = serializers.IntegerField()
     refuses_claimed_lineage = serializers.BooleanField(help_text="whether imported vectors may not be submitted")
+    coverable_forms = serializers.CharField(help_text="which forms an approval may cover though nothing was measured on them")
     locales = serializers.ListField(child=serializers.CharField())
     evidence_max_age_days = serializers.IntegerField()
     approvals_needed = serializers.IntegerField()
@@ -51,7 +52,7 @@ class AlphaCapsBody(Body):
 
 
 class PolicyBody(Body):
-    """Every term is written out, so that none is forgotten, but for the one that came later."""
+    """Every term is written out, so that none is forgotten, but for those that came later."""
 
     alpha_caps = AlphaCapsBody()
     composition_budget = Alpha()
@@ -59,6 +60,7 @@ class PolicyBody(Body):
     gate_set = Spelled(max_length=50, help_text=f"one of {', '.join(gate_sets())}")
     minimum_pairs = Whole()
     refuses_claimed_lineage = Switch(default=False)
+    coverable_forms = serializers.ChoiceField(CoverableForms.choices, default=CoverableForms.CLOSE.value)
     locales = serializers.ListField(child=Spelled(max_length=35), max_length=100)
     evidence_max_age_days = Whole()
     approvals_needed = Whole()

@@ -9,18 +9,19 @@ from rest_framework.response import Response
 
 from registry.api.fields import Body, Spelled, Text, Whole, ask_stated, show_stated
 from registry.api.preconditions import read_if_match, tagged
-from registry.api.references import find_evaluation, find_vector
+from registry.api.references import find_base_model, find_evaluation, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.errors import TransitionRefused
-from registry.models import Approval, Component, Evaluation, ProfileRevision, Role, StalePolicy
+from registry.models import Approval, Component, CoveredForm, Evaluation, ProfileRevision, Role, StalePolicy
 from registry.reads.departures import with_departures
-from registry.reads.documents import tag_revision
+from registry.reads.documents import COVERS, tag_revision
 from registry.reads.evidence import evidence_of, is_plain_addition
 from registry.reads.lookups import get_profile, get_revision
 from registry.services.profiles import draft_revision, edit_revision, submit_revision
+from steernode.files.drift import describe_other_files
 from steernode.snapshot.records import STATED
-from steernode.words import MAX_COMPONENTS, MAX_OVERRIDES
+from steernode.words import MAX_COMPONENTS, MAX_COVERED_FORMS, MAX_OVERRIDES
 
 
 class RevisionRefOut(serializers.Serializer):
@@ -40,6 +41,23 @@ class ComponentOut(serializers.Serializer):
 
     def get_vector(self, component: Component) -> str:
         return f"{component.vector.name}@{component.vector.version}"
+
+
+class CoveredFormOut(serializers.Serializer):
+    """A form that the approval covers too. Nothing was measured on it."""
+
+    name = serializers.CharField(source="base_model.name")
+    fingerprint = serializers.CharField(source="base_model.fingerprint")
+    verdict = serializers.CharField(help_text="what comparisons on record make of it: equal, another dtype or quantised")
+    worst = serializers.CharField(help_text="the largest difference of a weight, as a part of the largest of its tensor")
+    changes = serializers.SerializerMethodField(help_text="what else differs from the files that were measured, in words")
+    is_measured = serializers.SerializerMethodField(help_text="never: evidence is of base_model")
+
+    def get_changes(self, covered: CoveredForm) -> list[str]:
+        return describe_other_files(covered.revision.base_model.manifest, covered.base_model.manifest)
+
+    def get_is_measured(self, covered: CoveredForm) -> bool:
+        return False
 
 
 class ApprovalOut(serializers.Serializer):
@@ -75,7 +93,8 @@ class RevisionOut(serializers.Serializer):
     state = serializers.CharField()
     invalidated_reason = serializers.CharField(help_text="empty unless it is invalidated")
     author = serializers.CharField(source="author.username")
-    base_model = BaseModelRefOut()
+    base_model = BaseModelRefOut(help_text="that its evidence was measured on")
+    covers = CoveredFormOut(many=True, help_text="forms of it that the approval covers too")
     risk_class = serializers.CharField(source="profile.risk_class_id")
     digest = serializers.CharField(help_text="empty while a draft")
     evidence_digest = serializers.CharField(source="evaluation.digest", default="", help_text="empty while a draft")
@@ -108,6 +127,10 @@ class RevisionBody(Body):
     safety_override = serializers.ListField(
         child=serializers.DictField(), max_length=MAX_OVERRIDES, default=list, help_text="conditions any of which forces neutral"
     )
+    covers = serializers.ListField(
+        child=Spelled(max_length=200), max_length=MAX_COVERED_FORMS, default=list,
+        help_text="forms of the base model that the approval covers too: name (the newest), name@fingerprint or its first digits, or id",
+    )  # fmt: skip
     stale_policy = serializers.ChoiceField(StalePolicy.choices, required=False)
     max_staleness_seconds = Whole(min_value=0, max_value=30 * 86400, required=False)
     rationale = Text(max_length=5000, required=False, allow_blank=True)
@@ -115,6 +138,7 @@ class RevisionBody(Body):
 
 WHOLE_REVISIONS = ProfileRevision.objects.select_related("profile__risk_class", "author", "base_model", "evaluation").prefetch_related(
     "components__vector",
+    Prefetch("covers", COVERS),
     Prefetch("approvals", with_departures(Approval.objects.select_related("reviewer"))),
     "comments__author",
 )
@@ -127,7 +151,9 @@ def render_revision(profile: str, number: int) -> dict[str, Any]:
 def read_revision(view: View) -> dict[str, Any]:
     body = view.read_body(RevisionBody)
     overrides = [find_probe_vector(condition) for condition in body.pop("safety_override")]
-    return {"components": [read_component(component) for component in body.pop("components")], "safety_override": overrides, **body}
+    covers = [find_base_model(reference) for reference in body.pop("covers")]
+    components = [read_component(component) for component in body.pop("components")]
+    return {"components": components, "safety_override": overrides, "covers": covers, **body}
 
 
 def read_component(body: dict[str, Any]) -> Component:

@@ -4,7 +4,7 @@ from django import forms
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from registry.console.forms.fields import AlphaField, choice_field, choices_field, name_field, number_field, prose_field, text_field
-from registry.models import Role, SuiteKind, Unit
+from registry.models import CoverableForms, Role, SuiteKind, Unit
 from registry.services.policies import POLICY_GATE_SETS, PolicyTerms
 
 
@@ -21,6 +21,15 @@ class PolicyForm(forms.Form):
     minimum_pairs = number_field(label="Contrast pairs, at least")
     refuses_claimed_lineage = forms.BooleanField(
         required=False, label="Refuse claimed lineage", help_text="Imported vectors may not be submitted.", widget=UnfoldBooleanSwitchWidget
+    )
+    coverable_forms = choice_field(
+        [
+            (CoverableForms.CLOSE.value, "Equal, or of another dtype"),
+            (CoverableForms.ANY.value, "Any, quantised too"),
+            (CoverableForms.NONE.value, "None"),
+        ],
+        label="Forms that may be covered",
+        help_text="Of the base model; nothing was measured on them.",
     )
     evidence_max_age_days = number_field(label="Evidence is at most (days)")
     approvals_needed = number_field(label="Approvals needed")

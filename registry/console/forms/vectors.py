@@ -1,10 +1,15 @@
 """What can be done with a vector: validate it, and draft a revision of it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from django import forms
+from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
 from registry.console.forms.decoding import DecodingForm
 from registry.console.forms.fields import AlphaField, choice_field, number_field, prose_field, record_field
-from registry.models import Profile, StalePolicy, Unit
+from registry.models import BaseModel, Profile, StalePolicy, Unit
+from registry.reads.forms import Relation
 
 
 class ValidationForm(DecodingForm):
@@ -15,7 +20,8 @@ class ValidationForm(DecodingForm):
 
 
 class DraftForm(forms.Form):
-    """One component of one vector, drafted as the next revision of a profile."""
+    """One component of one vector, drafted as the next revision of a profile. `relations` are of the forms of the
+    vector's base model."""
 
     profile = record_field(Profile.objects.all(), label="Profile")
     alpha = AlphaField(label="α")
@@ -23,4 +29,21 @@ class DraftForm(forms.Form):
     alpha_max = AlphaField(label="Highest α")
     stale_policy = choice_field(StalePolicy.choices, label="When the hub is lost", initial=StalePolicy.ZERO)
     max_staleness_seconds = number_field(label="Lost after (seconds)", initial=900, min_value=1, max_value=86400 * 30)
+    covers = forms.ModelMultipleChoiceField(
+        BaseModel.objects.none(),
+        required=False,
+        label="Covers too",
+        help_text="Forms of the base model that nodes may serve it on, though nothing was measured on them. Approvers see the figures.",
+        widget=UnfoldAdminSelectMultipleWidget,
+    )
     rationale = prose_field(label="Why", required=False)
+
+    def __init__(self, *args: Any, relations: Sequence[Relation], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not relations:
+            del self.fields["covers"]
+            return
+        said = {relation.form.pk: f"{relation.form}: {relation.describe()}" for relation in relations}
+        field = self.fields["covers"]
+        field.queryset = BaseModel.objects.filter(pk__in=said)  # type: ignore[attr-defined]  # of a ModelMultipleChoiceField
+        field.label_from_instance = lambda form: said[form.pk]  # type: ignore[attr-defined]

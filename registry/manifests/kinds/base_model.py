@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 from registry.manifests.accounts import SILENT, Fleet, Risk, StatusCondition, condition
 from registry.manifests.documents import Manifest, place_error
-from registry.manifests.fields import Spec, digest, mapping, text
+from registry.manifests.fields import Schema, Spec, digest, mapping, text
 from registry.manifests.kind import Index, Kind, References, Writer
 from registry.manifests.kinds.sealed import STAYS
 from registry.manifests.steps import Recorded, Step
@@ -123,6 +123,12 @@ class BaseModels(Kind[BaseModel, Fingerprints]):
         return f"{len(knowing)} of {len(fleet.heads)} environments", SILENT, True
 
 
+def base_model_reference(description: str) -> Schema:
+    """NAME, which means the one registered last, or NAME@FINGERPRINT."""
+    return text(f"{description}: NAME for the one registered last, or NAME@FINGERPRINT with 12 digits or more.", max_length=170,
+                pattern="^[A-Za-z0-9][A-Za-z0-9_-]*(@[0-9a-f]{12,64})?$")  # fmt: skip
+
+
 def refer_to_base_model(base_model: BaseModel) -> str:
     """By twelve digits of its fingerprint."""
     return f"{base_model.name}@{base_model.fingerprint[:12]}"
@@ -140,6 +146,8 @@ def current_fingerprints() -> dict[str, str]:
     return dict(rows.values_list("name", "fingerprint"))
 
 
-def match_base_model(base_model: BaseModel, current: Mapping[str, str]) -> StatusCondition:
-    matches = current[base_model.name] == base_model.fingerprint
-    return condition("BaseModelMatch", matches, "CurrentFingerprint" if matches else "OtherFingerprint", base_model.fingerprint)
+def match_base_model(base_model: BaseModel, current: Mapping[str, str], covers: Collection[str] = ()) -> StatusCondition:
+    """`covers` are the fingerprints of forms of it that will do as well."""
+    newest = current[base_model.name]
+    reason = "CurrentFingerprint" if newest == base_model.fingerprint else "CoveredForm" if newest in covers else "OtherFingerprint"
+    return condition("BaseModelMatch", reason != "OtherFingerprint", reason, base_model.fingerprint)

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
+from functools import cached_property
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -13,8 +15,9 @@ from registry.manifests.kinds.policy import Limits
 from registry.manifests.kinds.profile import Pointer, read_revisions
 from registry.manifests.kinds.revision import Alphas, find_alpha_changes
 from registry.manifests.steps import DELETE, Step
-from registry.models import Environment, ProfileRevision, RevisionState, TenantFlag
+from registry.models import Environment, EnvironmentBaseModel, ProfileRevision, RevisionState, TenantFlag
 from registry.reads.engines import Engines, read_capabilities
+from registry.reads.forms import describe_covered
 from registry.reads.inheritance import InheritedFlag
 from registry.reads.sides import count_changing_sides
 from registry.reads.steering import freeze_in_force
@@ -99,10 +102,21 @@ class FlagRisks:
             scales = {arm.alpha_scale for arm in after.choices if arm.revision_id == pointer and arm.alpha_scale}
             yield from self._of_revision(self.revisions[pointer], scales)
             yield from self._of_nodes(environment, tenant, self.revisions[pointer])
+            yield from self._of_forms(environment, self.revisions[pointer])
 
     def _of_nodes(self, environment: str, tenant: str, revision: ProfileRevision) -> Iterator[Risk]:
         for line in self.engines.say_lacking(environment, read_capabilities(revision)):
             yield Risk(NODE_INCAPABLE, f"{line}, which {revision} needs: {tenant} would be neutral there")
+
+    def _of_forms(self, environment: str, revision: ProfileRevision) -> Iterator[Risk]:
+        for covered in revision.covers.all():
+            if (environment, covered.base_model_id) in self.served:
+                yield Risk("FORM_UNMEASURED", f"{revision} steers a form on which nothing was measured: {describe_covered(covered)}")
+
+    @cached_property
+    def served(self) -> set[tuple[str, UUID]]:
+        """What each environment serves; asked where a revision covers forms."""
+        return set(EnvironmentBaseModel.objects.values_list("environment__name", "base_model_id"))
 
     def _of_revision(self, revision: ProfileRevision, scales: Iterable[Decimal]) -> Iterator[Risk]:
         """What stands between a revision and steering at these scales."""

@@ -8,8 +8,8 @@ from registry.manifests.documents import Fault, Manifest
 from registry.manifests.fields import FieldMap, Spec, choice, decimal, list_of, mapping, slug, switch, text, whole
 from registry.manifests.kind import Index, Kind, References, Writer
 from registry.manifests.steps import CREATE, Step
-from registry.models import RiskPolicy, Role, SuiteKind, Unit
-from registry.reads.documents import policy_document
+from registry.models import CoverableForms, RiskPolicy, Role, SuiteKind, Unit
+from registry.reads.documents import UNSAID, policy_document
 from registry.services.policies import LONGEST_PERIOD_DAYS, MOST_APPROVALS, MOST_PAIRS, PolicyTerms, change_policy, create_policy
 from steernode.canonical import format_decimal
 from steernode.gates import gate_sets
@@ -28,8 +28,16 @@ _TERMS = {
     "approvalValidDays": whole("How long an approval waits for the others.", 1, LONGEST_PERIOD_DAYS),
     "reviewAfterDays": whole("When an approved revision is looked at again.", 1, LONGEST_PERIOD_DAYS),
 }
-# Came later: a file that does not know of it demands nothing new.
-_LATER = {"refusesClaimedLineage": switch("Whether imported vectors, whose lineage is only claimed, may not be submitted.", default=False)}
+# Came later: a file that does not know of them demands nothing new.
+_LATER = {
+    "refusesClaimedLineage": switch("Whether imported vectors, whose lineage is only claimed, may not be submitted.", default=False),
+    "coverableForms": choice(
+        "Which forms of the base model an approval may cover though nothing was measured on them: none, close ones (equal or of another "
+        "dtype, with the same tokenizer and chat template), or any.",
+        CoverableForms.values,
+        default=CoverableForms.CLOSE.value,
+    ),
+}
 _FIELDS = FieldMap({**_TERMS, **_LATER})
 
 
@@ -38,7 +46,7 @@ class Policies(Kind[RiskPolicy, Index[RiskPolicy]]):
     about = "A risk class: what it limits at once, and what it demands of a revision when it is submitted."
     roles = (Role.ADMIN, Role.APPROVER)
     spec = mapping(
-        "Every term is written out, so that none is forgotten, but for the one that came later.",
+        "Every term is written out, so that none is forgotten, but for those that came later.",
         required={**_TERMS, "reason": text("Why, for the history.", max_length=2000)},
         optional=_LATER,
     )
@@ -48,7 +56,7 @@ class Policies(Kind[RiskPolicy, Index[RiskPolicy]]):
     is_written_first = True
 
     def render(self, row: RiskPolicy) -> Spec:
-        terms = {"refuses_claimed_lineage": row.refuses_claimed_lineage, **policy_document(row)}
+        terms = {**UNSAID, **policy_document(row)}
         return {**_FIELDS.to_spec(terms), "reason": row.reason}
 
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
@@ -80,6 +88,10 @@ class Limits:
         if abs(alpha) > cap:
             message = f"α may reach {format_decimal(abs(alpha))} {unit}; the cap of risk class {risk_class} is {format_decimal(cap)}"
             yield Risk("CAP_EXCEEDED", message, blocks=True)
+
+    def coverable_forms(self, risk_class: str) -> str:
+        policy = self.policies.get(risk_class)
+        return UNSAID["coverable_forms"] if policy is None else policy.coverable_forms
 
     def who_approves(self, risk_class: str, *, besides: str = "its author") -> str:
         policy = self.policies.get(risk_class)

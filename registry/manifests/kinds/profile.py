@@ -3,19 +3,20 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from registry.manifests.accounts import Consequences, InUse, StatusCondition, condition
 from registry.manifests.documents import Fault, Manifest
 from registry.manifests.fields import Spec, choice, mapping, slug, text
 from registry.manifests.kind import Index, Kind, Names, Reference, References, Writer
-from registry.manifests.kinds.base_model import current_fingerprints, match_base_model
+from registry.manifests.kinds.base_model import BaseModels, current_fingerprints, match_base_model, refer_to_base_model
 from registry.manifests.kinds.policy import Policies
 from registry.manifests.kinds.revision import REVISION, DraftRisks, find_vectors, read_revision, render_revisions, replace_vectors
 from registry.manifests.kinds.sealed import get_version
 from registry.manifests.kinds.vector import Vectors
 from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import Profile, ProfileRevision, Purpose, RevisionState, Role, SteeringVector
+from registry.reads.documents import COVERS
 from registry.services.people import stands_for
 from registry.services.profiles import create_profile, delete_profile, draft_revision, edit_profile, edit_revision
 
@@ -56,7 +57,7 @@ class Profiles(Kind[Profile, Revisions]):
     def read(self, names: Names = None) -> dict[str, Recorded[Profile]]:
         found = super().read(names)
         latest = _latest_revisions(recorded.row for recorded in found.values())
-        revisions = render_revisions(latest.prefetch_related("components__vector"))
+        revisions = render_revisions(latest.prefetch_related("components__vector", Prefetch("covers", COVERS)))
         for recorded in found.values():
             if recorded.row.pk in revisions:
                 recorded.spec["revision"] = revisions[recorded.row.pk]
@@ -67,11 +68,17 @@ class Profiles(Kind[Profile, Revisions]):
         if "revision" in manifest.spec:
             for path, reference in find_vectors(manifest.spec["revision"]):
                 yield Reference(Vectors.name, f"spec.revision.{path}", reference)
+            for position, reference in enumerate(manifest.spec["revision"]["covers"]):
+                yield Reference(BaseModels.name, f"spec.revision.covers.{position}", reference)
 
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
         spec = manifest.spec
         if "revision" in spec:
-            spec = {**spec, "revision": replace_vectors(spec["revision"], references.of(Vectors).complete)}
+            revision = replace_vectors(spec["revision"], references.of(Vectors).complete)
+            forms = [(reference, references.of(BaseModels).find(reference)) for reference in revision["covers"]]
+            # Which, not in what order. One that the plan registers has no fingerprint yet.
+            covers = sorted(refer_to_base_model(form) if form else reference for reference, form in forms)
+            spec = {**spec, "revision": {**revision, "covers": covers}}
         return spec, []
 
     def find_users(self, recorded: Mapping[str, Recorded[Profile]], going: Sequence[Step]) -> Mapping[str, InUse]:
@@ -104,7 +111,7 @@ class Profiles(Kind[Profile, Revisions]):
 
     def judge(self, rows: Mapping[str, Profile]) -> Mapping[str, list[StatusCondition]]:
         current = current_fingerprints()
-        latest = _latest_revisions(rows.values()).select_related("base_model", "evaluation")
+        latest = _latest_revisions(rows.values()).select_related("base_model", "evaluation").prefetch_related(Prefetch("covers", COVERS))
         revisions = {revision.profile_id: revision for revision in latest}
 
         def judge(revision: ProfileRevision | None) -> Iterator[StatusCondition]:
@@ -116,7 +123,7 @@ class Profiles(Kind[Profile, Revisions]):
             yield condition("Approved", approved, revision.state.title(), message, since=revision.decided_at)
             passed = revision.evaluation is not None and revision.evaluation.passed
             yield condition("EvidenceComplete", passed, "GatesPassed" if passed else "NoEvaluation")
-            yield match_base_model(revision.base_model, current)
+            yield match_base_model(revision.base_model, current, [covered.base_model.fingerprint for covered in revision.covers.all()])
 
         return {name: list(judge(revisions.get(row.pk))) for name, row in rows.items()}
 
@@ -129,7 +136,8 @@ class Profiles(Kind[Profile, Revisions]):
 def read_revisions(names: Collection[str]) -> dict[Pointer, ProfileRevision]:
     """Every revision of the profiles of these names, with whatever decides whether it may steer."""
     rows = ProfileRevision.objects.filter(profile__name__in=names).select_related("profile", "base_model", "evaluation", "author")
-    return {(row.profile.name, row.number): row for row in rows.prefetch_related("components__vector")}
+    rows = rows.prefetch_related("components__vector", Prefetch("covers", COVERS))
+    return {(row.profile.name, row.number): row for row in rows}
 
 
 def _latest_revisions(profiles: Iterable[Profile]) -> "QuerySet[ProfileRevision]":

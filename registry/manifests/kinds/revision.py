@@ -23,11 +23,16 @@ from registry.manifests.fields import (
     text,
     whole,
 )
+from registry.manifests.kinds.base_model import base_model_reference, get_base_model, refer_to_base_model
 from registry.manifests.kinds.policy import Limits
 from registry.manifests.steps import Step
-from registry.models import Component, Evaluation, ProfileRevision, StalePolicy, SteeringVector
+from registry.models import BaseModel, Component, Evaluation, ProfileRevision, StalePolicy, SteeringVector
+from registry.reads.forms import describe_covered
+from registry.reads.lookups import find_base_model
+from registry.services.covers import make_covers
 from steernode import words
 from steernode.canonical import format_decimal
+from steernode.errors import SteerError
 from steernode.snapshot.records import STATED, Stated
 
 _SCHEDULE = mapping(
@@ -81,6 +86,12 @@ REVISION = mapping(
         "stalePolicy": choice("What a node does without word from the hub.", StalePolicy.values, default=StalePolicy.ZERO.value),
         "maxStalenessSeconds": whole("After how long it does so.", 0, 30 * 86400, default=900),
         "safetyOverride": list_of("Conditions any of which forces neutral.", _CONDITION, high=words.MAX_OVERRIDES, default=[]),
+        "covers": list_of(
+            "Forms of the base model that the approval is to cover too, though nothing is measured on them.",
+            base_model_reference("A form that is on record as one"),
+            high=words.MAX_COVERED_FORMS,
+            default=[],
+        ),
         "rationale": text("Why, for those who decide.", max_length=5000, min_length=0, default=""),
     },
 )
@@ -107,7 +118,7 @@ def replace_vectors(content: Any, replace: Callable[[str], Any]) -> Any:
 
 
 def render_revisions(revisions: QuerySet[ProfileRevision]) -> dict[UUID, Spec]:
-    """By their profiles, with their components and vectors at hand."""
+    """By their profiles, with their components, vectors and covered forms at hand."""
     conditions = [component.condition for revision in revisions for component in revision.components.all()]
     conditions += [condition for revision in revisions for condition in revision.safety_override]
     # The rows of conditions have no names of vectors.
@@ -123,7 +134,8 @@ def render_revisions(revisions: QuerySet[ProfileRevision]) -> dict[UUID, Spec]:
             for row in sorted(revision.components.all(), key=lambda row: row.position)
         ]
         overrides = [name_probe(condition) for condition in revision.safety_override]
-        return _FIELDS.to_spec({**_FIELDS.pick(revision), "components": components, "safety_override": overrides})
+        covers = sorted(refer_to_base_model(covered.base_model) for covered in revision.covers.all())
+        return _FIELDS.to_spec({**_FIELDS.pick(revision), "components": components, "safety_override": overrides, "covers": covers})
 
     return {revision.profile_id: render(revision) for revision in revisions}
 
@@ -135,7 +147,8 @@ def _name_vector(vector: SteeringVector) -> str:
 def read_revision(spec: Spec, find_vector: Callable[[str], SteeringVector]) -> dict[str, Any]:
     """What `draft_revision` and `edit_revision` take."""
     record = _FIELDS.to_record(replace_vectors(spec, find_vector))
-    return {**record, "components": [Component(**component) for component in record["components"]]}
+    covers = [get_base_model(reference) for reference in record["covers"]]
+    return {**record, "components": [Component(**component) for component in record["components"]], "covers": covers}
 
 
 # By what is steered (an arm and a vector): how much, and in which unit.
@@ -167,7 +180,8 @@ class DraftRisks:
     def __init__(self, steps: Iterable[Step]) -> None:
         self.limits = Limits()
         wanted = {part["vector"] for step in steps for part in step.spec["revision"]["components"]}
-        rows = SteeringVector.objects.filter(name__in={reference.partition("@")[0] for reference in wanted})
+        named = SteeringVector.objects.filter(name__in={reference.partition("@")[0] for reference in wanted})
+        rows = named.select_related("base_model")
         self.vectors = {reference: row for row in rows if (reference := f"{row.name}@{row.version}") in wanted}
         evaluations = Evaluation.objects.filter(vector__in=self.vectors.values())
         self.evaluated = {(row.vector_id, row.alpha, row.unit): row.passed for row in evaluations}
@@ -178,11 +192,28 @@ class DraftRisks:
         for part in parts:
             largest = max(abs(Decimal(part[name])) for name in ("alpha", "alphaMin", "alphaMax"))
             yield from self.limits.find_excess(largest, part["unit"], part["operator"], risk_class)
+        yield from self._find_covered(step)
         if len(parts) == 1:
             yield from self._find_evidence(parts[0])
         else:
             yield Risk("EVIDENCE_MISSING", f"an evaluation of all {len(parts)} components together is needed before it can be submitted")
         yield Risk("APPROVAL_NEEDED", f"a draft; it steers nobody before {self.limits.who_approves(risk_class)}")
+
+    def _find_covered(self, step: Step) -> Iterator[Risk]:
+        """The forms in words, and what stands in the way of covering them."""
+        covers, vector = step.spec["revision"]["covers"], self.vectors.get(step.spec["revision"]["components"][0]["vector"])
+        if not covers or vector is None:
+            return
+        found = {reference: find_base_model(BaseModel.objects.all(), reference) for reference in covers}
+        if unread := next((reference for reference, form in found.items() if form is None), None):
+            yield Risk("FORM_UNRELATED", f"{unread} is registered by this plan, and no comparison makes it a form yet", blocks=True)
+            return
+        forms, allowed = [form for form in found.values() if form], self.limits.coverable_forms(step.spec["riskClass"])
+        try:
+            for covered in make_covers(vector.base_model, forms, allowed=allowed):
+                yield Risk("FORM_UNMEASURED", f"nothing is measured on {describe_covered(covered)}")
+        except SteerError as error:
+            yield Risk(error.code, error.message, blocks=True)
 
     def _find_evidence(self, part: Spec) -> Iterator[Risk]:
         vector = self.vectors.get(part["vector"])

@@ -24,7 +24,14 @@ from registry.manifests.fields import (
     whole,
 )
 from registry.manifests.kind import Names, Reference, References, Writer
-from registry.manifests.kinds.base_model import BaseModels, current_fingerprints, get_base_model, match_base_model, refer_to_base_model
+from registry.manifests.kinds.base_model import (
+    BaseModels,
+    base_model_reference,
+    current_fingerprints,
+    get_base_model,
+    match_base_model,
+    refer_to_base_model,
+)
 from registry.manifests.kinds.contrast_set import ContrastSets
 from registry.manifests.kinds.eval_suite import EvalSuites
 from registry.manifests.kinds.sealed import Sealed, get_version
@@ -100,11 +107,7 @@ _FIELDS = FieldMap(_SETTINGS, as_text=True)
 _RECIPE = mapping(
     "How to make the vector. Its job extracts, searches and seals a version; other inputs or settings make another version.",
     required={
-        "baseModel": text(
-            "The base model: NAME for the one registered last, or NAME@FINGERPRINT with 12 digits or more.",
-            max_length=170,
-            pattern="^[A-Za-z0-9][A-Za-z0-9_-]*(@[0-9a-f]{12,64})?$",
-        ),
+        "baseModel": base_model_reference("The base model"),
         "contrastSet": reference("The pairs."),
         "suites": list_of(
             "What candidates are judged by: one behaviour, one factual and one safety suite.", reference("A suite."), low=1, high=20

@@ -18,6 +18,7 @@ FIELDS = {
     "suite_kinds": ["factual", "safety"],
     "locales": "en-US, de-DE",
     "minimum_pairs": "500",
+    "coverable_forms": "none",
     "evidence_max_age_days": "30",
     "approvals_needed": "2",
     "reviewer_roles": ["approver", "auditor"],
@@ -44,6 +45,7 @@ def test_a_policy_is_declared_and_then_shows_what_it_demands(as_person, root):
         assert words in page
     policy = RiskPolicy.objects.get(name="wellbeing")
     assert (policy.changed_by, policy.review_after_days, policy.locales) == (root, 90, ["de-DE", "en-US"])
+    assert policy.coverable_forms == "none"
 
 
 def test_a_change_is_typed_over_what_holds_and_sends_back_what_waits(as_person, grace, submitted):
@@ -59,7 +61,13 @@ def test_a_change_is_typed_over_what_holds_and_sends_back_what_waits(as_person, 
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"alpha_cap_residual": "2"}, "POLICY_CAP"), ({"minimum_pairs": "x"}, "Contrast pairs, at least"), ({"reason": ""}, "Reason")],
+    [
+        ({"alpha_cap_residual": "2"}, "POLICY_CAP"),
+        ({"minimum_pairs": "x"}, "Contrast pairs, at least"),
+        ({"reason": ""}, "Reason"),
+        ({"coverable_forms": "some"}, "Forms that may be covered"),
+        ({"coverable_forms": ""}, "Forms that may be covered"),
+    ],
 )
 def test_terms_that_make_no_sense_are_refused_and_still_on_the_page(as_person, grace, change, words):
     page = as_person(grace).post(reverse("console:change-policy", args=["low"]), {**FIELDS, **change}).text

@@ -24,6 +24,16 @@ def test_an_approval_names_the_digests_that_were_shown(steer, recording_hub):
     assert recording_hub.bodies() == [approval, {}, {"comment": "cold"}]
 
 
+def test_who_approves_is_shown_the_forms_that_nothing_was_measured_on(steer, recording_hub):
+    path = "/profiles/harbor-empathy/revisions/3"
+    form = {"name": "small", "fingerprint": "1a" * 32, "verdict": "quantised", "worst": "0.05", "changes": ["config: config.json changed"]}
+    recording_hub.answers |= {path: [REVISION | {"covers": [form]}]}
+    for digests in ((), ("--revision-digest", "aa" * 32, "--evidence-digest", "bb" * 32)):
+        declined = steer("profile", "approve", "harbor-empathy@3", *digests, input="n\n")
+        assert "covers too, and nothing was measured on it: small 1a1a1a1a1a1a, quantised, off by at most 0.05" in declined.output
+        assert "of the largest weight of a tensor; config: config.json changed" in declined.output
+
+
 def test_a_reviewer_asks_for_changes_or_only_says_something(steer, recording_hub):
     path = "/profiles/harbor-empathy/revisions/3"
     recording_hub.answers |= {f"{path}/request-changes": [REVISION], f"{path}/comments": [REVISION]}
