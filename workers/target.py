@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,9 @@ def load_target(base_model: BaseModel, dtype: str) -> LoadedModel:
                 free_memory()
             loaded = _prove(base_model, load_model(folder, dtype=dtype, device=hold_device()))
             kept = Kept(loaded, folder, dtype, stamps, Meter(loaded))
+        if kept.loaded.name != base_model.name:
+            # The same files may be on record under two names.
+            kept = replace(kept, loaded=replace(kept.loaded, name=base_model.name))
         _kept = kept
     confirm_target(base_model)
     kept.meter.begin()

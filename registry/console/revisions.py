@@ -32,7 +32,6 @@ from registry.services.approvals import approve_revision, comment_on_revision, r
 from registry.services.demands import list_requirements, missing_approvals
 from registry.services.people import stands_for
 from registry.services.profiles import retire_revision, submit_revision
-from steernode.files.forms import describe_form
 from steernode.records.evidence import Evidence, read_evidence, read_gates, read_metrics
 
 _DECISIONS = {
@@ -69,7 +68,6 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         revision=revision,
         components=components,
         template_arguments=template_arguments_of(components),
-        measured_form=describe_form(revision.base_model.manifest),
         covers=relate_covered(revision.base_model, COVERS.filter(revision=revision)),
         lineages=[trace_vector(vector, here=revision) for vector in vectors],
         evaluation=evaluation,
@@ -82,7 +80,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         measures=title_measures(evidence.composition) if evidence.composition else [],
         speed=evidence.speed,
         decoding=evidence.decoding,
-        measured_on=describe_engine(evidence.engine),
+        measured_on=", ".join(filter(None, (evidence.measured_form, describe_engine(evidence.engine)))),
         replies=evidence.replies,
         requirements=list_requirements(revision),
         waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],

@@ -122,6 +122,15 @@ class Evidence:
         return self.verdict == "pass"
 
     @property
+    def measured_form(self) -> str:
+        """Which form of the model was measured, in words; of evidence of before, as much as it says."""
+        run = read_mapping(self.document, "run")
+        form = read_mapping(run, "measured_form")
+        stored = read_words(form, "dtype")
+        said = (read_words(form, "name"), f"weights in {stored}" if stored else "", read_words(run, "form"))
+        return ", ".join(filter(None, said))
+
+    @property
     def decoding(self) -> str:
         """How its replies were chosen, in words; empty where the document does not say."""
         run = read_mapping(self.document, "run")

@@ -40,6 +40,13 @@ def test_a_model_is_loaded_once_for_each_dtype_that_is_asked_for(tiny):
     assert (first.dtype, half.dtype) == (torch.float32, torch.bfloat16)
 
 
+def test_one_model_under_two_names_is_loaded_once_and_says_under_which(tiny, ada):
+    again = register_base_model("tiny-again", source=tiny.source, actor=ada)
+    first, second = load_target(tiny, "float32"), load_target(again, "float32")
+    assert (first.name, second.name) == ("tiny", "tiny-again")
+    assert first.model is second.model
+
+
 def test_files_that_were_written_to_since_they_were_loaded_fail_the_job_that_worked_from_them(tiny, tmp_path):
     load_target(tiny, "float32")
     confirm_target(tiny)

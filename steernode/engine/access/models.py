@@ -51,7 +51,8 @@ class LoadedModel:
     """A base model ready to be read and steered: weights, tokenizer, and the manifest of the files they came from.
 
     Layer 14 is element 14 of `blocks`; `architecture` says where the sites of a block are. `template_arguments` are what its chat template
-    is given beside the messages, for whatever it is asked; `work` hears of and keeps what is done with it.
+    is given beside the messages, for whatever it is asked; `work` hears of and keeps what is done with it. `name` is what the registry
+    calls these files, for evidence to say; empty where nobody asked the registry.
     """
 
     model: Any
@@ -62,6 +63,7 @@ class LoadedModel:
     blocks: tuple[nn.Module, ...]
     template_arguments: Mapping[str, Argument] = field(default_factory=dict)
     work: Work = NO_WORK
+    name: str = ""
 
     def asked_with(self, arguments: Mapping[str, Argument]) -> LoadedModel:
         """The same model, whose chat template is given these arguments.

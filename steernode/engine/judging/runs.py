@@ -152,6 +152,7 @@ def describe_run(
     return {
         "base_model_fingerprint": loaded.fingerprint,
         "architecture_digest": loaded.architecture_digest,
+        "measured_form": describe_measured(loaded),
         **({"form": loaded.manifest.form} if loaded.manifest.form else {}),
         "suites": {kind: suite.digest for kind, suite in sorted(suites.items())},
         "split": "test",
@@ -160,6 +161,20 @@ def describe_run(
         "template_arguments": dict(loaded.template_arguments),
         "decoding": decoding.to_document(),
         "seed": SEED,
+    }
+
+
+def describe_measured(loaded: LoadedModel) -> dict[str, Any]:
+    """Which form of the model was measured: its name on record, the dtype of its weights, and what they were quantised as and made from.
+
+    What they ran in is of the engine. An approval may cover other forms, and then this is what says on which nothing was.
+    """
+    files = loaded.manifest
+    return {
+        **({"name": loaded.name} if loaded.name else {}),
+        "dtype": files.dtype,
+        **({"quantization": files.quantization} if files.quantization else {}),
+        **({"made_from": files.made_from.to_document()} if files.made_from else {}),
     }
 
 

@@ -14,7 +14,9 @@ from steernode.engine.access.models import load_model
 from steernode.engine.applying.generate import generate
 from steernode.engine.judging.runs import describe_run
 from steernode.errors import ModelError
+from steernode.files.forms import Form
 from steernode.records.decoding import GREEDY_DECODING
+from steernode.records.evidence import read_evidence
 from tests.support.tiny_models import ask, build_model, build_tokenizer
 
 SIZES = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
@@ -150,6 +152,17 @@ def test_evidence_names_the_form_that_was_measured(llama):
     class Scorer:
         description: ClassVar = {"name": "none"}
 
-    quantized = replace(llama, manifest=replace(llama.manifest, quantization="bitsandbytes 4-bit nf4"))
-    assert describe_run(quantized, {}, Scorer(), 4, GREEDY_DECODING)["form"] == "bitsandbytes 4-bit nf4"
-    assert "form" not in describe_run(llama, {}, Scorer(), 4, GREEDY_DECODING)
+    made_from = Form("dequantised", "gguf", "harbor.gguf", "ab" * 32, 9, {"Q4_1": 2}, "float32", "steernode", "1", {"gguf": "1"})
+    manifest = replace(llama.manifest, quantization="bitsandbytes 4-bit nf4", made_from=made_from)
+    run = describe_run(replace(llama, manifest=manifest, name="harbor-small"), {}, Scorer(), 4, GREEDY_DECODING)
+    assert run["form"] == "dequantised to float32 from harbor.gguf (abababababab; Q4_1 × 2), bitsandbytes 4-bit nf4"
+    assert run["measured_form"] == {
+        "name": "harbor-small",
+        "dtype": "float32",
+        "quantization": "bitsandbytes 4-bit nf4",
+        "made_from": made_from.to_document(),
+    }
+    assert read_evidence({"run": run}).measured_form == f"harbor-small, weights in float32, {run['form']}"
+    published = describe_run(llama, {}, Scorer(), 4, GREEDY_DECODING)
+    assert ("form" in published, published["measured_form"]) == (False, {"dtype": "float32"})
+    assert read_evidence({}).measured_form == ""

@@ -167,3 +167,4 @@ def test_evidence_names_what_the_template_was_given_and_takes_no_vector_read_oth
     roomy = replace(asked, manifest=replace(asked.manifest, context_length=4096))
     evidence = evaluate(roomy, make_candidate(direction, "0.5"), write_suites(), CountWarmTokens(), [DEPTH], max_new_tokens=2)
     assert evidence.document["run"]["template_arguments"] == {"enable_thinking": False}
+    assert evidence.document["run"]["measured_form"] == {"dtype": "float32"}
