@@ -84,10 +84,17 @@ def is_as_approved(document: Mapping[str, object], digest: str) -> bool:
     return sha256_hex(canonical_json(document)) == digest
 
 
-def tag_revision(revision: ProfileRevision) -> str:
-    """The ETag of a revision: another one as soon as it does something else, or is in another state."""
+def tag_revision(
+    revision: ProfileRevision, components: Iterable[Component] | None = None, covers: Iterable[CoveredForm] | None = None
+) -> str:
+    """The ETag of a revision: another one as soon as it does something else, or is in another state. Reads as `revision_document` does."""
     evidence = str(revision.evaluation_id) if revision.evaluation_id else None
-    said = {"document": revision_document(revision), "state": revision.state, "evidence": evidence, "rationale": revision.rationale}
+    said = {
+        "document": revision_document(revision, components, covers),
+        "state": revision.state,
+        "evidence": evidence,
+        "rationale": revision.rationale,
+    }
     return sha256_hex(canonical_json(said))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
+from typing import Any
 from uuid import UUID
 
 from registry.models import FORM_VERDICTS, BaseModel, CoverableForms, CoveredForm
@@ -10,8 +11,8 @@ from steernode.canonical import format_decimal
 from steernode.comparison import DTYPE, EQUAL, Comparison, read_comparison
 from steernode.files.drift import describe_other_files, reads_text_alike
 
-# Each base model that is a form of another, with that other one.
-Parents = Mapping[UUID, UUID]
+# Each base model that is a form of another, with that other one and the comparison of the two.
+Parents = Mapping[UUID, tuple[UUID, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +71,15 @@ def relate(measured: BaseModel, form: BaseModel, parents: Parents | None = None)
     if meeting is None or measured.pk == form.pk:
         return None
     between = [*ups[: ups.index(meeting)], *downs[: downs.index(meeting)]]
-    documents = dict(BaseModel.objects.filter(pk__in=between).values_list("pk", "comparison"))
-    return Relation(measured, form, tuple(read_comparison(documents[key], "comparison") for key in between))
+    return Relation(measured, form, tuple(read_comparison(parents[key][1], "comparison") for key in between))
 
 
 def list_forms(base_model: BaseModel) -> list[Relation]:
     """All of its family on record, by name, the one registered last first."""
     parents = read_parents()
     root = _line(base_model.pk, parents)[-1]
-    family = [key for key in {*parents, *parents.values()} if key != base_model.pk and _line(key, parents)[-1] == root]
+    known = {*parents, *(other for other, _ in parents.values())}
+    family = [key for key in known if key != base_model.pk and _line(key, parents)[-1] == root]
     others = BaseModel.objects.filter(pk__in=family).exclude(fingerprint=base_model.fingerprint).order_by("name", "-registered_at", "-id")
     return [relation for other in others if (relation := relate(base_model, other, parents)) is not None]
 
@@ -91,7 +92,8 @@ def relate_covered(base_model: BaseModel, covers: Iterable[CoveredForm]) -> list
 
 
 def read_parents() -> Parents:
-    return dict(BaseModel.objects.filter(derived_from__isnull=False).values_list("pk", "derived_from_id"))
+    rows = BaseModel.objects.filter(derived_from__isnull=False).values_list("pk", "derived_from_id", "comparison")
+    return {key: (other, comparison) for key, other, comparison in rows}
 
 
 def is_derived_from(base_model: BaseModel, other: BaseModel) -> bool:
@@ -103,6 +105,6 @@ def _line(key: UUID, parents: Parents) -> list[UUID]:
     """It, what it is a form of, and so on to the first."""
     line = [key]
     # A form of one that is a form of itself is refused; should it be on record, it is gone round once.
-    while (parent := parents.get(line[-1])) is not None and parent not in line:
+    while line[-1] in parents and (parent := parents[line[-1]][0]) not in line:
         line.append(parent)
     return line

@@ -13,6 +13,7 @@ from registry.models import (
     BaseModel,
     Component,
     ContrastSet,
+    CoveredForm,
     Environment,
     EvalSuite,
     Evaluation,
@@ -107,7 +108,7 @@ def grow(oscar) -> None:
     # First, because afterwards the revision is not what was approved.
     flag = TenantFlag.objects.select_related("environment", "tenant", "revision").get(tenant__name="harbor")
     set_flag(flag.environment, flag.tenant, revision=flag.revision, enabled=True, alpha_scale=Decimal("0.5"), reason="test", actor=oscar)
-    with unguarded("registry_profilerevision", "registry_component", "registry_approval"):
+    with unguarded("registry_profilerevision", "registry_component", "registry_coveredform", "registry_approval"):
         for number in range(2, 5):
             base_model = add_copy(BaseModel.objects.first(), name=f"model-{number}")
             contrast_set = add_copy(ContrastSet.objects.first(), name=f"set-{number}")
@@ -121,6 +122,7 @@ def grow(oscar) -> None:
             revision = add_copy(
                 ProfileRevision.objects.order_by("number").first(), number=number, evaluation=evaluation, base_model=base_model
             )
+            CoveredForm.objects.create(revision=revision, base_model=BaseModel.objects.first(), verdict="equal", worst="0")
             person = create_user(f"person-{number}", roles=["approver", "operator"], actor="tests")
             for position, first in enumerate([revision, ProfileRevision.objects.order_by("number").first()]):
                 add_copy(Component.objects.first(), revision=first, position=number + position, vector=vector)

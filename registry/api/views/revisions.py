@@ -145,7 +145,11 @@ WHOLE_REVISIONS = ProfileRevision.objects.select_related("profile__risk_class", 
 
 
 def render_revision(profile: str, number: int) -> dict[str, Any]:
-    return RevisionOut(WHOLE_REVISIONS.get(pk=get_revision(profile, number).pk)).data
+    return RevisionOut(_get_whole(profile, number)).data
+
+
+def _get_whole(profile: str, number: int) -> ProfileRevision:
+    return WHOLE_REVISIONS.get(pk=get_revision(profile, number).pk)
 
 
 def read_revision(view: View) -> dict[str, Any]:
@@ -209,7 +213,8 @@ class RevisionView(View):
 
 
 def _tagged(name: str, number: int) -> Response:
-    return tagged(Response(render_revision(name, number)), tag_revision(get_revision(name, number)))
+    revision = _get_whole(name, number)
+    return tagged(Response(RevisionOut(revision).data), tag_revision(revision, revision.components.all(), revision.covers.all()))
 
 
 class SubmitRevisionView(View):
