@@ -18,13 +18,13 @@ from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.measuring.margins import margin_items
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.reading.directions import extract_directions
-from steernode.engine.reading.splits import split_pairs
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.sweep import sweep
 from steernode.engine.searching.trace import trace_pairs
 from steernode.engine.searching.tracereport import trace
 from steernode.errors import EngineError
 from steernode.files.contrast import parse_pairs
+from steernode.files.splits import split_pairs
 from steernode.files.suites import parse_rubric, parse_suite
 from steernode.gates import load_gates
 

@@ -9,6 +9,7 @@ from celery import shared_task
 from registry.blobs import get_blob
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.results import complete_composition
+from steernode.files.splits import split_pairs
 from steernode.records.decoding import read_decoding
 from steernode.records.recipe import CompositionRecipe
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
@@ -58,7 +59,6 @@ def compose(job: Job, report: Report) -> Evaluation | None:
 
 def read_axes(vector_digests: list[str]) -> dict[str, tuple[ContrastPair, ...]]:
     """The test pairs of each contrast set that the vectors were made from. An imported vector may have none on record."""
-    from steernode.engine.reading.splits import split_pairs
 
     vectors = SteeringVector.objects.filter(digest__in=vector_digests, contrast_set__isnull=False).select_related("contrast_set")
     contrast_sets = {str(vector.contrast_set): vector.contrast_set for vector in vectors if vector.contrast_set is not None}

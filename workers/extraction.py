@@ -11,6 +11,7 @@ from celery import shared_task
 from registry.models import Job, SteeringVector
 from registry.services.results import ExtractionResult, complete_extraction
 from steernode.errors import ContrastSetError, EngineError
+from steernode.files.splits import split_pairs
 from steernode.files.vectors import read_vector
 from steernode.gates import candidate_layers, load_gates
 from steernode.records.recipe import ExtractionRecipe
@@ -47,7 +48,6 @@ def run_extraction(job_id: str) -> str:
 def extract(job: Job, report: Report) -> SteeringVector | None:
     """One attempt, going on from what the last one kept."""
     # The engine is imported by the job that needs it, never before a fork and never by the web process.
-    from steernode.engine.reading.splits import split_pairs
     from steernode.engine.searching.plots import draw_heat_map
     from steernode.engine.searching.traceplots import draw_trace
     from workers.plans import plan_extraction

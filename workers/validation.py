@@ -9,6 +9,7 @@ from registry.models import Component, Evaluation, Job
 from registry.reads.documents import evaluated_component
 from registry.services.results import complete_validation
 from steernode.canonical import parse_strict
+from steernode.files.splits import split_pairs
 from steernode.records.decoding import read_decoding
 from steernode.records.recipe import ValidationRecipe
 from steernode.records.sweep import read_sweep
@@ -28,7 +29,6 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     from steernode.engine.judging.candidate import Candidate
     from steernode.engine.judging.evaluate import evaluate
     from steernode.engine.judging.plans import plan_evaluation
-    from steernode.engine.reading.splits import split_pairs
     from workers.working import do_work
 
     if job.vector is None:

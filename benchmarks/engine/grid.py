@@ -28,11 +28,11 @@ from steernode.engine.measuring.metrics import EvalItems, measure_surprisal, sco
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.measuring.stats import measure
 from steernode.engine.reading.directions import LayerDirection, extract_directions
-from steernode.engine.reading.splits import split_pairs
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.sweep import sweep
 from steernode.errors import EngineError
 from steernode.files.contrast import parse_pairs
+from steernode.files.splits import split_pairs
 from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
 from steernode.gates import layer_depth
 

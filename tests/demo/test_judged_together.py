@@ -18,9 +18,9 @@ from steernode.engine.judging.together import evaluate_together
 from steernode.engine.measuring.margins import margin_items, margin_texts
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.reading.directions import LayerDirection, extract_directions
-from steernode.engine.reading.splits import split_pairs
 from steernode.errors import EngineError
 from steernode.files.contrast import parse_pairs
+from steernode.files.splits import split_pairs
 from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
 from steernode.gates import composition_gates
 from tests.support.candidates import make_candidate

@@ -16,10 +16,10 @@ from steernode.engine.measuring.margins import margin_items
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.reading.capture import capture_spec, read_activations
 from steernode.engine.reading.directions import LayerDirection, extract_directions
-from steernode.engine.reading.splits import split_pairs
 from steernode.engine.searching.calibrate import neutral_texts
 from steernode.files.contrast import parse_pairs
 from steernode.files.conversations import Message
+from steernode.files.splits import split_pairs
 from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
 from tests.support.candidates import make_candidate
 

@@ -7,7 +7,7 @@ from registry.services.evals import seal_eval_suite
 from registry.services.profiles import create_profile, draft_revision
 from registry.services.vectors import import_vector
 from steernode.engine.reading.directions import extract_directions, write_direction
-from steernode.engine.reading.splits import split_pairs
+from steernode.files.splits import split_pairs
 from tests.support.components import add
 from tests.support.demo_data import DATA, take
 from workers.inputs import read_contrast_set

@@ -15,8 +15,8 @@ from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.evidence import check_evidence
 from steernode.engine.measuring.metrics import EvalItems, cluster_of, score_replies
 from steernode.engine.reading.directions import LayerDirection, extract_directions
-from steernode.engine.reading.splits import split_pairs
 from steernode.errors import CanonicalError, EngineError
+from steernode.files.splits import split_pairs
 from steernode.files.suites import SuiteFile, SuiteItem
 from tests.support.candidates import make_candidate
 from tests.support.planted_models import COLD_SYSTEM, CountWarmTokens, Planted, plant, write_pairs, write_suites

@@ -14,10 +14,10 @@ from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import generate
 from steernode.engine.judging.doseresponse import change_system
 from steernode.engine.measuring.margins import MarginItem, margin_items, margin_slopes, measure_margins
-from steernode.engine.reading.splits import split_pairs
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message, prompt_key
+from steernode.files.splits import split_pairs
 from tests.support.tiny_models import TEMPLATE, ask, make_answered_pair, make_pair, make_pairs
 
 

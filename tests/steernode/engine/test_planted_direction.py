@@ -12,10 +12,10 @@ from steernode.engine.judging.controls import random_unit_directions, shuffle_la
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.measuring.margins import margin_items
 from steernode.engine.reading.directions import LayerDirection, extract_directions
-from steernode.engine.reading.splits import split_pairs
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.sweep import Search, sweep
 from steernode.errors import EngineError
+from steernode.files.splits import split_pairs
 from tests.support.candidates import make_candidate
 from tests.support.planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
 

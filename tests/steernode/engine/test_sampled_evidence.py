@@ -14,7 +14,7 @@ from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.runs import neutral_of, run_both
 from steernode.engine.measuring.metrics import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
-from steernode.engine.reading.splits import split_pairs
+from steernode.files.splits import split_pairs
 from steernode.records.decoding import Decoding
 from tests.support.candidates import make_candidate
 from tests.support.planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
