@@ -18,8 +18,21 @@ from workers.lease import Lease, LeaseEnded
 from workers.target import describe_use, leave_target
 
 logger = logging.getLogger(__name__)
-# (stage, note=..., and the other fields of progress): what a person watching the job sees.
-Report = Callable[..., None]
+
+
+class Report:
+    """Called with (stage, note=..., and the other fields of progress): what a person watching the job sees."""
+
+    def __init__(self, job: Job, lease: Lease) -> None:
+        self._job, self._lease = job, lease
+
+    def __call__(self, stage: str, note: str = "", **measured: Any) -> None:
+        self.check()
+        report_progress(self._job, stage=stage, note=note, **describe_use(), **measured)
+
+    def check(self) -> None:
+        """Costs nothing. Raises: LeaseEnded."""
+        self._lease.check()
 
 
 def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
@@ -34,13 +47,8 @@ def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
         return "not ours to run"
     logger.info("%s: attempt %s begins", job, job.attempt)
     with Lease(job) as lease:
-
-        def report(stage: str, note: str = "", **measured: Any) -> None:
-            lease.check()
-            report_progress(job, stage=stage, note=note, **describe_use(), **measured)
-
         try:
-            finished = work(job, report)
+            finished = work(job, Report(job, lease))
         except LeaseEnded:
             return "cancelled" if confirm_cancel(job) else "lease lost; another attempt owns it"
         except SteerError as error:

@@ -90,6 +90,10 @@ class JobWork(Work):
 
     def passed(self, name: str, count: int, tokens: int, seconds: float) -> None:
         self._progress.add(Taken(self._stage, name, count, tokens, seconds))
+    def check(self) -> None:
+        """Raises: LeaseEnded."""
+        self._report.check()
+
         self._tell(name)
 
     def inside(self, name: str, each: int = 1) -> Callable[[int, int], None]:

@@ -1,6 +1,7 @@
 """Every job goes on where its last attempt stopped, and leaves what it would have left in one go."""
 
 import shutil
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -262,3 +263,20 @@ def is_far(job: Job, enough: int | None) -> bool:
     """Whether the job has kept so many steps, or has ended."""
     job.refresh_from_db()
     return job.is_finished if enough is None else job.steps.count() >= enough
+
+
+def test_a_job_that_is_called_off_stops_within_a_batch(validation, ada, monkeypatch, settings):
+    settings.STEERHUB_LEASE_SECONDS = 1
+    steps = []
+
+    def write_on(_decoding, tokens) -> list[int]:
+        if not steps:
+            request_cancel(validation.pk, actor=ada)
+        steps.append(len(tokens))
+        time.sleep(0.1)
+        return list(range(len(tokens)))
+
+    monkeypatch.setattr(generating._Decoding, "_note", write_on)
+    assert run(validation, validate) == "cancelled"
+    assert (validation.state, validation.steps.count()) == (JobState.CANCELLED, 0)
+    assert len(steps) < validation.recipe["max_new_tokens"] / 2

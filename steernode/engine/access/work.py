@@ -66,6 +66,9 @@ class Work:
         """Every batch with what it gave, as they come."""
         yield from lanes(lambda batch: (batch, do(batch)), call.batches)
 
+    def check(self) -> None:
+        """Asked at every step of a batch that takes long. Whoever has no more use for the rest raises here."""
+
     def passed(self, name: str, count: int, tokens: int, seconds: float) -> None:
         """So many were made outside of any call, and took so long."""
 

@@ -206,6 +206,7 @@ class _Decoding:
             if components:
                 stepper.steer(components, PromptLayout.of(self._prompts), row_coefficients)
             for step in range(steps):
+                self._loaded.work.check()
                 if stop_reason is not None and (reason := stop_reason()):
                     return reason
                 keep = self._note(stepper.step())

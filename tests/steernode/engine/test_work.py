@@ -99,3 +99,21 @@ def test_inputs_are_told_apart_by_every_bit_and_type(llama):
     assert digest_inputs(replace(one, direction=one.direction.clone())) == digest_inputs(one)
     with pytest.raises(TypeError, match="told apart"):
         digest_inputs(object())
+
+
+def test_whoever_has_no_more_use_for_a_reply_ends_it_between_two_tokens(llama):
+    class Ended(Exception):
+        """The job was called off."""
+
+    class Work(Kept):
+        asked = 0
+
+        def check(self) -> None:
+            self.asked += 1
+            if self.asked == 3:
+                raise Ended
+
+    work = Work()
+    with pytest.raises(Ended):
+        generate(replace(llama, work=work), CONVERSATIONS[:1], max_new_tokens=20)
+    assert (work.asked, work.done) == (3, [])
