@@ -57,9 +57,10 @@ _UNFORESEEN = "the node failed on this request; its log says why"
 _STATUS = {"BODY_TOO_LARGE": 413, "CONTENT_TYPE": 415, "OVERLOADED": 503, "NON_FINITE": 500, "INTERNAL": 500}
 
 
-def build_app(responder: Responder, model_name: str) -> Starlette:
-    """The endpoint of a node whose follower has been started."""
-    endpoint = _Endpoint(responder, model_name)
+def build_app(responder: Responder, model_name: str, *, is_guarded: bool = False) -> Starlette:
+    """The endpoint of a node whose follower has been started. `is_guarded` says that a `Door` stands before it, which leaves readiness
+    open: then that tells no more of a refusal than its code."""
+    endpoint = _Endpoint(responder, model_name, is_guarded)
     return Starlette(
         routes=[
             Route("/v1/chat/completions", endpoint.complete, methods=["POST"]),
@@ -77,7 +78,7 @@ def serve(responder: Responder, runner: NodeRunner, *, model_name: str, port: in
     With a key it answers nobody without. Raises: NodeError HOST_UNPROTECTED, KEY_SHORT.
     """
     check_host(host, key)
-    app = build_app(responder, model_name)
+    app = build_app(responder, model_name, is_guarded=key is not None)
     # uvicorn repeats the signal that ended it, which would turn an orderly stop into a killed process.
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     config = uvicorn.Config(
@@ -97,8 +98,8 @@ def serve(responder: Responder, runner: NodeRunner, *, model_name: str, port: in
 
 
 class _Endpoint:
-    def __init__(self, responder: Responder, model_name: str) -> None:
-        self._responder, self._model_name = responder, model_name
+    def __init__(self, responder: Responder, model_name: str, is_guarded: bool) -> None:
+        self._responder, self._model_name, self._is_guarded = responder, model_name, is_guarded
         self._waiting = 0
 
     async def complete(self, request: Request) -> JSONResponse:
@@ -162,8 +163,12 @@ class _Endpoint:
 
     async def readiness(self, _request: Request) -> JSONResponse:
         follower = self._responder.follower
-        problem = readiness_problem(follower.in_force, follower.now())
-        return JSONResponse({"is_ready": problem is None, "problem": problem}, status_code=200 if problem is None else 503)
+        problem, refusal = readiness_problem(follower.in_force, follower.now()), follower.refusal
+        said: dict[str, Any] = {"is_ready": problem is None, "problem": problem}
+        if problem is not None and refusal is not None:
+            # A message may name tenants and files.
+            said["refusal"] = {"code": refusal.code} if self._is_guarded else {"code": refusal.code, "message": refusal.message}
+        return JSONResponse(said, status_code=200 if problem is None else 503)
 
     async def status(self, _request: Request) -> JSONResponse:
         return JSONResponse(describe_status(self._responder.follower, self._responder))
