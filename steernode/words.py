@@ -70,3 +70,5 @@ NO_TEMPLATE_ARGUMENTS = (
     "dict",
     "namespace",
 )
+# The fewest pairs in the select split of a contrast set that a search screens layers on.
+MIN_PAIRS_FOR_SCREEN = 8

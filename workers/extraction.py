@@ -16,6 +16,7 @@ from steernode.files.vectors import read_vector
 from steernode.gates import candidate_layers, load_gates
 from steernode.records.recipe import ExtractionRecipe
 from steernode.records.sweep import read_sweep
+from steernode.words import MIN_PAIRS_FOR_SCREEN
 from workers.candidates import write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
     from steernode.files.contrast import ContrastPair
     from workers.working import JobWork
 
-# The fewest pairs whose geometry says anything, and the fewest select pairs that layers are screened on.
+# The fewest pairs whose geometry says anything.
 MIN_PAIRS_FOR_GEOMETRY = 8
-MIN_PAIRS_FOR_SCREEN = 8
 # The most select pairs that are screened on; each costs two replies, and more hardly move the ranking.
 MAX_SCREENED_PAIRS = 64
 TRACED_PAIRS = 4

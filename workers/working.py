@@ -16,8 +16,10 @@ from django.db import connection
 from django.utils import timezone
 
 from registry.models import Job, JobStep
+from registry.services.notices import notices_on_worker
 from registry.services.steps import Taken, find_steps, keep_steps, make_step, sum_steps
 from steernode.canonical import canonical_json
+from steernode.engine.access.devices import describe_slowness
 from steernode.engine.access.work import Call, Lanes, Planned, Work
 from workers.conditions import digest_conditions
 from workers.lease import LeaseEnded
@@ -88,12 +90,12 @@ class JobWork(Work):
         [(_, made)] = self.run(call, lambda _: do())
         return made
 
-    def passed(self, name: str, count: int, tokens: int, seconds: float) -> None:
-        self._progress.add(Taken(self._stage, name, count, tokens, seconds))
     def check(self) -> None:
         """Raises: LeaseEnded."""
         self._report.check()
 
+    def passed(self, name: str, count: int, tokens: int, seconds: float) -> None:
+        self._progress.add(Taken(self._stage, name, count, tokens, seconds))
         self._tell(name)
 
     def inside(self, name: str, each: int = 1) -> Callable[[int, int], None]:
@@ -148,6 +150,7 @@ class JobWork(Work):
 def do_work(job: Job, loaded: LoadedModel, plan: Iterable[Planned], report: Report) -> tuple[LoadedModel, JobWork]:
     """The model with the work of an attempt, and the work."""
     work = JobWork(job, loaded, plan, report)
+    report("loading", notices=notices_on_worker(job, describe_slowness(loaded.device, loaded.dtype_name)))
     return replace(loaded, work=work), work
 
 

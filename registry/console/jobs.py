@@ -10,7 +10,7 @@ from registry.console.documents import read_document
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import Evaluation, Job, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
-from registry.templatetags.console import arguments, speed, time_left
+from registry.templatetags.console import arguments, notices, speed, time_left
 from steernode.records.sweep import read_sweep
 
 
@@ -70,6 +70,7 @@ def job_progress(request: Request, job_id: UUID) -> HttpResponse:
             "left": time_left(job),
             "speed": speed(job),
             "note": job.note,
+            "notices": notices(job),
             "attempt": job.attempt,
             "finished": job.is_finished,
         }

@@ -58,6 +58,8 @@ class Job(models.Model):
     progress_done = models.PositiveIntegerField(default=0)
     progress_total = models.PositiveIntegerField(default=0)
     note = models.CharField(max_length=300, blank=True, default="")
+    # What whoever waits for it had better know: a code and a sentence each.
+    notices = models.JSONField(default=list, db_default=[])
     # When the attempt will have done all that it foresees, by how long its own steps took; nothing until each kind of them has a rate.
     expected_at = models.DateTimeField(null=True)
     tokens_per_second = models.FloatField(null=True)

@@ -17,6 +17,7 @@ from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, Jo
 from registry.models.fields import refuse_rounding
 from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
+from registry.services.notices import foresee_notices
 from registry.services.notifications import notify
 from registry.services.recipes import parse_decoding, parse_extraction_recipe, resolve_dtype
 from registry.services.transition import transition
@@ -69,6 +70,7 @@ def request_extraction(
 
 def _refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
     """Where no argument says what the clock shows. Whether the one that is given does, the job finds out at once."""
+        notices=foresee_notices(full_recipe, contrast_set),
     folder = resolve_model_folder(base_model.source)
     if folder.is_dir() and not recipe["template_arguments"] and reads_clock(folder):
         raise InvalidInput(

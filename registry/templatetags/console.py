@@ -67,6 +67,12 @@ def speed(job: Job) -> str:
 
 
 @register.filter
+def notices(job: Job) -> str:
+    """Their sentences."""
+    return " ".join(f"{notice['sentence'][:1].upper()}{notice['sentence'][1:]}." for notice in job.notices)
+
+
+@register.filter
 def number(value: Any) -> str:
     """A decimal without trailing zeros."""
     try:

@@ -10,10 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from registry.blobs import get_blob
 from registry.models import Job, JobState, SteeringVector
+from registry.services.notices import notices_on_worker
 from steernode.canonical import parse_strict
+from steernode.errors import EngineError
 from tests.support.demo_data import ROOT, take
+from workers import working
 from workers.extraction import extract
-from workers.running import run_job
+from workers.running import Report, run_job
+from workers.target import load_target
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,6 +40,21 @@ def test_an_extraction_keeps_its_diagnostics_its_splits_and_its_trace(small_job)
     assert get_blob(vector.trace_map_digest).startswith(b"\x89PNG")
     # The direction was read from the extract split alone.
     assert 0 < sweep["splits"]["extract"] < 60
+
+
+def test_a_job_says_that_its_dtype_is_slow_on_the_worker_that_has_it(small_job, monkeypatch):
+    def begin(job: Job, report: Report) -> None:
+        working.do_work(job, load_target(job.base_model, "float32"), [], report)
+        raise EngineError("NON_FINITE", "ended by the test")
+
+    job = small_job(layers=(3, 4), finalists=1)
+    assert [notice["code"] for notice in job.notices] == ["SCREEN_OFF"]
+    monkeypatch.setattr(working, "describe_slowness", lambda _device, dtype: f"{dtype} is slow")
+    run_job(str(job.pk), begin)
+    job.refresh_from_db()
+    assert job.notices[1:] == [{"code": "SLOW_DTYPE", "sentence": "float32 is slow"}]
+    # The next worker may be another machine.
+    assert notices_on_worker(job, "") == job.notices[:1]
 
 
 def test_a_model_that_overflows_fails_the_job_and_leaves_no_vector(small_job, settings, tmp_path):

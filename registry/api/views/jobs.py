@@ -36,6 +36,11 @@ class EvaluationRefOut(serializers.Serializer):
 
 
 class JobOut(serializers.Serializer):
+class NoticeOut(serializers.Serializer):
+    code = serializers.CharField()
+    sentence = serializers.CharField()
+
+
     id = serializers.UUIDField()
     kind = serializers.CharField()
     state = serializers.CharField()
@@ -48,6 +53,7 @@ class JobOut(serializers.Serializer):
     tokens_per_second = serializers.FloatField(allow_null=True, help_text="of the stage, written or read; null where none are counted")
     note = serializers.CharField()
     attempt = serializers.IntegerField()
+    notices = NoticeOut(many=True, help_text="what whoever waits for it had better know: SCREEN_OFF, SLOW_DTYPE")
     max_attempts = serializers.IntegerField()
     cancel_requested = serializers.SerializerMethodField()
     recipe = serializers.JSONField()

@@ -37,9 +37,11 @@ from registry.manifests.kinds.eval_suite import EvalSuites
 from registry.manifests.kinds.sealed import Sealed, get_version
 from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, JobKind, JobState, Profile, Site, SteeringVector, Unit
+from registry.reads.lookups import find_version
 from registry.services.jobs import request_extraction
 from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, name_layers, parse_extraction_recipe
 from registry.services.vectors import import_vector
+from registry.services.repeats import describe_failure, find_failed_before
 from steernode.errors import SteerError
 from steernode.gates import gate_sets
 from steernode.records.decoding import GREEDY_WORD, MAX_SEEDS
@@ -235,6 +237,19 @@ def _render_recipe(job: Job) -> Spec:
         **({"profile": job.draft_for.name} if job.draft_for else {}),
         **_render_settings(job.recipe, job.base_model),
     }
+
+def _foresee(step: Step) -> list[Notice]:
+    """As the job will have it; nothing while the plan is yet to bring what it works on."""
+    recipe = step.spec["recipe"]
+    contrast_set = find_version(ContrastSet.objects.all(), recipe["contrastSet"])
+    if contrast_set is None:
+        return []
+    try:
+        settings = parse_extraction_recipe(_read_settings(step.name, recipe), get_base_model(recipe["baseModel"]))
+    except (SteerError, IndexError):
+        return []
+    return foresee_notices(settings.to_document(), contrast_set)
+
 
 
 def _render_settings(settings: dict[str, Any], base_model: BaseModel) -> Spec:

@@ -17,6 +17,9 @@ from steernode.placement import CPU, DTYPE_BYTES, Device
 _BFLOAT16_SINCE = (8, 0)
 # What CUDA's libraries say when memory runs out, where torch raises no error of its own for it.
 _NO_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+# What a CPU needs one of to compute in a dtype as fast as in float32, as Linux names it: on x86 the first, on ARM the last.
+_QUICK_BY = {"bfloat16": ("avx512_bf16", "amx_bf16", "bf16"), "float16": ("avx512_fp16", "amx_fp16", "asimdhp")}
+_FLAGS = ("flags", "Features")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -87,6 +90,19 @@ def describe_kernels(device: torch.device) -> str:
 
 def name_device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else _name_cpu()
+
+
+def describe_slowness(device: torch.device, dtype: str) -> str:
+    """In a sentence, that the CPU computes in this dtype more slowly than in float32, and what to do; empty where it does not, or where
+    nothing says what it has."""
+    wanted = _QUICK_BY.get(dtype, ()) if device.type == "cpu" else ()
+    flags = next((line.partition(":")[2].split() for line in _read_lines(Path("/proc/cpuinfo")) if line.startswith(_FLAGS)), [])
+    if not wanted or not flags or not set(wanted).isdisjoint(flags):
+        return ""
+    return (
+        f"{dtype} is slow on this CPU ({_name_cpu()}), which has no instructions for it ({' or '.join(wanted[:2])}); float32 is several "
+        "times faster if it fits the memory: model_dtype float32 in a recipe, --dtype float32 for a node"
+    )
 
 
 def begin_peak(devices: list[torch.device]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from torch import nn
 from steernode.engine.access.architectures import find_architecture, find_module
 from steernode.engine.access.devices import (
     describe_kernels,
+    describe_slowness,
     is_device_lost,
     is_out_of_memory,
     list_devices,
@@ -38,6 +40,7 @@ from steernode.placement import AUTO, CPU, DTYPE_BYTES, Device, check_fit, choos
 from steernode.strict import read_template_arguments
 from steernode.words import CLOCK_ARGUMENT
 
+logger = logging.getLogger("steernode.engine")
 DTYPES = {name: getattr(torch, name) for name in DTYPE_BYTES}
 _ONE_CORE_BYTES = 4 * 1024 * 1024
 _PINNED_REVISION = re.compile(r"[0-9a-f]{40}")
@@ -166,7 +169,10 @@ def load_model(source: str | Path, *, revision: str | None = None, dtype: str = 
     weights = measure_weights(folder, (name for name, _, _ in manifest.files if name.endswith(".safetensors")))
     check_fit(weights, dtype, placed, [looked_at.get(device.name, device) for device in present])
     model, tokenizer = _load_pretrained(folder, manifest, DTYPES[dtype], placed)
-    return wrap_model(model, tokenizer, manifest)
+    loaded = wrap_model(model, tokenizer, manifest)
+    if slowness := describe_slowness(loaded.device, loaded.dtype_name):
+        logger.warning("%s: %s", manifest.architecture, slowness)
+    return loaded
 
 
 def wrap_model(model: Any, tokenizer: Any, manifest: ModelFiles) -> LoadedModel:

@@ -136,3 +136,33 @@ def test_a_gpu_without_what_loads_onto_it_is_refused_with_what_to_install(monkey
     with pytest.raises(ModelError, match="pip install accelerate") as refused:
         devices.require_accelerate("cuda:0")
     assert refused.value.code == "ACCELERATE_MISSING"
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "is_slow"),
+    [
+        ("flags\t: fpu avx2", "bfloat16", True),
+        ("flags\t: fpu avx2", "float16", True),
+        ("flags\t: fpu avx2", "float32", False),
+        ("flags\t: fpu avx512f avx512_bf16", "bfloat16", False),
+        ("flags\t: fpu avx512f avx512_bf16", "float16", True),
+        ("flags\t: fpu amx_tile amx_bf16", "bfloat16", False),
+        ("Features\t: fp asimd asimdhp bf16", "bfloat16", False),
+        ("Features\t: fp asimd", "bfloat16", True),
+        # Nothing says what it has.
+        ("processor\t: 0", "bfloat16", False),
+    ],
+)
+def test_a_dtype_that_the_cpu_has_no_instructions_for_is_said_to_be_slow(monkeypatch, flags: str, dtype: str, is_slow: bool) -> None:
+    monkeypatch.setattr(devices, "_read_lines", lambda _path: ["model name\t: A CPU", flags])
+    said = devices.describe_slowness(torch.device("cpu"), dtype)
+    assert bool(said) is is_slow
+    assert not said or (dtype in said and "A CPU" in said and "float32 is several times faster" in said)
+    assert devices.describe_slowness(torch.device("cuda:0"), dtype) == ""
+
+
+def test_who_loads_a_model_in_a_slow_dtype_reads_it_in_the_log(bf16_folder: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(models, "describe_slowness", lambda _device, dtype: f"{dtype} is slow" if dtype == "bfloat16" else "")
+    load_model(bf16_folder)
+    load_model(bf16_folder, dtype="float32")
+    assert [record.message.partition(": ")[2] for record in caplog.records if "slow" in record.message] == ["bfloat16 is slow"]
