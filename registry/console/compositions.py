@@ -17,6 +17,7 @@ def compose_revision(request: Request, revision_id: UUID) -> HttpResponse:
     if accept(request, form):
         with telling(request):
             revision = get_object_or_404(ProfileRevision, pk=revision_id)
-            job = request_composition(revision=revision, suites=form.suites(), decoding=form.cleaned_data["decoding"], actor=request.user)
+            stated = {name: form.cleaned_data[name] for name in ("decoding", "again")}
+            job = request_composition(revision=revision, suites=form.suites(), actor=request.user, **stated)
             return redirect("console:job", job.pk)
     return redirect("console:revision", revision_id)

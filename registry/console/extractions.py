@@ -27,6 +27,7 @@ def start_extraction(request: Request) -> HttpResponse:
                 suites=form.suites(),
                 recipe=form.recipe(),
                 draft_for=data["profile"],
+                again=data["again"],
                 actor=request.user,
             )
             return redirect("console:job", job.pk)

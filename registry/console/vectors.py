@@ -95,7 +95,7 @@ def validate_vector(request: Request, vector_id: UUID) -> HttpResponse:
     form = ValidationForm(request.POST)
     if accept(request, form):
         with telling(request):
-            stated = {name: form.cleaned_data[name] for name in ("alpha", "unit", "decoding")}
+            stated = {name: form.cleaned_data[name] for name in ("alpha", "unit", "decoding", "again")}
             job = request_validation(vector=_get_vector(vector_id), suites=form.suites(), actor=request.user, **stated)
             return redirect("console:job", job.pk)
     return redirect("console:vector", vector_id)

@@ -27,7 +27,7 @@ def follow_extraction(job: Job, vector: SteeringVector) -> None:
     if job.cancel_requested_at is not None:
         _end(job, job.draft_for, _CANCELLED)
         return
-    queue_validation(vector, suites=list(job.suites.all()), draft_for=job.draft_for, follows=job, requested_by=job.requested_by)
+    queue_validation(vector, suites=list(job.suites.all()), draft_for=job.draft_for, follows=job, requested_by=job.requested_by, again=True)
 
 
 def follow_validation(job: Job, vector: SteeringVector, evidence: Evidence) -> None:

@@ -19,13 +19,16 @@ from steernode.words import MAX_COMPONENTS
 
 
 @transition
-def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite], actor: User, decoding: Any = None) -> Job:
+def request_composition(
+    *, revision: ProfileRevision, suites: Sequence[EvalSuite], actor: User, decoding: Any = None, again: bool = False
+) -> Job:
     """nothing -> queued: open the test split for all components of a draft together, once for these components.
 
     Every vector must have passed alone. The whole is held to the gates of a composition, to those that each vector had to pass,
     and to those of the profile's risk policy (`steernode.gates.composition_gates`); nobody chooses among them. Replies are chosen as in
     the vectors' own validations, unless `decoding` says how.
-    Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, TEST_SPLIT_OPENED, COMPOSITION_RUNNING;
+    Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, TEST_SPLIT_OPENED, COMPOSITION_RUNNING,
+    JOB_FAILED_BEFORE unless it is asked for `again`;
     InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING;
     ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
@@ -70,6 +73,7 @@ def request_composition(*, revision: ProfileRevision, suites: Sequence[EvalSuite
         revision=revision,
         components_digest=digest,
         requested_by=actor,
+        again=again,
     )
 
 

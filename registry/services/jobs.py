@@ -20,6 +20,7 @@ from registry.services.names import check_new_name
 from registry.services.notices import foresee_notices
 from registry.services.notifications import notify
 from registry.services.recipes import parse_decoding, parse_extraction_recipe, resolve_dtype
+from registry.services.repeats import refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
@@ -31,6 +32,8 @@ from steernode.words import CLOCK_ARGUMENT
 
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
+# The fields that a job's result depends on, beside its suites.
+_WHAT_IS_DONE = ("recipe", "base_model", "contrast_set", "vector", "components_digest")
 # What a search and a validation cannot be judged without.
 NEEDED_KINDS = (SuiteKind.BEHAVIOUR, SuiteKind.FACTUAL, SuiteKind.SAFETY)
 
@@ -44,12 +47,14 @@ def request_extraction(
     recipe: dict[str, Any],
     actor: User,
     draft_for: Profile | None = None,
+    again: bool = False,
 ) -> Job:
     """nothing -> queued: extract directions, sweep layers, search α on the select split.
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP.
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP;
+    TransitionRefused JOB_FAILED_BEFORE, unless it is asked for `again`.
     """
     full_recipe = parse_extraction_recipe(recipe, base_model).to_document()
     _refuse_clock(base_model, full_recipe)
@@ -65,12 +70,13 @@ def request_extraction(
         contrast_set=contrast_set,
         draft_for=draft_for,
         requested_by=actor,
+        notices=foresee_notices(full_recipe, contrast_set),
+        again=again,
     )
 
 
 def _refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
     """Where no argument says what the clock shows. Whether the one that is given does, the job finds out at once."""
-        notices=foresee_notices(full_recipe, contrast_set),
     folder = resolve_model_folder(base_model.source)
     if folder.is_dir() and not recipe["template_arguments"] and reads_clock(folder):
         raise InvalidInput(
@@ -91,13 +97,14 @@ def request_validation(
     unit: str = "",
     decoding: Any = None,
     draft_for: Profile | None = None,
+    again: bool = False,
 ) -> Job:
     """nothing -> queued: open the test split for this vector, once, at the proposed α unless another is given.
 
     Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily. With `draft_for` it ends as a
     draft revision of the profile, if it passes.
-    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING,
-    RECIPE_PROFILE_AXIS.
+    Raises: TransitionRefused TEST_SPLIT_OPENED, VALIDATION_RUNNING, JOB_FAILED_BEFORE unless `again`;
+    InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING, RECIPE_PROFILE_AXIS.
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
@@ -109,7 +116,8 @@ def request_validation(
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
-    return queue_validation(vector, suites=suites, alpha=alpha, unit=unit, decoding=decoding, requested_by=actor, draft_for=draft_for)
+    asked = {"alpha": alpha, "unit": unit, "decoding": decoding}
+    return queue_validation(vector, suites=suites, **asked, requested_by=actor, draft_for=draft_for, again=again)
 
 
 def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, **fields: Any) -> Job:
@@ -145,8 +153,13 @@ def _check_axis(contrast_set: ContrastSet, profile: Profile | None) -> None:
         )
 
 
-def queue_job(kind: JobKind, *, suites: Sequence[EvalSuite], **fields: Any) -> Job:
-    """The last step of every request: a job with its suites, its event, and its message on commit. `fields` are the job's own."""
+def queue_job(kind: JobKind, *, suites: Sequence[EvalSuite], again: bool = False, **fields: Any) -> Job:
+    """The last step of every request: a job with its suites, its event, and its message on commit. `fields` are the job's own.
+
+    Raises: TransitionRefused JOB_FAILED_BEFORE, unless it is asked for `again`.
+    """
+    if not again:
+        refuse_repeat(kind=kind, suites=suites, **{name: fields[name] for name in _WHAT_IS_DONE if name in fields})
     job = Job.objects.create(kind=kind, **fields)
     job.suites.set(suites)
     record(

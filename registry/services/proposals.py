@@ -82,7 +82,14 @@ def accept_proposal(proposal_id: UUID, *, actor: User) -> Proposal:
     suites = list(made_by.suites.all())
     recipe = _adapt(made_by.recipe, proposal.vector.base_model)
     job = request_extraction(
-        base_model=proposal.base_model, contrast_set=contrast_set, suites=suites, recipe=recipe, actor=actor, draft_for=proposal.profile
+        base_model=proposal.base_model,
+        contrast_set=contrast_set,
+        suites=suites,
+        recipe=recipe,
+        actor=actor,
+        draft_for=proposal.profile,
+        # Who accepts what was accepted has seen what became of it.
+        again=proposal.job is not None,
     )
     proposal.job, proposal.accepted_by, proposal.accepted_at = job, actor, timezone.now()
     proposal.declined_by, proposal.declined_at, proposal.declined_reason = None, None, ""

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.api.fields import Alpha, Body, Spelled, Whole
+from registry.api.fields import Alpha, Body, Spelled, Switch, Whole
 from registry.api.references import find_base_model, find_contrast_set, find_job, find_suite, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
@@ -19,6 +19,7 @@ from registry.services.compositions import request_composition
 from registry.services.jobs import request_cancel, request_extraction, request_validation
 
 _RELATED = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
+_AGAIN = "though a job with the same recipe and inputs failed for what this one would meet again (JOB_FAILED_BEFORE)"
 _DECODING = 'how replies are chosen: "greedy", or {"temperature", "top_p", "seeds"} with decimals as text'
 _CHAIN = ("draft_for", "followed_by", "drafted_revision__profile")
 
@@ -35,12 +36,12 @@ class EvaluationRefOut(serializers.Serializer):
     passed = serializers.BooleanField()
 
 
-class JobOut(serializers.Serializer):
 class NoticeOut(serializers.Serializer):
     code = serializers.CharField()
     sentence = serializers.CharField()
 
 
+class JobOut(serializers.Serializer):
     id = serializers.UUIDField()
     kind = serializers.CharField()
     state = serializers.CharField()
@@ -52,8 +53,8 @@ class NoticeOut(serializers.Serializer):
     )
     tokens_per_second = serializers.FloatField(allow_null=True, help_text="of the stage, written or read; null where none are counted")
     note = serializers.CharField()
-    attempt = serializers.IntegerField()
     notices = NoticeOut(many=True, help_text="what whoever waits for it had better know: SCREEN_OFF, SLOW_DTYPE")
+    attempt = serializers.IntegerField()
     max_attempts = serializers.IntegerField()
     cancel_requested = serializers.SerializerMethodField()
     recipe = serializers.JSONField()
@@ -95,6 +96,7 @@ class ExtractionBody(Body):
     suites = serializers.ListField(child=Spelled(), max_length=20, help_text="one behaviour, one factual and one safety suite at least")
     recipe = serializers.JSONField(help_text="vector, method, site, layers, alphas, unit, gates, template_arguments, decoding, ...")
     profile = Spelled(max_length=100, required=False, help_text="go on to a validation, and to a draft revision of this profile")
+    again = Switch(default=False, help_text=_AGAIN)
 
     def validate_recipe(self, recipe: Any) -> dict[str, Any]:
         if not isinstance(recipe, dict):
@@ -110,6 +112,7 @@ class ValidationBody(Body):
     unit = serializers.ChoiceField(Unit.values, required=False)
     decoding = serializers.JSONField(required=False, help_text=_DECODING + "; left out: as the vector's recipe says")
     profile = Spelled(max_length=100, required=False, help_text="if it passes, draft a revision of this profile")
+    again = Switch(default=False, help_text=_AGAIN)
 
 
 class CompositionBody(Body):
@@ -118,6 +121,7 @@ class CompositionBody(Body):
     revision = Whole(min_value=1, max_value=2**31 - 1, help_text="number of a draft with 2 to 8 components")
     suites = serializers.ListField(child=Spelled(), max_length=20)
     decoding = serializers.JSONField(required=False, help_text=_DECODING + "; left out: as the vectors were validated")
+    again = Switch(default=False, help_text=_AGAIN)
 
 
 class JobsView(Records):
@@ -156,6 +160,7 @@ def _ask_for_extraction(body: dict[str, Any], actor: User) -> Job:
         recipe=body["recipe"],
         draft_for=_find_profile(body),
         actor=actor,
+        again=body["again"],
     )
 
 
@@ -168,6 +173,7 @@ def _ask_for_validation(body: dict[str, Any], actor: User) -> Job:
         decoding=body.get("decoding"),
         draft_for=_find_profile(body),
         actor=actor,
+        again=body["again"],
     )
 
 
@@ -181,6 +187,7 @@ def _ask_for_composition(body: dict[str, Any], actor: User) -> Job:
         suites=[find_suite(reference) for reference in body["suites"]],
         decoding=body.get("decoding"),
         actor=actor,
+        again=body["again"],
     )
 
 

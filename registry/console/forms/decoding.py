@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from django import forms
 from django.core.exceptions import ValidationError
+from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from registry.console.forms.fields import choice_field, text_field
 from registry.console.forms.suites import SuitesForm
@@ -24,6 +26,10 @@ class DecodingForm(SuitesForm):
     temperature = text_field(label="Temperature", required=False, help_text="Of replies that are drawn: from 0.01 to 2, such as 0.7.")
     top_p = text_field(label="Top-p", required=False, help_text="Draws only from the likeliest tokens of this probability.")
     seeds = text_field(label="Seeds", required=False, help_text="Such as 0, 1, 2: one reply to each item is drawn for each.")
+
+    again = forms.BooleanField(
+        label="Again", required=False, widget=UnfoldBooleanSwitchWidget, help_text="Though the same failed for what it would meet again."
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

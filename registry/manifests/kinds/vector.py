@@ -39,9 +39,10 @@ from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, JobKind, JobState, Profile, Site, SteeringVector, Unit
 from registry.reads.lookups import find_version
 from registry.services.jobs import request_extraction
+from registry.services.notices import Notice, foresee_notices
 from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, name_layers, parse_extraction_recipe
-from registry.services.vectors import import_vector
 from registry.services.repeats import describe_failure, find_failed_before
+from registry.services.vectors import import_vector
 from steernode.errors import SteerError
 from steernode.gates import gate_sets
 from steernode.records.decoding import GREEDY_WORD, MAX_SEEDS
@@ -201,6 +202,8 @@ class Vectors(Sealed):
             recipe=_read_settings(step.name, recipe),
             draft_for=Profile.objects.get(name=recipe["profile"]) if "profile" in recipe else None,
             actor=writer.actor,
+            # The plan said what became of it the last time.
+            again=True,
         )
 
     def judge(self, rows: Mapping[str, Any]) -> Mapping[str, list[StatusCondition]]:
@@ -225,18 +228,15 @@ class Vectors(Sealed):
             recipe = step.spec["recipe"]
             verb = "makes" if step.action == CREATE else "makes another version of"
             onward = f", and if it passes its validation, a draft of {recipe['profile']}" if "profile" in recipe else ""
+            same = self.what_makes(step.spec)
+            earlier = find_failed_before(
+                lambda job: self.what_makes({"recipe": _render_recipe(job)}) == same, kind=JobKind.EXTRACTION, recipe__vector=step.name
+            )
+            if earlier:
+                yield Risk("JOB_FAILED_BEFORE", f"{describe_failure(earlier)}; applying asks for it again")
+            yield from (Risk(notice["code"], notice["sentence"]) for notice in _foresee(step))
             yield Risk("JOB_QUEUED", f"a job {verb} the vector from {recipe['contrastSet']} and {recipe['baseModel']}{onward}")
 
-
-def _render_recipe(job: Job) -> Spec:
-    contrast_set = job.contrast_set
-    return {
-        "baseModel": refer_to_base_model(job.base_model),
-        "contrastSet": f"{contrast_set.name}@{contrast_set.version}" if contrast_set else "",
-        "suites": sorted(f"{suite.name}@{suite.version}" for suite in job.suites.all()),
-        **({"profile": job.draft_for.name} if job.draft_for else {}),
-        **_render_settings(job.recipe, job.base_model),
-    }
 
 def _foresee(step: Step) -> list[Notice]:
     """As the job will have it; nothing while the plan is yet to bring what it works on."""
@@ -250,6 +250,16 @@ def _foresee(step: Step) -> list[Notice]:
         return []
     return foresee_notices(settings.to_document(), contrast_set)
 
+
+def _render_recipe(job: Job) -> Spec:
+    contrast_set = job.contrast_set
+    return {
+        "baseModel": refer_to_base_model(job.base_model),
+        "contrastSet": f"{contrast_set.name}@{contrast_set.version}" if contrast_set else "",
+        "suites": sorted(f"{suite.name}@{suite.version}" for suite in job.suites.all()),
+        **({"profile": job.draft_for.name} if job.draft_for else {}),
+        **_render_settings(job.recipe, job.base_model),
+    }
 
 
 def _render_settings(settings: dict[str, Any], base_model: BaseModel) -> Spec:

@@ -4,6 +4,7 @@ import pytest
 
 from registry.errors import TransitionRefused
 from registry.manifests.documents import ManifestsConflict, ManifestsRefused
+from registry.manifests.risks import Risks
 from registry.models import (
     AppliedPlan,
     AuditEvent,
@@ -16,6 +17,7 @@ from registry.models import (
     Tenant,
     TenantFlag,
 )
+from registry.services.jobs import claim_job, fail_job
 from steernode.errors import AlphaError, SteerError
 from tests.support.declaring import actions, flag, manifest, profile_manifest
 from tests.support.files import make_suite, pairs_file, rubric_file, vector_file
@@ -333,3 +335,24 @@ def test_a_profile_people_decided_on_stays_as_it_was_said(apply, submitted):
 def test_a_coefficient_beyond_every_cap_is_refused(apply, vector):
     wild = {**component(), "alpha": "3", "alphaMax": "3"}
     assert isinstance(refusal(apply, [profile_manifest(revision={"components": [wild]})]), AlphaError)
+
+
+def test_a_plan_says_that_a_search_will_not_be_screened(plan, apply, world):
+    apply(world[:-1])
+    recipe = world[-1]["spec"]["recipe"] | {"layers": "all", "finalists": 1}
+    planned = plan([manifest("SteeringVector", "harbor-empathy", recipe=recipe)])
+    assert "SCREEN_OFF" in [risk.code for step in planned.steps for risk in Risks(planned).of(step)]
+
+
+def test_a_plan_says_that_the_same_recipe_failed_before(plan, apply, world):
+    def said() -> list[str]:
+        planned = plan(world)
+        return [risk.message for step in planned.steps for risk in Risks(planned).of(step) if risk.code == "JOB_FAILED_BEFORE"]
+
+    assert said() == []
+    apply(world)
+    job = Job.objects.get()
+    fail_job(claim_job(job.pk, worker="worker-1"), code="NO_CELL_PASSES", message="none of 14 cells passes every gate")
+    assert "NO_CELL_PASSES" in said()[0]
+    apply(world)
+    assert (Job.objects.count(), said()) == (2, [])

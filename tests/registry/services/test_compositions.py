@@ -118,7 +118,9 @@ def test_a_second_job_waits_for_the_first_and_may_follow_a_failed_one(ada, combi
     with refused("COMPOSITION_RUNNING"):
         request_composition(revision=combined, suites=suites, actor=ada)
     fail_job(claim_job(job.pk, worker="worker-1"), code="NON_FINITE", message="a captured activation is not finite")
-    assert request_composition(revision=combined, suites=suites, actor=ada).state == JobState.QUEUED
+    with refused("JOB_FAILED_BEFORE"):
+        request_composition(revision=combined, suites=suites, actor=ada)
+    assert request_composition(revision=combined, suites=suites, actor=ada, again=True).state == JobState.QUEUED
 
 
 def test_one_component_that_adds_is_covered_by_its_vector(ada, draft, evaluation, suites):
