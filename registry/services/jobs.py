@@ -361,12 +361,24 @@ def _ours(job: Job) -> Any:
 
 
 def _finish(job: Job, state: JobState, **fields: Any) -> None:
-    job.state, job.lease_expires_at, job.finished_at = state, None, timezone.now()
-    job.expected_at = None
+    """The stage and the count stay, because they say where it ended; what was said of a job under way does not."""
+    ended = {
+        "state": state,
+        "lease_expires_at": None,
+        "finished_at": timezone.now(),
+        "expected_at": None,
+        "tokens_per_second": None,
+        "note": "" if state == JobState.SUCCEEDED else _say_where_it_ended(job),
+        **fields,
+    }
     job.steps.all().delete()
-    for name, value in fields.items():
+    for name, value in ended.items():
         setattr(job, name, value)
-    job.save(update_fields=["state", "lease_expires_at", "finished_at", "expected_at", *fields])
+    job.save(update_fields=list(ended))
+
+
+def _say_where_it_ended(job: Job) -> str:
+    return f"ended with {job.progress_done} of {job.progress_total} done" if job.progress_total else ""
 
 
 def _record_end(job: Job, action: Action, details: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What authors make: data sets, extractions, validations, drafts; and how they watch it."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -8,8 +9,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from registry.models import ContrastSet, EvalSuite, Job, JobState, Profile, ProfileRevision
-from registry.services.jobs import claim_job, fail_job, report_progress
-from tests.support.files import make_suite, pairs_file, rubric_file
+from registry.services.jobs import claim_job, confirm_cancel, fail_job, report_progress, request_cancel
+from registry.services.results import ExtractionResult, complete_extraction
+from registry.templatetags.console import notices
+from steernode.records.sweep import read_sweep
+from tests.support.files import make_suite, pairs_file, rubric_file, vector_file
+from tests.support.working import PICTURE
 
 
 def suite_fields(suites) -> dict:
@@ -41,11 +46,22 @@ def test_a_refused_recipe_comes_back_as_it_was_typed(as_person, ada, base_model,
     assert not Job.objects.exists()
 
 
+def test_a_recipe_that_failed_comes_back_with_the_failure_and_a_switch(as_person, ada, running_job, suites):
+    fail_job(running_job, code="NO_CELL_PASSES", message="none of 14 cells passes every gate")
+    data = {"vector": running_job.recipe["vector"], "base_model": running_job.base_model_id, "contrast_set": running_job.contrast_set_id}
+    data |= {"layers": "candidates", "alphas": ", ".join(running_job.recipe["alphas"]), "replies": "greedy", **suite_fields(suites)}
+    page = as_person(ada).post(reverse("console:start-extraction"), data).text
+    assert "NO_CELL_PASSES" in page
+    assert 'name="again"' in page
+    as_person(ada).post(reverse("console:start-extraction"), {**data, "again": "on"})
+    assert Job.objects.filter(state="queued").count() == 1
+
+
 def test_progress_is_a_small_document_for_the_page_to_ask_for(as_person, iris, running_job):
     report_progress(running_job, stage="sweeping", progress_done=3, progress_total=9, note="layer 2")
     answer = as_person(iris).get(reverse("console:job-progress", args=[running_job.pk]))
     expected = {"state": "running", "stage": "sweeping", "done": 3, "total": 9, "note": "layer 2", "attempt": 1, "finished": False}
-    assert answer.json() == {**expected, "left": "no estimate yet", "speed": ""}
+    assert answer.json() == {**expected, "left": "no estimate yet", "speed": "", "notices": notices(running_job)}
     page = as_person(iris).get(reverse("console:job", args=[running_job.pk])).text
     assert f'data-progress-url="{reverse("console:job-progress", args=[running_job.pk])}"' in page
     assert "registry/progress.js" in page
@@ -91,6 +107,33 @@ def test_a_failed_job_says_why_and_is_polled_no_more(as_person, ada, running_job
     page = as_person(ada).get(reverse("console:job", args=[running_job.pk])).text
     assert "NO_CELL_PASSES" in page
     assert "data-progress-url" not in page
+
+
+@pytest.mark.parametrize("is_called_off", [False, True])
+def test_a_job_that_ended_shows_where_and_nothing_of_what_was_left(as_person, api, ada, running_job, is_called_off):
+    measured = {"expected_at": timezone.now() + timedelta(minutes=3), "tokens_per_second": 41.26, "note": "12 of 24 replies"}
+    report_progress(running_job, stage="searching", progress_done=30, progress_total=100, **measured)
+    if is_called_off:
+        request_cancel(running_job.pk, actor=ada)
+        confirm_cancel(running_job)
+    else:
+        fail_job(running_job, code="NO_CELL_PASSES", message="none of 14 cells passes every gate")
+    job = api(ada).get(f"/api/v1/jobs/{running_job.pk}").json()
+    assert (job["stage"], job["progress_done"], job["progress_total"]) == ("searching", 30, 100)
+    assert (job["seconds_left"], job["tokens_per_second"], job["note"]) == (None, None, "ended with 30 of 100 done")
+    for where in (reverse("console:job", args=[running_job.pk]), reverse("admin:registry_job_changelist")):
+        page = as_person(ada).get(where).text
+        assert "ended with 30 of 100 done" in page
+        assert not any(words in page for words in ("min left", "no estimate", "tokens/s", "12 of 24"))
+
+
+def test_a_job_that_succeeded_says_nothing_of_its_last_step(running_job):
+    report_progress(running_job, stage="sealing", progress_done=3, progress_total=4, note="writing", tokens_per_second=41.26)
+    file = vector_file(running_job.base_model.fingerprint, running_job.contrast_set.digest)
+    result = ExtractionResult(file, read_sweep({"schema": "steerhub.sweep/1", "cells": []}), PICTURE, Decimal("0.5"), "mean_difference")
+    complete_extraction(running_job, result)
+    running_job.refresh_from_db()
+    assert (running_job.note, running_job.tokens_per_second, running_job.progress_done) == ("", None, 4)
 
 
 def test_an_author_cancels_a_job_and_an_auditor_does_not(as_person, ada, iris, running_job):
