@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from steernode.cli.context import architectures_option, show_document
+from steernode.cli.context import architectures_option, show_document, show_table
+from steernode.files.architectures import known_families
 from steernode.files.basemodels import inspect_model
 from steernode.files.contrast import parse_pairs
 from steernode.files.templates import reads_clock
@@ -19,7 +20,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def inspect() -> None:
-    """Look at a model folder, a vector file or a contrast set."""
+    """Look at a model folder, a vector file or a contrast set, and at what is known of architectures."""
 
 
 @inspect.command("model")
@@ -38,6 +39,21 @@ def inspect_model_command(folder: Path, as_json: bool) -> None:
     if not as_json:
         document["files"] = f"{len(manifest.files)} files, {sum(size for _name, _digest, size in manifest.files)} bytes"
     show_document(document, as_json=as_json)
+
+
+@inspect.command("architectures")
+@architectures_option
+@_JSON
+def list_architectures(as_json: bool) -> None:
+    """The classes of models that are known here: those that ship, and those of --architectures."""
+    rows = [
+        {"class": family.class_name, "model_type": family.model_type, "digest": family.digest}
+        for family in sorted(known_families().values(), key=lambda family: (family.class_name.lower(), family.model_type))
+    ]
+    if as_json:
+        show_document(rows, as_json=True)
+    else:
+        show_table(["class", "model type", "digest"], [list(row.values()) for row in rows])
 
 
 @inspect.command("vector")

@@ -73,11 +73,11 @@ def find_family(model_type: Any) -> Family:
 
 
 def unknown_architecture(what: str, item: str) -> ModelError:
-    known = sorted({family.class_name for family in known_families().values()}, key=str.lower)
+    """Says what to do, and where the names of all that are known can be read."""
     return ModelError(
         "MODEL_ARCHITECTURE",
-        f"{what} is not known; known are {', '.join(known)}. To teach it, write a file that says where it keeps its blocks and sites, "
-        "as docs/engine.md shows, into the folder that STEERHUB_ARCHITECTURES names",
+        f"{what} is not known here. To teach it, write an architecture file as docs/engine.md shows, and name its folder in "
+        f"STEERHUB_ARCHITECTURES or by --architectures. `steer inspect architectures` lists the {len(known_families())} that are known",
         item,
     )
 

@@ -95,12 +95,22 @@ def test_inspect_vector_and_pairs_describe_files(steer, tmp_path):
 
 def test_inspect_model_knows_the_architectures_it_is_given(steer, tmp_path):
     folder = write_model_folder(tmp_path / "model", architectures=["PierForCausalLM"], model_type="pier")
-    assert error_of(steer("inspect", "model", folder)) == "MODEL_ARCHITECTURE"
+    refused = steer("inspect", "model", folder)
+    assert error_of(refused) == "MODEL_ARCHITECTURE"
+    assert "`steer inspect architectures`" in refused.stderr
     given = write_architecture(tmp_path / "architectures", "pier", "PierForCausalLM")
     shown = json.loads(steer("inspect", "model", folder, "--architectures", given, "--json").output)
     assert (shown["architecture"], shown["architecture_digest"]) == ("PierForCausalLM", find_family("pier").digest)
     (given / "pier.yaml").write_text("models: []")
     assert error_of(steer("inspect", "model", folder, "--architectures", given)) == "ARCHITECTURE_FILE"
+
+
+def test_the_architectures_that_are_known_are_listed(steer, tmp_path):
+    given = write_architecture(tmp_path / "architectures", "pier", "PierForCausalLM")
+    before = json.loads(steer("inspect", "architectures", "--json").output)
+    assert {"class": "LlamaForCausalLM", "model_type": "llama", "digest": find_family("llama").digest} in before
+    assert "PierForCausalLM" not in {each["class"] for each in before}
+    assert "PierForCausalLM" in steer("inspect", "architectures", "--architectures", given).output
 
 
 def test_inspect_names_what_is_wrong_with_a_file(steer, tmp_path):
