@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,11 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from steernode.behaviour import read_behaviour
 from steernode.cli.context import architectures_option, hub_options, printable, show_document, show_table
+from steernode.comparison import DIFFERENT
 from steernode.errors import HubError, ModelError
-from steernode.files.comparing import compare_folders
+from steernode.files.comparing import TensorComparison, compare_folders
 from steernode.files.forms import DTYPES
 from steernode.hub.client import HubClient
 from steernode.strict import refused_as
+
+# Of a comparison: as many tensors as fit below its verdict on a screen.
+_SHOWN = 10
 
 
 @click.group()
@@ -71,11 +76,13 @@ def register(
     if (derived_from is None) != (compared is None) or (compared is not None and folder is None):
         raise click.UsageError("--derived-from goes with --compared and --folder: the two folders are compared")
     body: dict[str, Any] = {"name": name, "source": source}
+    relation = ""
     if compared is not None and folder is not None:
         comparison, _ = compare_folders(compared, folder)
         if not comparison.is_form:
             raise ModelError("FORM_NOT_DERIVED", f"{folder} is no form of {compared}: {comparison.describe()}", comparison.wrong)
         body |= {"derived_from": derived_from, "comparison": comparison.to_document()}
+        relation = f"of {derived_from}: {comparison.describe()}"
     if folder is not None:
         from steernode.integrations.registering import measure_folder
 
@@ -85,6 +92,8 @@ def register(
     click.echo(f"{printable(answer['name'])} {answer['fingerprint']}")
     if answer["form"]:
         click.echo(f"form: {printable(answer['form'])}")
+    if relation:
+        click.echo(printable(relation))
     if answer["behaviour"] is None:
         click.echo("what it says to the eight prompts is not on record: workers and nodes prove nothing of what they load", err=True)
 
@@ -92,9 +101,10 @@ def register(
 @model.command("compare")
 @click.argument("base", type=click.Path(path_type=Path))
 @click.argument("other", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--all", "show_all", is_flag=True, help="Show every tensor, and not only those that differ most.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every tensor.")
 @architectures_option
-def compare(base: Path, other: Path, as_json: bool) -> None:
+def compare(base: Path, other: Path, show_all: bool, as_json: bool) -> None:
     """Whether OTHER holds the weights of BASE in another form, tensor by tensor. Exit status 1 if not."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -109,16 +119,27 @@ def compare(base: Path, other: Path, as_json: bool) -> None:
         rows = [row | {name: str(row[name]) for name in ("worst", "mean")} for row in rows]
         show_document(found.to_document() | {"of_each": rows}, as_json=True)
     else:
-        show_table(
-            ["tensor", "shape", "dtypes", "worst", "mean", "verdict"],
-            [
-                (each.name, "×".join(map(str, each.shape)), " → ".join(each.dtypes), f"{each.worst:.3g}", f"{each.mean:.3g}", each.verdict)
-                for each in tensors
-            ],
-        )
         click.echo(found.describe())
+        _show_tensors(tensors if show_all else _list_worst(tensors))
+        if not show_all and len(tensors) > _SHOWN:
+            click.echo(f"the {_SHOWN} of {len(tensors)} tensors that differ most; --all shows the rest")
     if not found.is_form:
         raise SystemExit(1)
+
+
+def _list_worst(tensors: Sequence[TensorComparison]) -> list[TensorComparison]:
+    """Those first that are another's, then those that differ most; equal ones keep their order."""
+    return sorted(tensors, key=lambda each: (each.verdict == DIFFERENT, each.mean), reverse=True)[:_SHOWN]
+
+
+def _show_tensors(tensors: Sequence[TensorComparison]) -> None:
+    show_table(
+        ["tensor", "shape", "dtypes", "worst", "mean", "verdict"],
+        [
+            (each.name, "×".join(map(str, each.shape)), " → ".join(each.dtypes), f"{each.worst:.3g}", f"{each.mean:.3g}", each.verdict)
+            for each in tensors
+        ],
+    )
 
 
 @model.command("prove")

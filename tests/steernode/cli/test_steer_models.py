@@ -71,7 +71,8 @@ def test_a_folder_is_proved_against_the_record(steer, recording_hub, tiny):
 
 def write_weights(folder, values, **config):
     write_model_folder(folder, **config)
-    (folder / "model.safetensors").write_bytes(save({"model.norm.weight": values}))
+    named = values if isinstance(values, dict) else {"model.norm.weight": values}
+    (folder / "model.safetensors").write_bytes(save(named))
     return folder
 
 
@@ -82,7 +83,7 @@ def test_two_folders_are_compared(steer, tmp_path):
     done = steer("model", "compare", base, half)
     assert done.exit_code == 0, done.output
     assert "F32 → F16" in done.stdout
-    assert "another dtype (1 another dtype)" in done.stdout
+    assert done.stdout.startswith("another dtype (1 another dtype): off by 0.")
     document = json.loads(steer("model", "compare", base, half, "--json").stdout)
     assert (document["verdict"], [each["name"] for each in document["of_each"]]) == ("another dtype", ["model.norm.weight"])
     refused = steer("model", "compare", base, other)
@@ -90,12 +91,30 @@ def test_two_folders_are_compared(steer, tmp_path):
     assert "not the same model: model.norm.weight" in refused.stdout
 
 
+def test_a_comparison_says_its_verdict_first_and_then_the_tensors_that_differ_most(steer, tmp_path):
+    layers = {f"model.layers.{number}.weight": np.ones(64, np.float32) for number in range(30)}
+    base = write_weights(tmp_path / "base", layers)
+    off = {"model.layers.7.weight": layers["model.layers.7.weight"] * 2, "model.layers.21.weight": layers["model.layers.21.weight"] * 3}
+    other = write_weights(tmp_path / "other", layers | off)
+    lines = steer("model", "compare", base, other).stdout.splitlines()
+    assert lines[0].startswith("not the same model: model.layers.21.weight")
+    assert [line.split()[0] for line in lines[2:4]] == ["model.layers.21.weight", "model.layers.7.weight"]
+    assert len(lines) == 1 + 1 + 10 + 1
+    assert lines[-1] == "the 10 of 30 tensors that differ most; --all shows the rest"
+    every = steer("model", "compare", base, other, "--all").stdout.splitlines()
+    assert every[0] == lines[0]
+    assert len(every) == 1 + 1 + 30
+    assert len(json.loads(steer("model", "compare", base, other, "--json").stdout)["of_each"]) == 30
+
+
 def test_a_form_is_registered_with_its_comparison_and_a_false_one_is_not(steer, recording_hub, tiny, tmp_path, monkeypatch):
     recording_hub.answers["/base-models"] = [REGISTERED]
     again = save_model(tmp_path / "again")
     (again / "generation_config.json").write_text(json.dumps({"do_sample": False}))
     claim = ["--source", "again", "--folder", again, "--derived-from", "tiny", "--compared"]
-    assert steer("model", "register", "again", *claim, tiny).exit_code == 0
+    done = steer("model", "register", "again", *claim, tiny)
+    assert done.exit_code == 0
+    assert "of tiny: equal in all of " in done.stdout
     [sent] = recording_hub.bodies()
     assert (sent["derived_from"], sent["comparison"]["verdict"]) == ("tiny", "equal")
     other = save_model(tmp_path / "other", "gpt2")
