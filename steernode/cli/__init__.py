@@ -7,7 +7,7 @@ import click
 from steernode import __version__
 from steernode.cli.auditing import audit, verify
 from steernode.cli.basemodels import base_model, proposal
-from steernode.cli.context import SteerGroup, hub_options, show_document
+from steernode.cli.context import SteerGroup, hub_options, output_option, show_document
 from steernode.cli.declaring import apply, diff, drift, export, plan, schema
 from steernode.cli.flagging import explain, flag
 from steernode.cli.governing import profile
@@ -26,6 +26,8 @@ def main() -> None:
     """Govern activation steering, which configures inference and changes no weight.
 
     Commands that ask the hub find it by --hub or STEERHUB_URL, and know you by --token-file, STEERHUB_TOKEN_FILE or STEERHUB_TOKEN.
+
+    What a command shows, it prints as JSON with -o json.
     """
 
 
@@ -36,10 +38,11 @@ def version() -> None:
 
 
 @main.command()
+@output_option
 @hub_options
-def whoami(hub: HubClient) -> None:
+def whoami(hub: HubClient, as_json: bool) -> None:
     """Show who the hub takes you for."""
-    show_document(hub.get("/whoami"))
+    show_document(hub.get("/whoami"), as_json=as_json)
 
 
 COMMANDS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from steernode.cli.context import hub_options, show_document
+from steernode.cli.context import hub_options, output_option, show_document
 from steernode.hub.client import HubClient
 from steernode.proof.verify import verify_export
 
@@ -29,7 +29,7 @@ def export(hub: HubClient, export_format: str, target: Path) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--head", "expected_head", help="The digest that the last event must have, noted down earlier or elsewhere.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_option
 def verify(file: Path, expected_head: str | None, as_json: bool) -> None:
     """Prove an audit export, offline. Exit status 1 and the first bad event if it was tampered with."""
     report = verify_export(file, expected_head=expected_head)

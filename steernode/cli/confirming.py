@@ -44,7 +44,7 @@ def ask_first(hub: HubClient, path: str, body: dict[str, Any], *, yes: bool, con
         if not sys.stdin.isatty():
             problem = f"{plan['raises']}, and nobody can be asked here; look at the plan, then give --confirm {plan['digest']}, or --yes"
             raise HubError("CONFIRMATION_NEEDED", problem)
-        click.confirm("Do it?", abort=True)
+        click.confirm("Do it?", abort=True, err=True)
     return body | {"confirm": plan["digest"]}
 
 

@@ -20,6 +20,8 @@ from steernode.hub.client import HubClient
 
 DEFAULT_HUB = "http://127.0.0.1:8000"
 _F = TypeVar("_F", bound=Callable[..., Any])
+# Of a table of rows: a field, or a heading with a function of the row.
+Column = str | tuple[str, Callable[[dict[str, Any]], Any]]
 
 
 class SteerGroup(click.Group):
@@ -70,6 +72,18 @@ def hub_options(function: _F) -> _F:
     return cast(_F, with_hub)
 
 
+def output_option(function: _F) -> _F:
+    """Adds -o and --json, and passes `as_json`: whether a program is to read what is printed. Nothing but JSON goes to stdout then."""
+
+    @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How it is printed.")
+    @click.option("--json", "output", flag_value="json", help="As -o json.")
+    @functools.wraps(function)
+    def with_output(*args: Any, output: str, **kwargs: Any) -> Any:
+        return function(*args, as_json=output == "json", **kwargs)
+
+    return cast(_F, with_output)
+
+
 def architectures_option(function: _F) -> _F:
     """Adds --architectures: files of one's own, learned before the command does anything."""
 
@@ -105,6 +119,18 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         table.add_row(*(Text(printable("" if cell is None else str(cell)), overflow="fold") for cell in row))
     console().print(table)
+
+
+def show_rows(rows: list[dict[str, Any]], columns: Sequence[Column], *, as_json: bool) -> None:
+    """Rows as a table, or as JSON with all that is said of each."""
+    if as_json:
+        show_document(rows, as_json=True)
+        return
+    cells = [[row.get(column) if isinstance(column, str) else column[1](row) for column in columns] for row in rows]
+    show_table(
+        [column if isinstance(column, str) else column[0] for column in columns],
+        [[", ".join(map(str, cell)) if isinstance(cell, list) else cell for cell in row] for row in cells],
+    )
 
 
 def show_document(document: Any, *, as_json: bool = False) -> None:

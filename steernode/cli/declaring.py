@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import click
 
 from steernode.canonical import sha256_hex
-from steernode.cli.context import hub_options, printable, show_document, show_table
+from steernode.cli.context import hub_options, output_option, printable, show_document, show_table
 from steernode.errors import HubError, ManifestError, SteerError
 from steernode.hub.client import HubClient
 from steernode.hub.connection import MAX_PLAN_BYTES
@@ -22,7 +22,6 @@ from steernode.hub.manifests import ManifestDocument, explain_refusal, read_mani
 PLAN_SECONDS, APPLY_SECONDS = 300.0, 1800.0
 CHANGED = 2
 _SIGNS = {"create": "+", "update": "~", "delete": "-", "retain": "·", "no-op": "="}
-_OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 _SOURCE = click.option(
     "-f", "--file", "source", type=click.Path(exists=True, path_type=Path), required=True, help="A manifest, or a folder of them."
 )
@@ -45,14 +44,14 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @_SOURCE
 @plan_options
-@_OUTPUT
+@output_option
 @hub_options
 @click.pass_context
-def plan(ctx: click.Context, hub: HubClient, source: Path, options: dict[str, Any], output: str) -> None:
+def plan(ctx: click.Context, hub: HubClient, source: Path, options: dict[str, Any], as_json: bool) -> None:
     """Show what `apply` would do and what that means. Exit status 0: nothing, 2: changes, 1: an error."""
     manifests = _read_source(source)
     found = _ask_plan(ctx, hub, manifests, source, options)
-    if output == "json":
+    if as_json:
         show_document(found, as_json=True)
     else:
         _show_plan(found)
@@ -123,15 +122,15 @@ def export(hub: HubClient, kind: str | None, name: str | None, manager: str | No
 
 @click.command()
 @_SOURCE
-@_OUTPUT
+@output_option
 @hub_options
 @click.pass_context
-def drift(ctx: click.Context, hub: HubClient, source: Path, output: str) -> None:
+def drift(ctx: click.Context, hub: HubClient, source: Path, as_json: bool) -> None:
     """Compare files, registry, last snapshot and what nodes report. Exit status 0: all agree, 2: something drifts, 1: an error."""
     manifests = _read_source(source)
     body = {"documents": upload_files(manifests, source, sha256_hex)}
     rows = _ask(ctx, manifests, lambda: hub.post("/manifests/drift", body, read_seconds=PLAN_SECONDS, max_bytes=MAX_PLAN_BYTES))["rows"]
-    if output == "json":
+    if as_json:
         show_document({"rows": rows}, as_json=True)
     else:
         columns = ["kind", "name", "files", "registry", "snapshot", "nodes"]

@@ -10,7 +10,7 @@ import click
 
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.cli.confirming import ask_first, confirm_options
-from steernode.cli.context import hub_options, parse_reference, read_results, show_document, show_table
+from steernode.cli.context import hub_options, output_option, parse_reference, read_results, show_document, show_rows, show_table
 from steernode.hub.client import HubClient
 from steernode.hub.flagtext import read_arm, read_bounds
 from steernode.words import FLAG_FIELDS
@@ -67,6 +67,7 @@ def flag() -> None:
 @click.option("--inherit", multiple=True, type=click.Choice(FLAG_FIELDS), help="Give a route's field back to the tenant's flag.")
 @click.option("--reason", required=True)
 @confirm_options
+@output_option
 @hub_options
 def set_flag(
     hub: HubClient,
@@ -86,6 +87,7 @@ def set_flag(
     reason: str,
     yes: bool,
     confirmed: str | None,
+    as_json: bool,
 ) -> None:
     """Turn steering on or off for a tenant. What is not mentioned stays as it is; a new route inherits it from the tenant's flag.
 
@@ -112,32 +114,34 @@ def set_flag(
     path = _flag_path(environment, tenant)
     if enabled:
         body = ask_first(hub, path, body, yes=yes, confirmed=confirmed)
-    show_document(hub.put(path, body))
+    show_document(hub.put(path, body), as_json=as_json)
 
 
 @flag.command("show")
 @_of_tenant
+@output_option
 @hub_options
-def show_flag(hub: HubClient, environment: str, tenant: str, route: str) -> None:
+def show_flag(hub: HubClient, environment: str, tenant: str, route: str, as_json: bool) -> None:
     """What a flag states. What it inherits is null here."""
-    show_document(hub.get(f"{_flag_path(environment, tenant)}{_query(route=route)}"))
+    show_document(hub.get(f"{_flag_path(environment, tenant)}{_query(route=route)}"), as_json=as_json)
 
 
 @flag.command("history")
 @_of_tenant
+@output_option
 @hub_options
-def show_history(hub: HubClient, environment: str, tenant: str, route: str) -> None:
+def show_history(hub: HubClient, environment: str, tenant: str, route: str, as_json: bool) -> None:
     """Who changed a flag, when, why and how: newest first, from the audit log."""
     rows = read_results(hub.get(f"{_flag_path(environment, tenant)}/history{_query(route=route)}"))
-    cells = [[row.get("version"), row.get("at"), row.get("actor"), "; ".join(row.get("changes") or []), row.get("reason")] for row in rows]
-    show_table(["version", "at", "by", "changes", "reason"], cells)
+    by, changes = ("by", lambda row: row.get("actor")), ("changes", lambda row: "; ".join(row.get("changes") or []))
+    show_rows(rows, ["version", "at", by, changes, "reason"], as_json=as_json)
 
 
 @click.command()
 @_of_tenant
 @click.option("--key", default="", help="The rollout key that the request would give.")
 @click.option("--alpha", default="", help="The α that the request would ask for.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_option
 @hub_options
 def explain(hub: HubClient, environment: str, tenant: str, route: str, key: str, alpha: str, as_json: bool) -> None:
     """What a request would get, and every rule that had a say."""

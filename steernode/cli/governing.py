@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from steernode.cli.context import hub_options, parse_reference, printable, show_document
+from steernode.cli.context import hub_options, output_option, parse_reference, printable, show_document
 from steernode.errors import HubError
 from steernode.hub.client import HubClient
 
@@ -19,10 +19,11 @@ def profile() -> None:
 
 @profile.command("submit")
 @click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@output_option
 @hub_options
-def submit(hub: HubClient, reference: tuple[str, int]) -> None:
+def submit(hub: HubClient, reference: tuple[str, int], as_json: bool) -> None:
     """Hand a revision in for approval."""
-    show_document(hub.post(f"{_revision_path(reference)}/submit"))
+    show_document(hub.post(f"{_revision_path(reference)}/submit"), as_json=as_json)
 
 
 @profile.command("approve")
@@ -31,58 +32,69 @@ def submit(hub: HubClient, reference: tuple[str, int]) -> None:
 @click.option("--revision-digest", help="The revision you looked at; refused if it is another by now.")
 @click.option("--evidence-digest", help="The evidence you looked at.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option
 @hub_options
 def approve(
-    hub: HubClient, reference: tuple[str, int], comment: str, revision_digest: str | None, evidence_digest: str | None, yes: bool
+    hub: HubClient,
+    reference: tuple[str, int],
+    comment: str,
+    revision_digest: str | None,
+    evidence_digest: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Approve exactly the revision and evidence shown. Authors cannot approve their own."""
     revision = hub.get(_revision_path(reference))
     if revision_digest is None or evidence_digest is None:
         revision_digest = revision_digest or _read_digest(revision, "digest")
         evidence_digest = evidence_digest or _read_digest(revision, "evidence_digest")
-    click.echo(f"revision {reference[0]}@{reference[1]}: {revision_digest}\nevidence: {evidence_digest}")
+    click.echo(f"revision {reference[0]}@{reference[1]}: {revision_digest}\nevidence: {evidence_digest}", err=as_json)
     for line in _describe_covers(revision):
-        click.echo(printable(line))
+        click.echo(printable(line), err=as_json)
     if not yes:
-        click.confirm("Approve this revision on this evidence?", abort=True)
+        click.confirm("Approve this revision on this evidence?", abort=True, err=as_json)
     body = {"revision_digest": revision_digest, "evidence_digest": evidence_digest, "comment": comment}
-    show_document(hub.post(f"{_revision_path(reference)}/approve", body))
+    show_document(hub.post(f"{_revision_path(reference)}/approve", body), as_json=as_json)
 
 
 @profile.command("reject")
 @click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
 @click.option("--comment", required=True, help="Why.")
+@output_option
 @hub_options
-def reject(hub: HubClient, reference: tuple[str, int], comment: str) -> None:
+def reject(hub: HubClient, reference: tuple[str, int], comment: str, as_json: bool) -> None:
     """Reject a revision; its author may write another."""
-    show_document(hub.post(f"{_revision_path(reference)}/reject", {"comment": comment}))
+    show_document(hub.post(f"{_revision_path(reference)}/reject", {"comment": comment}), as_json=as_json)
 
 
 @profile.command("request-changes")
 @click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
 @click.option("--comment", required=True, help="What to change.")
+@output_option
 @hub_options
-def request_changes(hub: HubClient, reference: tuple[str, int], comment: str) -> None:
+def request_changes(hub: HubClient, reference: tuple[str, int], comment: str, as_json: bool) -> None:
     """Send a submitted revision back to its author, who changes it and submits it again."""
-    show_document(hub.post(f"{_revision_path(reference)}/request-changes", {"comment": comment}))
+    show_document(hub.post(f"{_revision_path(reference)}/request-changes", {"comment": comment}), as_json=as_json)
 
 
 @profile.command("comment")
 @click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
 @click.argument("text")
+@output_option
 @hub_options
-def comment(hub: HubClient, reference: tuple[str, int], text: str) -> None:
+def comment(hub: HubClient, reference: tuple[str, int], text: str, as_json: bool) -> None:
     """Say something about a revision without deciding."""
-    show_document(hub.post(f"{_revision_path(reference)}/comments", {"text": text}))
+    show_document(hub.post(f"{_revision_path(reference)}/comments", {"text": text}), as_json=as_json)
 
 
 @profile.command("checklist")
 @click.argument("reference", type=parse_reference, metavar="NAME@NUMBER")
+@output_option
 @hub_options
-def checklist(hub: HubClient, reference: tuple[str, int]) -> None:
+def checklist(hub: HubClient, reference: tuple[str, int], as_json: bool) -> None:
     """What the risk policy demands of a revision. Exits with 1 while something is not met."""
     answer = hub.get(f"{_revision_path(reference)}/checklist")
-    show_document(answer)
+    show_document(answer, as_json=as_json)
     if not isinstance(answer, dict) or not all(row["is_met"] for row in answer["requirements"]):
         raise click.exceptions.Exit(1)
 

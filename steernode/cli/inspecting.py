@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from steernode.cli.context import architectures_option, show_document, show_table
+from steernode.cli.context import architectures_option, output_option, show_document, show_rows
 from steernode.files.architectures import known_families
 from steernode.files.basemodels import inspect_model
 from steernode.files.contrast import parse_pairs
@@ -15,7 +15,6 @@ from steernode.files.templates import reads_clock
 from steernode.files.vectors import MAX_FILE_BYTES, read_vector
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -26,7 +25,7 @@ def inspect() -> None:
 @inspect.command("model")
 @click.argument("folder", type=click.Path(path_type=Path))
 @architectures_option
-@_JSON
+@output_option
 def inspect_model_command(folder: Path, as_json: bool) -> None:
     """Fingerprint a model folder. Nothing in it is run."""
     manifest = inspect_model(folder)
@@ -43,22 +42,19 @@ def inspect_model_command(folder: Path, as_json: bool) -> None:
 
 @inspect.command("architectures")
 @architectures_option
-@_JSON
+@output_option
 def list_architectures(as_json: bool) -> None:
     """The classes of models that are known here: those that ship, and those of --architectures."""
     rows = [
         {"class": family.class_name, "model_type": family.model_type, "digest": family.digest}
         for family in sorted(known_families().values(), key=lambda family: (family.class_name.lower(), family.model_type))
     ]
-    if as_json:
-        show_document(rows, as_json=True)
-    else:
-        show_table(["class", "model type", "digest"], [list(row.values()) for row in rows])
+    show_rows(rows, ["class", "model_type", "digest"], as_json=as_json)
 
 
 @inspect.command("vector")
 @click.argument("file", type=_FILE)
-@_JSON
+@output_option
 def inspect_vector(file: Path, as_json: bool) -> None:
     """Check a vector file and show its lineage."""
     with file.open("rb") as stream:
@@ -70,7 +66,7 @@ def inspect_vector(file: Path, as_json: bool) -> None:
 
 @inspect.command("pairs")
 @click.argument("file", type=_FILE)
-@_JSON
+@output_option
 def inspect_pairs(file: Path, as_json: bool) -> None:
     """Check a contrast set and count what it holds."""
     contrast = parse_pairs(file.read_bytes())

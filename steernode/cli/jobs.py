@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from steernode.cli.context import console, hub_options, printable, read_results, show_document, show_table
+from steernode.cli.context import console, hub_options, output_option, printable, read_results, show_document, show_rows
 from steernode.durations import say_time_left
 from steernode.errors import HubError
 from steernode.hub.client import HubClient
@@ -23,31 +23,18 @@ def job() -> None:
 
 @job.command("list")
 @click.option("--state", type=click.Choice(["queued", "running", *_FINISHED]), help="Only jobs in this state.")
+@output_option
 @hub_options
-def list_jobs(hub: HubClient, state: str | None) -> None:
+def list_jobs(hub: HubClient, state: str | None, as_json: bool) -> None:
     """List jobs, newest first."""
     rows = read_results(hub.get(f"/jobs?state={state}" if state else "/jobs"))
-    show_table(
-        ["id", "kind", "state", "stage", "progress", "left", "profile", "note"],
-        [
-            (
-                row.get("id"),
-                row.get("kind"),
-                row.get("state"),
-                row.get("stage"),
-                f"{row.get('progress_done')}/{row.get('progress_total')}",
-                _say_left(row),
-                row.get("profile"),
-                row.get("note"),
-            )
-            for row in rows
-        ],
-    )
+    progress = ("progress", lambda row: f"{row.get('progress_done')}/{row.get('progress_total')}")
+    show_rows(rows, ["id", "kind", "state", "stage", progress, ("left", _say_left), "profile", "note"], as_json=as_json)
 
 
 @job.command("show")
 @click.argument("job_id", type=click.UUID)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_option
 @hub_options
 def show_job(hub: HubClient, job_id: Any, as_json: bool) -> None:
     """Show one job."""
@@ -113,10 +100,14 @@ def _say_what_came_of(document: dict[str, Any]) -> str:
 
 @job.command("cancel")
 @click.argument("job_id", type=click.UUID)
+@output_option
 @hub_options
-def cancel_job(hub: HubClient, job_id: Any) -> None:
+def cancel_job(hub: HubClient, job_id: Any, as_json: bool) -> None:
     """Call a job off; one that runs stops when its worker notices."""
     document = _read_job(hub.post(f"/jobs/{job_id}/cancel"))
+    if as_json:
+        show_document(document, as_json=True)
+        return
     click.echo(f"job {job_id} is {document['state']}" + ("" if document["state"] in _FINISHED else ", cancellation requested"))
 
 

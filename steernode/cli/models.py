@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from steernode.behaviour import read_behaviour
-from steernode.cli.context import architectures_option, hub_options, printable, show_document, show_table
+from steernode.cli.context import architectures_option, hub_options, output_option, printable, show_document, show_table
 from steernode.comparison import DIFFERENT
 from steernode.errors import HubError, ModelError
 from steernode.files.comparing import TensorComparison, compare_folders
@@ -34,7 +34,8 @@ def model() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What the weights are dequantised to.")
 @architectures_option
-def convert(file: Path, folder: Path, dtype: str) -> None:
+@output_option
+def convert(file: Path, folder: Path, dtype: str, as_json: bool) -> None:
     """Make a model folder of a GGUF file, its weights dequantised. The folder says what it was made from, in its fingerprint too."""
     from steernode.integrations.converting import convert_gguf
 
@@ -48,7 +49,7 @@ def convert(file: Path, folder: Path, dtype: str) -> None:
             dtype=dtype,
             on_stage=lambda stage, done, total: progress.update(task, description=stage, completed=done, total=total),
         )
-    show_document({"folder": str(folder), "fingerprint": files.fingerprint, "form": files.form})
+    show_document({"folder": str(folder), "fingerprint": files.fingerprint, "form": files.form}, as_json=as_json)
 
 
 @model.command("register")
@@ -60,6 +61,7 @@ def convert(file: Path, folder: Path, dtype: str) -> None:
 @click.option("--derived-from", metavar="NAME[@FINGERPRINT]", help="The base model on record that this one is a form of.")
 @click.option("--compared", type=click.Path(path_type=Path), help="The files of that base model on this machine, to compare with --folder.")
 @architectures_option
+@output_option
 @hub_options
 def register(
     hub: HubClient,
@@ -70,6 +72,7 @@ def register(
     dtypes: tuple[str, ...],
     derived_from: str | None,
     compared: Path | None,
+    as_json: bool,
 ) -> None:
     """Fingerprint and register a base model. With --folder what it says to eight fixed prompts goes on record too, so that workers and
     nodes prove what they load, in the dtypes that are named here."""
@@ -89,11 +92,14 @@ def register(
         fingerprint, behaviour = measure_folder(folder, reference, dtypes)
         body |= {"fingerprint": fingerprint, "behaviour": behaviour.to_document()}
     answer = hub.post("/base-models", body)
-    click.echo(f"{printable(answer['name'])} {answer['fingerprint']}")
-    if answer["form"]:
-        click.echo(f"form: {printable(answer['form'])}")
-    if relation:
-        click.echo(printable(relation))
+    if as_json:
+        show_document(answer, as_json=True)
+    else:
+        click.echo(f"{printable(answer['name'])} {answer['fingerprint']}")
+        if answer["form"]:
+            click.echo(f"form: {printable(answer['form'])}")
+        if relation:
+            click.echo(printable(relation))
     if answer["behaviour"] is None:
         click.echo("what it says to the eight prompts is not on record: workers and nodes prove nothing of what they load", err=True)
 
@@ -102,7 +108,7 @@ def register(
 @click.argument("base", type=click.Path(path_type=Path))
 @click.argument("other", type=click.Path(path_type=Path))
 @click.option("--all", "show_all", is_flag=True, help="Show every tensor, and not only those that differ most.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every tensor.")
+@output_option
 @architectures_option
 def compare(base: Path, other: Path, show_all: bool, as_json: bool) -> None:
     """Whether OTHER holds the weights of BASE in another form, tensor by tensor. Exit status 1 if not."""
@@ -147,8 +153,9 @@ def _show_tensors(tensors: Sequence[TensorComparison]) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
 @architectures_option
+@output_option
 @hub_options
-def prove(hub: HubClient, reference: str, folder: Path, dtype: str) -> None:
+def prove(hub: HubClient, reference: str, folder: Path, dtype: str, as_json: bool) -> None:
     """Whether the model in a folder says what the base model on record said when it was registered."""
     known = hub.get(f"/base-models/{quote(reference, safe='@')}")
     if known["behaviour"] is None:
@@ -160,4 +167,7 @@ def prove(hub: HubClient, reference: str, folder: Path, dtype: str) -> None:
     proof = prove_folder(folder, dtype, behaviour)
     if proof is None:
         raise ModelError("NOT_MEASURED", f"nobody measured {known['name']} in {dtype}; it was in {', '.join(behaviour.moved)}", dtype)
+    if as_json:
+        show_document({"proved": True, "off": str(proof.off), "tolerance": str(proof.tolerance), "dtype": proof.dtype}, as_json=True)
+        return
     click.echo(f"proved: {proof.off} nats off at most, {proof.tolerance} is rounding in {proof.dtype}")

@@ -13,7 +13,16 @@ from urllib.parse import quote
 import click
 import httpx
 
-from steernode.cli.context import architectures_option, hub_options, printable, read_results, read_token, show_document, show_table
+from steernode.cli.context import (
+    architectures_option,
+    hub_options,
+    output_option,
+    printable,
+    read_results,
+    read_token,
+    show_document,
+    show_rows,
+)
 from steernode.cli.offline import drop_stop
 from steernode.dsse import TrustedKeys, key_id
 from steernode.errors import HubError, NodeError
@@ -54,6 +63,7 @@ def node() -> None:
 @click.option("--keep-key", is_flag=True, help="Change the token only, and go on with the key pair that is here.")
 @_STORE
 @_TRUST
+@output_option
 def enroll_node(
     hub_url: str,
     name: str,
@@ -62,6 +72,7 @@ def enroll_node(
     keep_key: bool,
     store: Path,
     trust_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Make this machine's key pair and enrol with it; also after a rotation. A node that runs takes it up when it is started again."""
     trust = read_trust(trust_file) if trust_file else None
@@ -73,7 +84,8 @@ def enroll_node(
             "environment": identity.environment,
             "key": key_id(identity.key.public_key()),
             "trusts": [key["keyid"] for key in read_trust(store / TRUST_FILE)["keys"]],
-        }
+        },
+        as_json=as_json,
     )
 
 
@@ -182,7 +194,7 @@ def _read_stop_file(path: Path) -> bytes:
 @node.command("status")
 @click.option("--url", default=f"http://127.0.0.1:{DEFAULT_PORT}", show_default=True, help="The node's own endpoint.")
 @_KEY_FILE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_option
 def node_status(url: str, key_file: Path | None, as_json: bool) -> None:
     """Ask a node what is in force there."""
     headers = {"Authorization": f"Bearer {read_token(None, key_file)}"} if key_file else {}
@@ -195,8 +207,9 @@ def node_status(url: str, key_file: Path | None, as_json: bool) -> None:
 
 @node.command("list")
 @click.option("--environment", default="", help="Only those of one environment.")
+@output_option
 @hub_options
-def list_nodes(hub: HubClient, environment: str) -> None:
+def list_nodes(hub: HubClient, environment: str, as_json: bool) -> None:
     """Every node of the hub and where it stands; also those that are withdrawn."""
     only = f"&environment={quote(environment, safe='')}" if environment else ""
     rows = read_results(hub.get(f"/nodes?size=500{only}"))
@@ -211,12 +224,12 @@ def list_nodes(hub: HubClient, environment: str) -> None:
         "engine",
         "last_seen_at",
     ]
-    show_table(columns, [[row.get(column) for column in columns] for row in rows])
+    show_rows(rows, columns, as_json=as_json)
 
 
 @node.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_option
 @hub_options
 def show_node(hub: HubClient, name: str, as_json: bool) -> None:
     """What the hub knows of one node."""
@@ -226,32 +239,36 @@ def show_node(hub: HubClient, name: str, as_json: bool) -> None:
 @node.command("invite")
 @click.argument("name")
 @click.option("--environment", required=True)
+@output_option
 @hub_options
-def invite_node(hub: HubClient, name: str, environment: str) -> None:
+def invite_node(hub: HubClient, name: str, environment: str, as_json: bool) -> None:
     """A one-time token for a new node to enrol with, shown this once."""
-    show_document(hub.post("/nodes", {"name": name, "environment": environment}))
+    show_document(hub.post("/nodes", {"name": name, "environment": environment}), as_json=as_json)
 
 
 @node.command("rotate")
 @click.argument("name")
+@output_option
 @hub_options
-def rotate_node(hub: HubClient, name: str) -> None:
+def rotate_node(hub: HubClient, name: str, as_json: bool) -> None:
     """A one-time token for another token and key; those it has count until the node enrols with it."""
-    show_document(hub.post(f"/nodes/{quote(name, safe='')}/rotate"))
+    show_document(hub.post(f"/nodes/{quote(name, safe='')}/rotate"), as_json=as_json)
 
 
 @node.command("withdraw")
 @click.argument("name")
 @click.option("--reason", required=True)
+@output_option
 @hub_options
-def withdraw_node(hub: HubClient, name: str, reason: str) -> None:
+def withdraw_node(hub: HubClient, name: str, reason: str, as_json: bool) -> None:
     """Give a node nothing more, at once. It stays listed, and no longer counts."""
-    show_document(hub.post(f"/nodes/{quote(name, safe='')}/withdraw", {"reason": reason}))
+    show_document(hub.post(f"/nodes/{quote(name, safe='')}/withdraw", {"reason": reason}), as_json=as_json)
 
 
 @node.command("re-enroll")
 @click.argument("name")
+@output_option
 @hub_options
-def reenroll_node(hub: HubClient, name: str) -> None:
+def reenroll_node(hub: HubClient, name: str, as_json: bool) -> None:
     """A one-time token for a withdrawn node to come back with."""
-    show_document(hub.post(f"/nodes/{quote(name, safe='')}/re-enroll"))
+    show_document(hub.post(f"/nodes/{quote(name, safe='')}/re-enroll"), as_json=as_json)

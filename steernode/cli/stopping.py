@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from steernode.cli.context import hub_options, read_results, show_document, show_table
+from steernode.cli.context import Column, hub_options, output_option, read_results, show_document, show_rows
 from steernode.cli.offline import write_offline_stop
 from steernode.errors import NodeError
 from steernode.hub.client import HubClient
@@ -60,62 +60,65 @@ def kill(
 
 @kill.command("list")
 @click.option("--all", "lifted_too", is_flag=True, help="Those that were lifted, too.")
+@output_option
 @hub_options
-def list_kills(hub: HubClient, lifted_too: bool) -> None:
+def list_kills(hub: HubClient, lifted_too: bool, as_json: bool) -> None:
     """The kills in force."""
     rows = read_results(hub.get(f"/kills?size=500{'' if lifted_too else '&is_engaged=true'}"))
-    columns = [
+    columns: list[Column] = [
         "id",
         "kind",
         "target",
         "environment",
         "engaged_by",
         "engaged_at",
-        "obeyed_by",
+        ("obeyed_by", _tell_obeyed),
         "lift_requested_by",
         "lift_expires_at",
         "lift_reason",
         "lifted_by",
         "reason",
     ]
-    show_table(columns, [[row.get(column) for column in columns] for row in map(_tell_obeyed, rows)])
+    show_rows(rows, columns, as_json=as_json)
 
 
-def _tell_obeyed(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with what became of the kill in words, such as `2 of 3 nodes; waiting: node-3; silent: node-3`."""
+def _tell_obeyed(row: dict[str, Any]) -> str:
+    """What became of the kill in words, such as `2 of 3 nodes; waiting: node-3; silent: node-3`."""
     found = row.get("obeyed_by")
     if not found:
-        return row
+        return ""
     some = [f"{word}: {', '.join(found[word])}" for word in ("waiting", "silent", "withdrawn") if found[word]]
-    return row | {"obeyed_by": "; ".join([f"{found['nodes']} of {found['of']} nodes", *some])}
+    return "; ".join([f"{found['nodes']} of {found['of']} nodes", *some])
 
 
 @kill.command("lift")
 @click.argument("kill_id")
 @click.option("--reason", help="Why steering may be on again; for the first of the two people.")
+@output_option
 @hub_options
-def lift_kill(hub: HubClient, kill_id: str, reason: str | None) -> None:
+def lift_kill(hub: HubClient, kill_id: str, reason: str | None, as_json: bool) -> None:
     """Ask for the lift of a kill, with a reason, or confirm what somebody else asked for. It takes two people, within a day."""
     here = f"/kills/{quote(kill_id, safe='')}"
     found: Any = hub.get(here)
     if isinstance(found, dict) and found.get("lift_standing") == "pending":
-        show_document(hub.post(f"{here}/confirm-lift"))
+        show_document(hub.post(f"{here}/confirm-lift"), as_json=as_json)
         return
     if reason is None:
         if isinstance(found, dict) and found.get("lift_standing") == "lifted":
             raise NodeError("KILL_NOT_FOUND", f"this kill is lifted already, confirmed by {found.get('lifted_by')}", kill_id)
         raise click.UsageError("nobody asks for this lift now; ask with --reason")
-    show_document(hub.post(f"{here}/request-lift", {"reason": reason}))
+    show_document(hub.post(f"{here}/request-lift", {"reason": reason}), as_json=as_json)
     click.echo(f"Somebody else confirms with: steer kill lift {kill_id}", err=True)
 
 
 @kill.command("withdraw-lift")
 @click.argument("kill_id")
 @click.option("--reason", default="")
+@output_option
 @hub_options
-def withdraw_lift(hub: HubClient, kill_id: str, reason: str) -> None:
+def withdraw_lift(hub: HubClient, kill_id: str, reason: str, as_json: bool) -> None:
     """Take the request for a lift back, your own or another's. The kill stays in force."""
-    show_document(hub.post(f"/kills/{quote(kill_id, safe='')}/withdraw-lift", {"reason": reason}))
+    show_document(hub.post(f"/kills/{quote(kill_id, safe='')}/withdraw-lift", {"reason": reason}), as_json=as_json)
 
 
 @click.group()
@@ -128,27 +131,30 @@ def freeze() -> None:
 @click.option("--from", "starts_at", metavar="TIME", help="Such as 2026-12-24T18:00:00Z; now unless given.")
 @click.option("--until", "ends_at", metavar="TIME", required=True)
 @click.option("--reason", required=True)
+@output_option
 @hub_options
-def declare_freeze(hub: HubClient, environment: str, starts_at: str | None, ends_at: str, reason: str) -> None:
+def declare_freeze(hub: HubClient, environment: str, starts_at: str | None, ends_at: str, reason: str, as_json: bool) -> None:
     """Refuse everything that raises steering in an environment, for a time."""
     body = {"ends_at": ends_at, "reason": reason, **({"starts_at": starts_at} if starts_at else {})}
-    show_document(hub.post(f"/environments/{quote(environment, safe='')}/freezes", body))
+    show_document(hub.post(f"/environments/{quote(environment, safe='')}/freezes", body), as_json=as_json)
 
 
 @freeze.command("list")
 @click.option("--environment", required=True)
+@output_option
 @hub_options
-def list_freezes(hub: HubClient, environment: str) -> None:
+def list_freezes(hub: HubClient, environment: str, as_json: bool) -> None:
     """The windows of an environment, newest first."""
     rows = read_results(hub.get(f"/environments/{quote(environment, safe='')}/freezes"))
     columns = ["id", "state", "starts_at", "ends_at", "declared_by", "reason", "ended_by", "ended_reason"]
-    show_table(columns, [[row.get(column) for column in columns] for row in rows])
+    show_rows(rows, columns, as_json=as_json)
 
 
 @freeze.command("end")
 @click.argument("freeze_id")
 @click.option("--reason", required=True)
+@output_option
 @hub_options
-def end_freeze(hub: HubClient, freeze_id: str, reason: str) -> None:
+def end_freeze(hub: HubClient, freeze_id: str, reason: str, as_json: bool) -> None:
     """End a window before its time."""
-    show_document(hub.post(f"/freezes/{quote(freeze_id, safe='')}/end", {"reason": reason}))
+    show_document(hub.post(f"/freezes/{quote(freeze_id, safe='')}/end", {"reason": reason}), as_json=as_json)

@@ -16,7 +16,7 @@ JOB = "0190a000-0000-7000-8000-000000000001"
 
 
 class Hub:
-    """Remembers what it was sent, and answers each path from a list whose last answer repeats."""
+    """Remembers what it was sent, and answers each path from a list whose last answer repeats; `*` is any other path."""
 
     def __init__(self):
         self.sent, self.answers = [], {}
@@ -25,7 +25,7 @@ class Hub:
         body = await request.body()
         self.sent.append((request.method, request.url.path.removeprefix("/api/v1"), body))
         assert request.headers["authorization"] == f"Bearer {TOKEN}"
-        answers = self.answers.get(request.url.path.removeprefix("/api/v1"))
+        answers = self.answers.get(request.url.path.removeprefix("/api/v1"), self.answers.get("*"))
         if answers is None:
             return JSONResponse({"code": "NOT_FOUND", "detail": "there is nothing\x1b[2J at this address"}, status_code=404)
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
