@@ -232,10 +232,9 @@ class Kind(ABC, Generic[Row, Found]):
     def compare(self, steps: Sequence[Step], fleet: Fleet) -> Iterator[DriftRow]:
         """Each object as the files, the record, the last snapshots and the nodes have it."""
         for step in steps:
-            specs = [change.field for change in step.changes if change.field.startswith("spec")]
-            registry = "absent" if step.recorded is None else f"differs in {', '.join(specs)}" if specs else "same"
+            registry = "absent" if step.recorded is None else f"differs in {step.differing}" if step.differing else "same"
             snapshot, nodes, is_told = self.find_told(step, fleet)
-            yield DriftRow(self.name, step.name, "declared", registry, snapshot, nodes, step.action != NO_OP or not is_told)
+            yield DriftRow(self.name, step.name, "declared", registry, snapshot, nodes, registry != "same" or not is_told)
 
     def find_told(self, step: Step, fleet: Fleet) -> tuple[str, str, bool]:
         """What snapshots say of the object, what nodes do, and whether that is all there is to say."""

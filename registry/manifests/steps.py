@@ -62,6 +62,11 @@ class Step:
         return self.action == CREATE or (self.action == UPDATE and self.changes_field("spec"))
 
     @property
+    def differing(self) -> str:
+        """The fields in which file and record differ, in words; empty if in none. Who declares an object is not a field of it."""
+        return ", ".join(change.field for change in self.changes if change.field != "metadata.manager")
+
+    @property
     def owner(self) -> str:
         """Whose object it is; empty if nobody claims it."""
         return self.declaration.manager if self.declaration and self.declaration.spec_digest else ""

@@ -14,7 +14,7 @@ from registry.manifests.kinds.flag_risks import FlagRisks
 from registry.manifests.kinds.flag_spec import FLAG, complete_flag, describe_spec, describe_told, render_flag, split_flag_name, state_flag
 from registry.manifests.kinds.profile import Pointer, Profiles
 from registry.manifests.kinds.tenant import Tenants
-from registry.manifests.steps import CHANGING, NO_OP, Recorded, Step
+from registry.manifests.steps import CHANGING, Recorded, Step
 from registry.models import Role, TenantFlag
 from registry.services.flags import delete_flag, set_flag
 from registry.snapshots import read_heads
@@ -111,11 +111,13 @@ class Flags(Kind[TenantFlag, Index[TenantFlag]]):
             environment, tenant, route = split_flag_name(step.name)
             parent, head = parents.get(step.name), fleet.heads.get(environment)
             files = describe_spec(step.spec, parent)
-            registry = describe_spec(step.recorded.spec if step.recorded else None, parent)
+            registry = describe_spec(step.recorded.spec, parent) if step.recorded else "absent"
             told = describe_told(head, tenant, route) if head else "no snapshot"
             nodes, in_step = fleet.convergence(environment)
-            drifts = step.action != NO_OP or told != registry or not in_step
-            yield DriftRow(self.name, step.name, files, registry if step.recorded else "absent", told, nodes, drifts)
+            drifts = bool(step.differing) or told != registry or not in_step
+            # What both come to may be the same, such as where only the reason differs.
+            also = f"; differs in {step.differing}" if files == registry and step.differing else ""
+            yield DriftRow(self.name, step.name, files, f"{registry}{also}", told, nodes, drifts)
 
     def read_parents(self, steps: Sequence[Step]) -> dict[str, Spec]:
         """For each flag of a route, the spec of its tenant's flag: as the manifests want it, or as it is on record."""

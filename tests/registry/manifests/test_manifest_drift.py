@@ -50,6 +50,22 @@ def test_a_flag_turned_off_by_hand_differs_from_its_file(row, apply, approved, p
     assert row(flag()) == ("harbor-empathy@1 × 1", "off", "off", "1 of 1 in step", True)
 
 
+def test_a_flag_that_differs_in_its_reason_alone_says_so(row, apply, approved, production, harbor, oscar, in_step):
+    from registry.services.flags import set_flag
+
+    apply([flag()])
+    set_flag(production, harbor, enabled=True, reason="by hand", actor=oscar)
+    in_step(production)
+    on = "harbor-empathy@1 × 1"
+    assert row(flag()) == (on, f"{on}; differs in spec.reason", on, "1 of 1 in step", True)
+
+
+def test_who_declares_a_flag_is_no_drift(row, apply, approved, production, harbor, in_step):
+    apply([flag(manager="git/a")])
+    in_step(production)
+    assert row(flag(manager="git/b"))[-1] is False
+
+
 def test_a_kill_is_told_in_the_snapshots_account(row, apply, approved, production, harbor, oscar, in_step):
     from registry.services.kills import engage_kill
 
@@ -138,7 +154,8 @@ def test_every_kind_has_its_row_and_looking_is_no_claim(row, apply):
     apply([mine])
     Tenant.objects.update(title="B")
     assert row(mine) == ("declared", "differs in spec.title", "-", "-", True)
-    assert row(manifest("Tenant", "harbor", title="B", manager="git/b"))[1] == "same"
+    assert row(manifest("Tenant", "harbor", title="B", manager="git/b")) == ("declared", "same", "-", "-", False)
+    assert row(manifest("Tenant", "harbor", title="B", labels={"team": "b"}))[1] == "differs in metadata.labels.team"
     assert row(manifest("Environment", "staging")) == ("declared", "absent", "-", "-", True)
 
 
