@@ -14,6 +14,8 @@ SCOPES = ("generated", "assistant", "prompt", "all")
 STALE_POLICIES = ("keep", "zero")
 # A rollout of 100 percent.
 EVERYBODY = Decimal(100)
+# What the hub says to whoever comes with a token that was a node's and is none any more; nodes let go of what they have.
+ENDED_CODES = ("NODE_WITHDRAWN", "TOKEN_REPLACED")
 KILL_KINDS = ("profile", "tenant", "environment", "everything")
 CONDITION_KINDS = ("intent", "attribute", "probe")
 METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")

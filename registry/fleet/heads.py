@@ -19,6 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from registry.snapshots import read_envelope, read_stop_envelope
 from registry.snapshots.publish import CHANNEL
+from steernode.words import ENDED_CODES
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Heads:
         self._wake.set()
 
     def why_ended(self, token_sha256: str) -> str | None:
-        """Of a token that was a node's, and may be told so: NODE_WITHDRAWN or TOKEN_REPLACED."""
+        """Of a token that was a node's, and may be told so: one of `ENDED_CODES`."""
         return self._ended.get(token_sha256)
 
     async def find_node(self, token_sha256: str) -> NodeKey | None:
@@ -178,8 +179,9 @@ class Heads:
             stale = [name for name, etag in tags.items() if name not in self._heads or self._heads[name].etag != etag]
             snapshots = await (await connection.execute(_SNAPSHOTS, [stale])).fetchall() if stale else []
             nodes = await (await connection.execute(_NODES)).fetchall()
-            replaced = {token: "TOKEN_REPLACED" for *_key, past in nodes for token in past}
-            self._ended = replaced | {token: "NODE_WITHDRAWN" for token, *_key, is_active, _past in nodes if not is_active}
+            withdrawn, replaced = ENDED_CODES
+            self._ended = {token: replaced for *_key, past in nodes for token in past}
+            self._ended |= {token: withdrawn for token, *_key, is_active, _past in nodes if not is_active}
             self._replace_nodes({token: NodeKey(*key) for token, *key, is_active, _past in nodes if is_active})
             for name, revision, etag, payload, signatures, issued_at, expires_at in snapshots:
                 # A megabyte takes some milliseconds, in which the loop has others to answer.

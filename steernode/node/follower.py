@@ -35,6 +35,7 @@ from steernode.node.store import NodeState, NodeStore
 from steernode.snapshot.lowering import Word
 from steernode.snapshot.records import Snapshot
 from steernode.snapshot.trust import LEFT_BEHIND
+from steernode.words import ENDED_CODES
 
 log = logging.getLogger("steernode.node")
 
@@ -170,7 +171,7 @@ class Follower:
         try:
             answer = self.client.snapshot((in_force.etag or None) if in_force else None, wait_seconds, stop_digest=self.stops.known_digest)
         except HubError as error:
-            if error.code in ("NODE_WITHDRAWN", "TOKEN_REPLACED"):
+            if error.code in ENDED_CODES:
                 self._let_go(error)
             if error.code != "HUB_TOO_LARGE":
                 raise
