@@ -8,7 +8,7 @@ from registry.models import EvalSuite, Job, JobState
 
 # What a job failed for that another machine, or this one at another time, need not meet. What is wrong with a model's files is among it:
 # it is found out before there is any work, so that it costs nothing to find it out again.
-_PASSING = ("ATTEMPTS_EXHAUSTED", "OUT_OF_MEMORY", "SPOOL_FULL", "DTYPE_UNSUPPORTED", "ACCELERATE_MISSING", "PACKAGE_MISSING")
+_PASSING = ("ATTEMPTS_EXHAUSTED", "OUT_OF_MEMORY", "SPOOL_FULL", "DTYPE_UNSUPPORTED", "PACKAGE_MISSING")
 _PASSING_KINDS = ("MODEL_", "DEVICE_", "FOLDER_", "ARCHITECTURE_", "BLOB_")
 
 

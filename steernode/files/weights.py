@@ -54,28 +54,26 @@ def _check_whole(path: Path) -> None:
 def measure_weights(folder: Path, names: Iterable[str]) -> Weights:
     """How much the weights in these files of a folder are, by their headers alone. Raises: ModelError MODEL_FORMAT."""
     numbers = other_bytes = 0
-    for name in names:
-        header, _ = _read_header(folder / name)
-        for tensor_name, tensor in header.items():
-            begin, end = _offsets(folder / name, tensor_name, tensor)
-            item_bytes = _FLOAT_BYTES.get(str(tensor.get("dtype")))
-            if item_bytes is None:
-                other_bytes += end - begin
-            else:
-                numbers += (end - begin) // item_bytes
+    for tensor in read_tensors(folder, names):
+        item_bytes = _FLOAT_BYTES.get(tensor.dtype)
+        if item_bytes is None:
+            other_bytes += tensor.end - tensor.begin
+        else:
+            numbers += (tensor.end - tensor.begin) // item_bytes
     return Weights(numbers, other_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """What the header of a weight file says of one tensor. `dtype` is safetensors' name, such as F32, I8 or F8_E4M3; `begin` is where in
-    the file it is."""
+    """What the header of a weight file says of one tensor. `dtype` is safetensors' name, such as F32, I8 or F8_E4M3; it is in the
+    file from `begin` to `end`, in bytes."""
 
     file: str
     name: str
     dtype: str
     shape: tuple[int, ...]
     begin: int
+    end: int
 
 
 def read_tensors(folder: Path, names: Iterable[str]) -> Iterator[StoredTensor]:
@@ -87,7 +85,8 @@ def read_tensors(folder: Path, names: Iterable[str]) -> Iterator[StoredTensor]:
             dtype, shape = tensor.get("dtype"), tensor.get("shape")
             if not isinstance(dtype, str) or not isinstance(shape, list) or any(type(size) is not int for size in shape):
                 raise _broken(folder / file, f"does not say what tensor {name[:60]!r} is")
-            yield StoredTensor(file, name, dtype, tuple(shape), first + _offsets(folder / file, name, tensor)[0])
+            begin, end = _offsets(folder / file, name, tensor)
+            yield StoredTensor(file, name, dtype, tuple(shape), first + begin, first + end)
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

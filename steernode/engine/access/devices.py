@@ -75,9 +75,9 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def require_accelerate(device: str) -> None:
-    """Raises: ModelError ACCELERATE_MISSING."""
+    """Raises: ModelError PACKAGE_MISSING."""
     if find_spec("accelerate") is None:
-        raise ModelError("ACCELERATE_MISSING", f"loading onto {device} takes the package accelerate: pip install accelerate", "accelerate")
+        raise ModelError("PACKAGE_MISSING", f"loading onto {device} takes the package accelerate: pip install accelerate", "accelerate")
 
 
 def describe_kernels(device: torch.device) -> str:

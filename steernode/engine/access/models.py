@@ -157,7 +157,7 @@ def load_model(source: str | Path, *, revision: str | None = None, dtype: str = 
 
     `dtype` and `device` as `choose_dtype` and `parse_devices` read them; that they are there and large enough is looked at first.
     Raises: ModelError MODEL_REVISION_REQUIRED for a hub id without a 40-digit commit, MODEL_DTYPE, DTYPE_UNSUPPORTED, DEVICE_FORMAT,
-    DEVICE_MISSING, MODEL_TOO_LARGE, ACCELERATE_MISSING, MODEL_LOAD, and every code of `inspect_model`.
+    DEVICE_MISSING, MODEL_TOO_LARGE, PACKAGE_MISSING, MODEL_LOAD, and every code of `inspect_model`.
     """
     wanted = parse_devices(device)
     choose_dtype(dtype, "float32")

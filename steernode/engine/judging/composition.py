@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
 from steernode.engine.judging.refusals import describe_refusals
@@ -69,14 +68,12 @@ def measure_composition(
     neutral: Sequence[ForcedText],
     mean_residual_norms: Mapping[int, float],
     gates: Sequence[Mapping[str, str]] = COMPOSITION_GATES,
-    on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The composition document: canonical JSON, numbers as decimal strings.
 
     `axes` are contrast items by axis, `refusals` harmful requests as `refusal_items` makes them, `neutral` texts on which any
     divergence is collateral, `mean_residual_norms` the mean length of the residual stream by layer, in activation units.
-    Each part, each pair and all together are scored in one teacher-forced run. `on_progress(done, total)` counts texts under
-    variants.
+    Each part, each pair and all together are scored in one teacher-forced run.
 
     The verdict is that of all parts together. `breaks_jointly` is true when every part alone passes and all together do not.
 
@@ -92,7 +89,7 @@ def measure_composition(
     groups = {**{f"axis {name}": items for name, items in axes.items()}, "refusals": refusals}
     texts = [text for items in groups.values() for text in margin_texts(items)]
     variants = [(), *sets, *((*one, *other) for one, other in pairs)]
-    scores = score_forced(loaded, [*texts, *neutral], variants, on_progress=on_progress)
+    scores = score_forced(loaded, [*texts, *neutral], variants)
     margins: dict[str, Floats] = {}
     start = 0
     for group, items in groups.items():

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steernode.canonical import format_decimal
-from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import describe_behaviour_shrinkage
@@ -40,7 +39,6 @@ def evaluate(
     max_new_tokens: int = 64,
     decoding: Decoding = GREEDY_DECODING,
     curve: Sequence[Mapping[str, Any]] = (),
-    on_progress: Progress | None = None,
 ) -> Evidence:
     """The evidence; of its document, canonical JSON, all numbers are decimal strings or integers.
 
@@ -50,7 +48,7 @@ def evaluate(
     `gates` is the name of a set or a list. `pairs` is the contrast set as `split_pairs` parts it: the test part is measured, the
     select part says what the choice had promised, the extract part makes the shuffled-label controls. Without it, or at α = 0,
     there is no dose-response and there are no controls, and a gate about them is refused. `curve` is what the sweep measured on
-    the select split. `on_progress(done, total)` counts replies.
+    the select split.
 
     Raises: EngineError TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN, GATE_UNMEASURED, EVIDENCE_INVALID,
     MARGIN_EMPTY, and the codes of `generate` and `score_forced`.
@@ -63,7 +61,7 @@ def evaluate(
     alone = dict.fromkeys(OF_A_COMPOSITION, "it is measured where several components are judged together")
     refuse_unmeasurable(gates, contrast.missing | missing_metrics(items) | alone)
     contrast.measure(loaded)
-    runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, decoding=decoding, on_progress=on_progress)
+    runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, decoding=decoding)
     return write_evidence(
         loaded,
         run=describe_run(loaded, suites, scorer, max_new_tokens, decoding),

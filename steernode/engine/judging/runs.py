@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.work import NO_WORK
 from steernode.engine.applying.components import Component
@@ -94,30 +93,18 @@ def run_both(
     *,
     max_new_tokens: int,
     decoding: Decoding = GREEDY_DECODING,
-    on_progress: Progress | None = None,
 ) -> Runs:
-    """Answers every item without and with steering, once or once for each seed, both with the same noise. `on_progress(done, total)` counts
-    replies. Raises: the codes of `generate` and `score_forced`."""
+    """Answers every item without and with steering, once or once for each seed, both with the same noise.
+
+    Raises: the codes of `generate` and `score_forced`.
+    """
     items = items.repeated(decoding.replies_per_item)
     sampling = None if decoding.is_greedy else items.sampling(decoding)
-    total = 2 * len(items.all)
-
-    def answer(steering: Sequence[Component], before: int) -> list[Reply]:
-        def advance(done: int, _total: int) -> None:
-            if on_progress is not None:
-                on_progress(before + done, total)
-
-        return generate(
-            loaded,
-            items.conversations,
-            components=steering,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            on_progress=advance,
-        )
-
     loaded.work.enter(stages.ANSWERS)
-    own, steered = answer((), 0), answer(components, len(items.all))
+    own, steered = (
+        generate(loaded, items.conversations, components=steering, max_new_tokens=max_new_tokens, sampling=sampling)
+        for steering in ((), components)
+    )
     loaded.work.enter(stages.LOSSES)
     tickets = [item.messages for item in items.behaviour]
     own_scores, steered_scores = (

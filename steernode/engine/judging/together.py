@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steernode.engine.access.batches import Progress
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging import stages
 from steernode.engine.judging.candidate import Candidate
@@ -52,15 +51,12 @@ def evaluate_together(
     axes: Mapping[str, Sequence[ContrastPair]] | None = None,
     max_new_tokens: int = 64,
     decoding: Decoding = GREEDY_DECODING,
-    on_reply: Progress | None = None,
-    on_score: Progress | None = None,
 ) -> Evidence:
     """The evidence, without a candidate and with a composition.
 
     `candidates` by the names that people call them, in the order in which they are applied: two or more, or one that does anything but
-    add to what is generated. `gates` stand beside
-    those of the set `composition`, which always hold. `axes` are pairs of the test split by the behaviour they are about.
-    `on_reply` counts replies, `on_score` texts under variants.
+    add to what is generated. `gates` stand beside those of the set `composition`, which always hold. `axes` are pairs of the test split
+    by the behaviour they are about.
 
     Raises: EngineError REFUSALS_MISSING if there is no safety to keep, COMPOSITION_PARTS, TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID,
     GATE_UNMEASURED, EVIDENCE_INVALID, and the codes of `generate` and `score_forced`.
@@ -78,7 +74,7 @@ def evaluate_together(
     loaded.work.enter(stages.PAIRS)
     refusals = refusal_items(loaded, harmful, harmless, mark_assistant=mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
-    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding, on_progress=on_reply)
+    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding)
     loaded.work.enter(stages.TOGETHER)
     composition = measure_composition(
         loaded,
@@ -88,7 +84,6 @@ def evaluate_together(
         neutral=force_replies(loaded, *neutral_of(runs.items, runs.own), mark_assistant=mark),
         mean_residual_norms=_least_residual_norms(list(candidates.values())),
         gates=[gate for gate in gates if gate["metric"] in METRICS and gate["kind"] in ("min", "max")],
-        on_progress=on_score,
     )
     return write_evidence(
         loaded,

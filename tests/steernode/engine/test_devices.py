@@ -135,7 +135,7 @@ def test_a_gpu_without_what_loads_onto_it_is_refused_with_what_to_install(monkey
     monkeypatch.setattr(devices, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match="pip install accelerate") as refused:
         devices.require_accelerate("cuda:0")
-    assert refused.value.code == "ACCELERATE_MISSING"
+    assert (refused.value.code, refused.value.item) == ("PACKAGE_MISSING", "accelerate")
 
 
 @pytest.mark.parametrize(
