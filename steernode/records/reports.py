@@ -14,7 +14,6 @@ from steernode.errors import FieldError
 from steernode.strict import read_digest, read_exactly, read_hexadecimal, read_integer, read_list, read_text, read_time
 
 REPORT_TYPE = "application/vnd.steerhub.node-report.v1+json"
-RESULTS = ("ACK", "NACK", "STALE", "PENDING")
 # A node tells of so many kills that it holds beyond the newest statement, and profiles that it cannot serve.
 MAX_SURPLUS = MAX_UNSERVABLE = 50
 # Room to count on, even for whoever has to go above what a node that lies claims to have seen.

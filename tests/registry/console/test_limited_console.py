@@ -54,6 +54,13 @@ def test_what_is_not_theirs_to_change_is_refused(limited):
     assert AuditEvent.objects.count() == events
 
 
+def test_the_page_of_tokens_leads_to_what_the_api_is(as_person, ada):
+    browser = as_person(ada)
+    assert f'href="{reverse("api-schema")}"' in browser.get(reverse("console:tokens")).content.decode()
+    document = browser.get(reverse("api-schema"), headers={"accept": "text/html,*/*;q=0.8"})
+    assert (document.status_code, document.content.startswith(b"openapi: 3")) == (200, True)
+
+
 def test_ones_own_tokens_have_a_page(as_person, ada, grace):
     browser = as_person(ada)
     issued = browser.post(reverse("console:issue-token"), {"name": "laptop", "days": 7, "scopes": ["read"]})
