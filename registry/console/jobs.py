@@ -6,12 +6,17 @@ from uuid import UUID
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
 
+from registry.audit import Action
+from registry.audit.history import events_of
 from registry.console.documents import read_document
 from registry.console.pages import Request, action, page, render_page, telling
-from registry.models import Evaluation, Job, ProfileRevision, Role, SteeringVector
+from registry.models import AuditEvent, Evaluation, Job, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
 from registry.templatetags.console import arguments, notices, speed, time_left
 from steernode.records.sweep import read_sweep
+
+# What a recipe calls otherwise than people do, or than something else beside it.
+_NAMES = {"alpha": "α", "alphas": "α grid", "dtype": "vector stored as", "model_dtype": "model run in"}
 
 
 @page()
@@ -24,8 +29,7 @@ def show_job(request: Request, job_id: UUID) -> HttpResponse:
     return render_page(
         request,
         "console/job.html",
-        title=f"{job.get_kind_display()} job",
-        subtitle=str(job.pk)[:8],
+        title=f"{job.get_kind_display()} job {str(job.pk)[:8]}",
         job=job,
         extracted=extracted,
         findings=read_sweep(read_document(extracted.sweep_digest).data).findings if extracted else (),
@@ -33,8 +37,16 @@ def show_job(request: Request, job_id: UUID) -> HttpResponse:
         chain=_trace_chain(job) if job.draft_for else [],
         drafted=ProfileRevision.objects.filter(drafted_by__in=[job, getattr(job, "followed_by", None)]).select_related("profile").first(),
         suites=job.suites.all(),
-        recipe=[(key.replace("_", " "), _write_entry(key, value)) for key, value in sorted(job.recipe.items())],
+        cancelled_by=_find_who_cancelled(job),
+        recipe=[(_NAMES.get(key, key.replace("_", " ")), _write_entry(key, value)) for key, value in sorted(job.recipe.items())],
     )
+
+
+def _find_who_cancelled(job: Job) -> AuditEvent | None:
+    """The event that says who asked the job to stop first."""
+    if job.cancel_requested_at is None:
+        return None
+    return events_of(job).filter(action=Action.JOB_CANCEL_REQUESTED).defer("body").last()
 
 
 def _trace_chain(job: Job) -> list[Job]:

@@ -136,10 +136,20 @@ class Job(models.Model):
         return self.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
     @property
+    def is_left_alone(self) -> bool:
+        """Whether the attempt under way was given up, or its worker fell silent, and no other has begun."""
+        return self.state == JobState.RUNNING and self.lease_expires_at is not None and self.lease_expires_at < timezone.now()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether somebody still works on it after the time at which it was expected to end."""
+        return self.state == JobState.RUNNING and self.expected_at is not None and self.expected_at <= timezone.now()
+
+    @property
     def seconds_left(self) -> int | None:
         """None while there is no estimate: nothing was measured yet, nobody works on it, or what was expected did not come."""
         now = timezone.now()
-        if self.state != JobState.RUNNING or self.lease_expires_at is None or self.lease_expires_at < now:
+        if self.state != JobState.RUNNING or self.is_left_alone:
             return None
         return ceil((self.expected_at - now).total_seconds()) if self.expected_at is not None and self.expected_at > now else None
 

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from registry.models import Component, Job, JobState
 from steernode.canonical import format_decimal
-from steernode.durations import say_time_left
+from steernode.durations import say_duration, say_time_left
 from steernode.snapshot.records import STATED
 
 register = template.Library()
@@ -57,8 +57,30 @@ def moment(value: datetime | None) -> SafeString | str:
 
 @register.filter
 def time_left(job: Job) -> str:
-    """What a job that somebody works on expects."""
-    return say_time_left(job.seconds_left) if job.state == JobState.RUNNING else ""
+    """What a job that is not finished waits for, or how long it will take."""
+    if job.is_finished:
+        return ""
+    if job.cancel_requested_at is not None:
+        return "asked to stop"
+    if job.state == JobState.QUEUED:
+        return "waiting for a worker"
+    if job.is_left_alone:
+        return "nobody works on it; another attempt follows" if job.attempt < job.max_attempts else "its last attempt was lost"
+    return "longer than expected" if job.is_late else say_time_left(job.seconds_left)
+
+
+@register.filter
+def share_done(job: Job) -> str:
+    """How much of the whole job is done, over all its stages and attempts."""
+    return f"{100 * job.progress_done // job.progress_total} % done" if job.progress_total else ""
+
+
+@register.filter
+def took(job: Job) -> str:
+    """How long the last attempt of a finished job was."""
+    if job.started_at is None or job.finished_at is None:
+        return ""
+    return say_duration(round((job.finished_at - job.started_at).total_seconds()))
 
 
 @register.filter

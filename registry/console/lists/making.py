@@ -92,7 +92,7 @@ class Jobs(ReadOnlyList):
     @display(description="Progress")
     def progress(self, job: Job) -> SafeString | str:
         if not job.progress_total or job.is_finished:
-            return job.note
+            return job.note if job.is_finished else time_left(job)
         return format_html(
             '<progress class="sh-progress" value="{}" max="{}">{} of {}</progress> <span class="sh-quiet-text">{}</span>',
             job.progress_done,

@@ -14,7 +14,7 @@
       }
     }
     // The bar counts the whole job, the note what the stage makes.
-    const count = job.total ? `${job.done} / ${job.total}` : "";
+    const count = job.total ? `${Math.floor((100 * job.done) / job.total)} % done` : "";
     const texts = { state: job.state, stage: job.stage, note: job.note, attempt: job.attempt, left: job.left, speed: job.speed, notices: job.notices, count };
     for (const [name, text] of Object.entries(texts)) {
       const place = box.querySelector(`[data-job-${name}]`);
