@@ -48,7 +48,8 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
         # Once the test split was opened there is nothing left to validate; a running job says so itself.
         running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
         draft_unit=Unit(_unit_of(vector, evaluation)).label.lower(),
-        validation_form=ValidationForm(),
+        # Both forms of the page have an α, and a label leads to its own.
+        validation_form=ValidationForm(auto_id="id_validate_%s"),
         draft_form=DraftForm(
             initial=None if alpha is None else {"alpha": f"{alpha.normalize():f}", "alpha_max": f"{alpha.normalize():f}"},
             relations=list_forms(vector.base_model),

@@ -22,10 +22,19 @@ class DecodingForm(SuitesForm):
     # What is left to others where nothing is chosen here.
     left_out = "As in the vectors' own validations"
 
-    replies = choice_field((), label="Replies", required=False)
-    temperature = text_field(label="Temperature", required=False, help_text="Of replies that are drawn: from 0.01 to 2, such as 0.7.")
-    top_p = text_field(label="Top-p", required=False, help_text="Draws only from the likeliest tokens of this probability.")
-    seeds = text_field(label="Seeds", required=False, help_text="Such as 0, 1, 2: one reply to each item is drawn for each.")
+    # Last of what a form asks for: most leave it as it is.
+    last = ("replies", "temperature", "top_p", "seeds")
+
+    replies = choice_field((), label="Replies that are judged", required=False)
+    temperature = text_field(label="Temperature", required=False, help_text="Only if they are drawn: from 0.01 to 2, such as 0.7.")
+    top_p = text_field(
+        label="Top-p",
+        required=False,
+        help_text="Only if they are drawn: from the likeliest tokens that together have this probability, such as 0.95.",
+    )
+    seeds = text_field(
+        label="Seeds", required=False, help_text="Only if they are drawn: one reply to each item for each seed, such as 0, 1, 2."
+    )
 
     again = forms.BooleanField(
         label="Again", required=False, widget=UnfoldBooleanSwitchWidget, help_text="Though the same failed for what it would meet again."
@@ -33,9 +42,10 @@ class DecodingForm(SuitesForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        drawn = (_DRAWN, "Drawn at a temperature")
-        greedy = (GREEDY_WORD, "The most likely ones")
+        drawn = (_DRAWN, "Drawn at a temperature (sampled)")
+        greedy = (GREEDY_WORD, "The likeliest token each time (greedy)")
         self.fields["replies"].choices = [("", self.left_out), greedy, drawn] if self.left_out else [greedy, drawn]  # type: ignore[attr-defined]
+        self.order_fields([*(name for name in self.fields if name not in self.last), *self.last])
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data

@@ -5,17 +5,19 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from registry.console.forms.decoding import DecodingForm
-from registry.console.forms.fields import SpelledField, record_field, text_field
+from registry.console.forms.fields import SpelledField, choice_field, record_field, text_field
 from registry.models import BaseModel, ContrastSet, Profile
 from registry.services.recipes import LAYER_NAMES, parse_template_arguments
 from steernode.canonical import parse_strict
 from steernode.errors import SteerError
+from steernode.placement import AUTO, DTYPE_BYTES
 
 
 class ExtractionForm(DecodingForm):
     """What a new extraction needs. Everything else of the recipe has a default."""
 
     left_out = ""
+    last = ("profile", "layers", "alphas", "model_dtype", "template_arguments", *DecodingForm.last)
 
     vector = SpelledField(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
     base_model = record_field(BaseModel.objects.all(), label="Base model")
@@ -30,6 +32,12 @@ class ExtractionForm(DecodingForm):
     )
     alphas = text_field(
         label="α grid", required=False, max_length=300, help_text="Such as 0, 0.25, 0.5, 1; empty for the default. It needs 0."
+    )
+    model_dtype = choice_field(
+        [(AUTO, "Its own dtype"), *((name, name) for name in DTYPE_BYTES)],
+        label="Model run in",
+        required=False,
+        help_text="What is measured in one dtype is evidence of that one. A worker that lacks it refuses the job.",
     )
     template_arguments = text_field(
         label="Template arguments",
@@ -51,6 +59,8 @@ class ExtractionForm(DecodingForm):
         recipe: dict[str, Any] = {"vector": data["vector"], "layers": _parse_layers(data["layers"])}
         if data["alphas"]:
             recipe["alphas"] = [alpha.strip() for alpha in data["alphas"].split(",")]
+        if data["model_dtype"]:
+            recipe["model_dtype"] = data["model_dtype"]
         if data["template_arguments"]:
             recipe["template_arguments"] = data["template_arguments"]
         if data["decoding"]:

@@ -11,7 +11,13 @@ from django.core.exceptions import ValidationError
 from django.forms.utils import flatatt
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
-from unfold.widgets import UnfoldAdminSelectMultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from steernode.canonical import parse_alpha
 from steernode.errors import AlphaError, SpellingError
@@ -36,6 +42,13 @@ def _write_choice(value: Any, label: Any, chosen: set[str]) -> SafeString:
     if isinstance(label, list | tuple):
         return format_html('<optgroup label="{}">{}</optgroup>', value, _write(label, chosen))
     return format_html('<option value="{}"{}>{}</option>', value, mark_safe(" selected") if str(value) in chosen else "", label)
+
+
+class CheckList(UnfoldAdminCheckboxSelectMultipleWidget):
+    """One box for each, with all that is said of it: a list to select from cuts what is longer than it is wide."""
+
+    template_name = "django/forms/widgets/checkbox_select.html"
+    option_template_name = "django/forms/widgets/checkbox_option.html"
 
 
 class AlphaField(forms.CharField):

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
 from registry.console.forms.decoding import DecodingForm
-from registry.console.forms.fields import AlphaField, choice_field, number_field, prose_field, record_field
+from registry.console.forms.fields import AlphaField, CheckList, choice_field, number_field, prose_field, record_field
 from registry.models import BaseModel, Profile, StalePolicy, Unit
 from registry.reads.forms import Relation
 
@@ -34,7 +33,7 @@ class DraftForm(forms.Form):
         required=False,
         label="Covers too",
         help_text="Forms of the base model that nodes may serve it on, though nothing was measured on them. Approvers see the figures.",
-        widget=UnfoldAdminSelectMultipleWidget,
+        widget=CheckList,
     )
     rationale = prose_field(label="Why", required=False)
 
