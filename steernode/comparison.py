@@ -54,7 +54,7 @@ class Comparison:
         if self.verdict == EQUAL:
             return f"equal in all of {self.tensors} tensors"
         counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.by_verdict.items()))
-        return f"{self.verdict} ({counts}): off by {self.mean:f} of the weights of {self.worst_tensor}, where it is most"
+        return f"{self.verdict} ({counts}); farthest off in {self.worst_tensor}, by {self.mean:f} of its weights (root mean square)"
 
 
 def read_comparison(value: Any, path: str) -> Comparison:

@@ -12,6 +12,7 @@ from registry.console.confirming import ask, do_or_ask
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.manifests.kinds.raising import change_served, plan_move
 from registry.models import BaseModel, Environment, EnvironmentBaseModel, Role
+from registry.reads.forms import list_forms
 from registry.reads.lookups import get_environment, registered_before
 from registry.reads.steering import flags_left_behind
 from steernode.behaviour import read_behaviour
@@ -47,7 +48,8 @@ def show_base_model(request: Request, base_model_id: UUID) -> HttpResponse:
         others=BaseModel.objects.filter(name=base_model.name).exclude(pk=base_model.pk).order_by("-registered_at"),
         behaviour=None if base_model.behaviour is None else read_behaviour(base_model.behaviour, "behaviour"),
         comparison=None if base_model.comparison is None else read_comparison(base_model.comparison, "comparison").describe(),
-        forms=base_model.forms.order_by("name", "-registered_at"),
+        relations=[relation for relation in list_forms(base_model) if relation.form.pk != base_model.derived_from_id],
+        how_to_measure=f"steer model register {base_model.name} --source {base_model.source} --folder FOLDER",
         form=describe_form(base_model.manifest),
         files=base_model.manifest.get("files", []),
     )

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
@@ -46,7 +47,7 @@ def list_waiting(request: Request) -> HttpResponse:
     """What waits for a decision, oldest first, and what was decided last."""
     related = ("profile", "author", "base_model", "evaluation__vector")
     revisions = ProfileRevision.objects.select_related(*related)
-    waiting = revisions.filter(state=RevisionState.SUBMITTED).order_by("submitted_at")
+    waiting = revisions.filter(state=RevisionState.SUBMITTED).annotate(forms_covered=Count("covers")).order_by("submitted_at")
     decided = revisions.filter(decided_at__isnull=False).order_by("-decided_at")[:10]
     rows = [(revision, why_not_decide(revision, request.user)) for revision in waiting]
     return render_page(request, "console/approvals.html", title="Approvals", waiting=rows, decided=decided)

@@ -7,6 +7,7 @@ from registry.errors import InvalidInput
 from registry.models import BaseModel, Component, ProfileRevision, RiskPolicy, SteeringVector
 from registry.reads.documents import component_document, policy_document, vector_entry
 from registry.services.demands import check_limits, refuse_unmet
+from steernode.canonical import canonical_json
 from steernode.errors import AlphaError, FieldError
 from steernode.snapshot.conditions import read_known_condition
 from steernode.snapshot.readers import read_component
@@ -50,10 +51,13 @@ def _refuse_two_templates(vectors: Sequence[SteeringVector]) -> None:
     if other is not None:
         raise InvalidInput(
             "TEMPLATE_ARGUMENTS_DIFFER",
-            f"{first} was read with the template arguments {first.template_arguments}, {other} with {other.template_arguments}; "
-            "a revision asks in one way",
+            f"{first} was read with the template arguments {_write(first)}, {other} with {_write(other)}; a revision asks in one way",
             str(other),
         )
+
+
+def _write(vector: SteeringVector) -> str:
+    return canonical_json(vector.template_arguments).decode()
 
 
 def write_components(revision: ProfileRevision, components: Sequence[Component]) -> None:

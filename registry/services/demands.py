@@ -87,12 +87,12 @@ def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, dem
     ]
     by_term: dict[str, Callable[[Any], tuple[str, _Find]]] = {
         "gate_set": lambda name: (f"gates as strict as the set {name}", lambda found: _find_weaker_gate(components, found, name)),
-        "suite_kinds": lambda kinds: (f"suites of the kinds {_list(kinds)}", lambda found: _find_missing_kind(found, kinds)),
+        "suite_kinds": lambda kinds: (f"suites of the kinds {', '.join(kinds)}", lambda found: _find_missing_kind(found, kinds)),
         "minimum_pairs": lambda count: (f"at least {count} contrast pairs", lambda _: _find_few_pairs(components, count)),
-        "locales": lambda locales: (f"the locales {_list(locales)}", lambda found: _find_missing_locale(components, found, demands)),
+        "locales": lambda locales: (f"the locales {', '.join(locales)}", lambda found: _find_missing_locale(components, found, demands)),
         "evidence_max_age_days": lambda days: (f"evidence of at most {days} days", lambda found: _find_age(found, days)),
     }
-    demanded = [*always, *(say(demands[term]) for term, say in by_term.items() if term in demands)]
+    demanded = [*always, *(say(demands[term]) for term, say in by_term.items() if demands.get(term))]
     covers, coverable = list(COVERS.filter(revision=revision)), CoverableForms(demands.get("coverable_forms", UNSAID["coverable_forms"]))
     # A demand on what nothing was measured on, so that no evidence meets it; a revision that covers no form is not asked.
     covered = [Requirement(COVERABLE[coverable], find_uncoverable(revision, covers, coverable))] if covers else []
@@ -240,7 +240,3 @@ def _find_age(evaluation: Evaluation, days: int) -> SteerError | None:
     if age <= timedelta(days=days):
         return None
     return TransitionRefused("EVIDENCE_OLD", f"the evidence is {age.days} days old, the policy takes {days}", str(evaluation.pk))
-
-
-def _list(words: Sequence[str]) -> str:
-    return ", ".join(words) or "none"

@@ -4,10 +4,12 @@ import pytest
 from django.contrib.sessions.models import Session
 from playwright.sync_api import expect
 
-from registry.models import Approval, Kill, ProfileRevision, TenantFlag
+from registry.models import Approval, Kill, ProfileRevision, RiskPolicy, TenantFlag
 from registry.services.jobs import fail_job, report_progress
+from registry.services.profiles import draft_revision
 from tests.support import story
 from tests.support.browser import PASSWORD
+from tests.support.families import add_form
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -72,6 +74,40 @@ def test_a_job_page_follows_its_job_without_being_reloaded(open_as, ada, base_mo
     assert page.locator("progress").first.evaluate("bar => bar.position") == 0.25
     fail_job(job, code="NO_CELL_PASSES", message="none of 14 cells passes every gate")
     expect(page.get_by_text("NO_CELL_PASSES")).to_be_visible()
+    assert page.errors == []
+
+
+# What is wider than the page is cut off, but for tables and charts, which scroll along. A label of many lines has no room.
+_CUT_OFF = """() => {
+  const page = document.querySelector(".sh-page"), edge = page.getBoundingClientRect().right + 1;
+  const seen = [...page.querySelectorAll("*")].filter((each) => !each.closest(".sh-scroll, svg"));
+  const wide = seen.filter((each) => each.getBoundingClientRect().right > edge);
+  const tall = seen.filter((each) => each.matches("label, button, dt") && each.getBoundingClientRect().height > 160);
+  return [...wide, ...tall].map((each) => each.outerHTML.slice(0, 120));
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_off_on_the_pages_from_a_job_to_its_base_model(
+    open_as, person, ada, base_model, model_root, vector, profile, component, evaluation, production, width
+):
+    long = "harbor-support-q4-k-m-of-the-operations-team"
+    form = add_form(base_model, long, model_root, ada, verdict="quantised", worst="0.0714285714")
+    RiskPolicy.objects.filter(name="low").update(coverable_forms="any")
+    revision = draft_revision(profile, components=[component], author=ada, covers=[form])
+    page = open_as(person("vera", "author", "operator", "admin"))
+    page.set_viewport_size({"width": width, "height": 900})
+    for where in (
+        f"/console/jobs/{vector.job_id}/",
+        f"/console/vectors/{vector.pk}/",
+        f"/console/revisions/{revision.pk}/",
+        f"/console/base-models/{base_model.pk}/",
+        f"/console/base-models/{form.pk}/",
+        "/console/risk-policies/low/",
+        "/console/extractions/new/",
+    ):
+        page.goto(where)
+        assert page.evaluate(_CUT_OFF) == [], where
     assert page.errors == []
 
 

@@ -12,8 +12,7 @@ from django.forms.utils import flatatt
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from unfold.widgets import (
-    UnfoldAdminCheckboxSelectMultipleWidget,
-    UnfoldAdminSelectMultipleWidget,
+    CHECKBOX_CLASSES,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
@@ -44,11 +43,14 @@ def _write_choice(value: Any, label: Any, chosen: set[str]) -> SafeString:
     return format_html('<option value="{}"{}>{}</option>', value, mark_safe(" selected") if str(value) in chosen else "", label)
 
 
-class CheckList(UnfoldAdminCheckboxSelectMultipleWidget):
+class CheckList(forms.CheckboxSelectMultiple):
     """One box for each, with all that is said of it: a list to select from cuts what is longer than it is wide."""
 
-    template_name = "django/forms/widgets/checkbox_select.html"
-    option_template_name = "django/forms/widgets/checkbox_option.html"
+    def create_option(self, *args: Any, **options: Any) -> dict[str, Any]:
+        option = super().create_option(*args, **options)
+        # The theme's look is of the boxes; on the list around them it would make that one as small.
+        option["attrs"]["class"] = " ".join(CHECKBOX_CLASSES)
+        return option
 
 
 class AlphaField(forms.CharField):
@@ -112,7 +114,7 @@ def choice_field(choices: Any, **options: Any) -> forms.ChoiceField:
 
 
 def choices_field(choices: Any, **options: Any) -> forms.MultipleChoiceField:
-    return forms.MultipleChoiceField(choices=choices, widget=UnfoldAdminSelectMultipleWidget, **options)
+    return forms.MultipleChoiceField(choices=choices, widget=CheckList, **options)
 
 
 class ReasonForm(forms.Form):

@@ -3,9 +3,8 @@
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
-from registry.console.forms.fields import record_field
+from registry.console.forms.fields import CheckList, record_field
 from registry.models import EvalSuite, SuiteKind
 
 
@@ -19,9 +18,7 @@ class SuitesForm(forms.Form):
             self.fields[kind.value] = record_field(suites, label=f"{kind.label} suite", initial=suites.order_by("-sealed_at").first())
         others = EvalSuite.objects.filter(kind__in=[SuiteKind.FLUENCY, SuiteKind.CAPABILITY])
         if others.exists():
-            self.fields["others"] = forms.ModelMultipleChoiceField(
-                others, widget=UnfoldAdminSelectMultipleWidget, required=False, label="Other suites"
-            )
+            self.fields["others"] = forms.ModelMultipleChoiceField(others, widget=CheckList, required=False, label="Other suites")
 
     def suites(self) -> list[EvalSuite]:
         needed = [self.cleaned_data[kind.value] for kind in (SuiteKind.BEHAVIOUR, SuiteKind.FACTUAL, SuiteKind.SAFETY)]

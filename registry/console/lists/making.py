@@ -18,16 +18,17 @@ class BaseModels(ReadOnlyList):
         "name_column",
         "fingerprint_column",
         "environments",
+        "form_of",
         "architecture",
-        "n_layers",
-        "d_model",
-        "context_length",
+        "layers",
+        "context",
         "registered_by",
         "registered_moment",
     ]
     registered_moment = column("registered_at", "Registered", moment)
     list_filter = ["architecture"]
     search_fields = ["name", "fingerprint"]
+    list_select_related = ["derived_from", "registered_by"]
     list_display_links = None
     fingerprint_column = column("fingerprint", "Fingerprint", digest)
 
@@ -37,6 +38,19 @@ class BaseModels(ReadOnlyList):
     @display(description="Name", ordering="name")
     def name_column(self, base_model: BaseModel) -> SafeString:
         return link_to("console:base-model", base_model.pk, base_model.name)
+
+    @display(description="Form of")
+    def form_of(self, base_model: BaseModel) -> SafeString | str:
+        original = base_model.derived_from
+        return "—" if original is None else link_to("console:base-model", original.pk, original.name)
+
+    @display(description="Layers × width", ordering="n_layers")
+    def layers(self, base_model: BaseModel) -> str:
+        return f"{base_model.n_layers} × {base_model.d_model}"
+
+    @display(description="Context", ordering="context_length")
+    def context(self, base_model: BaseModel) -> str:
+        return f"{base_model.context_length} tokens"
 
     @display(description="Served in")
     def environments(self, base_model: BaseModel) -> str:

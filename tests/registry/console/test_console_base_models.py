@@ -4,6 +4,7 @@ import pytest
 
 from registry.services.base_models import register_base_model
 from tests.support.confirming import send
+from tests.support.families import add_form
 from tests.support.files import write_model_folder
 
 
@@ -52,3 +53,31 @@ def test_the_list_links_to_the_page_and_says_where_it_is_served(as_person, ada, 
     page = as_person(ada).get("/admin/registry/basemodel/").content.decode()
     assert f"/console/base-models/{base_model.pk}/" in page
     assert "production" in page
+
+
+def test_each_form_stands_with_its_figures_on_the_page_of_what_it_is_a_form_of_and_the_other_way_round(
+    as_person, ada, base_model, model_root
+):
+    small = add_form(base_model, "harbor-small", model_root, ada, verdict="quantised", worst="0.0714")
+    page = as_person(ada).get(f"/console/base-models/{base_model.pk}/").text
+    assert f"/console/base-models/{small.pk}/" in page
+    assert "quantised, off by at most 0.0714 of the largest weight of a tensor" in page
+    page = as_person(ada).get(f"/console/base-models/{small.pk}/").text
+    assert page.count(f'href="/console/base-models/{base_model.pk}/"') == 1
+    assert "quantised (2 quantised); farthest off in a.weight, by 0.0714 of its weights" in page
+    listed = as_person(ada).get("/admin/registry/basemodel/").text
+    assert listed.count(f'href="/console/base-models/{base_model.pk}/"') == 2
+
+
+def test_a_base_model_that_was_not_measured_says_how_it_is(as_person, ada, base_model):
+    page = as_person(ada).get(f"/console/base-models/{base_model.pk}/").text
+    assert "steer model register harbor-support --source harbor --folder FOLDER" in page
+
+
+def test_a_base_model_leads_to_what_was_made_from_it(as_person, ada, base_model, vector):
+    page = as_person(ada).get(f"/console/base-models/{base_model.pk}/").text
+    for kind in ("job", "steeringvector"):
+        where = f"/admin/registry/{kind}/?base_model__id__exact={base_model.pk}"
+        assert f'href="{where}"' in page
+        assert as_person(ada).get(where).status_code == 200
+    assert f"/console/vectors/{vector.pk}/" in as_person(ada).get(where).text

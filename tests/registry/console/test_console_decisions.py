@@ -6,6 +6,7 @@ from django.urls import reverse
 from registry.models import Approval, ProfileRevision, RevisionState
 from registry.services.profiles import create_profile, draft_revision, submit_revision
 from tests.support import story
+from tests.support.families import add_form
 
 ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -44,6 +45,26 @@ def test_an_approver_sees_what_the_candidate_was_compared_with(as_person, grace,
     for title in ("Random directions", "Shuffled labels", "The negated vector", "The positive system message instead"):
         assert title in page
     assert "2.89" in page
+
+
+def test_a_policy_that_demands_no_locale_is_no_demand(as_person, grace, submitted):
+    assert submitted.demands["locales"] == []
+    page = as_person(grace).get(reverse("console:revision", args=[submitted.pk])).text
+    assert "Evidence of exactly these components" in page
+    assert "locales" not in page
+
+
+def test_a_form_that_is_equal_is_not_off_by_nothing_and_the_list_of_approvals_counts_it(
+    as_person, ada, grace, submitted, base_model, model_root, profile, component
+):
+    equal = add_form(base_model, "harbor-equal", model_root, ada, verdict="equal", worst="0")
+    revision = draft_revision(profile, components=[component], author=ada, covers=[equal])
+    revision = submit_revision(revision.pk, evaluation=submitted.evaluation, actor=ada)
+    page = as_person(grace).get(reverse("console:revision", args=[revision.pk])).text
+    assert f"nothing was measured: {equal} (equal)." in page
+    listed = as_person(grace).get(reverse("console:approvals")).text
+    assert "on harbor-support and 1 form of it, unmeasured, submitted" in listed
+    assert "on harbor-support, submitted" in listed
 
 
 def test_another_person_approves(as_person, grace, submitted):
