@@ -23,7 +23,7 @@ class DecodingForm(SuitesForm):
     left_out = "As in the vectors' own validations"
 
     # Last of what a form asks for: most leave it as it is.
-    last = ("replies", "temperature", "top_p", "seeds")
+    last: tuple[str, ...] = ("replies", "temperature", "top_p", "seeds")
 
     replies = choice_field((), label="Replies that are judged", required=False)
     temperature = text_field(label="Temperature", required=False, help_text="Only if they are drawn: from 0.01 to 2, such as 0.7.")
