@@ -16,7 +16,7 @@ from steernode.files.forms import FORM_FILE, Form, describe_form, read_form
 from steernode.files.ggufs import only_gguf
 from steernode.files.hashing import Stamp, hash_file, read_stamp
 from steernode.files.quantization import read_quantization
-from steernode.files.weights import list_weights, read_tensors
+from steernode.files.weights import list_loaded, list_weights, read_tensors
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -38,6 +38,7 @@ _REFUSED_CONFIG_KEYS = {
     "_experts_implementation_internal": "would let the model folder run code",
     "configuration_files": "names other files to read in the place of this one",
     "fast_tokenizer_files": "names other files to read in the place of this one",
+    "transformers_weights": "names other weights to read in the place of the model's",
 }
 # Steering of the folder's own, which nobody approved and no flag turns off.
 _STEERING_KEY = re.compile(r"abliterat|steer|control_?vector|activation_addition|refusal_direction", re.IGNORECASE)
@@ -53,6 +54,8 @@ _SIZE_KEYS = {
     "context_length": ("max_position_embeddings", "n_positions", "seq_length"),
     "vocab_size": ("vocab_size",),
 }
+# What a size can be at most: as many as columns and loops of those who read it can take.
+_MOST = {"n_layers": 10_000, "d_model": 2**24, "context_length": 2**31 - 1, "vocab_size": 2**31 - 1}
 _MAX_CONFIG_BYTES = 64 * 1024 * 1024
 
 
@@ -110,6 +113,13 @@ def inspect_model(folder: Path) -> ModelFiles:
     Raises: ModelError MODEL_MISSING, MODEL_FORMAT, MODEL_CONFIG_REJECTED, MODEL_ARCHITECTURE, MODEL_QUANTIZATION, MODEL_FORM,
     MODEL_TOKENIZER, MODEL_CHAT_TEMPLATE, FOLDER_CHANGED.
     """
+    try:
+        return _inspect(folder)
+    except OSError as error:
+        raise ModelError("MODEL_MISSING", f"{error.filename} cannot be read: {error.strerror}", str(error.filename)) from error
+
+
+def _inspect(folder: Path) -> ModelFiles:
     if not folder.is_dir():
         raise ModelError("MODEL_MISSING", f"{folder} is not a folder; give the folder that holds config.json", str(folder))
     _refuse_files(folder)
@@ -125,6 +135,7 @@ def inspect_model(folder: Path) -> ModelFiles:
         _refuse_gguf(folder)
     weights = list_weights(folder)
     indexes = _check_indexes(folder, weights)
+    list_loaded(folder, weights)
     quantization = read_quantization(config, (path.name for path in folder.iterdir()), read_tensors(folder, weights))
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise ModelError("MODEL_TOKENIZER", f"{folder} has no tokenizer; save it beside the weights", "tokenizer.json")
@@ -250,8 +261,9 @@ def _read_size(text: Mapping[str, Any], name: str, sizes: Mapping[str, int]) -> 
     value = next((text[key] for key in keys if key in text), sizes.get(name))
     # Some say what each layer is instead of how many there are.
     value = len(value) if isinstance(value, list) and name == "n_layers" else value
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ModelError("MODEL_CONFIG_REJECTED", f"config.json must give {keys[0]} as a positive integer, got {value!r}", keys[0])
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST[name]:
+        problem = f"config.json must give {keys[0]} as a positive integer of at most {_MOST[name]}, got {str(value)[:40]!r}"
+        raise ModelError("MODEL_CONFIG_REJECTED", problem, keys[0])
     return value
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from steernode.comparison import DIFFERENT, DTYPE, EQUAL, QUANTISED, Comparison
 from steernode.errors import ModelError
 from steernode.files.basemodels import ModelFiles, inspect_model
-from steernode.files.weights import StoredTensor, list_weights, read_tensors
+from steernode.files.weights import StoredTensor, list_loaded, list_weights, read_tensors
 
 Floats = npt.NDArray[np.float64]
 # By safetensors' name: how it is read, the distance from 1 to the next number, and the smallest number above 0.
@@ -91,7 +91,9 @@ def compare_folders(
 class _Weights:
     def __init__(self, folder: Path, files: ModelFiles) -> None:
         self.folder = folder
-        self.tensors = {tensor.name: tensor for tensor in read_tensors(folder, list_weights(folder))}
+        # What lies beside the weights that are loaded says nothing of them.
+        loaded = list_loaded(folder, list_weights(folder))
+        self.tensors = {tensor.name: tensor for tensor in read_tensors(folder, loaded)}
         packed = next((f"{tensor.name} as {tensor.dtype}" for tensor in self.tensors.values() if tensor.dtype not in _FORMATS), "")
         if what := files.quantization or packed:
             raise ModelError("FORM_NOT_COMPARED", f"weights in {folder} are packed ({what}); plain numbers alone are compared", str(folder))

@@ -15,12 +15,18 @@ from steernode.placement import Weights
 _MAX_HEADER_BYTES = 100_000_000
 # Of numbers that take the dtype that a model is loaded in; all others stay as they are.
 _FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+# Where a loader looks first, and then.
+WHOLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 _PICKLED_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 def list_weights(folder: Path) -> list[str]:
     """The names of a folder's weight files, each of them whole. Raises: ModelError MODEL_FORMAT."""
     weights = sorted(path.name for path in folder.glob("*.safetensors"))
+    for name in weights:
+        # To open a pipe would wait for whoever writes into it.
+        if not (folder / name).is_file():
+            raise _broken(folder / name, "is no file, or a link that leads to none")
     if not weights:
         pickled = sorted(path.name for pattern in _PICKLED_PATTERNS for path in folder.glob(pattern))
         if pickled:
@@ -34,6 +40,34 @@ def list_weights(folder: Path) -> list[str]:
     for name in weights:
         _check_whole(folder / name)
     return weights
+
+
+def list_loaded(folder: Path, weights: Iterable[str]) -> list[str]:
+    """Those of a folder's weight files that a loader reads: one file that has them all, or else those that the index names.
+
+    Whatever else lies beside them, such as the same weights as another program wants them, is in the fingerprint and is not the model.
+    Raises: ModelError MODEL_FORMAT if a tensor is in two of them, because no two loaders agree on which of them counts.
+    """
+    loaded = _find_loaded(folder, sorted(weights))
+    seen: dict[str, str] = {}
+    for name in loaded:
+        for tensor in _read_header(folder / name)[0]:
+            if tensor in seen:
+                raise _broken(folder / name, f"holds the tensor {tensor[:60]!r}, and so does {seen[tensor]}")
+            seen[tensor] = name
+    return loaded
+
+
+def _find_loaded(folder: Path, names: list[str]) -> list[str]:
+    if WHOLE_FILE in names:
+        return [WHOLE_FILE]
+    try:
+        index = parse_strict((folder / INDEX_FILE).read_bytes(), max_bytes=_MAX_HEADER_BYTES, max_depth=4, wide_integers=True)
+        named = {str(shard) for shard in index["weight_map"].values()}
+    except (OSError, CanonicalError, KeyError, TypeError, AttributeError):
+        # No loader would find them; which would be read is for it to say.
+        return names
+    return [name for name in names if name in named]
 
 
 def _check_whole(path: Path) -> None:

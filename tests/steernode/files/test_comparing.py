@@ -136,3 +136,31 @@ def test_weights_that_are_packed_are_not_compared(base, tmp_path):
     with pytest.raises(ModelError) as caught:
         compare_folders(base, other)
     assert caught.value.code == "FORM_NOT_COMPARED"
+
+
+def test_what_lies_beside_the_weights_that_are_loaded_vouches_for_nothing(base, tmp_path):
+    """A loader takes model.safetensors, or else what the index names; a copy of other weights beside them is not the model."""
+    another = WEIGHTS | {"model.norm.weight": WEIGHTS["model.norm.weight"] + 1}
+    whole = write(tmp_path / "whole", another)
+    (whole / "z.safetensors").write_bytes(save(WEIGHTS))
+    assert compare(base, whole).wrong == "model.norm.weight"
+    (whole / "z.safetensors").rename(whole / "a.safetensors")
+    assert compare(base, whole).wrong == "model.norm.weight"
+    index = {"weight_map": dict.fromkeys(WEIGHTS, "b.safetensors")}
+    (whole / "model.safetensors").rename(whole / "b.safetensors")
+    (whole / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert compare(base, whole).wrong == "model.norm.weight"
+    (whole / "b.safetensors").write_bytes(save(WEIGHTS))
+    (whole / "a.safetensors").write_bytes(save(another))
+    assert compare(base, whole).verdict == "equal"
+
+
+def test_a_tensor_in_two_of_the_files_that_are_loaded_is_refused(base, tmp_path):
+    twice = write(tmp_path / "twice", WEIGHTS)
+    (twice / "model.safetensors").rename(twice / "a.safetensors")
+    (twice / "b.safetensors").write_bytes(save({"model.norm.weight": WEIGHTS["model.norm.weight"]}))
+    index = {"weight_map": dict.fromkeys(WEIGHTS, "a.safetensors") | {"model.norm.weight": "b.safetensors"}}
+    (twice / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"holds the tensor 'model\.norm\.weight', and so does a\.safetensors") as caught:
+        compare_folders(base, twice)
+    assert caught.value.code == "MODEL_FORMAT"

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -249,3 +250,39 @@ def test_layers_that_are_listed_are_counted(folder):
     config = {"architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h", "layers_block_type": ["mamba", "moe", "attention"]}
     (folder / "config.json").write_text(json.dumps(config))
     assert inspect_model(folder).n_layers == 3
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.mkdir(),
+        # Whoever opened it would wait for somebody to write.
+        os.mkfifo,
+        lambda path: path.symlink_to("nowhere"),
+        lambda path: path.symlink_to(path.name),
+    ],
+)
+def test_weights_that_are_no_file_are_refused(folder, make):
+    make(folder / "more.safetensors")
+    assert code_of(folder) == "MODEL_FORMAT"
+
+
+def test_a_folder_that_cannot_be_read_is_refused_by_name(folder, monkeypatch):
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied", str(folder / "config.json"))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(ModelError, match=r"config\.json cannot be read: Permission denied") as caught:
+        inspect_model(folder)
+    assert caught.value.code == "MODEL_MISSING"
+
+
+@pytest.mark.parametrize("size", ["num_hidden_layers", "hidden_size", "max_position_embeddings", "vocab_size"])
+def test_a_size_that_no_model_has_is_refused(folder, size):
+    change_config(folder, **{size: 10**30})
+    assert code_of(folder) == "MODEL_CONFIG_REJECTED"
+
+
+def test_a_config_that_names_other_weights_is_refused(folder):
+    change_config(folder, transformers_weights="other.safetensors")
+    assert code_of(folder) == "MODEL_CONFIG_REJECTED"
