@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,10 +33,10 @@ from steernode.engine.access.spreading import forget_dispatch, join_blocks, map_
 from steernode.engine.access.templates import Argument, check_arguments
 from steernode.engine.access.work import NO_WORK, Work
 from steernode.errors import ModelError, SteerError
-from steernode.files.basemodels import ModelFiles, inspect_model, read_template_file
+from steernode.files.basemodels import ModelFiles, inspect_model, read_stamps, read_template_file
 from steernode.files.blocks import Architecture
 from steernode.files.quantization import DEQUANTIZED
-from steernode.files.weights import measure_weights
+from steernode.files.weights import list_loaded, measure_weights
 from steernode.placement import AUTO, CPU, DTYPE_BYTES, Device, check_fit, choose_devices, choose_dtype, parse_devices
 from steernode.strict import read_template_arguments
 from steernode.words import CLOCK_ARGUMENT
@@ -157,22 +158,36 @@ def load_model(source: str | Path, *, revision: str | None = None, dtype: str = 
 
     `dtype` and `device` as `choose_dtype` and `parse_devices` read them; that they are there and large enough is looked at first.
     Raises: ModelError MODEL_REVISION_REQUIRED for a hub id without a 40-digit commit, MODEL_DTYPE, DTYPE_UNSUPPORTED, DEVICE_FORMAT,
-    DEVICE_MISSING, MODEL_TOO_LARGE, PACKAGE_MISSING, MODEL_LOAD, and every code of `inspect_model`.
+    DEVICE_MISSING, MODEL_TOO_LARGE, PACKAGE_MISSING, MODEL_LOAD, FOLDER_CHANGED, and every code of `inspect_model`.
     """
     wanted = parse_devices(device)
     choose_dtype(dtype, "float32")
     folder = _find_folder(source, revision)
     manifest = inspect_model(folder)
+    stamps = read_stamps(folder, manifest)
     present, dtype = list_devices(), choose_dtype(dtype, manifest.dtype)
     placed = tuple(map(look_closer, choose_devices(wanted, present)))
     looked_at = {device.name: device for device in placed}
-    weights = measure_weights(folder, (name for name, _, _ in manifest.files if name.endswith(".safetensors")))
+    weights = measure_weights(folder, list_loaded(folder, (name for name, _, _ in manifest.files if name.endswith(".safetensors"))))
     check_fit(weights, dtype, placed, [looked_at.get(device.name, device) for device in present])
     model, tokenizer = _load_pretrained(folder, manifest, DTYPES[dtype], placed)
+    _own_weights(model)
+    if (inspect_model(folder), read_stamps(folder, manifest)) != (manifest, stamps):
+        raise ModelError(
+            "FOLDER_CHANGED", f"{folder} was written to while it was loaded; load it again when nobody writes there", str(folder)
+        )
     loaded = wrap_model(model, tokenizer, manifest)
     if slowness := describe_slowness(loaded.device, loaded.dtype_name):
         logger.warning("%s: %s", manifest.architecture, slowness)
     return loaded
+
+
+def _own_weights(model: Any) -> None:
+    """A loader may leave weights on the CPU as the very pages of their file: whoever wrote to it later would change them under a
+    fingerprint that they no longer have, and whoever cut it short would end the process."""
+    for tensor in chain(model.parameters(), model.buffers()):
+        if tensor.device.type == CPU:
+            tensor.data = tensor.data.clone()
 
 
 def wrap_model(model: Any, tokenizer: Any, manifest: ModelFiles) -> LoadedModel:

@@ -6,11 +6,13 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from steernode.engine.access import models
 from steernode.engine.access.models import LoadedModel, load_model, wrap_model
 from steernode.engine.access.sites import residual_stream
 from steernode.errors import EngineError, ModelError
@@ -125,3 +127,37 @@ def test_a_class_that_the_installed_library_lacks_is_refused_with_what_to_do(mod
         with pytest.raises(ModelError, match="install a version that has") as refused:
             load_model(folder)
         assert (refused.value.code, refused.value.item) == ("MODEL_ARCHITECTURE", class_name)
+
+
+def test_weights_are_those_of_the_file_as_it_was_loaded(model_folders: dict[str, Path], tmp_path: Path) -> None:
+    """What a loader maps into memory would change with its file, under a fingerprint that it no longer has."""
+    folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
+    loaded = load_model(folder)
+    before = {name: weights.clone() for name, weights in loaded.model.named_parameters()}
+    weights = folder / "model.safetensors"
+    with weights.open("r+b") as stream:
+        stream.seek(weights.stat().st_size // 2)
+        stream.write(b"\x01" * (weights.stat().st_size // 2))
+    assert [name for name, now in loaded.model.named_parameters() if not torch.equal(now, before[name])] == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_folder_that_is_written_to_while_it_is_loaded_is_refused(
+    name: str, model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
+    load = models._load_pretrained
+
+    def write_meanwhile(*arguments: Any) -> Any:
+        held = (folder / name).read_bytes()
+        # Other bytes for as long as they are loaded; the same as before when somebody looks again.
+        (folder / name).write_bytes(held.replace(b'"rms_norm_eps": 1e-06', b'"rms_norm_eps": 1e-02') if name == "config.json" else held)
+        try:
+            return load(*arguments)
+        finally:
+            (folder / name).write_bytes(held)
+
+    monkeypatch.setattr(models, "_load_pretrained", write_meanwhile)
+    with pytest.raises(ModelError) as refused:
+        load_model(folder)
+    assert refused.value.code == "FOLDER_CHANGED"
