@@ -68,8 +68,10 @@ def _cut_tail(logits: Tensor, top_p: Tensor) -> Tensor:
     ranked, tokens = logits.sort(dim=-1, descending=True, stable=True)
     probabilities = ranked.softmax(dim=-1).double()
     before = probabilities.cumsum(dim=-1) - probabilities
-    # Nothing is in front of the first, which therefore stays.
-    is_cut = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, tokens, before >= top_p)
+    is_behind = before >= top_p
+    # Nothing is in front of the first, which therefore stays, also where a share is too small to be told from none.
+    is_behind[..., 0] = False
+    is_cut = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, tokens, is_behind)
     return logits.masked_fill(is_cut, -torch.inf)
 
 

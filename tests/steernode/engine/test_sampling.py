@@ -87,6 +87,11 @@ def test_a_nucleus_is_drawn_from_by_its_own_share_of_the_mass(top_p: str) -> Non
     assert len(kept) == 1 or stats.chisquare([seen[token] for token in kept], expected).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("top_p", ["1e-30", "1e-46", "5e-324", "1e-400"])
+def test_of_a_share_too_small_to_tell_from_none_the_likeliest_is_left(top_p: str) -> None:
+    assert set(draw(50, "1", top_p)) == {int(LOGITS.argmax())}
+
+
 def test_the_colder_the_nearer_to_greedy_and_at_the_least_temperature_it_is_greedy(any_model: LoadedModel) -> None:
     """Where the two likeliest tokens are no nearer than the noise can reach at that temperature."""
     logits = torch.randn(500, 64, generator=torch.Generator().manual_seed(3))
