@@ -64,14 +64,14 @@ def read_gguf(path: Path) -> GgufFile:
     except ImportError as error:
         raise ModelError("PACKAGE_MISSING", "GGUF files are read by a package that is not here: pip install gguf", "gguf") from error
     try:
-        reader = gguf.GGUFReader(path)
+        reader = _open(gguf, path)
         values = {name: field.contents() for name, field in reader.fields.items() if name not in (_TOKENS, "tokenizer.ggml.merges")}
     except Exception as error:  # It checks nothing: whatever a broken file makes it do wrong ends here.
         if "GGMLQuantizationType" in str(error):
             raise ModelError("MODEL_QUANTIZATION", f"{path.name} holds tensors of a type that is not known: {error}", path.name) from error
         problem = f"{path.name} is cut short or broken ({type(error).__name__}: {error}); get it again"
         raise ModelError("MODEL_FORMAT", problem, path.name) from error
-    if _PART.search(path.name) or values.get("split.count", 0) > 1:
+    if _PART.search(path.name) or values.get("split.count", 0) not in (0, 1):
         raise ModelError("MODEL_FORMAT", f"{path.name} is a part of a split model; merge it first: llama-gguf-split --merge", path.name)
     architecture = values.get("general.architecture")
     if not isinstance(architecture, str):
@@ -97,6 +97,19 @@ def read_gguf(path: Path) -> GgufFile:
         tensor_types=dict(sorted(Counter(tensor.tensor_type.name for tensor in reader.tensors).items())),
         tensors={tensor.name: int(tensor.n_elements) for tensor in reader.tensors},
     )
+
+
+def _open(gguf: Any, path: Path) -> Any:
+    """Where the package reads past the end of a file it finds nothing there, and goes on for as long as a length in the file says."""
+
+    class Reader(gguf.GGUFReader):  # type: ignore[misc]  # the package is imported where it is needed
+        def _get(self, offset: int, dtype: Any, count: int = 1, *more: Any, **named: Any) -> Any:
+            end = int(offset) + np.dtype(dtype).itemsize * int(count)
+            if end > len(self.data):
+                raise EOFError(f"it speaks of byte {end} and ends at {len(self.data)}")
+            return super()._get(offset, dtype, count, *more, **named)
+
+    return Reader(path)
 
 
 def hash_gguf(path: Path, on_progress: Callable[[int, int], None]) -> tuple[str, int]:

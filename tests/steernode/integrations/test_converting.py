@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import gguf
@@ -95,6 +96,19 @@ def test_a_file_that_is_cut_short_leaves_nothing(tmp_path, folder, share):
     file = write_gguf(tmp_path / "tiny.gguf")
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
     refuse("MODEL_FORMAT", file, folder)
+
+
+@pytest.mark.parametrize("kind", [0, 8])
+def test_a_length_past_the_end_of_a_file_is_refused_at_once(tmp_path, folder, kind):
+    """Nothing was found there, again and again: a list of as many nothings as the length says."""
+    file, name = tmp_path / "tiny.gguf", b"general.tags"
+    settings = len(name).to_bytes(8, "little") + name + struct.pack("<IIQ", 9, kind, 2**40)
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + settings)
+    refuse("MODEL_FORMAT", file, folder)
+
+
+def test_a_count_of_parts_that_is_no_number_is_refused(tmp_path, folder):
+    refuse("MODEL_FORMAT", write_gguf(tmp_path / "tiny.gguf", more={"split.count": "two"}), folder)
 
 
 def test_what_is_no_gguf_is_refused(tmp_path, folder):
