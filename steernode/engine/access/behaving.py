@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -15,11 +15,14 @@ from steernode.behaviour import FIXED, LIKELIEST, PROMPTS, Behaviour, PromptBeha
 from steernode.engine.access.encoding import encode_prompts, pad_right
 from steernode.errors import ModelError
 from steernode.files.conversations import Message
+from steernode.words import CLOCK_ARGUMENT
 
 if TYPE_CHECKING:
     from steernode.engine.access.models import LoadedModel
 
 _DIGITS = Decimal("0.000001")
+# What a template that writes the date sees, so that the prompts are the same every day.
+_CLOCK = "2000-01-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ def _otherwise(loaded: LoadedModel, prompt: str, what: str) -> ModelError:
 
 
 def _encode(loaded: LoadedModel) -> list[tuple[int, ...]]:
+    loaded = replace(loaded, template_arguments={CLOCK_ARGUMENT: _CLOCK})
     return [encoded.token_ids for encoded in encode_prompts(loaded, [[Message("user", prompt)] for prompt in PROMPTS])]
 
 

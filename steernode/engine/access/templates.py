@@ -48,8 +48,8 @@ def write_conversation(
 ) -> Written:
     """`arguments` are what the template is given beside the messages, as `read_template_arguments` reads them.
 
-    Raises: EngineError TEMPLATE_CLOCK if the template looks at the clock, and no argument says what that shows; whatever else the
-    template raises, which is a program and may raise what it likes.
+    Raises: EngineError TEMPLATE_CLOCK if the template looks at the clock, and no argument says what that shows; TEMPLATE_RANDOM if it
+    draws by chance; whatever else the template raises, which is a program and may raise what it likes.
     """
     template = tokenizer.get_chat_template()
     find = control_tokens(tokenizer, template).spans
@@ -116,7 +116,7 @@ def _sample(tokenizer: Any, template: str) -> list[str]:
 def check_arguments(tokenizer: Any, arguments: Mapping[str, Argument]) -> None:
     """Whether the template reads these arguments, and none that is missing is the time of day.
 
-    Raises: EngineError TEMPLATE_ARGUMENT naming one that it does not read, TEMPLATE_CLOCK.
+    Raises: EngineError TEMPLATE_ARGUMENT naming one that it does not read, TEMPLATE_CLOCK, TEMPLATE_RANDOM.
     """
     from jinja2 import meta, nodes
     from transformers.utils.chat_template_utils import _compile_jinja_template
@@ -132,7 +132,7 @@ def check_arguments(tokenizer: Any, arguments: Mapping[str, Argument]) -> None:
     try:
         write_conversation(tokenizer, [Message("user", "Hi")], arguments, add_generation_prompt=True)
     except EngineError as error:
-        if error.code == "TEMPLATE_CLOCK":
+        if error.code in ("TEMPLATE_CLOCK", "TEMPLATE_RANDOM"):
             raise
     except Exception:  # noqa: S110 - what the template thinks of this conversation is not asked here
         pass
@@ -154,6 +154,12 @@ def _stop_clock(shows: Argument | None) -> Callable[[str], str]:
     return strftime_now
 
 
+def _refuse_chance(*_arguments: Any, **_named: Any) -> str:
+    """In the place of what a template draws by."""
+    problem = "the chat template writes something else every time, by chance, so nothing measured of one prompt holds for the next"
+    raise EngineError("TEMPLATE_RANDOM", problem, "chat_template")
+
+
 def _run(
     tokenizer: Any,
     template: str,
@@ -167,6 +173,7 @@ def _run(
     from transformers.utils.chat_template_utils import _compile_jinja_template, _render_with_assistant_indices
 
     compiled = _compile_jinja_template(template)
+    compiled.environment.filters["random"] = compiled.environment.globals["lipsum"] = _refuse_chance
     given = {"messages": list(documents), "tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
     given = {**tokenizer.special_tokens_map, **arguments, **given}
     if mark_assistant:

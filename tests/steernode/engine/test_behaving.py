@@ -1,17 +1,19 @@
 """What a model says to eight fixed prompts: measured once, and proved of whatever is loaded later."""
 
 import json
+import shutil
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 import torch
 
-from steernode.behaviour import PROMPTS, read_behaviour
+from steernode.behaviour import PROMPTS, hash_tokens, read_behaviour
 from steernode.engine.access.behaving import measure_behaviour, prove_behaviour
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import load_model
 from steernode.errors import ModelError
+from steernode.words import CLOCK_ARGUMENT
 from tests.support.tiny_models import OLDEST, ask
 
 
@@ -92,3 +94,14 @@ def test_a_lower_tolerance_counts(llama, behaviour):
         ),
     )
     refuse(llama, shifted)
+
+
+def test_a_template_that_writes_the_date_says_the_same_every_day(model_folders, tmp_path):
+    folder = shutil.copytree(model_folders["llama"], tmp_path / "model")
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text("{{ strftime_now('%d %B %Y %H:%M:%S') }}" + template)
+    loaded = load_model(folder)
+    behaviour = measure_behaviour(loaded)
+    assert prove_behaviour(loaded.asked_today(), behaviour).off <= behaviour.tolerance("float32")
+    dated = replace(loaded, template_arguments={CLOCK_ARGUMENT: "2000-01-01"})
+    assert hash_tokens(encode_prompt(dated, ask(PROMPTS[0])).token_ids) == behaviour.prompts[0].tokens

@@ -94,6 +94,17 @@ def test_a_template_that_writes_the_date_is_refused_until_it_is_told_one(templat
     )
 
 
+@pytest.mark.parametrize(
+    "chance", ["{{ messages|random }}", "{{ [messages]|map('random')|list }}", "{{ lipsum(1) }}", "{% set a = lipsum %}{{ a() }}"]
+)
+def test_a_template_that_draws_by_chance_is_refused(template: Any, chance: str) -> None:
+    loaded = template(chance + TEMPLATE)
+    for ask_it in (lambda: loaded.asked_with({}), lambda: shown(loaded)):
+        with pytest.raises(EngineError) as refused:
+            ask_it()
+        assert refused.value.code == "TEMPLATE_RANDOM"
+
+
 def test_what_nobody_steers_sees_the_clock_of_now(template: Any) -> None:
     said = shown(template(CLOCKED).asked_today())
     assert said.split(" ")[0] in {f"{moment:%Y-%m-%d}" for moment in (datetime.now(),)}
