@@ -82,4 +82,6 @@ def read_comparison(value: Any, path: str) -> Comparison:
     coarsest = max((VERDICTS.index(verdict) for verdict in found.by_verdict), default=VERDICTS.index(DIFFERENT))
     if sum(found.by_verdict.values()) != found.tensors or (found.is_form and VERDICTS[coarsest] != found.verdict):
         raise FieldError(f"{path}.verdict", "is not what its tensors say")
+    if found.verdict == EQUAL and (found.worst or found.mean):
+        raise FieldError(f"{path}.worst", "is above 0, and equal tensors differ by nothing")
     return found

@@ -9,10 +9,13 @@ from uuid import UUID
 from registry.models import FORM_VERDICTS, BaseModel, CoverableForms, CoveredForm
 from steernode.canonical import format_decimal
 from steernode.comparison import DTYPE, EQUAL, Comparison, read_comparison
-from steernode.files.drift import describe_other_files, reads_text_alike
+from steernode.files.drift import describe_other_files, is_built_alike, reads_text_alike
 
 # Each base model that is a form of another, with that other one and the comparison of the two.
 Parents = Mapping[UUID, tuple[UUID, Any]]
+
+# Each of two forms may be a rounding of what both were made from. One of another, again and again, may be anything in the end.
+_MOST_ROUNDINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +45,25 @@ class Relation:
         return describe_other_files(self.measured.manifest, self.form.manifest)
 
     @property
+    def roundings(self) -> int:
+        """How many steps rounded weights to another dtype."""
+        return sum(step.verdict == DTYPE for step in self.steps)
+
+    @property
     def is_close(self) -> bool:
-        """Whether rounding to another dtype is all that sets the weights apart, and conversations become the same tokens."""
-        return self.verdict in (EQUAL, DTYPE) and reads_text_alike(self.measured.manifest, self.form.manifest)
+        """Whether rounding to another dtype is all that sets the weights apart, once for each of the two, and the same class of the same
+        sizes makes the same tokens of conversations."""
+        is_rounded = self.verdict in (EQUAL, DTYPE) and self.roundings <= _MOST_ROUNDINGS
+        one, other = self.measured.manifest, self.form.manifest
+        return is_rounded and is_built_alike(one, other) and reads_text_alike(one, other)
 
     def may_be_covered(self, allowed: str) -> bool:
         return allowed == CoverableForms.ANY or (allowed == CoverableForms.CLOSE and self.is_close)
 
     def describe(self) -> str:
         said = describe_figures(self.verdict, self.worst)
+        if self.roundings > _MOST_ROUNDINGS:
+            said += f", rounded {self.roundings} times on the way"
         return f"{said}; {'; '.join(self.changes)}" if self.changes else said
 
 

@@ -12,7 +12,8 @@ from steernode.files.forms import FORM_FILE
 _WEIGHTS, _TOKENIZER, _CHAT_TEMPLATE, _CONFIG = "weights", "tokenizer", "chat template", "config"
 # Without a template file of its own a model keeps its template here, and the digest cannot tell which half changed.
 _TOKENIZER_CONFIG, _EITHER = "tokenizer_config.json", "tokenizer or chat template"
-_SIZES = ("architecture", "model_type", "n_layers", "d_model", "context_length", "vocab_size", "dtype", "quantization")
+_BUILD = ("architecture", "model_type", "n_layers", "d_model", "context_length", "vocab_size")
+_SIZES = (*_BUILD, "dtype", "quantization")
 _NAMED_FILES = 3
 
 
@@ -39,6 +40,11 @@ def describe_drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 def describe_other_files(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The same without the weights, for two forms of one model, whose weights have a comparison of their own."""
     return [phrase for phrase in describe_drift(before, after) if not phrase.startswith(f"{_WEIGHTS}: ")]
+
+
+def is_built_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both are of one class, with as many layers and columns: a config of fewer layers leaves out weights that are there."""
+    return all(one.get(size) == other.get(size) for size in _BUILD)
 
 
 def reads_text_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

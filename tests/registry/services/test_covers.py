@@ -112,6 +112,27 @@ def test_a_form_that_reads_conversations_as_other_tokens_is_not_close(allow, bas
     assert covering(profile, component, ada, other).covers.count() == 1
 
 
+@pytest.mark.parametrize("config", [{"num_hidden_layers": 3}, {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}])
+def test_the_same_weights_in_another_class_or_in_fewer_layers_are_not_close(profile, component, base_model, model_root, ada, config):
+    other = add_form(base_model, "harbor-other", model_root, ada, verdict="equal", worst="0", **config)
+    with pytest.raises(TransitionRefused) as refused:
+        covering(profile, component, ada, other)
+    assert refused.value.code == "FORM_NOT_COVERED"
+
+
+def test_a_rounding_of_a_rounding_of_a_rounding_is_not_close(profile, component, base_model, halves, model_root, ada):
+    """Each step is off by half of a last place of what the one before left, so that a long way of them ends anywhere."""
+    other = add_form(base_model, "harbor-float16", model_root, ada, verdict="another dtype", worst="0.0002")
+    equal = add_form(other, "harbor-widened", model_root, ada, verdict="equal", worst="0")
+    assert relate(halves, equal).is_close
+    again = add_form(equal, "harbor-again", model_root, ada, verdict="another dtype", worst="0.0039")
+    farther = add_form(again, "harbor-farther", model_root, ada, verdict="another dtype", worst="0.0039")
+    assert covering(profile, component, ada, again).covers.get().base_model == again
+    with pytest.raises(TransitionRefused, match="rounded 3 times on the way") as refused:
+        covering(profile, component, ada, farther)
+    assert refused.value.code == "FORM_NOT_COVERED"
+
+
 def test_what_a_policy_forbids_since_the_draft_is_neither_submitted_nor_approved(allow, profile, component, halves, evaluation, ada, grace):
     revision = covering(profile, component, ada, halves)
     submitted = submit_revision(revision.pk, evaluation=evaluation, actor=ada)
