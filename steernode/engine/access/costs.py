@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from steernode.engine.access.devices import free_memory, is_out_of_memory
 from steernode.engine.access.learned import Learned
 from steernode.engine.access.models import LoadedModel
 
@@ -54,23 +55,38 @@ def batch_costs(loaded: LoadedModel) -> BatchCosts:
 
 
 def measure_costs(time_pass: Callable[[int], float]) -> BatchCosts:
-    """From the seconds that passes of so many tokens take; the shortest of a few, because nothing makes a pass too short."""
+    """From the seconds that passes of so many tokens take; the shortest of a few, because nothing makes a pass too short.
+
+    Where memory runs out over it, by the passes that there was room for.
+    """
 
     def shortest(tokens: int) -> float:
         return min(time_pass(tokens) for _ in range(_REPEATS))
 
     time_pass(_FEW)
-    few, many = shortest(_FEW), _FIRST_MANY
-    while (took := shortest(many)) < _IS_WORK * few and many < _LAST_MANY:
+    few, many, overhead = shortest(_FEW), _FIRST_MANY, 0.0
+    while many <= _LAST_MANY:
+        try:
+            took = shortest(many)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            break
+        overhead = few * many / took
+        if took >= _IS_WORK * few:
+            break
         many *= 2
-    return BatchCosts.of_overhead(few * many / took)
+    # Outside the handler, because the error's traceback keeps the tensors of the failed pass alive.
+    free_memory()
+    return BatchCosts.of_overhead(overhead) if overhead else CORE
 
 
 @torch.inference_mode()
 def _time_pass(loaded: LoadedModel, tokens: int) -> float:
     columns = min(tokens, _ROW, loaded.manifest.context_length)
     # Of several kinds, because a mixture of experts sends one kind to few.
-    token_ids = (torch.arange(tokens // columns * columns, device=loaded.device) % _KINDS).view(-1, columns)
+    kinds = min(_KINDS, loaded.manifest.vocab_size)
+    token_ids = (torch.arange(tokens // columns * columns, device=loaded.device) % kinds).view(-1, columns)
     _wait(loaded.device)
     started = time.perf_counter()
     loaded.decoder(input_ids=token_ids, use_cache=False)

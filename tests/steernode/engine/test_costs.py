@@ -37,6 +37,25 @@ def test_a_device_that_launches_slower_than_it_computes_gets_larger_batches(laun
     assert measure_costs(clock(launch, work)) == BatchCosts(overhead, scale)
 
 
+def out_of_memory_from(tokens: int, error: Exception) -> Any:
+    shows = clock(LAUNCH, 1e-9)
+
+    def time_pass(asked: int) -> float:
+        if asked >= tokens:
+            raise error
+        return float(shows(asked))
+
+    return time_pass
+
+
+def test_a_device_without_room_for_long_passes_is_measured_by_short_ones() -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    assert measure_costs(out_of_memory_from(8192, error)) == BatchCosts(4096, 8)
+    assert measure_costs(out_of_memory_from(2048, error)) == BatchCosts(0, 1)
+    with pytest.raises(RuntimeError, match="another"):
+        measure_costs(out_of_memory_from(8192, RuntimeError("another")))
+
+
 def test_clocks_that_differ_by_little_cut_alike() -> None:
     measured = {measure_costs(clock(LAUNCH * (1 + step / 100), WORK, noise=0.3)) for step in range(-10, 11)}
     assert measured == {BatchCosts(4096, 8)}
