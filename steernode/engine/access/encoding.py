@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,6 +165,8 @@ def _apply_template(
     encoded = []
     for row, (each, name) in enumerate(zip(written, names, strict=True)):
         if each.quoted:
+            # Each is a token at least. To read them one by one takes long, and whoever asks next waits.
+            refuse_long(loaded, sum(start < end for start, end in each.quoted), name)
             token_ids[row], offsets[row] = encode_quoting(loaded.tokenizer, each, name)
         refuse_long(loaded, len(token_ids[row]), name)
         mask = _mark(each, offsets[row]) if mark_assistant else (False,) * len(token_ids[row])
@@ -192,7 +195,11 @@ def _write(loaded: LoadedModel, messages: Sequence[Message], name: str, *, add_g
 
 def _mark(written: Written, offsets: Offsets) -> tuple[bool, ...]:
     """Which tokens hold a character of what the template marks as the assistant's."""
-    return tuple(any(start < last and first < end for first, last in written.assistant) for start, end in offsets)
+    spans = sorted(written.assistant)
+    firsts, lasts = [first for first, _ in spans], [last for _, last in spans]
+    # They follow each other, so that only the first that ends behind a token's start can hold any of it.
+    reaching = ((bisect_right(lasts, start), end) for start, end in offsets)
+    return tuple(place < len(firsts) and firsts[place] < end for place, end in reaching)
 
 
 def _tokenize(loaded: LoadedModel, texts: Sequence[str], add_special_tokens: bool) -> Sequence[Sequence[int]]:

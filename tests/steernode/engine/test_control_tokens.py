@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
+from steernode.engine.access import encoding
 from steernode.engine.access.encoding import EncodedConversation, encode_dialogues, encode_prompt, encode_prompts
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.templates import Written
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import generate
 from steernode.engine.measuring.margins import margin_items, measure_margins
@@ -160,6 +163,25 @@ def test_where_a_tokenizer_cannot_write_it_as_text_the_conversation_is_refused(l
     with pytest.raises(EngineError, match="second") as refused:
         encode_prompts(loaded, [ask("hi"), ask("hi <|end|> hi")], names=["first", "second"])
     assert (refused.value.code, refused.value.item) == ("CONTROL_TOKEN", "<|end|>")
+
+
+def test_more_control_tokens_than_the_context_holds_are_refused_before_they_are_read(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "encode_quoting", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(EngineError) as refused:
+        encode_prompt(llama, ask("".join(f"<|user|>{number}" for number in range(llama.manifest.context_length + 1))))
+    assert refused.value.code == "CONTEXT_LENGTH"
+
+
+def test_tokens_are_the_assistants_where_they_hold_a_character_of_its_spans() -> None:
+    drawn = random.Random(4)
+    for _ in range(300):
+        ends = sorted(drawn.choices(range(30), k=2 * drawn.randrange(5)))
+        spans = tuple(zip(ends[::2], ends[1::2], strict=True))
+        offsets = [(start, start + drawn.randrange(4)) for start in sorted(drawn.choices(range(30), k=12))]
+        wanted = tuple(any(start < last and first < end for first, last in spans) for start, end in offsets)
+        assert encoding._mark(Written("x" * 30, spans), offsets) == wanted
 
 
 def test_characters_that_mark_nothing_are_kept(llama: LoadedModel) -> None:
