@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from steernode.errors import ModelError
 from steernode.placement import CPU, choose_devices, parse_devices
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _held: tuple[Device, ...] | None = None
 def hold_device() -> str:
     """The device that STEERHUB_WORKER_DEVICE means, as `load_model` reads it; this worker's from the first call on.
 
-    Raises: ModelError DEVICE_FORMAT, DEVICE_MISSING, DEVICE_TAKEN.
+    Raises: ModelError DEVICE_FORMAT, DEVICE_MISSING, DEVICE_TAKEN, DEVICE_LOCK.
     """
     global _held
     if _held is None:
@@ -53,8 +54,13 @@ def claim_devices(wanted: Sequence[str], present: Sequence[Device], folder: Path
 def _lock(identity: str, folder: Path) -> bool:
     if identity in _locks:
         return True
-    folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / f"gpu-{identity.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    path = folder / f"gpu-{identity.replace('/', '_')}.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        # A worker that went on without its lock would not be alone on its GPU.
+        raise ModelError("DEVICE_LOCK", f"{path}, which says whose a GPU is, cannot be written: {error.strerror}", str(path)) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

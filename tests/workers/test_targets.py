@@ -172,3 +172,11 @@ def test_two_workers_asked_onto_one_gpu_are_refused_and_take_no_other(hold):
 
 def test_any_number_of_workers_may_share_the_cpu(hold):
     assert [hold("cpu"), hold("cpu")] == [["cpu"], ["cpu"]]
+
+
+def test_a_worker_that_cannot_say_that_a_gpu_is_its_own_is_refused(hold, tmp_path):
+    (tmp_path / "locks").write_text("no folder")
+    with pytest.raises(ModelError, match="cannot be written") as refused:
+        hold("cuda:0")
+    assert refused.value.code == "DEVICE_LOCK"
+    assert hold("cpu") == ["cpu"]
