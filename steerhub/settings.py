@@ -231,6 +231,8 @@ SOCIALACCOUNT_PROVIDERS = {
 MFA_ADAPTER = "registry.console.login.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_TOTP_ISSUER = "SteerHub"
+# Who typed a code just before it changed is let in (RFC 6238, section 5.2: one step). It is good once all the same.
+MFA_TOTP_TOLERANCE = 1
 # Embedded mode is on the loopback address, where browsers allow keys without TLS.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = EMBEDDED
 

@@ -187,8 +187,9 @@ def reauthenticate(browser: Client) -> None:
 # -- A second factor ------------------------------------------------------------------------------------------------------------
 
 
-def code_for(secret: str) -> str:
-    return format_hotp_value(hotp_value(secret, next(yield_hotp_counters_from_time())))
+def code_for(secret: str, *, steps_ago: int = 0) -> str:
+    _before, now, _after = yield_hotp_counters_from_time()
+    return format_hotp_value(hotp_value(secret, now - steps_ago))
 
 
 @pytest.fixture
@@ -224,6 +225,14 @@ def test_a_code_is_good_once(oscar, with_totp):
     assert first.post(reverse("mfa_authenticate"), {"code": code}).status_code == 302
     second.post(reverse("mfa_authenticate"), {"code": code})
     assert who(second) == ""
+
+
+@pytest.mark.parametrize(("steps_ago", "is_in"), [(1, True), (3, False)])
+def test_a_code_is_good_a_moment_longer_than_it_is_shown(oscar, with_totp, steps_ago, is_in):
+    browser = Client()
+    sign_in(browser, PASSWORD)
+    browser.post(reverse("mfa_authenticate"), {"code": code_for(with_totp, steps_ago=steps_ago)})
+    assert (who(browser) == "oscar") is is_in
 
 
 def test_codes_cannot_be_tried_for_long(oscar, with_totp):
