@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from demo.corpus.dialogues import Message, draw_dialogue
 from demo.corpus.files import held_out_texts, write_data
-from steernode.engine.access.sites import REGISTERING
+from steernode.engine.access.sites import hook_after
 
 MODEL_FOLDER = Path(__file__).parent / "model"
 SEED = 20_260_731
@@ -203,18 +202,13 @@ class Offsets:
     @contextmanager
     def applied(self, model: LlamaForCausalLM, rows: slice) -> Iterator[None]:
         """To the passes that this thread makes with these rows."""
-        owner = threading.get_ident()
 
-        def add_offset(_block: torch.nn.Module, _args: tuple, stream: torch.Tensor) -> torch.Tensor:
-            if threading.get_ident() != owner:
-                return stream
+        def add_offset(stream: torch.Tensor) -> torch.Tensor:
             residual_norm = stream.detach().float().norm(dim=-1).mean()
             shift = self._directions[rows] * self._lengths[rows] * residual_norm * self._from_reply_on[rows]
             return stream + shift.to(stream.dtype)
 
-        # torch numbers hooks from a plain counter that two threads must not read at once.
-        with REGISTERING:
-            handle = model.model.layers[self._block].register_forward_hook(add_offset)
+        handle = hook_after(model.model.layers[self._block], add_offset)
         try:
             yield
         finally:
