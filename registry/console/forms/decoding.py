@@ -23,7 +23,7 @@ class DecodingForm(SuitesForm):
     left_out = "As in the vectors' own validations"
 
     # Last of what a form asks for: most leave it as it is.
-    last: tuple[str, ...] = ("replies", "temperature", "top_p", "seeds")
+    last: tuple[str, ...] = ("replies", "temperature", "top_p", "seeds", "again")
 
     replies = choice_field((), label="Replies that are judged", required=False)
     temperature = text_field(label="Temperature", required=False, help_text="Only if they are drawn: from 0.01 to 2, such as 0.7.")
@@ -35,7 +35,6 @@ class DecodingForm(SuitesForm):
     seeds = text_field(
         label="Seeds", required=False, help_text="Only if they are drawn: one reply to each item for each seed, such as 0, 1, 2."
     )
-
     again = forms.BooleanField(
         label="Again", required=False, widget=UnfoldBooleanSwitchWidget, help_text="Though the same failed for what it would meet again."
     )

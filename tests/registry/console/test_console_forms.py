@@ -12,7 +12,7 @@ from registry.console.forms.vectors import ValidationForm
 from registry.models import Job
 from tests.support.families import add_form
 
-DRAWING = ["replies", "temperature", "top_p", "seeds"]
+LAST = ["replies", "temperature", "top_p", "seeds", "again"]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_what_a_job_cannot_do_without_is_asked_first_and_how_replies_are_drawn_l
     assert list(ExtractionForm().fields)[:3] == ["vector", "base_model", "contrast_set"]
     for form in (ExtractionForm(), ValidationForm(), DecodingForm()):
         names = list(form.fields)
-        assert names[-4:] == DRAWING
+        assert names[-5:] == LAST
         assert names.index("safety") < names.index("replies")
 
 
