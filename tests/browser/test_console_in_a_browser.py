@@ -41,7 +41,7 @@ def test_an_operator_flips_a_flag_and_kills(open_as, oscar, production, harbor, 
     page.locator("#nav-sidebar-apps").get_by_role("link", name="Flags").click()
     page.get_by_label("Tenant").select_option(label="harbor")
     page.get_by_role("button", name="Open the flag").click()
-    page.get_by_label("Revision").select_option(label="harbor-empathy r1")
+    page.get_by_role("combobox", name="Revision").select_option(label="harbor-empathy r1")
     page.locator("[name=enabled]").check()
     page.locator("form[action$='/set/'] [name=reason]").last.fill("Pilot with the night team.")
     page.get_by_role("button", name="Set the flag").click()
