@@ -58,7 +58,7 @@ def test_a_form_of_another_is_on_record_with_the_comparison_of_both(api, client,
     assert json.loads(bytes(event.body))["details"]["derived_from"] == base_model.fingerprint
     client.force_login(ada)
     page = client.get(f"/console/base-models/{answer.json()['id']}/").content.decode()
-    assert "off by 0.05 of the weights of a.weight" in page
+    assert "farthest off in a.weight, by 0.05 of its weights" in page
     assert answer.json()["id"] in client.get(f"/console/base-models/{base_model.pk}/").content.decode()
 
 
