@@ -83,7 +83,7 @@ def test_two_folders_are_compared(steer, tmp_path):
     done = steer("model", "compare", base, half)
     assert done.exit_code == 0, done.output
     assert "F32 → F16" in done.stdout
-    assert done.stdout.startswith("another dtype (1 another dtype): off by 0.")
+    assert done.stdout.startswith("another dtype (1 another dtype); farthest off in model.norm.weight, by 0.")
     document = json.loads(steer("model", "compare", base, half, "--json").stdout)
     assert (document["verdict"], [each["name"] for each in document["of_each"]]) == ("another dtype", ["model.norm.weight"])
     refused = steer("model", "compare", base, other)
