@@ -100,7 +100,8 @@ def test_the_node_packages_own_tests_pass_where_there_is_no_django(install):
     programs = install("engine,serve,convert", "pytest", "pytest-socket", "hypothesis")
     assert found(programs, HUB | RESEARCH | SERVING) == RESEARCH | SERVING
     # From the checkout, for the tests stand there; its configuration names Django's settings, so they have one of their own.
-    command = [programs / "python", "-m", "pytest", "-q", "-c", "tests/package/node.ini", "--rootdir", ".", "tests/steernode"]
+    where = ["-c", "tests/package/node.ini", "--rootdir", ".", "--confcutdir", "."]
+    command = [programs / "python", "-m", "pytest", "-q", *where, "tests/steernode"]
     answer = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True)
     print(answer.stdout[-2000:])
     assert answer.returncode == 0, answer.stdout[-5000:] + answer.stderr[-2000:]
