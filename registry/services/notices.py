@@ -15,8 +15,11 @@ SLOW_DTYPE = "SLOW_DTYPE"
 
 def foresee_notices(recipe: dict[str, Any], contrast_set: ContrastSet) -> list[Notice]:
     """Of an extraction by this recipe, in full."""
-    layers, pairs = len(recipe["layers"]), len(split_pairs(parse_pairs(get_blob(contrast_set.digest)).pairs)["select"])
-    if layers <= recipe["finalists"] or pairs >= MIN_PAIRS_FOR_SCREEN:
+    layers = len(recipe["layers"])
+    if layers <= recipe["finalists"]:
+        return []
+    pairs = len(split_pairs(parse_pairs(get_blob(contrast_set.digest)).pairs)["select"])
+    if pairs >= MIN_PAIRS_FOR_SCREEN:
         return []
     sentence = (
         f"the layers are not screened: {contrast_set} has {pairs} pairs in its select split, and a screen needs {MIN_PAIRS_FOR_SCREEN}. "
