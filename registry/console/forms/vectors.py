@@ -1,7 +1,7 @@
 """What can be done with a vector: validate it, and draft a revision of it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 
@@ -43,6 +43,6 @@ class DraftForm(forms.Form):
             del self.fields["covers"]
             return
         said = {relation.form.pk: f"{relation.form}: {relation.describe()}" for relation in relations}
-        field = self.fields["covers"]
-        field.queryset = BaseModel.objects.filter(pk__in=said)  # type: ignore[attr-defined]  # of a ModelMultipleChoiceField
-        field.label_from_instance = lambda form: said[form.pk]  # type: ignore[attr-defined]
+        field = cast("forms.ModelMultipleChoiceField[BaseModel]", self.fields["covers"])
+        field.queryset = BaseModel.objects.filter(pk__in=said)
+        field.label_from_instance = lambda obj: said[obj.pk]  # type: ignore[method-assign]  # Django's own way to name the choices
