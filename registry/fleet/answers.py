@@ -99,12 +99,10 @@ class Ask:
         return self._headers.get(name, "")
 
     async def identify(self) -> NodeKey:
-        """The node whose token this is. Raises: Refusal 401; 503 until the nodes are known; psycopg.Error, TimeoutError."""
+        """The node whose token this is. Raises: Refusal 401; psycopg.Error, TimeoutError."""
         scheme, _, secret = self.header("authorization").partition(" ")
         digest = sha256(secret.strip().encode("latin-1")).hexdigest()
         key = await self.heads.find_node(digest) if scheme.lower() == "bearer" else None
-        if key is None and not self.heads.is_loaded:
-            raise busy("UNAVAILABLE", "the hub has not read its record yet")
         if key is None:
             headers = {"WWW-Authenticate": 'Bearer realm="steerhub fleet"'}
             if code := self.heads.why_ended(digest):

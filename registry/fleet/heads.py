@@ -131,8 +131,10 @@ class Heads:
         return self._ended.get(token_sha256)
 
     async def find_node(self, token_sha256: str) -> NodeKey | None:
-        if token_sha256 not in self._nodes and token_sha256 not in self._ended:
-            # Without a look nobody knows that it is unknown: another process may have given it a moment ago.
+        """Raises: psycopg.Error, TimeoutError when the record would have to be read for it and cannot be."""
+        is_known = token_sha256 in self._nodes or token_sha256 in self._ended
+        if not is_known or not self.is_loaded:
+            # Another process may have given it a moment ago; and in the middle of the first look there are nodes but no snapshots yet.
             await self._look_again(time.monotonic())
         return self._nodes.get(token_sha256)
 

@@ -10,7 +10,9 @@ import pytest
 
 from registry.fleet import heads
 from registry.models import StopStatement
+from registry.snapshots import read_envelope
 from tests.support.api import code_of
+from tests.support.hub import serve_hub
 from tests.support.serving import wait_until
 
 SNAPSHOT = "/fleet/v1/environments/production/snapshot"
@@ -113,3 +115,31 @@ def test_the_age_is_told_by_a_clock_that_nobody_sets(pull, etags, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 0.0)
     answer = pull.get(SNAPSHOT, headers={"If-None-Match": etags[SNAPSHOT]})
     assert (answer.status_code, age_of(answer) < 3) == (304, True)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("address", [SNAPSHOT, EVENTS])
+def test_whoever_asks_in_the_middle_of_the_first_look_waits_for_its_end(node, production, monkeypatch, address):
+    """By then the nodes are known and the snapshots are not: "has no snapshot yet" would be false."""
+    may_read, reads, statuses = threading.Event(), threading.Event(), []
+
+    def read(payload, signatures):
+        reads.set()
+        may_read.wait(5)
+        return read_envelope(payload, signatures)
+
+    monkeypatch.setattr(heads, "read_envelope", read)
+
+    def ask(url) -> None:
+        with httpx.stream("GET", url, headers={"Authorization": f"Bearer {node[1]}"}, timeout=10) as answer:
+            statuses.append(answer.status_code)
+
+    with serve_hub() as hub:
+        thread = threading.Thread(target=ask, args=(f"{hub}{address}",))
+        assert reads.wait(5)
+        thread.start()
+        thread.join(0.3)
+        assert statuses == []
+        may_read.set()
+        thread.join(5)
+        assert statuses == [200]

@@ -3,7 +3,6 @@
 import io
 import json
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from safetensors.numpy import load, save
 
 from steernode.canonical import sha256_hex
 from steernode.errors import VectorFileError
+from steernode.files import vectors
 from steernode.files.vectors import MAX_HEADER_BYTES, read_vector, write_vector
 from tests.support.bad_vectors import BAD_FILES, DIRECTION, GOOD, LINEAGE, METADATA, framed
 
@@ -32,15 +32,14 @@ def test_b21_a_direction_of_another_hidden_size_is_refused():
     assert caught.value.code == "VEC_DIM_MISMATCH"
 
 
-def test_b24_a_header_of_13_megabytes_is_refused_before_it_is_parsed():
+def test_b24_a_header_of_13_megabytes_is_refused_before_it_is_parsed(monkeypatch):
     tensors = ",".join(f'"{number:06}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for number in range(200_000))
     data = framed(b"{" + tensors.encode() + b"}", b"")
     assert len(data) > 10_000_000
-    started = time.perf_counter()
+    monkeypatch.setattr(vectors, "parse_strict", lambda *_args, **_options: pytest.fail("it was parsed"))
     with pytest.raises(VectorFileError) as caught:
         read_vector(data)
     assert caught.value.code == "VEC_HEADER_TOO_LARGE"
-    assert time.perf_counter() - started < 0.05
 
 
 def test_a_torch_file_is_refused_as_a_format():

@@ -255,7 +255,7 @@ def test_a_poll_that_states_another_stop_is_answered_at_once(fleet, simulator):
     simulator.publish_stop(make_kill())
     began = time.monotonic()
     fleet.snapshot(simulator.etag, 5, stop_digest="0" * 64)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert simulator.requests[-1]["stop"] == "0" * 64
 
 
