@@ -2,7 +2,7 @@
 # make test   run the tests, but for those of the next three targets
 # make test-kernels   run the engine's tests a second time, as a processor with other matrix kernels computes (two minutes)
 # make fuzz   ask the API everything its OpenAPI document allows, as every role and as nobody (two minutes)
-# make test-package   install the built wheel with each extra in a fresh venv, and run the node package's tests without Django
+# make test-package   install the built wheel with each extra in a fresh venv, and run the node package's tests without Django under other matrix kernels
 # make test-faults   stop everything under each fault that we know of, with real processes (eleven minutes); FAULTS="faults and short" is what CI plays
 # make run    open the console, with a worker and a serving node, on the demo's data
 # make governance   10,000 random steps by everybody, other ones each time, held against an in-memory oracle of the registry
