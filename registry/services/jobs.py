@@ -300,16 +300,24 @@ def confirm_cancel(job: Job) -> bool:
 
 
 def resend_lost_jobs() -> int:
-    """Send again what no worker holds; fail what lost its last attempt. Returns how many jobs were touched."""
+    """Send again what no worker holds; end what nobody shall take up again. Returns how many jobs were touched."""
     now = timezone.now()
     lost = Job.objects.filter(
         Q(state=JobState.QUEUED, dispatched_at__lt=now - RESEND_AFTER) | Q(state=JobState.RUNNING, lease_expires_at__lt=now)
     )
-    return sum(_resend(job_id) for job_id in lost.values_list("pk", flat=True))
+    return sum(_settle(job_id) for job_id in lost.values_list("pk", flat=True))
+
+
+def end_abandoned_jobs() -> int:
+    """End what lost its worker after it was cancelled, or with its last attempt: for that no worker needs to be free."""
+    is_given_up = Q(cancel_requested_at__isnull=False) | Q(attempt__gte=F("max_attempts"))
+    abandoned = Job.objects.filter(is_given_up, state=JobState.RUNNING, lease_expires_at__lt=timezone.now())
+    return sum(_settle(job_id) for job_id in abandoned.values_list("pk", flat=True))
 
 
 @transition
-def _resend(job_id: UUID) -> bool:
+def _settle(job_id: UUID) -> bool:
+    """What no worker holds: running -> cancelled or failed, or sent again. False when a worker holds it by now."""
     now = timezone.now()
     job = (
         Job.objects.select_for_update(of=("self",), skip_locked=True)

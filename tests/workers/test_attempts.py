@@ -7,8 +7,10 @@ import pytest
 from django.utils import timezone
 
 from registry.models import AuditEvent, Job, JobState, JobStep
+from registry.services.deadlines import DEADLINES
 from registry.services.jobs import (
     claim_job,
+    end_abandoned_jobs,
     fail_job,
     release_job,
     renew_lease,
@@ -129,6 +131,29 @@ def test_queued_job_whose_message_was_lost_is_sent_again(job):
     Job.objects.update(dispatched_at=timezone.now() - timedelta(minutes=1))
     assert resend_lost_jobs() == 1
     assert resend_lost_jobs() == 0
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "exhausted"])
+def test_a_job_that_lost_its_worker_for_good_ends_though_no_worker_is_free(job, ada, ended):
+    if ended == "exhausted":
+        Job.objects.update(max_attempts=1)
+    claim_job(job.pk, worker="gone")
+    assert end_abandoned_jobs() == 0
+    if ended == "cancelled":
+        request_cancel(job.pk, actor=ada)
+        assert end_abandoned_jobs() == 0
+    let_lease_lapse(job)
+    assert end_abandoned_jobs() == 1
+    job.refresh_from_db()
+    assert job.state == (JobState.CANCELLED if ended == "cancelled" else JobState.FAILED)
+    assert end_abandoned_jobs in DEADLINES
+
+
+def test_a_job_that_may_be_taken_up_again_is_left_to_the_workers(job):
+    claim_job(job.pk, worker="gone")
+    let_lease_lapse(job)
+    assert end_abandoned_jobs() == 0
+    assert claim_job(job.pk, worker="next").attempt == 2
 
 
 def test_release_ends_only_our_own_attempt(job):
