@@ -9,6 +9,7 @@ from registry.services.transition import transition
 from registry.services.versions import next_version
 from steernode.files.contrast import parse_pairs
 from steernode.files.conversations import prompt_key
+from steernode.files.splits import refuse_one_question
 
 
 @transition
@@ -19,6 +20,7 @@ def seal_contrast_set(name: str, *, axis: str, data: bytes, author: User) -> Con
     or axis.
     """
     file = parse_pairs(data)
+    refuse_one_question(file.pairs)
     version = next_version(ContrastSet, name=name)
     known = ContrastSet.objects.filter(digest=file.digest).first()
     if known is not None:

@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from registry.audit import Action, record
+from registry.blobs import get_blob
 from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, Profile, SteeringVector, SuiteKind, User
@@ -24,6 +25,8 @@ from registry.services.repeats import refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
+from steernode.files.contrast import parse_pairs
+from steernode.files.splits import refuse_nothing_to_extract
 from steernode.files.templates import reads_clock
 from steernode.placement import AUTO
 from steernode.records.decoding import GREEDY_WORD
@@ -53,14 +56,15 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP;
-    TransitionRefused JOB_FAILED_BEFORE, unless it is asked for `again`.
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP,
+    CONTRAST_EXTRACT_EMPTY; TransitionRefused JOB_FAILED_BEFORE, unless it is asked for `again`.
     """
     full_recipe = parse_extraction_recipe(recipe, base_model).to_document()
     _refuse_clock(base_model, full_recipe)
     check_new_name(SteeringVector, full_recipe["vector"])
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
+    refuse_nothing_to_extract(parse_pairs(get_blob(contrast_set.digest)).pairs)
     _check_axis(contrast_set, draft_for)
     return queue_job(
         JobKind.EXTRACTION,

@@ -11,6 +11,7 @@ from steernode.cli.context import architectures_option, output_option, show_docu
 from steernode.files.architectures import known_families
 from steernode.files.basemodels import inspect_model
 from steernode.files.contrast import parse_pairs
+from steernode.files.splits import refuse_one_question, split_pairs
 from steernode.files.templates import reads_clock
 from steernode.files.vectors import MAX_FILE_BYTES, read_vector
 
@@ -68,11 +69,13 @@ def inspect_vector(file: Path, as_json: bool) -> None:
 @click.argument("file", type=_FILE)
 @output_option
 def inspect_pairs(file: Path, as_json: bool) -> None:
-    """Check a contrast set and count what it holds."""
+    """Check a contrast set and count what it holds, and what goes to each part of its split."""
     contrast = parse_pairs(file.read_bytes())
+    refuse_one_question(contrast.pairs)
     document = {
         "digest": contrast.digest,
         "pairs": len(contrast.pairs),
+        "splits": {name: len(part) for name, part in split_pairs(contrast.pairs).items()},
         "locales": dict(sorted(Counter(pair.locale for pair in contrast.pairs).items())),
         "products": dict(sorted(Counter(pair.product for pair in contrast.pairs).items())),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from steernode.canonical import sha256_hex
+from steernode.errors import ContrastSetError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import prompt_key
 
@@ -19,6 +20,42 @@ def split_pairs(pairs: Sequence[ContrastPair]) -> dict[str, tuple[ContrastPair, 
     the set move none of these from one part to another. Pairs that ask the same, on either side, are one item and stay together:
     the part of the item is that of the least of its keys.
     """
+    parts: dict[str, list[ContrastPair]] = {name: [] for name, _ in SHARES}
+    for pair, item in zip(pairs, _items(pairs), strict=True):
+        parts[_part_of(item)].append(pair)
+    return {name: tuple(chosen) for name, chosen in parts.items()}
+
+
+def refuse_one_question(pairs: Sequence[ContrastPair]) -> None:
+    """Pairs that all ask the same stand in one part, whichever that is, and nothing is left for the others.
+
+    Raises: ContrastSetError CONTRAST_ONE_QUESTION, which says what to do.
+    """
+    if len(pairs) > 1 and len(set(_items(pairs))) == 1:
+        raise ContrastSetError(
+            "CONTRAST_ONE_QUESTION",
+            f"all {len(pairs)} pairs ask the same question, so that they cannot be split into those that make a direction and those "
+            "that judge it; put what differs between the sides into the system message, and a question of its own into each pair's "
+            "user message",
+            pairs[0].id,
+        )
+
+
+def refuse_nothing_to_extract(pairs: Sequence[ContrastPair]) -> None:
+    """Raises: ContrastSetError CONTRAST_EXTRACT_EMPTY."""
+    parts = split_pairs(pairs)
+    if not parts["extract"]:
+        counts = ", ".join(f"{len(part)} to {name}" for name, part in parts.items())
+        raise ContrastSetError(
+            "CONTRAST_EXTRACT_EMPTY",
+            f"{len(pairs)} pairs ask {len(set(_items(pairs)))} different questions, and by these go {counts}: there is nothing to make a "
+            "direction from; add pairs that ask other questions",
+            "extract",
+        )
+
+
+def _items(pairs: Sequence[ContrastPair]) -> list[str]:
+    """The item of each pair, by the least key of those that ask the same."""
     least: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -29,10 +66,7 @@ def split_pairs(pairs: Sequence[ContrastPair]) -> dict[str, tuple[ContrastPair, 
     for pair in pairs:
         one, other = sorted((find(prompt_key(pair.positive)), find(prompt_key(pair.negative))))
         least[other] = one
-    parts: dict[str, list[ContrastPair]] = {name: [] for name, _ in SHARES}
-    for pair in pairs:
-        parts[_part_of(find(prompt_key(pair.positive)))].append(pair)
-    return {name: tuple(chosen) for name, chosen in parts.items()}
+    return [find(prompt_key(pair.positive)) for pair in pairs]
 
 
 def _part_of(key: str) -> str:

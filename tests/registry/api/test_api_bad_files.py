@@ -10,6 +10,12 @@ def same_side(number: int) -> dict:
     return pair | {"negative": pair["positive"]}
 
 
+def asked_coldly(number: int) -> dict:
+    """What a pair asks, again, under another system message."""
+    pair = make_pair(number, id="cold")
+    return pair | {"negative": [{"role": "system", "content": "Be cold."}, *pair["negative"][1:]]}
+
+
 BAD_PAIRS = {
     "empty": (b"", "CONTRAST_EMPTY"),
     "blank": (b"\n \n", "CONTRAST_EMPTY"),
@@ -28,6 +34,7 @@ BAD_PAIRS = {
     "NUL": (pairs_file().replace(b"Be warm.", b"\\u0000"), "CONTRAST_ENCODING"),
     "a line too long": (lines([make_pair(1), make_pair(2, product="x" * 300_000)]), "CONTRAST_LINE_TOO_LONG"),
     "unknown field": (lines([make_pair(1), make_pair(2, label=1)]), "CONTRAST_UNKNOWN_FIELD"),
+    "one question": (lines([make_pair(1), asked_coldly(1)]), "CONTRAST_ONE_QUESTION"),
     "unknown role": (lines([make_pair(1), make_pair(2, positive=[{"role": "god", "content": "x"}])]), "CONTRAST_ROLE"),
 }
 
@@ -38,7 +45,7 @@ def test_bad_pair_files(api, ada, unchanged):
     for row, (data, code) in BAD_PAIRS.items():
         answer = author.post("/api/v1/contrast-sets", {"name": "bad", "axis": "empathy", "digest": author.upload(data)})
         assert code_of(answer) == (422, code), row
-        if code not in ("CONTRAST_EMPTY",):
+        if code not in ("CONTRAST_EMPTY", "CONTRAST_ONE_QUESTION"):
             assert answer.json()["item"].startswith("line "), row
     assert unchanged() == before
 

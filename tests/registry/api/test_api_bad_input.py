@@ -5,8 +5,23 @@ import json
 from registry.models import (
     ContrastSet,
 )
+from steernode.files.contrast import parse_pairs
+from steernode.files.splits import split_pairs
 from tests.support.api import code_of
-from tests.support.files import lines, pairs_file
+from tests.support.files import lines, make_pair, pairs_file
+
+
+def test_pairs_of_which_none_is_left_to_extract_from(api, ada, base_model, suites, unchanged):
+    author = api(ada)
+    kept_back = [
+        pair for pair in map(make_pair, range(60)) if not split_pairs(parse_pairs(lines([pair, make_pair(60)])).pairs[:1])["extract"]
+    ]
+    author.post("/api/v1/contrast-sets", {"name": "small", "axis": "empathy", "digest": author.upload(lines(kept_back[:2]))})
+    before = unchanged()
+    body = {"kind": "extraction", "base_model": "harbor-support", "contrast_set": "small", "recipe": {"vector": "v"}}
+    answer = author.post("/api/v1/jobs", {**body, "suites": ["tickets", "facts", "refusals"]})
+    assert code_of(answer) == (422, "CONTRAST_EXTRACT_EMPTY")
+    assert unchanged() == before
 
 
 def test_prompts_in_both_contrast_set_and_suite(api, ada, base_model, contrast_set, suites, unchanged):
