@@ -23,11 +23,11 @@ from steernode.errors import CanonicalError, ConditionError, FieldError, NodeErr
 from steernode.snapshot.records import Profile, VectorEntry
 from steernode.spelling import normal_form
 from steernode.strict import read_digest, read_exactly, read_integer, read_list, read_measure, read_one_of, read_text, refused_as
-from steernode.words import CONDITION_KINDS, DTYPES, PROBE_READ_POSITIONS, SITES
+from steernode.words import CONDITION_KINDS, DTYPES, LABEL_PATTERN, PROBE_READ_POSITIONS, SITES
 
 MAX_FACTS = 64
 _SIGNED = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_NAME = re.compile(LABEL_PATTERN, re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from steernode.engine.measuring.metrics import EvalItems, ReplyScores, TokenDivergence, cluster_of, clusters_of
+from steernode.engine.measuring.answers import cluster_of
+from steernode.engine.measuring.metrics import EvalItems, ReplyScores, TokenDivergence, clusters_of
 from steernode.engine.measuring.stats import (
     Clusters,
     Estimate,

@@ -13,7 +13,8 @@ from steernode.engine.applying.generate import Reply
 from steernode.engine.judging.comparison import measure_losses
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.evidence import check_evidence
-from steernode.engine.measuring.metrics import EvalItems, cluster_of, score_replies
+from steernode.engine.measuring.answers import cluster_of
+from steernode.engine.measuring.metrics import EvalItems, score_replies
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import CanonicalError, EngineError
 from steernode.files.splits import split_pairs

@@ -37,13 +37,20 @@ def test_items_are_read_with_their_split_and_digest():
         ("behaviour", {}),
         ("fluency", {}),
         ("factual", {"contains": ["a", "b"]}),
+        ("factual", {"contains": [["seven", "7"], "days"]}),
         ("capability", {"contains": ["4"]}),
+        ("capability", {"json": {"order": 41, "refund": True, "lines": [{"name": "tea"}]}}),
         ("safety", {"refuse": True}),
     ],
 )
 def test_each_kind_has_its_own_expectation(kind, expect):
     assert kind in SUITE_KINDS
     assert parse_suite(lines(item(expect=expect)), kind).items[0].expect == expect
+
+
+def test_an_item_may_say_the_intent_of_its_request():
+    suite = parse_suite(lines(item(intent="billing"), item("i2")), "factual")
+    assert [entry.intent for entry in suite.items] == ["billing", ""]
 
 
 BAD_SUITES = {
@@ -69,6 +76,18 @@ BAD_SUITES = {
     "expectation is text": (lines(item(expect="30 days")), "factual", "SUITE_EXPECT"),
     "contains nothing": (lines(item(expect={"contains": []})), "factual", "SUITE_EXPECT"),
     "contains blank text": (lines(item(expect={"contains": [" "]})), "factual", "SUITE_EXPECT"),
+    "contains an empty list": (lines(item(expect={"contains": ["30 days", []]})), "factual", "SUITE_EXPECT"),
+    "contains a number": (lines(item(expect={"contains": [["seven", 7]]})), "factual", "SUITE_EXPECT"),
+    "contains lists in lists": (lines(item(expect={"contains": [["seven", ["7"]]]})), "factual", "SUITE_EXPECT"),
+    "contains one text twice": (lines(item(expect={"contains": [["Seven", "seven"]]})), "factual", "SUITE_EXPECT"),
+    "json is a list": (lines(item(expect={"json": [1]})), "capability", "SUITE_EXPECT"),
+    "json without fields": (lines(item(expect={"json": {}})), "capability", "SUITE_EXPECT"),
+    "json of a factual suite": (lines(item(expect={"json": {"a": 1}})), "factual", "SUITE_EXPECT"),
+    "json and contains": (lines(item(expect={"json": {"a": 1}, "contains": ["4"]})), "capability", "SUITE_EXPECT"),
+    "intent is blank": (lines(item(intent="")), "factual", "SUITE_INTENT"),
+    "intent is null": (lines(item(intent=None)), "factual", "SUITE_INTENT"),
+    "intent of two words": (lines(item(intent="late fee")), "factual", "SUITE_INTENT"),
+    "two intents": (lines(item(intent=["billing", "delivery"])), "factual", "SUITE_INTENT"),
     "refuse is text": (lines(item(expect={"refuse": "yes"})), "safety", "SUITE_EXPECT"),
     "id repeated": (lines(item(), item(messages=[{"role": "user", "content": "other"}])), "factual", "SUITE_DUPLICATE_ITEM"),
     "prompt repeated": (lines(item(), item() | {"id": "i2"}), "factual", "SUITE_DUPLICATE_ITEM"),
