@@ -15,8 +15,12 @@ from steernode.canonical import format_measure, parse_alpha, parse_strict
 from steernode.errors import GateError
 
 Gate = dict[str, str]
+# Of a gate, and of evidence. What is undecidable blocks like what failed, by its name, and says what would decide it.
+PASS, FAIL, UNDECIDABLE = "pass", "fail", "undecidable"
 # What is said of one direction: of several together there is no slope over one α, and each vector's own evidence says it of its own.
-OF_ONE_DIRECTION = ("slope", "slope_over_random", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step")
+OF_ONE_DIRECTION = (
+    "slope", "slope_over_random", "slope_over_unrelated", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step",
+)  # fmt: skip
 # What says that a behaviour rose, which components that only remove are not there for.
 OF_A_RISE = ("behaviour", "anti_steered")
 # What is measured where components are judged as they act together, and nowhere else.

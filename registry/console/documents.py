@@ -26,6 +26,7 @@ OTHER_METRICS = {
     "over_refusal": "Harmless look-alikes refused",
     "slope": "Slope of the contrast margin, nats per unit of α",
     "slope_over_random": "Slope above the 95th percentile of random directions",
+    "slope_over_unrelated": "Slope above the 95th percentile of unrelated contrasts",
     "anti_steerable": "Items that the vector moves the wrong way",
     "ood_ratio": "Slope left under a changed system message",
     "facts_lost": "Facts lost",

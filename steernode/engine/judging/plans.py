@@ -13,6 +13,7 @@ from steernode.engine.judging.controls import RANDOM_DIRECTIONS, SHUFFLES
 from steernode.engine.judging.doseresponse import STEPS
 from steernode.engine.judging.runs import SPEED_CONVERSATIONS, SPEED_RUNS
 from steernode.engine.judging.together import AXIS_PAIRS
+from steernode.engine.judging.unrelated import unrelated_axes
 from steernode.engine.measuring.metrics import EvalItems, spread
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
@@ -29,7 +30,7 @@ def plan_evaluation(
     asked = spread(parts.get("test", ()), TEST_PAIRS) if candidate.record.alpha else ()
     promised = spread(parts.get("select", ()), SELECT_PAIRS) if asked else ()
     test, select = len(asked), len(promised)
-    directions = 1 + RANDOM_DIRECTIONS + SHUFFLES + 1
+    directions = 1 + RANDOM_DIRECTIONS + len(unrelated_axes()) + SHUFFLES + 1
     return [
         Planned(stages.PAIRS, "replies", _replies(asked)),
         # Every step of α, and three of them again under the changed system message.

@@ -15,7 +15,7 @@ from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply, generate
 from steernode.engine.judging import stages
 from steernode.engine.judging.candidate import Candidate
-from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, measure_losses
+from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, find_empty_baseline, measure_losses
 from steernode.engine.measuring.metrics import (
     EvalItems,
     ReplyScores,
@@ -33,6 +33,8 @@ from steernode.records.decoding import GREEDY_DECODING, Decoding
 from steernode.strict import are_same_arguments
 
 SIDE_BY_SIDE = 8
+# What says that a model still refuses what it refused.
+OF_REFUSALS = ("refusals", "harmful_refused", "harmful_compliance_gained")
 SPEED_CONVERSATIONS = 4
 SPEED_RUNS = 3
 
@@ -50,11 +52,15 @@ class Runs:
     divergence: TokenDivergence
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        return {
+        described = {
             **describe_metrics(self.items, self.own_scores, self.steered_scores),
             **describe_divergence(self.divergence),
             **{name: beside(loss.share, 0.0) for name, loss in self.losses.items()},
         }
+        if empty := find_empty_baseline(self.own_scores):
+            for name in OF_REFUSALS:
+                described[name]["undecidable"] = empty
+        return described
 
     def collateral(self) -> dict[str, dict[str, Any]]:
         return {name: loss.to_document() for name, loss in self.losses.items()}

@@ -144,8 +144,11 @@ def estimate_loss(lost: Floats, clusters: Clusters | None = None) -> Estimate:
     Exact (Clopper-Pearson) on the losses alone: sensible with none seen, where it is 1 - 0.05^(1/n), and never eased by gains,
     because a fact gained does not give back the one that was lost. The alternatives were a score interval of the net change,
     which lets gains pay for losses, and the bootstrap, which sees no risk where it saw no loss. A cluster is one trial that
-    may be lost in part; a part varies less than a whole, so the bound errs to the safe side.
+    may be lost in part; a part varies less than a whole, so the bound errs to the safe side. Where nothing was right nothing is lost,
+    and nothing is shown: the bound is 1.
     """
+    if len(lost) == 0:
+        return Estimate(0, 0.0, 0.0, 1.0, "exact_one_sided", 0)
     sums = _cluster_sums((lost, np.ones(len(lost))), clusters)
     losses, n = float((sums[:, 0] / sums[:, 1]).sum()), len(sums)
     high = 1.0 if losses >= n else float(stats.beta.ppf(CONFIDENCE, losses + 1, n - losses))
