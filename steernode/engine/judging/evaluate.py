@@ -11,6 +11,7 @@ from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import describe_behaviour_shrinkage
 from steernode.engine.judging.contrastevidence import ContrastEvidence
 from steernode.engine.judging.evidence import write_evidence
+from steernode.engine.judging.prompting import positive_systems
 from steernode.engine.judging.runs import (
     describe_run,
     describe_suite_splits,
@@ -23,7 +24,7 @@ from steernode.engine.measuring.gates import DEFAULT_GATES, refuse_unmeasurable
 from steernode.engine.measuring.metrics import EvalItems, Scorer
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
-from steernode.gates import OF_A_COMPOSITION, layer_depth, load_gates
+from steernode.gates import OF_A_COMPOSITION, OF_A_PROMPT, layer_depth, load_gates
 from steernode.records.decoding import GREEDY_DECODING, Decoding
 from steernode.records.evidence import Evidence
 
@@ -58,13 +59,15 @@ def evaluate(
     items = EvalItems.of(suites, "test", with_capability=True)
     component, alpha = candidate.component(), format_decimal(candidate.record.alpha)
     contrast = ContrastEvidence(candidate.direction, component, alpha, candidate.record.unit, pairs or {})
+    systems = positive_systems(pair for part in (pairs or {}).values() for pair in part)
     alone = dict.fromkeys(OF_A_COMPOSITION, "it is measured where several components are judged together")
-    refuse_unmeasurable(gates, contrast.missing | missing_metrics(items) | alone)
+    unasked = {} if systems else dict.fromkeys(OF_A_PROMPT, "the contrast set's positive side is told nothing that could be a prompt")
+    refuse_unmeasurable(gates, contrast.missing | missing_metrics(items) | unasked | alone)
     contrast.measure(loaded)
-    runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, decoding=decoding)
+    runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, decoding=decoding, systems=systems)
     return write_evidence(
         loaded,
-        run=describe_run(loaded, suites, scorer, max_new_tokens, decoding),
+        run=describe_run(loaded, suites, scorer, max_new_tokens, decoding, systems),
         candidate=candidate.to_document(),
         layer_depth=layer_depth(candidate.direction.layer, loaded.n_layers),
         items=items.counts,

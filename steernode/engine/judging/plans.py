@@ -11,6 +11,7 @@ from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.contrastevidence import CONTROL_ITEMS, SELECT_PAIRS, TEST_PAIRS
 from steernode.engine.judging.controls import RANDOM_DIRECTIONS, SHUFFLES
 from steernode.engine.judging.doseresponse import STEPS
+from steernode.engine.judging.prompting import positive_systems
 from steernode.engine.judging.runs import SPEED_CONVERSATIONS, SPEED_RUNS
 from steernode.engine.judging.together import AXIS_PAIRS
 from steernode.engine.judging.unrelated import unrelated_axes
@@ -39,7 +40,7 @@ def plan_evaluation(
         Planned(stages.CONTROLS, "texts", _TWO * min(test, CONTROL_ITEMS) * (1 + directions + 1)),
         Planned(stages.PROMISE, "replies", _replies(promised)),
         Planned(stages.PROMISE, "texts", _TWO * select * 2),
-        *_plan_runs(suites),
+        *_plan_runs(suites, is_prompted=bool(positive_systems(pair for part in parts.values() for pair in part))),
         _plan_speed(suites),
     ]
 
@@ -66,11 +67,11 @@ def _replies(pairs: Sequence[ContrastPair]) -> int:
     return sum(_TWO for pair in pairs if pair.positive[-1].role != "assistant")
 
 
-def _plan_runs(suites: Mapping[str, SuiteFile]) -> list[Planned]:
-    items = EvalItems.of(suites, "test", with_capability=True)
+def _plan_runs(suites: Mapping[str, SuiteFile], *, is_prompted: bool = False) -> list[Planned]:
+    items, runs = EvalItems.of(suites, "test", with_capability=True), 3 if is_prompted else 2
     return [
-        Planned(stages.ANSWERS, "replies", _TWO * len(items.all)),
-        Planned(stages.LOSSES, "texts", _TWO * len(items.behaviour) + _neutral(items)),
+        Planned(stages.ANSWERS, "replies", runs * len(items.all)),
+        Planned(stages.LOSSES, "texts", runs * len(items.behaviour) + _neutral(items) * (2 if is_prompted else 1)),
     ]
 
 

@@ -103,6 +103,37 @@ def _sum_surprisal(loaded: LoadedModel, rows: Sequence[tuple[tuple[int, ...], tu
     return nats
 
 
+@torch.inference_mode()
+def measure_first_token_shift(
+    loaded: LoadedModel, conversations: Sequence[Sequence[Message]], others: Sequence[Sequence[Message]]
+) -> Floats:
+    """KL(one ‖ other) in nats of what the unsteered model would say first in each conversation and in the other beside it."""
+    pairs = list(zip(*([prompt.token_ids for prompt in encode_prompts(loaded, side)] for side in (conversations, others)), strict=True))
+
+    def read(batch: Sequence[int]) -> Floats:
+        own, other = (_read_last(loaded, [pairs[index][side] for index in batch]) for side in (0, 1))
+        return ((own - other) * own.exp()).sum(dim=1).clamp(min=0.0).cpu().numpy()
+
+    lengths = [max(map(len, pair)) for pair in pairs]
+    batches = batch_by_length(lengths, _MAX_BATCH_TOKENS)
+    call = Call("texts", (pairs,), batches, len, lambda batch, _: sum(len(side) for index in batch for side in pairs[index]), pack_floats,
+        unpack_floats)  # fmt: skip
+    shifts = np.zeros(len(pairs))
+    for batch, values in loaded.work.run(call, read):
+        shifts[batch] = values
+    return shifts
+
+
+def _read_last(loaded: LoadedModel, rows: Sequence[tuple[int, ...]]) -> torch.Tensor:
+    """Log-probabilities (rows, vocabulary) float64 of what follows each row of token ids."""
+    first = min(map(len, rows)) - 1
+    token_ids = pad_right(rows, loaded)
+    columns = torch.arange(first, token_ids.shape[1], device=loaded.device)
+    logits = loaded.model(input_ids=token_ids, use_cache=False, logits_to_keep=columns).logits
+    ends = torch.tensor([len(row) - 1 - first for row in rows], device=logits.device)
+    return logits[torch.arange(len(rows), device=logits.device), ends].double().log_softmax(dim=1)
+
+
 @dataclass(frozen=True)
 class EvalItems:
     """The items of one split, by what they measure. Each stands there as often as it is answered: once, or `repeats` times in turn."""
