@@ -7,6 +7,7 @@ from typing import Any
 
 from steernode.canonical import format_decimal
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.judging.acting import count_acting, find_acting, keep_acting
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import describe_behaviour_shrinkage
 from steernode.engine.judging.contrastevidence import ContrastEvidence
@@ -40,6 +41,7 @@ def evaluate(
     max_new_tokens: int = 64,
     decoding: Decoding = GREEDY_DECODING,
     curve: Sequence[Mapping[str, Any]] = (),
+    system_message: str = "",
 ) -> Evidence:
     """The evidence; of its document, canonical JSON, all numbers are decimal strings or integers.
 
@@ -49,14 +51,17 @@ def evaluate(
     `gates` is the name of a set or a list. `pairs` is the contrast set as `split_pairs` parts it: the test part is measured, the
     select part says what the choice had promised, the extract part makes the shuffled-label controls. Without it, or at α = 0,
     there is no dose-response and there are no controls, and a gate about them is refused. `curve` is what the sweep measured on
-    the select split.
+    the select split. `system_message` is what the model is served under: every item is asked under it that has no system message of
+    its own. Where the candidate has a condition, it acts, and the prompt baseline with it, only where that holds (`judging.acting`).
 
-    Raises: EngineError TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN, GATE_UNMEASURED, EVIDENCE_INVALID,
-    MARGIN_EMPTY, and the codes of `generate` and `score_forced`.
+    Raises: EngineError CONDITION_NEVER, PROBE_MISSING, TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN,
+    GATE_UNMEASURED, EVIDENCE_INVALID, MARGIN_EMPTY, and the codes of `generate` and `score_forced`.
     """
     refuse_other_template(loaded, [candidate])
     gates = load_gates(gates)
-    items = EvalItems.of(suites, "test", with_capability=True)
+    asked = EvalItems.of(suites, "test", with_capability=True).under(loaded, system_message)
+    meets = find_acting(loaded, candidate, asked.all)
+    items, acts = keep_acting(asked, meets)
     component, alpha = candidate.component(), format_decimal(candidate.record.alpha)
     contrast = ContrastEvidence(candidate.direction, component, alpha, candidate.record.unit, pairs or {})
     systems = positive_systems(pair for part in (pairs or {}).values() for pair in part)
@@ -64,13 +69,17 @@ def evaluate(
     unasked = {} if systems else dict.fromkeys(OF_A_PROMPT, "the contrast set's positive side is told nothing that could be a prompt")
     refuse_unmeasurable(gates, contrast.missing | missing_metrics(items) | unasked | alone)
     contrast.measure(loaded)
-    runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, decoding=decoding, systems=systems)
+    runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, decoding=decoding, systems=systems, acts=acts)
     return write_evidence(
         loaded,
-        run=describe_run(loaded, suites, scorer, max_new_tokens, decoding, systems),
+        run={
+            **describe_run(loaded, suites, scorer, max_new_tokens, decoding, systems),
+            **({"system_message": system_message} if system_message else {}),
+        },
         candidate=candidate.to_document(),
         layer_depth=layer_depth(candidate.direction.layer, loaded.n_layers),
         items=items.counts,
+        **({} if candidate.condition is None else {"acting": count_acting(asked, meets)}),
         splits={
             "suites": describe_suite_splits(suites),
             "pairs": None if pairs is None else {name: len(part) for name, part in pairs.items()},

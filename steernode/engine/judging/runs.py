@@ -15,6 +15,7 @@ from steernode.engine.access.work import NO_WORK
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply, generate
 from steernode.engine.judging import stages
+from steernode.engine.judging.acting import Rows
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, find_empty_baseline, measure_losses
 from steernode.engine.judging.prompting import Prompted, ask_prompted, compare_with_prompt
@@ -122,36 +123,47 @@ def run_both(
     max_new_tokens: int,
     decoding: Decoding = GREEDY_DECODING,
     systems: Sequence[str] = (),
+    acts: Rows | None = None,
 ) -> Runs:
     """Answers every item without and with steering, once or once for each seed, both with the same noise; and, where there are
     `systems`, without steering under these messages in turn, which is the prompt to compare with.
 
+    `acts` (items,) says where the components act, and the prompt with them; elsewhere the model's own reply stands. None is everywhere.
+
     Raises: the codes of `generate` and `score_forced`.
     """
+    acts = items.repeat_rows(np.ones(len(items.all), np.bool_) if acts is None else acts, decoding.replies_per_item)
     items = items.repeated(decoding.replies_per_item)
     sampling = None if decoding.is_greedy else items.sampling(decoding)
+    asked, rows = items.conversations, np.flatnonzero(acts).tolist()
     loaded.work.enter(stages.ANSWERS)
+    own = generate(loaded, asked, max_new_tokens=max_new_tokens, sampling=sampling)
 
     def answer(conversations: Sequence[Conversation], steering: Sequence[Component] = ()) -> list[Reply]:
-        return generate(loaded, conversations, components=steering, max_new_tokens=max_new_tokens, sampling=sampling)
+        drawn = None if sampling is None else [sampling[row] for row in rows]
+        wanted = [conversations[row] for row in rows]
+        written = generate(loaded, wanted, components=steering, max_new_tokens=max_new_tokens, sampling=drawn) if rows else []
+        replaced = dict(zip(rows, written, strict=True))
+        return [replaced.get(row, reply) for row, reply in enumerate(own)]
 
     def score(replies: Sequence[Reply]) -> ReplyScores:
         # However a reply was brought about, what is unexpected about it is read by the model alone.
         tickets = [item.messages for item in items.behaviour]
         return score_replies(items, replies, scorer, measure_surprisal(loaded, tickets, replies[: len(tickets)]))
 
-    asked = items.conversations
-    under = ask_prompted(loaded, asked, systems) if systems else []
-    own, steered, told = answer(asked), answer(asked, components), answer(under) if under else []
+    steered = answer(asked, components)
+    told = ask_prompted(loaded, asked, systems) if systems else []
+    prompted_replies = answer(told) if told else []
     loaded.work.enter(stages.LOSSES)
     own_scores, steered_scores = score(own), score(steered)
-    prompted = None
-    if under:
-        neutral = neutral_rows(items)
-        shift = measure_first_token_shift(loaded, [asked[row] for row in neutral], [under[row] for row in neutral])
-        prompted = Prompted(tuple(systems), told, score(told), shift)
     losses = measure_losses(items, own_scores, steered_scores)
-    divergence = measure_divergence(loaded, *neutral_of(items, own), components)
+    neutral = neutral_rows(items)
+    divergence = measure_divergence(loaded, *neutral_of(items, own), components, acts[neutral])
+    prompted = None
+    if told:
+        moved = [told[row] if acts[row] else asked[row] for row in neutral]
+        shift = measure_first_token_shift(loaded, [asked[row] for row in neutral], moved)
+        prompted = Prompted(tuple(systems), prompted_replies, score(prompted_replies), shift)
     return Runs(items, own, steered, own_scores, steered_scores, losses, divergence, prompted)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Protocol, TypeVar
 
@@ -15,6 +15,7 @@ import torch
 from steernode.engine.access.batches import batch_by_length
 from steernode.engine.access.encoding import encode_prompt, encode_prompts, pad_right
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.systems import put_under
 from steernode.engine.access.work import Call, pack_floats, unpack_floats
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply
@@ -160,6 +161,12 @@ class EvalItems:
         capability = suites["capability"].split(split) if with_capability and "capability" in suites else ()
         return cls(found["behaviour"], found["factual"], found["safety"], capability)
 
+    def under(self, loaded: LoadedModel, system: str) -> EvalItems:
+        """All of them as they are served: under this system message, where an item has none of its own."""
+        if not system:
+            return self
+        return EvalItems(*(tuple(_serve(loaded, part, system)) for part in self._parts), self.repeats)
+
     def subset(self, behaviour: int, facts: int, refusals: int) -> EvalItems:
         """At most so many of each, spread evenly over the suite so that every part of it is seen."""
         return EvalItems(spread(self.behaviour, behaviour), spread(self.facts, facts), spread(self.refusals, refusals))
@@ -168,6 +175,11 @@ class EvalItems:
         """All of each kind, so many times over."""
         behaviour, facts, refusals, capability = (part * times for part in self._parts)
         return EvalItems(behaviour, facts, refusals, capability, self.repeats * times)
+
+    def repeat_rows(self, rows: npt.NDArray[np.bool_], times: int) -> npt.NDArray[np.bool_]:
+        """What is said of each of `all`, of each of `repeated(times).all`."""
+        ends = list(accumulate(len(part) for part in self._parts))
+        return np.concatenate([np.tile(part, times) for part in np.split(rows, ends[:-1])])
 
     def sampling(self, decoding: Decoding) -> list[Sampling]:
         """How the reply to each of `all` is chosen, where each item stands there once for each reply of the decoding."""
@@ -196,6 +208,12 @@ class EvalItems:
     def counts(self) -> dict[str, int]:
         counts = {"behaviour": len(self.behaviour), "facts": len(self.facts), "refusals": len(self.refusals)}
         return counts | ({"capability": len(self.capability)} if self.capability else {})
+
+
+def _serve(loaded: LoadedModel, items: Sequence[SuiteItem], system: str) -> list[SuiteItem]:
+    systems = ["" if item.messages[0].role == "system" else system for item in items]
+    asked = put_under(loaded, [item.messages for item in items], systems)
+    return [replace(item, messages=messages) for item, messages in zip(items, asked, strict=True)]
 
 
 def spread(items: Sequence[T], count: int) -> tuple[T, ...]:
@@ -286,10 +304,19 @@ def force_replies(
 
 
 def measure_divergence(
-    loaded: LoadedModel, conversations: Sequence[Sequence[Message]], replies: Sequence[Reply], components: Sequence[Component]
+    loaded: LoadedModel,
+    conversations: Sequence[Sequence[Message]],
+    replies: Sequence[Reply],
+    components: Sequence[Component],
+    acts: npt.NDArray[np.bool_] | None = None,
 ) -> TokenDivergence:
-    """Teacher-forced on `replies`, the unsteered model's own. Raises: the codes of `score_forced`."""
+    """Teacher-forced on `replies`, the unsteered model's own. `acts` (conversations,) says where the components act, if not everywhere:
+    elsewhere nothing is moved. Raises: the codes of `score_forced`."""
     texts = force_replies(loaded, conversations, replies, mark_assistant=any(component.scope == "assistant" for component in components))
-    values = [kl[0] for kl in score_forced(loaded, texts, [components]).kl]
+    values = [np.zeros(len(text.continuation)) for text in texts]
+    rows = range(len(texts)) if acts is None else np.flatnonzero(acts)
+    scored = score_forced(loaded, [texts[row] for row in rows], [components]).kl if len(rows) else ()
+    for row, kl in zip(rows, scored, strict=True):
+        values[row] = kl[0]
     owner = np.repeat(np.arange(len(values)), [len(each) for each in values])
     return TokenDivergence(np.concatenate(values), owner, np.array([each[0] for each in values]))
