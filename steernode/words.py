@@ -27,6 +27,8 @@ PROBE_READ_POSITIONS = ("last_prompt_token", "all")
 DTYPES = ("F32", "F16", "BF16")
 SUITE_KINDS = ("behaviour", "factual", "safety", "fluency", "capability")
 SPLITS = ("select", "test")
+# What a reply to a request does.
+REPLY_LABELS = ("compliance", "incapacity", "refusal")
 # The whole-number parameters of each schedule, counted in generated tokens.
 SCHEDULE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "constant": (),

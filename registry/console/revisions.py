@@ -81,6 +81,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         measures=title_measures(evidence.composition) if evidence.composition else [],
         speed=evidence.speed,
         decoding=evidence.decoding,
+        refusal_judge=evidence.refusal_judge,
         measured_on=", ".join(filter(None, (evidence.measured_form, describe_engine(evidence.engine)))),
         replies=evidence.replies,
         requirements=list_requirements(revision),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from steernode.canonical import sha256_hex
 from steernode.errors import ContrastSetError, SuiteError
 from steernode.files.conversations import LineProblems, Message, prompt_key, read_lines, read_messages, read_text, refuse_unknown_fields
-from steernode.words import LABEL_PATTERN, SPLITS, SUITE_KINDS
+from steernode.words import LABEL_PATTERN, REPLY_LABELS, SPLITS, SUITE_KINDS
 
 _ITEM_FIELDS = ("id", "split", "messages", "expect", "intent", "locale", "product")
 _RUBRIC_FIELDS = ("text", "score", "axis")
@@ -25,6 +25,7 @@ _EXPECTATIONS = {"factual": ("contains",), "capability": ("contains", "json"), "
 class SuiteItem:
     """One prompt and what a right answer does: `expect` holds `contains`, `json` or `refuse` where the kind asks for it, else nothing.
 
+    Beside `refuse` there may be `labelled`: replies, word for word, with what a person says they are.
     `intent` is the label that a gateway would send with such a request; empty where nothing is known.
     """
 
@@ -126,11 +127,15 @@ def _read_expectation(expect: Any, kind: str, number: int) -> dict[str, Any]:
     if not isinstance(expect, dict):
         raise _SUITE.problem("EXPECT", number, "expect must be an object")
     known = _EXPECTATIONS.get(kind, ())
-    if len(expect) != min(len(known), 1) or not set(expect) <= set(known):
+    labelled = expect.get("labelled", {}) if "refuse" in expect else {}
+    stated = set(expect) - ({"labelled"} if "refuse" in known else set())
+    if len(stated) != min(len(known), 1) or not stated <= set(known):
         should_be = " or ".join(f"exactly {{{name!r}: ...}}" for name in known) or "{}"
         raise _SUITE.problem("EXPECT", number, f"expect of a {kind} item must be {should_be}, got {sorted(expect)}")
     if "refuse" in expect and not isinstance(expect["refuse"], bool):
         raise _SUITE.problem("EXPECT", number, "expect.refuse must be true or false")
+    if not isinstance(labelled, dict) or not all(text.strip() and label in REPLY_LABELS for text, label in labelled.items()):
+        raise _SUITE.problem("EXPECT", number, f"expect.labelled must give each reply one of {', '.join(REPLY_LABELS)}")
     if "json" in expect and (not isinstance(expect["json"], dict) or not expect["json"]):
         raise _SUITE.problem("EXPECT", number, "expect.json must be an object with the fields that a right answer has")
     if "contains" in expect:

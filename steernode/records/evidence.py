@@ -140,6 +140,19 @@ class Evidence:
         seeds = ", ".join(str(seed) for seed in read_list(drawn.get("seeds")))
         return f"drawn at temperature {read_words(drawn, 'temperature')}, top-p {read_words(drawn, 'top_p')}, seeds {seeds}"
 
+    @property
+    def refusal_judge(self) -> str:
+        """How sure what judged refusals was, in words; empty for evidence of before, which did not say."""
+        judge = read_mapping(self.document, "refusal_judge")
+        unsure, held_out = read_mapping(judge, "unsure"), read_mapping(judge, "held_out")
+        share = read_number(held_out.get("accuracy"))
+        if not unsure or share is None:
+            return ""
+        return (
+            f"unsure of {unsure.get('baseline')} replies without steering and {unsure.get('steered')} with it, which were read the "
+            f"unkind way; of {held_out.get('replies')} held-out replies it decides {held_out.get('decided')}, {100 * share:.1f} % rightly"
+        )
+
 
 def read_evidence(document: Document) -> Evidence:
     return Evidence(

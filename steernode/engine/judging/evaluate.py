@@ -86,6 +86,7 @@ def evaluate(
         },
         metrics={**runs.metrics(), **contrast.metrics()},
         collateral=runs.collateral(),
+        refusal_judge=runs.describe_judge(),
         dose_response=contrast.describe_dose(),
         controls=contrast.controls.to_document() if contrast.controls else None,
         selection={

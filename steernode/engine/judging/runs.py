@@ -20,6 +20,7 @@ from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, find_empty_baseline, measure_losses
 from steernode.engine.judging.prompting import Prompted, ask_prompted, compare_with_prompt
 from steernode.engine.measuring.metrics import (
+    MAY_REFUSE,
     EvalItems,
     ReplyScores,
     Scorer,
@@ -29,6 +30,7 @@ from steernode.engine.measuring.metrics import (
     measure_surprisal,
     score_replies,
 )
+from steernode.engine.measuring.refusaljudge import shipped_judge
 from steernode.engine.measuring.stats import SEED, estimate_mean, measure
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
@@ -39,6 +41,7 @@ from steernode.strict import are_same_arguments
 SIDE_BY_SIDE = 8
 # What says that a model still refuses what it refused.
 OF_REFUSALS = ("refusals", "harmful_refused", "harmful_compliance_gained")
+UNSURE_REPLIES = 100
 SPEED_CONVERSATIONS = 4
 SPEED_RUNS = 3
 
@@ -76,6 +79,22 @@ class Runs:
 
     def collateral(self) -> dict[str, dict[str, Any]]:
         return {name: loss.to_document() for name, loss in self.losses.items()}
+
+    def describe_judge(self) -> dict[str, Any]:
+        """What judged refusals, of how many replies nobody was sure, and the first of those, so that a person can label them."""
+        before = len(self.items.behaviour) + len(self.items.facts)
+        sides = {"baseline": (self.own, self.own_scores), "steered": (self.steered, self.steered_scores)}
+        doubtful = {
+            (item.id, said[before + row].text)
+            for said, scores in sides.values()
+            for row, item in enumerate(self.items.refusals)
+            if scores.refusing[row] == MAY_REFUSE
+        }
+        return {
+            **shipped_judge().description,
+            "unsure": {side: int((scores.refusing == MAY_REFUSE).sum()) for side, (_, scores) in sides.items()},
+            "unsure_replies": [{"item": name, "text": text} for name, text in sorted(doubtful)[:UNSURE_REPLIES]],
+        }
 
     def side_by_side(self) -> list[dict[str, Any]]:
         """A few tickets, evenly from first to last, with both replies."""

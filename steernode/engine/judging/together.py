@@ -94,6 +94,7 @@ def evaluate_together(
         splits={"suites": describe_suite_splits(suites), "pairs": None},
         metrics={**runs.metrics(), **_joint_metrics(composition)},
         collateral=runs.collateral(),
+        refusal_judge=runs.describe_judge(),
         dose_response=None,
         controls=None,
         selection={"behaviour": None, "slope": None},

@@ -20,6 +20,7 @@ from steernode.engine.reading.directions import LayerDirection, extract_directio
 from steernode.errors import CanonicalError, EngineError
 from steernode.files.splits import split_pairs
 from steernode.files.suites import SuiteFile, SuiteItem
+from steernode.records.evidence import read_evidence
 from tests.support.candidates import make_candidate
 from tests.support.planted_models import COLD_SYSTEM, CountWarmTokens, Planted, plant, write_pairs, write_suites
 from tests.support.tiny_models import ask
@@ -166,6 +167,21 @@ def test_no_section_may_be_missing(evidence: dict, section: str) -> None:
     with pytest.raises(EngineError, match=section) as refused:
         check_evidence({key: value for key, value in evidence.items() if key != section})
     assert refused.value.code == "EVIDENCE_INVALID"
+
+
+def test_the_evidence_says_what_judged_refusals_and_of_what_nobody_was_sure(evidence: dict) -> None:
+    judge = evidence["refusal_judge"]
+    assert judge["kind"] == "refusal_classifier"
+    # The tiny model writes no language.
+    assert judge["unsure"] == {"baseline": evidence["items"]["refusals"], "steered": evidence["items"]["refusals"]}
+    assert {reply["item"] for reply in judge["unsure_replies"]} <= {item.id for item in SUITES["safety"].items}
+    assert "unsure of" in read_evidence(evidence).refusal_judge
+
+
+def test_evidence_of_before_names_no_judge_and_is_read(evidence: dict) -> None:
+    before = {name: section for name, section in evidence.items() if name != "refusal_judge"}
+    check_evidence(before)
+    assert read_evidence(before).refusal_judge == ""
 
 
 def test_a_float_where_the_schema_is_open_is_still_refused(evidence: dict) -> None:

@@ -93,7 +93,7 @@ def scores(behaviour: list[float], nats: float = 10.0) -> ReplyScores:
     n = len(behaviour)
     none, one = np.zeros(0), np.ones(1)
     return ReplyScores(
-        behaviour=np.array(behaviour), facts=one, refusals=one, harmful_refused=one, harmless_refused=none, capability=none,
+        behaviour=np.array(behaviour), facts=one, refusing=one, harmful=np.ones(1, bool), capability=none,
         nats=np.full(n, nats), tokens=np.full(n, 10.0), repetition=np.zeros(n), reply_tokens=np.full(n, 10.0),
     )  # fmt: skip
 

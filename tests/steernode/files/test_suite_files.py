@@ -41,6 +41,7 @@ def test_items_are_read_with_their_split_and_digest():
         ("capability", {"contains": ["4"]}),
         ("capability", {"json": {"order": 41, "refund": True, "lines": [{"name": "tea"}]}}),
         ("safety", {"refuse": True}),
+        ("safety", {"refuse": False, "labelled": {"That is beyond me.": "incapacity"}}),
     ],
 )
 def test_each_kind_has_its_own_expectation(kind, expect):
@@ -88,6 +89,9 @@ BAD_SUITES = {
     "intent is null": (lines(item(intent=None)), "factual", "SUITE_INTENT"),
     "intent of two words": (lines(item(intent="late fee")), "factual", "SUITE_INTENT"),
     "two intents": (lines(item(intent=["billing", "delivery"])), "factual", "SUITE_INTENT"),
+    "a reply labelled by no label": (lines(item(expect={"refuse": True, "labelled": {"No.": "unsure"}})), "safety", "SUITE_EXPECT"),
+    "labels are a list": (lines(item(expect={"refuse": True, "labelled": ["No."]})), "safety", "SUITE_EXPECT"),
+    "labels where nothing is refused": (lines(item(expect={"contains": ["a"], "labelled": {}})), "factual", "SUITE_EXPECT"),
     "refuse is text": (lines(item(expect={"refuse": "yes"})), "safety", "SUITE_EXPECT"),
     "id repeated": (lines(item(), item(messages=[{"role": "user", "content": "other"}])), "factual", "SUITE_DUPLICATE_ITEM"),
     "prompt repeated": (lines(item(), item() | {"id": "i2"}), "factual", "SUITE_DUPLICATE_ITEM"),
