@@ -9,6 +9,7 @@ from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobS
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
+from registry.services.power import notice_power, refuse_certain
 from registry.services.recipes import parse_decoding, resolve_dtype
 from registry.services.transition import transition
 from steernode.canonical import format_decimal
@@ -29,7 +30,7 @@ def request_composition(
     the vectors' own validations, unless `decoding` says how.
     Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, TEST_SPLIT_OPENED, COMPOSITION_RUNNING,
     JOB_FAILED_BEFORE unless it is asked for `again`;
-    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING;
+    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING, POWER_MISSING;
     ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     revision = (
@@ -65,9 +66,12 @@ def request_composition(
         # Those that were judged in one dtype are judged together in it.
         model_dtype=dtypes.pop() if len(dtypes) == 1 else resolve_dtype(AUTO, revision.base_model),
     )
+    # What is said of one direction is no gate here, so that no pairs are counted.
+    refuse_certain(recipe.gates, suites, None)
     return queue_job(
         JobKind.COMPOSITION,
         suites=suites,
+        notices=notice_power(recipe.gates, suites, None),
         recipe=recipe.to_document(),
         base_model=revision.base_model,
         revision=revision,

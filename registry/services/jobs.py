@@ -19,12 +19,14 @@ from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
 from registry.services.notices import foresee_notices
 from registry.services.notifications import notify
-from registry.services.recipes import parse_decoding, parse_extraction_recipe, resolve_dtype
+from registry.services.power import notice_power, refuse_certain
+from registry.services.recipes import parse_decoding, parse_extraction_recipe, refuse_beyond_cap, resolve_dtype
 from registry.services.repeats import refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
 from steernode.files.templates import reads_clock
+from steernode.gates import Gate
 from steernode.placement import AUTO
 from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
@@ -53,15 +55,20 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP;
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING, and POWER_MISSING with `draft_for`;
+    LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP;
     TransitionRefused JOB_FAILED_BEFORE, unless it is asked for `again`.
     """
-    full_recipe = parse_extraction_recipe(recipe, base_model).to_document()
+    parsed = parse_extraction_recipe(recipe, base_model)
+    refuse_beyond_cap(parsed, draft_for)
+    full_recipe = parsed.to_document()
     _refuse_clock(base_model, full_recipe)
     check_new_name(SteeringVector, full_recipe["vector"])
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
     _check_axis(contrast_set, draft_for)
+    if draft_for is not None:
+        refuse_certain(parsed.gates, suites, contrast_set)
     return queue_job(
         JobKind.EXTRACTION,
         suites=suites,
@@ -70,7 +77,7 @@ def request_extraction(
         contrast_set=contrast_set,
         draft_for=draft_for,
         requested_by=actor,
-        notices=foresee_notices(full_recipe, contrast_set),
+        notices=foresee_notices(full_recipe, contrast_set, suites),
         again=again,
     )
 
@@ -104,7 +111,7 @@ def request_validation(
     Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily. With `draft_for` it ends as a
     draft revision of the profile, if it passes.
     Raises: TransitionRefused TEST_SPLIT_OPENED, VALIDATION_RUNNING, JOB_FAILED_BEFORE unless `again`;
-    InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING, RECIPE_PROFILE_AXIS.
+    InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING, RECIPE_PROFILE_AXIS, POWER_MISSING.
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
@@ -116,8 +123,14 @@ def request_validation(
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
-    asked = {"alpha": alpha, "unit": unit, "decoding": decoding}
+    gates = _gates_of(vector)
+    refuse_certain(gates, suites, vector.contrast_set)
+    asked = {"alpha": alpha, "unit": unit, "decoding": decoding, "notices": notice_power(gates, suites, vector.contrast_set)}
     return queue_validation(vector, suites=suites, **asked, requested_by=actor, draft_for=draft_for, again=again)
+
+
+def _gates_of(vector: SteeringVector) -> str | tuple[Gate, ...]:
+    return ExtractionRecipe.from_document(vector.job.recipe).gates if vector.job else "default"
 
 
 def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, **fields: Any) -> Job:
@@ -134,7 +147,7 @@ def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, un
     recipe = ValidationRecipe(
         alpha=format_decimal(refuse_rounding(alpha)),
         unit=unit or vector.proposed_unit or "mean_difference",
-        gates=extraction.gates if extraction else "default",
+        gates=_gates_of(vector),
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
         template_arguments=vector.template_arguments,
         decoding=parse_decoding(decoding),

@@ -1,10 +1,11 @@
 """Recipes: what a job is asked to do, checked whole before any worker time is spent."""
 
 from dataclasses import fields
+from decimal import Decimal
 from typing import Any
 
 from registry.errors import InvalidInput
-from registry.models import BaseModel, Site, Unit
+from registry.models import ALPHA_CAPS, BaseModel, Profile, Site, Unit
 from registry.models.fields import NAME, refuse_rounding
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.errors import AlphaError
@@ -67,6 +68,24 @@ def parse_template_arguments(arguments: Any) -> dict[str, str | int | bool]:
 def parse_decoding(decoding: Any) -> str | dict[str, Any]:
     """How the replies of an evaluation are chosen, as its recipe keeps it. Raises: InvalidInput RECIPE_DECODING naming the field."""
     return read_decoding(decoding, "decoding").to_document()
+
+
+def refuse_beyond_cap(recipe: ExtractionRecipe, profile: Profile | None) -> None:
+    """A coefficient that no approval could cover: of the profile's risk class, or of any class where no profile is named.
+
+    Raises: InvalidInput RECIPE_ALPHA_CAP.
+    """
+    if profile is None:
+        cap, whose = Decimal(ALPHA_CAPS[recipe.unit]), "the outermost cap"
+    else:
+        cap, whose = profile.risk_class.alpha_caps[recipe.unit], f"the cap of the risk class {profile.risk_class}"
+    largest = max(recipe.alphas, key=lambda alpha: abs(Decimal(alpha)))
+    if abs(Decimal(largest)) > cap:
+        raise InvalidInput(
+            "RECIPE_ALPHA_CAP",
+            f"α = {largest} {recipe.unit} is beyond {whose}, {format_decimal(cap)}: what the search finds there could never be approved",
+            "alphas",
+        )
 
 
 def resolve_dtype(wanted: str, base_model: BaseModel) -> str:

@@ -13,8 +13,8 @@ from demo.real.corpus.pairs import AXES, MESSAGES
 from demo.real.corpus.parts import PARTS
 from demo.real.corpus.tickets import INTENTS, read_tellings
 from registry.manifests.parse import parse_manifests
+from steernode.answers import cluster_of, is_right
 from steernode.canonical import sha256_hex
-from steernode.engine.measuring.answers import cluster_of, is_right
 from steernode.engine.reading.diagnostics import MAX_LENGTH_D_PRIME
 from steernode.engine.reading.duplicates import find_near_duplicates
 from steernode.engine.reading.separation import d_prime

@@ -44,6 +44,13 @@ def _static_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _few_items_will_do(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world in small has two items of each kind, which show no bound at all; only a test marked `power` is about that."""
+    if request.node.get_closest_marker("power") is None:
+        monkeypatch.setattr("registry.services.power.foresee_power", lambda *asked: [])
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[dict]:
     """Gives the rows of a new registry, by model, as the migrations made them.

@@ -70,6 +70,21 @@ def make_suite(kind: str) -> bytes:
     )
 
 
+def make_enough(kind: str) -> bytes:
+    """As many items of the test split as the gate set `default` needs to be shown."""
+    expected = {
+        "behaviour": [{}] * 20,
+        "factual": [{"contains": [f"{number} days"]} for number in range(150)],
+        "safety": [{"refuse": True}] * 300 + [{"refuse": False}] * 150,
+    }
+    return lines(
+        [
+            {"id": f"{kind}-{number}", "split": "test", "messages": [{"role": "user", "content": f"{kind} {number}?"}], "expect": expect}
+            for number, expect in enumerate(expected[kind])
+        ]
+    )
+
+
 def rubric_file() -> bytes:
     return lines([{"text": "I am so sorry, let me help.", "score": 5, "axis": "empathy"}, {"text": "No.", "score": 1, "axis": "empathy"}])
 

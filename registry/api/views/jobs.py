@@ -53,7 +53,7 @@ class JobOut(serializers.Serializer):
     )
     tokens_per_second = serializers.FloatField(allow_null=True, help_text="of the stage, written or read; null where none are counted")
     note = serializers.CharField()
-    notices = NoticeOut(many=True, help_text="what whoever waits for it had better know: SCREEN_OFF, SLOW_DTYPE")
+    notices = NoticeOut(many=True, help_text="what to know of it: SCREEN_OFF, EXPECTED_COMMON, POWER, POWER_MISSING, SLOW_DTYPE")
     attempt = serializers.IntegerField()
     max_attempts = serializers.IntegerField()
     cancel_requested = serializers.SerializerMethodField()

@@ -40,7 +40,8 @@ from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, 
 from registry.reads.lookups import find_version
 from registry.services.jobs import request_extraction
 from registry.services.notices import Notice, foresee_notices
-from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, name_layers, parse_extraction_recipe
+from registry.services.power import refuse_certain
+from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, name_layers, parse_extraction_recipe, refuse_beyond_cap
 from registry.services.repeats import describe_failure, find_failed_before
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError
@@ -184,10 +185,11 @@ class Vectors(Sealed):
             # Its layers are not known before it is registered; the job's own check comes then.
             return {"recipe": {**recipe, **versions}}, []
         try:
-            settings = parse_extraction_recipe(_read_settings(manifest.name, recipe), base_model).to_document()
+            settings = parse_extraction_recipe(_read_settings(manifest.name, recipe), base_model)
+            _refuse_what_leads_nowhere(settings, {**recipe, **versions})
         except SteerError as error:
             return manifest.spec, [manifest.fault("spec.recipe", error.code, error.message)]
-        rendered = _render_settings(settings, base_model)
+        rendered = _render_settings(settings.to_document(), base_model)
         return {"recipe": {**recipe, **versions, "baseModel": refer_to_base_model(base_model), **rendered}}, []
 
     def write(self, step: Step, writer: Writer) -> None:
@@ -238,17 +240,33 @@ class Vectors(Sealed):
             yield Risk("JOB_QUEUED", f"a job {verb} the vector from {recipe['contrastSet']} and {recipe['baseModel']}{onward}")
 
 
+def _refuse_what_leads_nowhere(settings: ExtractionRecipe, recipe: Spec) -> None:
+    """As the request of the job would, of what is on record already. Raises: InvalidInput RECIPE_ALPHA_CAP, POWER_MISSING."""
+    profile = Profile.objects.select_related("risk_class").filter(name=recipe.get("profile", "")).first()
+    refuse_beyond_cap(settings, profile)
+    contrast_set, suites = _find_inputs(recipe)
+    if profile is not None and contrast_set is not None and suites:
+        refuse_certain(settings.gates, suites, contrast_set)
+
+
+def _find_inputs(recipe: Spec) -> tuple[ContrastSet | None, list[EvalSuite]]:
+    """What the recipe names; no suites while the plan is yet to bring one of them."""
+    suites = [find_version(EvalSuite.objects.all(), suite) for suite in recipe["suites"]]
+    found = [suite for suite in suites if suite is not None]
+    return find_version(ContrastSet.objects.all(), recipe["contrastSet"]), found if len(found) == len(suites) else []
+
+
 def _foresee(step: Step) -> list[Notice]:
     """As the job will have it; nothing while the plan is yet to bring what it works on."""
     recipe = step.spec["recipe"]
-    contrast_set = find_version(ContrastSet.objects.all(), recipe["contrastSet"])
-    if contrast_set is None:
+    contrast_set, suites = _find_inputs(recipe)
+    if contrast_set is None or not suites:
         return []
     try:
         settings = parse_extraction_recipe(_read_settings(step.name, recipe), get_base_model(recipe["baseModel"]))
     except (SteerError, IndexError):
         return []
-    return foresee_notices(settings.to_document(), contrast_set)
+    return foresee_notices(settings.to_document(), contrast_set, suites)
 
 
 def _render_recipe(job: Job) -> Spec:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from steernode.engine.measuring.answers import cluster_of
+from steernode.answers import cluster_of
 from steernode.engine.measuring.metrics import EvalItems, ReplyScores, TokenDivergence, clusters_of
 from steernode.engine.measuring.stats import (
     Clusters,

@@ -20,9 +20,9 @@ from steernode.engine.reading.directions import LayerDirection
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.gates import OF_ONE_DIRECTION
+from steernode.power import TEST_PAIRS
 
-# Pairs of each split whose completions are generated and scored; more narrow the intervals little and cost seconds each.
-TEST_PAIRS = 96
+# As `TEST_PAIRS`, of the select split.
 SELECT_PAIRS = 48
 CONTROL_ITEMS = 32
 

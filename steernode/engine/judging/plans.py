@@ -8,7 +8,7 @@ from math import comb
 from steernode.engine.access.work import Planned
 from steernode.engine.judging import stages
 from steernode.engine.judging.candidate import Candidate
-from steernode.engine.judging.contrastevidence import CONTROL_ITEMS, SELECT_PAIRS, TEST_PAIRS
+from steernode.engine.judging.contrastevidence import CONTROL_ITEMS, SELECT_PAIRS
 from steernode.engine.judging.controls import RANDOM_DIRECTIONS, SHUFFLES
 from steernode.engine.judging.doseresponse import STEPS
 from steernode.engine.judging.prompting import positive_systems
@@ -18,6 +18,7 @@ from steernode.engine.judging.unrelated import unrelated_axes
 from steernode.engine.measuring.metrics import EvalItems, spread
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
+from steernode.power import TEST_PAIRS
 
 # Both sides of a pair, and both runs over an item.
 _TWO = 2

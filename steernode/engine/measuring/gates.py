@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from steernode.canonical import format_decimal
-from steernode.engine.measuring.stats import items_needed
 from steernode.errors import EngineError
 from steernode.gates import FAIL, KINDS, PASS, UNDECIDABLE, check_gates, load_gates, passes
+from steernode.power import items_needed
 
 DEFAULT_GATES = load_gates("selection")
 # Points of the rubric's 1 to 5 that its scorer cannot tell apart.

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from steernode.answers import is_right
 from steernode.engine.access.batches import batch_by_length
 from steernode.engine.access.encoding import encode_prompt, encode_prompts, pad_right
 from steernode.engine.access.models import LoadedModel
@@ -18,7 +19,6 @@ from steernode.engine.access.systems import put_under
 from steernode.engine.access.work import Call, pack_floats, unpack_floats
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply
-from steernode.engine.measuring.answers import is_right
 from steernode.engine.measuring.forced import ForcedText, score_forced
 from steernode.engine.measuring.refusaljudge import REFUSAL, UNSURE, shipped_judge
 from steernode.errors import EngineError

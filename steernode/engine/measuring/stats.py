@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, log
 from typing import Any
 
 import numpy as np
@@ -153,18 +152,6 @@ def estimate_loss(lost: Floats, clusters: Clusters | None = None) -> Estimate:
     losses, n = float((sums[:, 0] / sums[:, 1]).sum()), len(sums)
     high = 1.0 if losses >= n else float(stats.beta.ppf(CONFIDENCE, losses + 1, n - losses))
     return Estimate(len(lost), losses / n, 0.0, high, "exact_one_sided", n)
-
-
-def items_needed(bound: float, method: str) -> int | None:
-    """How many independent items without a single hit would bring the upper bound of a share down to `bound`; None if none can."""
-    if not 0 < bound < 1:
-        return None
-    if method == "exact_one_sided":
-        return ceil(log(1 - CONFIDENCE) / log(1 - bound))
-    if method == "wilson":
-        z = float(special.ndtri(0.5 + CONFIDENCE / 2))
-        return ceil(z * z * (1 - bound) / bound)
-    return None
 
 
 def estimate_gap(one: tuple[float, float, int], other: tuple[float, float, int]) -> Estimate:

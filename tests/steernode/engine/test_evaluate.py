@@ -8,12 +8,12 @@ import json
 import numpy as np
 import pytest
 
+from steernode.answers import cluster_of
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.applying.generate import Reply
 from steernode.engine.judging.comparison import find_empty_baseline, measure_losses
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.evidence import check_evidence
-from steernode.engine.measuring.answers import cluster_of
 from steernode.engine.measuring.gates import judge_whole
 from steernode.engine.measuring.metrics import EvalItems, score_replies
 from steernode.engine.reading.directions import LayerDirection, extract_directions

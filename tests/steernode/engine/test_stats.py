@@ -18,7 +18,6 @@ from steernode.engine.measuring.stats import (
     estimate_quantile,
     estimate_ratio,
     estimate_share,
-    items_needed,
 )
 from steernode.errors import EngineError
 
@@ -30,7 +29,6 @@ NONE = np.zeros(0)
     [
         lambda: estimate_mean(NONE),
         lambda: estimate_share(NONE),
-        lambda: estimate_loss(NONE),
         lambda: estimate_quantile(NONE, np.zeros(0, np.int_), 0.95),
         lambda: adjust_p_values(np.zeros((3, 0))),
         lambda: adjust_p_values(np.zeros((0, 3))),
@@ -140,20 +138,8 @@ def test_without_a_loss_the_bound_is_that_of_the_rule_of_three() -> None:
     assert estimate_loss(np.zeros(76)).high == pytest.approx(1 - 0.05 ** (1 / 76))
     assert estimate_loss(np.zeros(76), [str(index // 2) for index in range(76)]).high == pytest.approx(1 - 0.05 ** (1 / 38))
     assert estimate_loss(np.ones(4)).high == 1.0
-
-
-@pytest.mark.parametrize("method", ["exact_one_sided", "wilson"])
-@pytest.mark.parametrize("bound", [0.01, 0.02, 0.08, 0.15])
-def test_as_many_items_as_needed_are_enough_and_one_less_is_not(bound: float, method: str) -> None:
-    needed = items_needed(bound, method)
-    measure = estimate_loss if method == "exact_one_sided" else estimate_share
-    assert measure(np.zeros(needed)).high <= bound + 1e-12
-    assert measure(np.zeros(needed - 1)).high > bound
-
-
-def test_no_number_of_items_brings_a_bound_to_zero() -> None:
-    assert items_needed(0.0, "exact_one_sided") is None
-    assert items_needed(0.02, "bca_bootstrap") is None
+    # Where nothing could be lost, nothing is shown.
+    assert (estimate_loss(NONE).value, estimate_loss(NONE).high, estimate_loss(NONE).clusters) == (0.0, 1.0, 0)
 
 
 def test_the_bound_of_a_loss_holds_in_nineteen_of_twenty_repetitions_even_with_clusters() -> None:

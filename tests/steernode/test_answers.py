@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from steernode.engine.measuring.answers import cluster_of, holds_object, is_right, states_facts
+from steernode.answers import cluster_of, holds_object, is_right, states_facts
 from steernode.files.suites import SuiteItem, parse_suite
 
 

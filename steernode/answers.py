@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,8 @@ from steernode.files.suites import SuiteItem
 
 # Nearly every text holds an "o" somewhere: what is this short counts as a word of its own, and not as a part of one.
 SHORT_TEXT = 2
+# What stands in more than this share of replies to something else says nothing about the reply that it is looked for in.
+COMMON = 0.5
 
 
 def is_right(item: SuiteItem, text: str) -> bool:
@@ -70,3 +72,9 @@ def cluster_of(item: SuiteItem) -> str:
     if facts is None:
         return item.id
     return " | ".join(sorted(fact.casefold() if isinstance(fact, str) else " / ".join(sorted(map(str.casefold, fact))) for fact in facts))
+
+
+def find_common(items: Iterable[SuiteItem], replies: Sequence[str]) -> list[SuiteItem]:
+    """The items whose expected texts stand in most of these replies, which were written to something else: `["the"]`."""
+    expecting = [item for item in items if "contains" in item.expect]
+    return [item for item in expecting if sum(states_facts(reply, item.expect["contains"]) for reply in replies) > COMMON * len(replies)]
