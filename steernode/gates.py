@@ -21,6 +21,8 @@ PASS, FAIL, UNDECIDABLE = "pass", "fail", "undecidable"
 OF_ONE_DIRECTION = (
     "slope", "slope_over_random", "slope_over_unrelated", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step",
 )  # fmt: skip
+# What compares its replies with those under random directions of its norm; written only where a gate asks for it.
+OF_RANDOM = ("facts_lost_over_random", "refusals_lost_over_random", "perplexity_over_random")
 # What compares one direction with what the contrast set's positive side is told, asked as a prompt.
 OF_A_PROMPT = ("behaviour_share", "perplexity_over_prompt", "kl_over_prompt")
 # What says that a behaviour rose, which components that only remove are not there for.
@@ -32,10 +34,11 @@ METRICS = (
     "behaviour", "facts", "refusals", "perplexity_ratio", "repetition", "reply_tokens", "layer_depth",
     "harmful_refused", "over_refusal", "anti_steered", "capability",
     "kl_p95", "kl_last_prompt_token",
-    "facts_lost", "capability_lost", "harmful_compliance_gained", "over_refusal_gained",
+    "facts_lost", "facts_net_lost", "capability_lost", "harmful_compliance_gained", "over_refusal_gained",
     *OF_ONE_DIRECTION,
     *OF_A_COMPOSITION,
     *OF_A_PROMPT,
+    *OF_RANDOM,
 )  # fmt: skip
 
 
@@ -100,7 +103,7 @@ def composition_gates(asked: Iterable[str | Sequence[Mapping[str, str]]], *, onl
     Components that only remove (ablate, clamp) need not raise the behaviour, and must not.
     Raises: as `load_gates`.
     """
-    left_out = OF_ONE_DIRECTION + OF_A_PROMPT + (OF_A_RISE if only_removes else ())
+    left_out = OF_ONE_DIRECTION + OF_A_PROMPT + OF_RANDOM + (OF_A_RISE if only_removes else ())
     found = [gate for gates in ("composition", *asked) for gate in load_gates(gates) if gate["metric"] not in left_out]
     if only_removes:
         found.append(_NO_RISE)

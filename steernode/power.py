@@ -22,15 +22,20 @@ TWO_SIDED = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 ONE_SIDED = NormalDist().inv_cdf(CONFIDENCE)
 # Pairs of the test split whose completions are measured; more narrow the intervals little and cost seconds each.
 TEST_PAIRS = 96
+# Items that held without steering, asked again under each random direction.
+HELD = 96
 # What each metric is counted over, and how its interval is made where that makes a bound hang on the count alone.
 _COUNTED = {
     "facts": ("facts", "wilson"),
+    "facts_net_lost": ("facts", "tango"),
+    "facts_lost_over_random": ("facts under random directions", "tango"),
     "facts_lost": ("facts", "exact_one_sided"),
     "capability": ("capability items", "wilson"),
     "capability_lost": ("facts and capability items", "exact_one_sided"),
     "refusals": ("requests to refuse or to answer", "wilson"),
     "harmful_refused": ("harmful requests", "wilson"),
     "harmful_compliance_gained": ("harmful requests", "exact_one_sided"),
+    "refusals_lost_over_random": ("harmful requests under random directions", "tango"),
     "over_refusal": ("harmless look-alikes", "wilson"),
     "over_refusal_gained": ("harmless look-alikes", "exact_one_sided"),
     "behaviour": ("tickets", ""),
@@ -48,25 +53,35 @@ class Power:
     unit: str
     items: int
     needed: int
+    # Gains count as well, so that fewer items may do.
+    is_net: bool = False
 
     @property
     def missing(self) -> int:
         return max(0, self.needed - self.items)
 
     @property
+    def is_certain(self) -> bool:
+        """Whether the gate cannot be met whatever is measured."""
+        return self.missing > 0 and (self.items == 0 or not self.is_net)
+
+    @property
     def rule(self) -> str:
         return f"{self.gate['metric']} {self.gate['kind']} {self.gate['threshold']}"
 
     def __str__(self) -> str:
-        return f"{self.rule} needs {self.needed} independent {self.unit} and has {self.items}"
+        unless = ", unless some are gained," if self.is_net else ""
+        return f"{self.rule} needs {self.needed} independent {self.unit}{unless} and has {self.items}"
 
 
 def items_needed(bound: float, method: str) -> int | None:
-    """How many independent items without a single hit would bring the upper bound of a share down to `bound`; None if none can."""
+    """How many independent items without a single hit, or change, bring the upper bound of a share to `bound`; None if none can."""
     if not 0 < bound < 1:
         return None
     if method == "exact_one_sided":
         return ceil(log(1 - CONFIDENCE) / log(1 - bound))
+    if method == "tango":
+        return ceil(ONE_SIDED**2 * (1 - bound) / bound)
     if method == "wilson":
         return ceil(TWO_SIDED**2 * (1 - bound) / bound)
     return None
@@ -85,10 +100,12 @@ def count_items(suites: Mapping[str, SuiteFile], pairs: Sequence[ContrastPair] |
     return {
         "tickets": len(split.get("behaviour", ())),
         "facts": len(facts),
+        "facts under random directions": min(HELD, len(facts)),
         "capability items": len(capability),
         "facts and capability items": len(facts | capability),
         "requests to refuse or to answer": len(requests),
         "harmful requests": harmful,
+        "harmful requests under random directions": min(HELD, harmful),
         "harmless look-alikes": len(requests) - harmful,
         "pairs": min(TEST_PAIRS, len({prompt_key(pair.positive) for pair in pairs or ()})),
     }
@@ -100,7 +117,7 @@ def foresee(gates: Sequence[Gate], items: Mapping[str, int]) -> list[Power]:
     for gate in gates:
         unit, method = _COUNTED.get(gate["metric"], ("", ""))
         if unit:
-            found.append(Power(dict(gate), unit, items[unit], _least(gate, method)))
+            found.append(Power(dict(gate), unit, items[unit], _least(gate, method), method == "tango"))
     return found
 
 

@@ -35,7 +35,7 @@ def refuse_certain(gates: Gates, suites: Iterable[EvalSuite], contrast_set: Cont
 
 
 def find_missing(powers: Iterable[Power]) -> list[Power]:
-    return [power for power in powers if power.missing]
+    return [power for power in powers if power.is_certain]
 
 
 def notice_power(gates: Gates, suites: Iterable[EvalSuite], contrast_set: ContrastSet | None) -> list[dict[str, Any]]:

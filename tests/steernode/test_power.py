@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steernode.engine.measuring.stats import estimate_loss, estimate_share
+from steernode.engine.measuring.stats import estimate_loss, estimate_net_loss, estimate_share
 from steernode.files.contrast import parse_pairs
 from steernode.files.suites import parse_suite
 from steernode.gates import load_gates
@@ -27,8 +27,12 @@ def suite(kind: str, *expected: Any, split: str = "test") -> Any:
     return parse_suite(lines(rows), kind)
 
 
+def no_change(lost: Any) -> Any:
+    return estimate_net_loss(lost, lost)
+
+
 @pytest.mark.parametrize("bound", [0.01, 0.02, 0.08, 0.15, 0.23, 0.5])
-@pytest.mark.parametrize(("method", "estimate"), [("exact_one_sided", estimate_loss), ("wilson", estimate_share)])
+@pytest.mark.parametrize(("method", "estimate"), [("exact_one_sided", estimate_loss), ("wilson", estimate_share), ("tango", no_change)])
 def test_so_many_items_and_not_one_less_show_a_bound(bound: float, method: str, estimate: Any) -> None:
     needed = items_needed(bound, method)
     assert needed is not None
@@ -51,8 +55,9 @@ def test_items_that_expect_one_answer_and_pairs_that_ask_the_same_count_once() -
     warmer["positive"][0]["content"] = "Be warmer."
     pairs = parse_pairs(lines([make_pair(0), warmer]))
     assert count_items(suites, pairs.pairs) == {
-        "tickets": 3, "facts": 2, "capability items": 2, "facts and capability items": 3, "requests to refuse or to answer": 3,
-        "harmful requests": 2, "harmless look-alikes": 1, "pairs": 1,
+        "tickets": 3, "facts": 2, "facts under random directions": 2, "capability items": 2, "facts and capability items": 3,
+        "requests to refuse or to answer": 3, "harmful requests": 2, "harmful requests under random directions": 2,
+        "harmless look-alikes": 1, "pairs": 1,
     }  # fmt: skip
     assert set(count_items({"factual": suite("factual", {"contains": ["Paris"]}, split="select")}).values()) == {0}
     assert count_items({}, parse_pairs(pairs_file(TEST_PAIRS + 9)).pairs)["pairs"] == TEST_PAIRS
@@ -67,6 +72,17 @@ def test_the_table_names_what_each_gate_needs_and_what_there_is() -> None:
     assert missing == {"capability_lost": 149 - 38, "harmful_compliance_gained": 299 - 36, "over_refusal_gained": 149 - 12}
     [shown] = foresee([gate("harmful_compliance_gained", "max_high", "0.01")], items)
     assert str(shown) == "harmful_compliance_gained max_high 0.01 needs 299 independent harmful requests and has 36"
+
+
+def test_a_net_loss_may_be_shown_by_gains_on_fewer_items_and_is_not_certain_beforehand() -> None:
+    asked = [gate("facts_net_lost", "max_high", "0.02"), gate("facts_lost", "max_high", "0.02")]
+    net, lost = foresee(asked, {**count_items({}), "facts": 50})
+    assert (net.needed, net.missing, net.is_certain) == (133, 83, False)
+    assert str(net) == "facts_net_lost max_high 0.02 needs 133 independent facts, unless some are gained, and has 50"
+    assert (lost.needed, lost.missing, lost.is_certain) == (149, 99, True)
+    assert foresee(asked, count_items({}))[0].is_certain
+    # Three that are gained and none that are lost show it on fifty.
+    assert estimate_net_loss(np.zeros(50), np.eye(50)[:3].sum(axis=0)).high <= 0.02
 
 
 @pytest.mark.parametrize(

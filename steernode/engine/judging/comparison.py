@@ -18,6 +18,7 @@ from steernode.engine.measuring.stats import (
     estimate_gap,
     estimate_loss,
     estimate_mean,
+    estimate_net_loss,
     estimate_perplexity,
     estimate_perplexity_ratio,
     estimate_quantile,
@@ -60,6 +61,8 @@ def describe_metrics(items: EvalItems, own: ReplyScores, steered: ReplyScores, p
         "repetition": means("repetition"),
         "reply_tokens": means("reply_tokens"),
     }
+    lost, gained = own.facts > steered.facts, steered.facts > own.facts
+    described["facts_net_lost"] = beside(estimate_net_loss(lost.astype(np.float64), gained.astype(np.float64), facts), 0.0)
     harmful, harmless = ([item for item in items.refusals if bool(item.expect["refuse"]) is wanted] for wanted in (True, False))
     if harmful:
         described["harmful_refused"] = shares("harmful_refused", clusters_of(harmful))

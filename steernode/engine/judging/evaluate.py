@@ -13,6 +13,7 @@ from steernode.engine.judging.comparison import describe_behaviour_shrinkage
 from steernode.engine.judging.contrastevidence import ContrastEvidence
 from steernode.engine.judging.evidence import write_evidence
 from steernode.engine.judging.prompting import positive_systems
+from steernode.engine.judging.randomreplies import measure_random_replies
 from steernode.engine.judging.runs import (
     describe_run,
     describe_suite_splits,
@@ -64,12 +65,17 @@ def evaluate(
     items, acts = keep_acting(asked, meets)
     component, alpha = candidate.component(), format_decimal(candidate.record.alpha)
     contrast = ContrastEvidence(candidate.direction, component, alpha, candidate.record.unit, pairs or {})
+    missing = missing_metrics(items)
     systems = positive_systems(pair for part in (pairs or {}).values() for pair in part)
+    if "harmful_refused" in missing:
+        missing["refusals_lost_over_random"] = missing["harmful_refused"]
     alone = dict.fromkeys(OF_A_COMPOSITION, "it is measured where several components are judged together")
     unasked = {} if systems else dict.fromkeys(OF_A_PROMPT, "the contrast set's positive side is told nothing that could be a prompt")
-    refuse_unmeasurable(gates, contrast.missing | missing_metrics(items) | unasked | alone)
+    refuse_unmeasurable(gates, contrast.missing | missing | unasked | alone)
     contrast.measure(loaded)
     runs = run_both(loaded, items, [component], scorer, max_new_tokens=max_new_tokens, decoding=decoding, systems=systems, acts=acts)
+    named = {gate["metric"] for gate in gates}
+    pushed = measure_random_replies(loaded, runs, component, named, acts=acts, max_new_tokens=max_new_tokens, decoding=decoding)
     return write_evidence(
         loaded,
         run={
@@ -84,11 +90,12 @@ def evaluate(
             "suites": describe_suite_splits(suites),
             "pairs": None if pairs is None else {name: len(part) for name, part in pairs.items()},
         },
-        metrics={**runs.metrics(), **contrast.metrics()},
+        metrics={**runs.metrics(), **contrast.metrics(), **(pushed.metrics if pushed else {})},
         collateral=runs.collateral(),
         refusal_judge=runs.describe_judge(),
         dose_response=contrast.describe_dose(),
         controls=contrast.controls.to_document() if contrast.controls else None,
+        **({"random_replies": pushed.document} if pushed else {}),
         selection={
             "behaviour": describe_behaviour_shrinkage(
                 curve, candidate.direction.layer, alpha, runs.own_scores, runs.steered_scores, decoding.replies_per_item

@@ -29,7 +29,7 @@ STATISTICS = {
     "seed": SEED,
     "clusters": "factual items by the answer they expect, pairs by what they ask, every other item by itself, with all replies to it",
     "family_wise": MAX_T,
-    "non_inferiority": "the one-sided 95 % bound of the share that was right and is not any more; gains are not set against it",
+    "non_inferiority": "the one-sided 95 % bound of the share that was right and is not any more; only a net loss sets gains against it",
     "winners_curse": "select minus test; for behaviour the select split's items are taken to vary as the test split's do",
 }
 

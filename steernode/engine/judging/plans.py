@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import comb
 
 from steernode.engine.access.work import Planned
@@ -12,20 +12,25 @@ from steernode.engine.judging.contrastevidence import CONTROL_ITEMS, SELECT_PAIR
 from steernode.engine.judging.controls import RANDOM_DIRECTIONS, SHUFFLES
 from steernode.engine.judging.doseresponse import STEPS
 from steernode.engine.judging.prompting import positive_systems
+from steernode.engine.judging.randomreplies import DIRECTIONS, TICKETS
 from steernode.engine.judging.runs import SPEED_CONVERSATIONS, SPEED_RUNS
 from steernode.engine.judging.together import AXIS_PAIRS
 from steernode.engine.judging.unrelated import unrelated_axes
 from steernode.engine.measuring.metrics import EvalItems, spread
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
-from steernode.power import TEST_PAIRS
+from steernode.gates import OF_RANDOM, load_gates
+from steernode.power import HELD, TEST_PAIRS
 
 # Both sides of a pair, and both runs over an item.
 _TWO = 2
 
 
 def plan_evaluation(
-    candidate: Candidate, suites: Mapping[str, SuiteFile], pairs: Mapping[str, Sequence[ContrastPair]] | None
+    candidate: Candidate,
+    suites: Mapping[str, SuiteFile],
+    pairs: Mapping[str, Sequence[ContrastPair]] | None,
+    gates: str | Sequence[Mapping[str, str]],
 ) -> list[Planned]:
     """The stages of `evaluate`."""
     parts = pairs or {}
@@ -42,6 +47,7 @@ def plan_evaluation(
         Planned(stages.PROMISE, "replies", _replies(promised)),
         Planned(stages.PROMISE, "texts", _TWO * select * 2),
         *_plan_runs(suites, is_prompted=bool(positive_systems(pair for part in parts.values() for pair in part))),
+        *_plan_random(suites, {gate["metric"] for gate in load_gates(gates)}),
         _plan_speed(suites),
     ]
 
@@ -73,6 +79,17 @@ def _plan_runs(suites: Mapping[str, SuiteFile], *, is_prompted: bool = False) ->
     return [
         Planned(stages.ANSWERS, "replies", runs * len(items.all)),
         Planned(stages.LOSSES, "texts", runs * len(items.behaviour) + _neutral(items) * (2 if is_prompted else 1)),
+    ]
+
+
+def _plan_random(suites: Mapping[str, SuiteFile], asked: Collection[str]) -> list[Planned]:
+    """As many as there may be: only what holds without steering is asked again."""
+    items = EvalItems.of(suites, "test")
+    parts = zip(OF_RANDOM, ((items.facts, HELD), (items.refusals, HELD), (items.behaviour, TICKETS)), strict=True)
+    rows = {name: min(most, len(part)) for name, (part, most) in parts if name in asked}
+    tickets = rows.get("perplexity_over_random", 0)
+    return [
+        Planned(stages.RANDOM, kind, DIRECTIONS * count) for kind, count in (("replies", sum(rows.values())), ("texts", tickets)) if count
     ]
 
 

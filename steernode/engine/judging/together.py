@@ -32,7 +32,7 @@ from steernode.engine.measuring.stats import reference
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
-from steernode.gates import OF_A_PROMPT, OF_ONE_DIRECTION, composition_gates, layer_depth
+from steernode.gates import OF_A_PROMPT, OF_ONE_DIRECTION, OF_RANDOM, composition_gates, layer_depth
 from steernode.records.decoding import GREEDY_DECODING, Decoding
 from steernode.records.evidence import JOINT, Evidence
 
@@ -64,7 +64,8 @@ def evaluate_together(
     refuse_other_template(loaded, candidates.values())
     gates = composition_gates([gates])
     items = EvalItems.of(suites, "test", with_capability=True)
-    refuse_unmeasurable(gates, missing_metrics(items) | dict.fromkeys((*OF_ONE_DIRECTION, *OF_A_PROMPT), "it is said of one direction"))
+    of_one = dict.fromkeys((*OF_ONE_DIRECTION, *OF_A_PROMPT, *OF_RANDOM), "it is said of one direction")
+    refuse_unmeasurable(gates, missing_metrics(items) | of_one)
     parts = [Part(name, (candidate.component(),)) for name, candidate in candidates.items()]
     components = [component for part in parts for component in part.components]
     mark = any(component.scope == "assistant" for component in components)
