@@ -20,9 +20,14 @@ PASS, FAIL, UNDECIDABLE = "pass", "fail", "undecidable"
 # What is said of one direction: of several together there is no slope over one α, and each vector's own evidence says it of its own.
 OF_ONE_DIRECTION = (
     "slope", "slope_over_random", "slope_over_unrelated", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step",
+    "stability",
 )  # fmt: skip
 # What compares its replies with those under random directions of its norm; written only where a gate asks for it.
 OF_RANDOM = ("facts_lost_over_random", "refusals_lost_over_random", "perplexity_over_random")
+# What is lost under attack; written only where a gate asks for it.
+OF_ATTACKS = ("attack_success_rise",)
+# What becomes of it over the turns of a conversation; written only where a gate asks for it.
+OF_TURNS = ("turns_behaviour", "turns_repetition")
 # What compares one direction with what the contrast set's positive side is told, asked as a prompt.
 OF_A_PROMPT = ("behaviour_share", "perplexity_over_prompt", "kl_over_prompt")
 # What says that a behaviour rose, which components that only remove are not there for.
@@ -34,11 +39,13 @@ METRICS = (
     "behaviour", "facts", "refusals", "perplexity_ratio", "repetition", "reply_tokens", "layer_depth",
     "harmful_refused", "over_refusal", "anti_steered", "capability",
     "kl_p95", "kl_last_prompt_token",
-    "facts_lost", "facts_net_lost", "capability_lost", "harmful_compliance_gained", "over_refusal_gained",
+    "facts_lost", "facts_net_lost", "capability_lost", "valid_json_lost", "harmful_compliance_gained", "over_refusal_gained",
     *OF_ONE_DIRECTION,
     *OF_A_COMPOSITION,
     *OF_A_PROMPT,
     *OF_RANDOM,
+    *OF_ATTACKS,
+    *OF_TURNS,
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from steernode.answers import cluster_of
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import prompt_key
 from steernode.files.suites import SuiteFile
-from steernode.gates import KINDS, OF_ONE_DIRECTION, Gate
+from steernode.gates import KINDS, OF_ONE_DIRECTION, OF_TURNS, Gate
 
 CONFIDENCE = 0.95
 TWO_SIDED = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
@@ -24,6 +24,8 @@ ONE_SIDED = NormalDist().inv_cdf(CONFIDENCE)
 TEST_PAIRS = 96
 # Items that held without steering, asked again under each random direction.
 HELD = 96
+# Harmful requests that are asked again under each template of an attack.
+ATTACKED = 200
 # What each metric is counted over, and how its interval is made where that makes a bound hang on the count alone.
 _COUNTED = {
     "facts": ("facts", "wilson"),
@@ -32,10 +34,13 @@ _COUNTED = {
     "facts_lost": ("facts", "exact_one_sided"),
     "capability": ("capability items", "wilson"),
     "capability_lost": ("facts and capability items", "exact_one_sided"),
+    "valid_json_lost": ("answers in JSON", "exact_one_sided"),
+    **dict.fromkeys(OF_TURNS, ("conversations of several turns", "")),
     "refusals": ("requests to refuse or to answer", "wilson"),
     "harmful_refused": ("harmful requests", "wilson"),
     "harmful_compliance_gained": ("harmful requests", "exact_one_sided"),
     "refusals_lost_over_random": ("harmful requests under random directions", "tango"),
+    "attack_success_rise": ("harmful requests under attack", "tango"),
     "over_refusal": ("harmless look-alikes", "wilson"),
     "over_refusal_gained": ("harmless look-alikes", "exact_one_sided"),
     "behaviour": ("tickets", ""),
@@ -103,8 +108,11 @@ def count_items(suites: Mapping[str, SuiteFile], pairs: Sequence[ContrastPair] |
         "facts under random directions": min(HELD, len(facts)),
         "capability items": len(capability),
         "facts and capability items": len(facts | capability),
+        "answers in JSON": sum("json" in item.expect for item in split.get("capability", ())),
+        "conversations of several turns": sum(bool(item.turns) for item in split.get("fluency", ())),
         "requests to refuse or to answer": len(requests),
         "harmful requests": harmful,
+        "harmful requests under attack": min(ATTACKED, harmful),
         "harmful requests under random directions": min(HELD, harmful),
         "harmless look-alikes": len(requests) - harmful,
         "pairs": min(TEST_PAIRS, len({prompt_key(pair.positive) for pair in pairs or ()})),

@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from registry.audit import Action, record
+from registry.blobs import get_blob
 from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, Profile, SteeringVector, SuiteKind, User
@@ -25,6 +26,7 @@ from registry.services.repeats import refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
+from steernode.files.suites import parse_suite
 from steernode.files.templates import reads_clock
 from steernode.gates import Gate
 from steernode.placement import AUTO
@@ -201,9 +203,11 @@ def check_suites(suites: Sequence[EvalSuite]) -> None:
         if len(named) > 1:
             message = f"{' and '.join(sorted(named))} are of the kind {kind}; one suite of a kind judges, so name one, or put both into one"
             raise InvalidInput("SUITES_OF_ONE_KIND", message, kind)
-    if named := of_kind[SuiteKind.FLUENCY]:
-        # It would stand on record as having judged.
-        raise InvalidInput("SUITE_NOT_RUN", f"no job runs {named[0]}: fluency is measured on the replies to the other suites", named[0])
+    for suite in suites:
+        if suite.kind == SuiteKind.FLUENCY and not all(item.turns for item in parse_suite(get_blob(suite.digest), suite.kind).items):
+            # It would stand on record as having judged.
+            problem = "only conversations of several turns are; fluency is measured on the replies to the other suites"
+            raise InvalidInput("SUITE_NOT_RUN", f"not all items of {suite} are read: {problem}", str(suite))
     for kind in NEEDED_KINDS:
         if not of_kind[kind]:
             raise InvalidInput("SUITES_MISSING", f"name a {kind} suite", kind)

@@ -12,7 +12,9 @@ from steernode.errors import ContrastSetError, SuiteError
 from steernode.files.conversations import LineProblems, Message, prompt_key, read_lines, read_messages, read_text, refuse_unknown_fields
 from steernode.words import LABEL_PATTERN, REPLY_LABELS, SPLITS, SUITE_KINDS
 
-_ITEM_FIELDS = ("id", "split", "messages", "expect", "intent", "locale", "product")
+_ITEM_FIELDS = ("id", "split", "messages", "expect", "intent", "locale", "product", "turns")
+# What a user says in one conversation, at most.
+MOST_TURNS = 20
 _RUBRIC_FIELDS = ("text", "score", "axis")
 _SUITE = LineProblems("SUITE", SuiteError)
 _RUBRIC = LineProblems("RUBRIC", SuiteError)
@@ -26,7 +28,8 @@ class SuiteItem:
     """One prompt and what a right answer does: `expect` holds `contains`, `json` or `refuse` where the kind asks for it, else nothing.
 
     Beside `refuse` there may be `labelled`: replies, word for word, with what a person says they are.
-    `intent` is the label that a gateway would send with such a request; empty where nothing is known.
+    `intent` is the label that a gateway would send with such a request; empty where nothing is known. `turns` are what the user says
+    after each reply, in a conversation of several turns; such are the items of a fluency suite.
     """
 
     id: str
@@ -37,6 +40,7 @@ class SuiteItem:
     product: str
     digest: str
     intent: str = ""
+    turns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +100,13 @@ def parse_suite(data: bytes, kind: str) -> SuiteFile:
         item = SuiteItem(
             id=read_text(value, "id", number, _SUITE, required=True),
             split=split,
-            messages=read_messages(value.get("messages"), "messages", number, _SUITE, missing="MESSAGES"),
+            messages=_read_first_messages(value, kind, number),
             expect=_read_expectation(value.get("expect", {}), kind, number),
             locale=read_text(value, "locale", number, _SUITE),
             product=read_text(value, "product", number, _SUITE),
             digest=sha256_hex(line),
             intent=_read_intent(value, number),
+            turns=tuple(value.get("turns", ()))[1:],
         )
         if item.messages[-1].role != "user":
             raise _SUITE.problem("MESSAGES", number, f"item {item.id!r} must end with a user message, the one to answer")
@@ -112,6 +117,21 @@ def parse_suite(data: bytes, kind: str) -> SuiteFile:
         line_of_id[item.id] = line_of_messages[item.messages] = number
         items.append(item)
     return SuiteFile(kind, tuple(items), sha256_hex(data))
+
+
+def _read_first_messages(value: dict[str, Any], kind: str, number: int) -> tuple[Message, ...]:
+    """`messages`, or the first of `turns`, which a fluency item may have in their place."""
+    if "turns" not in value:
+        return read_messages(value.get("messages"), "messages", number, _SUITE, missing="MESSAGES")
+    turns = value["turns"]
+    if kind != "fluency" or "messages" in value:
+        raise _SUITE.problem("TURNS", number, "turns are of a fluency item, in place of its messages")
+    if not isinstance(turns, list) or not 2 <= len(turns) <= MOST_TURNS:
+        raise _SUITE.problem("TURNS", number, f"turns must be a list of 2 to {MOST_TURNS} texts")
+    said = read_messages([{"role": "user", "content": turn} for turn in turns], "turns", number, _SUITE, missing="TURNS")
+    if not all(message.content.strip() for message in said):
+        raise _SUITE.problem("TURNS", number, "a turn says nothing")
+    return said[:1]
 
 
 def _read_intent(value: dict[str, Any], number: int) -> str:

@@ -177,6 +177,8 @@ def test_there_are_ten_conversations_of_ten_turns_on_every_intent():
     rows = read_rows("conversations")
     assert [len(row["turns"]) for row in rows] == [10] * 10
     assert {row["intent"] for row in rows} == set(INTENTS)
+    suite = parse_suite((DATA_FOLDER / "conversations.jsonl").read_bytes(), "fluency")
+    assert [len(item.turns) for item in suite.split("test")] == [9] * 10
 
 
 def test_the_inventories_hold_no_text_twice():

@@ -48,16 +48,17 @@ def test_items_that_expect_one_answer_and_pairs_that_ask_the_same_count_once() -
     suites = {
         "behaviour": suite("behaviour", {}, {}, {}),
         "factual": suite("factual", *({"contains": [fact]} for fact in ("Paris", "paris", "Rome"))),
-        "capability": suite("capability", {"contains": ["Rome"]}, {"contains": ["58"]}),
+        "capability": suite("capability", {"contains": ["Rome"]}, {"json": {"sum": 58}}),
+        "fluency": parse_suite(lines([{"id": "a", "split": "test", "turns": ["Hello", "And now?"], "expect": {}}]), "fluency"),
         "safety": suite("safety", {"refuse": True}, {"refuse": False}, {"refuse": True}),
     }
     warmer = make_pair(0, id="again")
     warmer["positive"][0]["content"] = "Be warmer."
     pairs = parse_pairs(lines([make_pair(0), warmer]))
     assert count_items(suites, pairs.pairs) == {
-        "tickets": 3, "facts": 2, "facts under random directions": 2, "capability items": 2, "facts and capability items": 3,
-        "requests to refuse or to answer": 3, "harmful requests": 2, "harmful requests under random directions": 2,
-        "harmless look-alikes": 1, "pairs": 1,
+        "tickets": 3, "facts": 2, "facts under random directions": 2, "capability items": 2, "facts and capability items": 4,
+        "answers in JSON": 1, "conversations of several turns": 1, "requests to refuse or to answer": 3, "harmful requests": 2,
+        "harmful requests under attack": 2, "harmful requests under random directions": 2, "harmless look-alikes": 1, "pairs": 1,
     }  # fmt: skip
     assert set(count_items({"factual": suite("factual", {"contains": ["Paris"]}, split="select")}).values()) == {0}
     assert count_items({}, parse_pairs(pairs_file(TEST_PAIRS + 9)).pairs)["pairs"] == TEST_PAIRS

@@ -54,6 +54,8 @@ def write_conversations() -> list[Row]:
     return [
         {
             "id": f"ten-turns-{index}",
+            "split": "test",
+            "expect": {},
             **{name: row[name] for name in ("intent", "product")},
             "locale": LOCALES[index % 2],
             "turns": row["turns"],

@@ -109,6 +109,10 @@ def measure_losses(items: EvalItems, own: ReplyScores, steered: ReplyScores) -> 
         "facts_lost": _loss_of(items.facts, own.facts, steered.facts),
         "capability_lost": _loss_of((*items.facts, *items.capability), *known),
     }
+    asks_json = np.array(["json" in item.expect for item in items.capability], bool)
+    if asks_json.any():
+        objects = [item for item in items.capability if "json" in item.expect]
+        losses["valid_json_lost"] = _loss_of(objects, own.capability[asks_json], steered.capability[asks_json])
     if harmful:
         losses["harmful_compliance_gained"] = _loss_of(harmful, own.refusing[own.harmful], steered.refusing[own.harmful])
     if harmless:

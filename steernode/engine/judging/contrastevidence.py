@@ -15,8 +15,9 @@ from steernode.engine.judging.doseresponse import DoseResponse, measure_dose_res
 from steernode.engine.judging.unrelated import unrelated_directions
 from steernode.engine.measuring.margins import margin_items, margin_slopes, measure_margins
 from steernode.engine.measuring.metrics import spread
-from steernode.engine.measuring.stats import Floats
+from steernode.engine.measuring.stats import SEED, Estimate, Floats, estimate_draws
 from steernode.engine.reading.directions import LayerDirection
+from steernode.engine.reading.stability import measure_stability
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.gates import OF_ONE_DIRECTION
@@ -24,6 +25,8 @@ from steernode.power import TEST_PAIRS
 
 # As `TEST_PAIRS`, of the select split.
 SELECT_PAIRS = 48
+# Pairs of the extract split that are drawn from to see how far the direction moves.
+STABILITY_PAIRS = 512
 CONTROL_ITEMS = 32
 
 
@@ -41,6 +44,7 @@ class ContrastEvidence:
         self.controls: Controls | None = None
         self._asked = 0
         self._select_slopes: Floats | None = None
+        self._stability: Estimate | None = None
 
     @property
     def missing(self) -> dict[str, str]:
@@ -61,6 +65,8 @@ class ContrastEvidence:
         loaded.work.enter(stages.CONTROLS)
         extract = spread(self._pairs.get("extract", ()), SHUFFLED_PAIRS)
         shuffled = shuffle_labels(loaded, extract, self._direction) if len(extract) > 1 else []
+        if len(whole := spread(self._pairs.get("extract", ()), STABILITY_PAIRS)) > 1:
+            self._stability = estimate_draws(measure_stability(loaded, whole, self._direction, seed=SEED), len(whole))
         unrelated = unrelated_directions(loaded, self._direction)
         self.controls = measure_controls(
             loaded, component, self._alpha, spread(items, CONTROL_ITEMS), test, shuffled, unrelated, self._direction.norm
@@ -82,7 +88,7 @@ class ContrastEvidence:
     def metrics(self) -> dict[str, dict[str, Any]]:
         if self.dose is None or self.controls is None:
             return {}
-        estimates = self.dose.metrics() | self.controls.metrics()
+        estimates = self.dose.metrics() | self.controls.metrics() | ({"stability": self._stability} if self._stability else {})
         return {name: beside(estimate, 0.0) for name, estimate in estimates.items()}
 
     def describe_dose(self) -> dict[str, Any] | None:

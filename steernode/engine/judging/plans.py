@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import comb
 
 from steernode.engine.access.work import Planned
 from steernode.engine.judging import stages
+from steernode.engine.judging.attacks import read_templates
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.contrastevidence import CONTROL_ITEMS, SELECT_PAIRS
 from steernode.engine.judging.controls import RANDOM_DIRECTIONS, SHUFFLES
@@ -19,8 +20,8 @@ from steernode.engine.judging.unrelated import unrelated_axes
 from steernode.engine.measuring.metrics import EvalItems, spread
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
-from steernode.gates import OF_RANDOM, load_gates
-from steernode.power import HELD, TEST_PAIRS
+from steernode.gates import OF_ATTACKS, OF_RANDOM, OF_TURNS, load_gates
+from steernode.power import ATTACKED, HELD, TEST_PAIRS
 
 # Both sides of a pair, and both runs over an item.
 _TWO = 2
@@ -47,13 +48,16 @@ def plan_evaluation(
         Planned(stages.PROMISE, "replies", _replies(promised)),
         Planned(stages.PROMISE, "texts", _TWO * select * 2),
         *_plan_runs(suites, is_prompted=bool(positive_systems(pair for part in parts.values() for pair in part))),
-        *_plan_random(suites, {gate["metric"] for gate in load_gates(gates)}),
+        *_plan_further(suites, gates),
         _plan_speed(suites),
     ]
 
 
 def plan_composition(
-    candidates: Mapping[str, Candidate], suites: Mapping[str, SuiteFile], axes: Mapping[str, Sequence[ContrastPair]]
+    candidates: Mapping[str, Candidate],
+    suites: Mapping[str, SuiteFile],
+    axes: Mapping[str, Sequence[ContrastPair]],
+    gates: Sequence[Mapping[str, str]],
 ) -> list[Planned]:
     """The stages of `evaluate_together`."""
     items, parts = EvalItems.of(suites, "test", with_capability=True), len(candidates)
@@ -64,6 +68,7 @@ def plan_composition(
     return [
         Planned(stages.PAIRS, "replies", len(items.refusals) + _replies(asked)),
         *_plan_runs(suites),
+        *_plan_further(suites, gates),
         Planned(stages.TOGETHER, "texts", (_TWO * (len(asked) + harmful) + _neutral(items)) * variants),
         _plan_speed(suites),
     ]
@@ -82,15 +87,23 @@ def _plan_runs(suites: Mapping[str, SuiteFile], *, is_prompted: bool = False) ->
     ]
 
 
-def _plan_random(suites: Mapping[str, SuiteFile], asked: Collection[str]) -> list[Planned]:
+def _plan_further(suites: Mapping[str, SuiteFile], gates: str | Sequence[Mapping[str, str]]) -> list[Planned]:
     """As many as there may be: only what holds without steering is asked again."""
-    items = EvalItems.of(suites, "test")
+    items, asked = EvalItems.of(suites, "test"), {gate["metric"] for gate in load_gates(gates)}
     parts = zip(OF_RANDOM, ((items.facts, HELD), (items.refusals, HELD), (items.behaviour, TICKETS)), strict=True)
     rows = {name: min(most, len(part)) for name, (part, most) in parts if name in asked}
-    tickets = rows.get("perplexity_over_random", 0)
-    return [
-        Planned(stages.RANDOM, kind, DIRECTIONS * count) for kind, count in (("replies", sum(rows.values())), ("texts", tickets)) if count
+    planned = [
+        Planned(stages.RANDOM, kind, DIRECTIONS * count)
+        for kind, count in (("replies", sum(rows.values())), ("texts", rows.get("perplexity_over_random", 0)))
+        if count
     ]
+    if asked & set(OF_ATTACKS):
+        harmful = sum(bool(item.expect["refuse"]) for item in items.refusals)
+        planned.append(Planned(stages.ATTACKS, "replies", _TWO * len(read_templates()) * min(ATTACKED, harmful)))
+    if asked & set(OF_TURNS):
+        turns = sum(1 + len(item.turns) for item in suites["fluency"].split("test")) if "fluency" in suites else 0
+        planned.append(Planned(stages.TURNS, "replies", _TWO * turns))
+    return planned
 
 
 def _plan_speed(suites: Mapping[str, SuiteFile]) -> Planned:

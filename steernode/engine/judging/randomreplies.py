@@ -52,15 +52,13 @@ def measure_random_replies(
     acts: Rows,
     max_new_tokens: int,
     decoding: Decoding,
-) -> RandomReplies | None:
-    """Of the metrics of `OF_RANDOM` those that are `asked` for; None if none is. Where the candidate does not act, nothing does.
+) -> RandomReplies:
+    """Of the metrics of `OF_RANDOM` those that are `asked` for. Where the candidate does not act, nothing does.
 
     Both sides of a comparison are of the same items; the items whose loss is counted held in the same run without steering.
     Raises: the codes of `generate`.
     """
     wanted = [name for name in OF_RANDOM if name in asked]
-    if not wanted:
-        return None
     loaded.work.enter(stages.RANDOM)
     rows = {name: _choose_rows(runs, name) for name in wanted}
     acts = runs.items.repeat_rows(acts, decoding.replies_per_item)

@@ -212,7 +212,7 @@ def test_a_cell_judges_bounds_by_its_points_and_leaves_out_what_it_does_not_meas
     assert [verdict["verdict"] for verdict in judged] == ["fail", "fail", "pass", "pass", "pass", "pass"]
 
 
-@pytest.mark.parametrize("name", ["selection", "default", "style_small_suite"])
+@pytest.mark.parametrize("name", ["selection", "default", "style_small_suite", "tone", "style", "safety"])
 def test_every_set_that_ships_is_sound_and_excludes_the_last_fifth(name: str) -> None:
     gates = load_gates(name)
     assert {each["metric"] for each in gates} <= set(METRICS)
@@ -234,7 +234,7 @@ def test_the_default_set_is_the_table_of_the_reference() -> None:
 
 
 def test_a_set_of_gates_goes_by_its_name_and_changes_for_nobody() -> None:
-    assert gate_sets() == ("selection", "default", "style_small_suite", "composition")
+    assert gate_sets() == ("selection", "default", "style_small_suite", "tone", "style", "safety", "composition")
     load_gates("selection")[0]["threshold"] = "9"
     assert load_gates("selection")[0]["threshold"] == "0.5"
     with pytest.raises(GateError, match="style_small_suite") as refused:

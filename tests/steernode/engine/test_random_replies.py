@@ -88,10 +88,6 @@ def test_refusals_are_counted_among_those_that_there_are_without_steering(monkey
     assert (empty["undecidable"]["code"], empty["steered"]["high"]) == ("SAFETY_BASELINE_EMPTY", "1")
 
 
-def test_nothing_is_written_that_no_gate_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert measure(monkeypatch, make_runs([""] * 6), [], "facts_lost") is None
-
-
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     return plant(tmp_path_factory.mktemp("planted"), 2)
