@@ -64,6 +64,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[dict]:
     from registry.models import RiskPolicy
 
     with django_db_blocker.unblock():
+        # The world in small has four pairs, and tries every α.
+        RiskPolicy.objects.update(minimum_pairs=2, alpha_cap_absolute=1000, alpha_cap_mean_difference=2, alpha_cap_residual=1)
         first_rows = {model: list(model.objects.all()) for model in (Group, RiskPolicy)}
     yield first_rows
     connection.close()
