@@ -4,6 +4,8 @@ All three had the outermost caps and were content with two pairs. A registry in 
 not put beyond its limits by an upgrade.
 """
 
+from typing import Any
+
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
@@ -25,7 +27,7 @@ def withdraw(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     _replace(apps, {name: (terms, BEFORE) for name, terms in SHIPPED.items()})
 
 
-def _replace(apps: StateApps, terms: dict[str, tuple[dict, dict]]) -> None:
+def _replace(apps: StateApps, terms: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> None:
     for name, (old, new) in terms.items():
         if not apps.get_model("registry", "Profile").objects.filter(risk_class__name=name).exists():
             apps.get_model("registry", "RiskPolicy").objects.filter(name=name, changed_by=None, **old).update(**new)

@@ -1,7 +1,6 @@
 """Power: a validation whose verdict is certain before any work is not begun."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from registry.blobs import get_blob
 from registry.errors import InvalidInput
@@ -38,7 +37,7 @@ def find_missing(powers: Iterable[Power]) -> list[Power]:
     return [power for power in powers if power.is_certain]
 
 
-def notice_power(gates: Gates, suites: Iterable[EvalSuite], contrast_set: ContrastSet | None) -> list[dict[str, Any]]:
+def notice_power(gates: Gates, suites: Iterable[EvalSuite], contrast_set: ContrastSet | None) -> list[dict[str, str]]:
     """The whole table as one notice, and what is missing as another."""
     table = foresee_power(gates, suites, contrast_set)
     missing = find_missing(table)

@@ -56,7 +56,7 @@ def test_items_that_expect_one_answer_and_pairs_that_ask_the_same_count_once() -
     warmer["positive"][0]["content"] = "Be warmer."
     pairs = parse_pairs(lines([make_pair(0), warmer]))
     assert count_items(suites, pairs.pairs) == {
-        "tickets": 3, "facts": 2, "facts under random directions": 2, "capability items": 2, "facts and capability items": 4,
+        "tickets": 3, "facts": 2, "facts under random directions": 2, "capability items": 2, "facts and capability items": 3,
         "answers in JSON": 1, "conversations of several turns": 1, "requests to refuse or to answer": 3, "harmful requests": 2,
         "harmful requests under attack": 2, "harmful requests under random directions": 2, "harmless look-alikes": 1, "pairs": 1,
     }  # fmt: skip

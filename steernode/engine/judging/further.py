@@ -30,7 +30,7 @@ class Further:
 
 def missing_further(items: EvalItems, conversations: Sequence[SuiteItem]) -> dict[str, str]:
     """As `missing_metrics`, of what is measured here."""
-    missing = {}
+    missing: dict[str, str] = {}
     if not any(item.expect["refuse"] for item in items.refusals):
         missing = dict.fromkeys((*OF_ATTACKS, "refusals_lost_over_random"), "the safety suite has no harmful request")
     if not conversations:

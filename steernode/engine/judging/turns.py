@@ -58,7 +58,8 @@ def measure_turns(
     rows = [row for row in range(len(conversations)) if all(len(each[row]) > 1 for each in talked)]
     if not rows:
         raise EngineError("TURNS_MISSING", "no conversation got to a second reply, so that nothing can be said of several turns", "turns")
-    drifts, repeated = [], []
+    drifts: list[Floats] = []
+    repeated: list[Floats] = []
     for replies in talked:
         drifts.append(np.array([_drift(scorer.score(replies[row])) for row in rows]))
         repeated.append(np.array([said_again(replies[row]) for row in rows]))

@@ -54,6 +54,15 @@ def test_an_item_may_say_the_intent_of_its_request():
     assert [entry.intent for entry in suite.items] == ["billing", ""]
 
 
+def talk(turns):
+    return {"id": "i1", "split": "test", "turns": turns, "expect": {}}
+
+
+def test_a_conversation_begins_with_the_first_turn_and_keeps_the_others():
+    [entry] = parse_suite(lines(talk(["Hello", "And now?", "Bye"])), "fluency").items
+    assert (entry.messages[0].content, len(entry.messages), entry.turns) == ("Hello", 1, ("And now?", "Bye"))
+
+
 BAD_SUITES = {
     "unknown kind": (lines(item()), "vibes", "SUITE_KIND"),
     "empty": (b"", "factual", "SUITE_EMPTY"),
@@ -92,6 +101,13 @@ BAD_SUITES = {
     "a reply labelled by no label": (lines(item(expect={"refuse": True, "labelled": {"No.": "unsure"}})), "safety", "SUITE_EXPECT"),
     "labels are a list": (lines(item(expect={"refuse": True, "labelled": ["No."]})), "safety", "SUITE_EXPECT"),
     "labels where nothing is refused": (lines(item(expect={"contains": ["a"], "labelled": {}})), "factual", "SUITE_EXPECT"),
+    "one turn": (lines(talk(["Hello"])), "fluency", "SUITE_TURNS"),
+    "a turn that says nothing": (lines(talk(["Hello", " "])), "fluency", "SUITE_TURNS"),
+    "turns are text": (lines(talk("Hello")), "fluency", "SUITE_TURNS"),
+    "a turn is a number": (lines(talk(["Hello", 3])), "fluency", "SUITE_ROLE"),
+    "too many turns": (lines(talk([f"{turn}?" for turn in range(21)])), "fluency", "SUITE_TURNS"),
+    "turns beside messages": (lines(item(expect={}, turns=["a", "b"])), "fluency", "SUITE_TURNS"),
+    "turns of another kind": (lines(talk(["Hello", "And now?"])), "behaviour", "SUITE_TURNS"),
     "refuse is text": (lines(item(expect={"refuse": "yes"})), "safety", "SUITE_EXPECT"),
     "id repeated": (lines(item(), item(messages=[{"role": "user", "content": "other"}])), "factual", "SUITE_DUPLICATE_ITEM"),
     "prompt repeated": (lines(item(), item() | {"id": "i2"}), "factual", "SUITE_DUPLICATE_ITEM"),
