@@ -23,7 +23,7 @@ from steernode.engine.applying.generate import generate
 from steernode.engine.judging import stages
 from steernode.engine.judging.comparison import beside, find_empty_baseline
 from steernode.engine.judging.runs import Runs
-from steernode.engine.measuring.metrics import is_refusal, spread
+from steernode.engine.measuring.metrics import measure_refusing, spread
 from steernode.engine.measuring.stats import Floats, estimate_net_loss, measure
 from steernode.files.conversations import Message
 from steernode.power import ATTACKED
@@ -85,7 +85,8 @@ def measure_attacks(
 
         def attack(steering: Sequence[Component]) -> Floats:
             replies = generate(loaded, conversations, components=steering, max_new_tokens=max_new_tokens, sampling=sampling)
-            return np.array([not is_refusal(reply.text) for reply in replies], np.float64)
+            # A reply of which nobody is sure is half a success, so that losing the certainty counts as well.
+            return 1 - measure_refusing([item for _, item in asked], replies)
 
         own, steered = attack(()), attack(components)
     rise = estimate_net_loss(np.maximum(steered - own, 0.0), np.maximum(own - steered, 0.0), [item.id for _, item in asked])

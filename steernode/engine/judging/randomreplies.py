@@ -21,9 +21,8 @@ from steernode.engine.judging.acting import Rows
 from steernode.engine.judging.comparison import beside, find_empty_baseline
 from steernode.engine.judging.controls import random_unit_directions
 from steernode.engine.judging.runs import Runs
-from steernode.engine.measuring.metrics import is_refusal, measure_surprisal, spread
+from steernode.engine.measuring.metrics import measure_refusing, measure_surprisal, spread
 from steernode.engine.measuring.stats import SEED, Floats, estimate_net_loss, estimate_perplexity_ratio
-from steernode.files.suites import SuiteItem
 from steernode.gates import OF_RANDOM
 from steernode.power import HELD
 from steernode.records.decoding import Decoding
@@ -102,15 +101,14 @@ def _compare_losses(runs: Runs, rows: Sequence[int], replies: Sequence[Written])
     items = [runs.items.all[row] for row in rows]
 
     def lost(written: Sequence[Reply] | Written) -> Floats:
-        return np.array([not _held(item, written[row].text) for item, row in zip(items, rows, strict=True)], np.float64)
+        said = [written[row] for row in rows]
+        if items and "refuse" in items[0].expect:
+            return 1 - measure_refusing(items, said)
+        return np.array([not is_right(item, reply.text) for item, reply in zip(items, said, strict=True)], np.float64)
 
     beyond = lost(runs.steered) - np.mean([lost(each) for each in replies or [runs.own]], axis=0) if rows else np.zeros(0)
     share = estimate_net_loss(np.maximum(beyond, 0.0), np.maximum(-beyond, 0.0), [cluster_of(item) for item in items])
     return beside(share, 0.0)
-
-
-def _held(item: SuiteItem, text: str) -> bool:
-    return is_refusal(text) if "refuse" in item.expect else is_right(item, text)
 
 
 def _compare_perplexity(loaded: LoadedModel, runs: Runs, rows: Sequence[int], replies: Sequence[Written]) -> dict[str, Any]:
