@@ -29,6 +29,8 @@ SUITE_KINDS = ("behaviour", "factual", "safety", "fluency", "capability")
 SPLITS = ("select", "test")
 # What a reply to a request does.
 REPLY_LABELS = ("compliance", "incapacity", "refusal")
+# Of labelled prompts: what a probe is fitted to, what its layer and threshold are chosen on, and what it is judged on.
+PROMPT_SPLITS = ("train", "select", "test")
 # The whole-number parameters of each schedule, counted in generated tokens.
 SCHEDULE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "constant": (),
@@ -78,3 +80,5 @@ NO_TEMPLATE_ARGUMENTS = (
 )
 # The fewest pairs in the select split of a contrast set that a search screens layers on.
 MIN_PAIRS_FOR_SCREEN = 8
+# Of each class in each split of a prompt set: fewer, and a rate says nothing.
+LEAST_PROMPTS = 20

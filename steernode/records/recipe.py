@@ -100,3 +100,21 @@ class CompositionRecipe(Recipe):
     template_arguments: TemplateArguments = field(default_factory=dict)
     decoding: str | Mapping[str, Any] = "greedy"
     model_dtype: str = BEFORE_DTYPES
+
+
+@dataclass(frozen=True)
+class ProbeRecipe(Recipe):
+    """A probe of this name, learned from the labelled prompts of a set."""
+
+    probe: str
+    # Which prompts it fires on, by the word that they are labelled with; empty where they are labelled true and false.
+    intent: str
+    layers: tuple[int, ...]
+    site: str
+    read_position: str
+    # What the threshold keeps to on the select split.
+    target_false_positive_rate: str
+    # What the low end of the AUC's interval must reach, on the select split and on the test split.
+    least_auc: str
+    template_arguments: TemplateArguments = field(default_factory=dict)
+    model_dtype: str = BEFORE_DTYPES
