@@ -40,6 +40,8 @@ def navigation(request: Request) -> list[dict[str, Any]]:
                 _link("Vectors", "north_east", "admin:registry_steeringvector_changelist"),
                 _link("Contrast sets", "compare_arrows", "admin:registry_contrastset_changelist"),
                 _link("Eval suites", "checklist", "admin:registry_evalsuite_changelist"),
+                _link("Labelled prompts", "label", "admin:registry_promptset_changelist"),
+                _link("Probes", "network_ping", "admin:registry_probe_changelist"),
                 _link("Base models", "deployed_code", "admin:registry_basemodel_changelist"),
             ],
         ),

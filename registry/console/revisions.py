@@ -22,8 +22,9 @@ from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
+from registry.console.probes import Row, list_measured
 from registry.errors import BlobMissing
-from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
+from registry.models import Decision, Evaluation, Probe, ProfileRevision, RevisionState, Role, User
 from registry.reads.departures import still_may, with_departures
 from registry.reads.documents import COVERS, template_arguments_of
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
@@ -69,6 +70,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         revision=revision,
         components=components,
         template_arguments=template_arguments_of(components),
+        probes=_read_probes(revision),
         covers=relate_covered(revision.base_model, COVERS.filter(revision=revision)),
         lineages=[trace_vector(vector, here=revision) for vector in vectors],
         evaluation=evaluation,
@@ -100,6 +102,13 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         retire_form=ReasonForm(),
         flags=flags_pointing_at(revision).select_related("environment", "tenant"),
     )
+
+
+def _read_probes(revision: ProfileRevision) -> list[tuple[Probe, list[Row]]]:
+    """The probes that conditions name, with what the test split of each says."""
+    named = [probe["document"] for probe in revision.probes]
+    probes = Probe.objects.select_related("prompt_set").filter(document_digest__in=named).order_by("name", "version")
+    return [(probe, list_measured(probe.held_out)) for probe in probes]
 
 
 def _draw(evaluation: Evaluation, evidence: Evidence) -> list[Panel]:

@@ -40,11 +40,11 @@ BEGIN
     END IF;
     -- Everything that its digest covers, or that its approval relies on. Components have a guard of their own.
     IF OLD.state <> 'draft' AND NEW.state <> 'draft' AND (
-        NEW.digest, NEW.evaluation_id, NEW.base_model_id, NEW.demands, NEW.submission, NEW.safety_override, NEW.stale_policy,
+        NEW.digest, NEW.evaluation_id, NEW.base_model_id, NEW.demands, NEW.submission, NEW.safety_override, NEW.probes, NEW.stale_policy,
         NEW.max_staleness_seconds, NEW.rationale, NEW.submitted_at,
         NEW.peak_absolute, NEW.peak_mean_difference, NEW.peak_residual, NEW.peak_share
     ) IS DISTINCT FROM (
-        OLD.digest, OLD.evaluation_id, OLD.base_model_id, OLD.demands, OLD.submission, OLD.safety_override, OLD.stale_policy,
+        OLD.digest, OLD.evaluation_id, OLD.base_model_id, OLD.demands, OLD.submission, OLD.safety_override, OLD.probes, OLD.stale_policy,
         OLD.max_staleness_seconds, OLD.rationale, OLD.submitted_at,
         OLD.peak_absolute, OLD.peak_mean_difference, OLD.peak_residual, OLD.peak_share
     ) THEN

@@ -7,6 +7,7 @@ from registry.models.contrast import ContrastPair, ContrastSet
 from registry.models.evals import EvalItem, EvalSuite, Split, SuiteKind
 from registry.models.jobs import Job, JobKind, JobState, JobStep
 from registry.models.vectors import Site, SteeringVector, Unit
+from registry.models.probes import Probe, PromptSet
 from registry.models.comparisons import VectorComparison
 from registry.models.evaluations import Evaluation
 from registry.models.purposes import TECHNIQUES, Purpose, Technique
@@ -75,8 +76,10 @@ __all__ = [
     "NodeReport",
     "Notification",
     "Operator",
+    "Probe",
     "Profile",
     "ProfileRevision",
+    "PromptSet",
     "Proposal",
     "Purpose",
     "ReportResult",

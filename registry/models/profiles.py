@@ -103,6 +103,8 @@ class ProfileRevision(models.Model):
     demands = models.JSONField(default=dict, db_default={})
     # Conditions any of which forces neutral.
     safety_override = models.JSONField(default=list, db_default=[])
+    # The probes that its conditions name, each with the digest of the document that holds its ROC (services.components).
+    probes = models.JSONField(default=list, db_default=[])
     rationale = models.TextField(blank=True, default="")
     # How far it can go (demands.measure_peaks), fixed at submission: so a policy's limits are comparisons of columns.
     peak_absolute = CoefficientField(default=Decimal(0), db_default=Decimal(0))

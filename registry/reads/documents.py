@@ -41,6 +41,7 @@ def revision_document(
         "demands": revision.demands or policy_document(revision.profile.risk_class),
         "components": [component_document(each) for each in components],
         **({"safety_override": revision.safety_override} if revision.safety_override else {}),
+        **({"probes": revision.probes} if revision.probes else {}),
         **({"template_arguments": arguments} if (arguments := template_arguments_of(components)) else {}),
         **({"covers": covered} if covered else {}),
     }

@@ -37,7 +37,7 @@ from steernode.words import CLOCK_ARGUMENT
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
 # The fields that a job's result depends on, beside its suites.
-_WHAT_IS_DONE = ("recipe", "base_model", "contrast_set", "vector", "components_digest")
+_WHAT_IS_DONE = ("recipe", "base_model", "contrast_set", "prompt_set", "vector", "components_digest")
 # What a search and a validation cannot be judged without.
 NEEDED_KINDS = (SuiteKind.BEHAVIOUR, SuiteKind.FACTUAL, SuiteKind.SAFETY)
 
@@ -64,7 +64,7 @@ def request_extraction(
     parsed = parse_extraction_recipe(recipe, base_model)
     refuse_beyond_cap(parsed, draft_for)
     full_recipe = parsed.to_document()
-    _refuse_clock(base_model, full_recipe)
+    refuse_clock(base_model, full_recipe)
     check_new_name(SteeringVector, full_recipe["vector"])
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
@@ -84,7 +84,7 @@ def request_extraction(
     )
 
 
-def _refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
+def refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
     """Where no argument says what the clock shows. Whether the one that is given does, the job finds out at once."""
     folder = resolve_model_folder(base_model.source)
     if folder.is_dir() and not recipe["template_arguments"] and reads_clock(folder):
@@ -246,7 +246,9 @@ def claim_job(job_id: UUID | str, *, worker: str) -> Job | None:
     )
     if not claimed:
         return None
-    return Job.objects.select_related("base_model", "contrast_set", "vector__base_model", "revision", "requested_by").get(pk=job_id)
+    return Job.objects.select_related("base_model", "contrast_set", "prompt_set", "vector__base_model", "revision", "requested_by").get(
+        pk=job_id
+    )
 
 
 def _claimable(now: Any) -> Q:

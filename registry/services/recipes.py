@@ -35,23 +35,23 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         raise InvalidInput("RECIPE_UNKNOWN_FIELD", f"a recipe has no field {unknown[0]!r}", unknown[0])
     if not isinstance(recipe.get("vector"), str) or not NAME.fullmatch(recipe["vector"]):
         raise InvalidInput("RECIPE_VECTOR", "a recipe names the vector it makes, in letters, digits, '-' and '_'", "vector")
-    site = _one_of(recipe, "site", (Site.RESID_POST.value, *(value for value in Site.values if value != Site.RESID_POST.value)))
+    site = read_choice(recipe, "site", (Site.RESID_POST.value, *(value for value in Site.values if value != Site.RESID_POST.value)))
     gates = _parse_gates(recipe.get("gates", "default"))
     return ExtractionRecipe(
         vector=recipe["vector"],
-        method=_one_of(recipe, "method", METHODS),
+        method=read_choice(recipe, "method", METHODS),
         site=site,
-        read_position=_one_of(recipe, "read_position", READ_POSITIONS),
+        read_position=read_choice(recipe, "read_position", READ_POSITIONS),
         layers=_parse_layers(recipe.get("layers", "candidates"), site, gates, base_model),
         alphas=_parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
-        unit=_one_of(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
+        unit=read_choice(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
         gates=gates,
-        dtype=_one_of(recipe, "dtype", DTYPES),
+        dtype=read_choice(recipe, "dtype", DTYPES),
         max_new_tokens=_integer(recipe, "max_new_tokens", 64, 1, 1024),
         finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),
         template_arguments=parse_template_arguments(recipe.get("template_arguments", {})),
         decoding=parse_decoding(recipe.get("decoding", GREEDY_WORD)),
-        model_dtype=resolve_dtype(_one_of(recipe, "model_dtype", MODEL_DTYPES), base_model),
+        model_dtype=resolve_dtype(read_choice(recipe, "model_dtype", MODEL_DTYPES), base_model),
     )
 
 
@@ -148,7 +148,7 @@ def _is_gate(gate: Any) -> bool:
     return all(isinstance(value, str) for value in gate.values())
 
 
-def _one_of(recipe: dict[str, Any], field: str, choices: tuple[str, ...]) -> str:
+def read_choice(recipe: dict[str, Any], field: str, choices: tuple[str, ...]) -> str:
     value = recipe.get(field, choices[0])
     if not isinstance(value, str) or value not in choices:
         raise InvalidInput(f"RECIPE_{field.upper()}", f"{field} {value!r} is not one of {', '.join(choices)}", str(value))

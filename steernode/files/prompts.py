@@ -6,19 +6,23 @@ learns from, `select` chooses its layer and its threshold, and `test` says how w
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from steernode.canonical import sha256_hex
 from steernode.errors import PromptSetError
 from steernode.files.conversations import LineProblems, Message, prompt_key, read_lines, read_messages, read_text, refuse_unknown_fields
-from steernode.words import PROMPT_SPLITS
+from steernode.words import LEAST_PROMPTS, PROMPT_SPLITS
 
 _FIELDS = ("id", "split", "messages", "label", "kind", "locale", "product")
 _PROBLEMS = LineProblems("PROMPTS", PromptSetError)
-MAX_LABEL = 64
+# As a gateway sends it, and as a condition lists it.
+_INTENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+TRUE, FALSE = "true", "false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class PromptFile:
 
 
 def say_label(label: bool | str) -> str:
-    return label if isinstance(label, str) else str(label).lower()
+    return label if isinstance(label, str) else TRUE if label else FALSE
 
 
 def parse_prompts(data: bytes) -> PromptFile:
@@ -87,6 +91,29 @@ def parse_prompts(data: bytes) -> PromptFile:
     return file
 
 
+def refuse_classes(counts: Mapping[str, Mapping[str, int]], intent: str, target: float) -> None:
+    """Whether a probe of this intent can be learned and judged from so many prompts, by split and label, with that false-positive rate.
+
+    Raises: PromptSetError PROBE_INTENT if no prompt is labelled with it or none is named, PROBE_TOO_FEW with what is missing.
+    """
+    labels = sorted({label for part in counts.values() for label in part})
+    if (intent or TRUE) not in labels:
+        asked = f"no prompt is labelled with the intent {intent!r}" if intent else "say which intent the probe is to find"
+        raise PromptSetError("PROBE_INTENT", f"{asked}; the prompts are labelled {', '.join(labels)}", intent)
+    for split in PROMPT_SPLITS:
+        positives = counts[split].get(intent or TRUE, 0)
+        # Fewer negatives than that, and one false positive is more than the rate already.
+        negatives = LEAST_PROMPTS if split == "train" else max(LEAST_PROMPTS, ceil(1 / target))
+        for name, count, needed in (
+            ("positive", positives, LEAST_PROMPTS),
+            ("negative", sum(counts[split].values()) - positives, negatives),
+        ):
+            if count < needed:
+                why = "" if needed == LEAST_PROMPTS else f" for a false-positive rate of {target:g}"
+                message = f"the {split} split has {count} {name} prompts, {needed} are needed{why}; {needed - count} are missing"
+                raise PromptSetError("PROBE_TOO_FEW", message, f"{split} {name}")
+
+
 def _read_prompt(value: Mapping[str, Any], number: int) -> LabelledPrompt:
     refuse_unknown_fields(dict(value), _FIELDS, number, _PROBLEMS)
     split, label = value.get("split"), value.get("label")
@@ -94,8 +121,8 @@ def _read_prompt(value: Mapping[str, Any], number: int) -> LabelledPrompt:
         raise _PROBLEMS.problem("SPLIT", number, f"split must be one of {', '.join(PROMPT_SPLITS)}, got {split!r}")
     if not isinstance(label, bool):
         label = read_text(dict(value), "label", number, _PROBLEMS, required=True)
-        if len(label) > MAX_LABEL:
-            raise _PROBLEMS.problem("LABEL", number, f"a label is true, false or a word of at most {MAX_LABEL} characters")
+        if not _INTENT.fullmatch(label) or label in (TRUE, FALSE):
+            raise _PROBLEMS.problem("LABEL", number, "a label is true, false or a word of letters, digits, '_', '.' and '-', at most 64")
     messages = read_messages(value.get("messages"), "messages", number, _PROBLEMS, missing="MESSAGES")
     if messages[-1].role != "user":
         raise _PROBLEMS.problem("MESSAGES", number, "a prompt must end with a user message, the one to answer")

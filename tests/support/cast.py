@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 from steernode.gates import load_gates
 from steernode.records.evidence import read_evidence
 from tests.support.files import composition_evidence, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
+from tests.support.prompts import prompt_file, prompt_rows
 
 
 @pytest.fixture(scope="session")
@@ -224,6 +225,28 @@ def contrast_set(ada):
     from registry.services.contrast import seal_contrast_set
 
     return seal_contrast_set("empathy", axis="empathy", data=pairs_file(), author=ada)
+
+
+@pytest.fixture
+def prompt_set(ada):
+    """Prompts of refunds and of parcels, twenty of each in each split."""
+    from registry.services.prompts import seal_prompt_set
+
+    return seal_prompt_set("intents", data=prompt_file(prompt_rows(positive="refund", negative="parcel")), author=ada)
+
+
+@pytest.fixture
+def train_probe(ada, base_model, prompt_set) -> Callable:
+    """A probe of refunds at layer 1, below the vector: train_probe(threshold="2", layer=2)."""
+    from registry.services.probes import request_probe
+    from tests.support.working import train
+
+    def run(name: str = "refund-intent", *, base=base_model, layer: int = 1, threshold: str = "0.2", **recipe):
+        asked = {"probe": name, "intent": "refund", "layers": [layer], **recipe}
+        job = request_probe(base_model=base, prompt_set=prompt_set, recipe=asked, actor=ada)
+        return train(job, layer=layer, threshold=threshold)
+
+    return run
 
 
 @pytest.fixture

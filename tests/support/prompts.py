@@ -6,10 +6,30 @@ import json
 from itertools import permutations
 from typing import Any
 
-from tests.support.tiny_models import WORDS
-
 SPLITS = ("train", "select", "test")
-_OTHER = [word for word in WORDS if word != "refund"]
+_OTHER = [
+    "the",
+    "bill",
+    "is",
+    "late",
+    "fee",
+    "arrives",
+    "in",
+    "five",
+    "days",
+    "sorry",
+    "we",
+    "help",
+    "you",
+    "please",
+    "thank",
+    "card",
+    "declined",
+    "warm",
+    "cold",
+    "reply",
+    "now",
+]
 
 
 def prompt_rows(each: int = 20, *, positive: Any = True, negative: Any = False, about: str = "refund") -> list[dict[str, Any]]:

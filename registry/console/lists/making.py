@@ -8,8 +8,8 @@ from unfold.decorators import display
 
 from registry.console.lists.readonly import ReadOnlyList, column, link_to
 from registry.console.pages import Request
-from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, SteeringVector
-from registry.templatetags.console import digest, moment, number, state, time_left
+from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, Probe, PromptSet, SteeringVector
+from registry.templatetags.console import digest, moment, number, short, state, time_left
 
 
 @admin.register(BaseModel)
@@ -87,6 +87,36 @@ class EvalSuites(ReadOnlyList):
     search_fields = ["name", "digest"]
     list_before_template = "console/_upload_eval_suite.html"
     digest_column = column("digest", "Digest", digest)
+
+
+@admin.register(PromptSet)
+class PromptSets(ReadOnlyList):
+    list_display = ["__str__", "prompt_count", "intents", "locales", "digest_column", "author", "sealed_moment"]
+    sealed_moment = column("sealed_at", "Sealed", moment)
+    search_fields = ["name", "digest"]
+    list_before_template = "console/_upload_prompt_set.html"
+    digest_column = column("digest", "Digest", digest)
+
+
+@admin.register(Probe)
+class Probes(ReadOnlyList):
+    list_display = ["probe_column", "base_model", "prompt_set", "intent", "layer", "separates", "digest_column", "author", "sealed_moment"]
+    sealed_moment = column("sealed_at", "Sealed", moment)
+    list_display_links = None
+    list_filter = ["base_model", "layer"]
+    search_fields = ["name", "digest"]
+    list_select_related = ["base_model", "prompt_set", "author"]
+    list_before_template = "console/_train_probe.html"
+    digest_column = column("digest", "Digest", digest)
+
+    @display(description="Probe", ordering="name")
+    def probe_column(self, probe: Probe) -> SafeString:
+        return link_to("console:probe", probe.pk, probe)
+
+    @display(description="AUC on the test split")
+    def separates(self, probe: Probe) -> str:
+        auc = probe.held_out["auc"]
+        return f"{short(auc['value'])} [{short(auc['low'])}, {short(auc['high'])}]"
 
 
 @admin.register(Job)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,9 @@ from steernode.engine.measuring.stats import Estimate, estimate_share
 from steernode.engine.reading.probes import Doubles, Place, TrainedProbe, check_read_position, fit_probe, read_layers, write_probe
 from steernode.engine.reading.roc import Calibration, calibrate
 from steernode.errors import EngineError
-from steernode.files.prompts import LabelledPrompt, PromptFile
+from steernode.files.prompts import TRUE, LabelledPrompt, PromptFile, refuse_classes, say_label
 from steernode.records.recipe import ProbeRecipe
-from steernode.words import LEAST_PROMPTS, PROMPT_SPLITS
+from steernode.words import PROMPT_SPLITS
 
 READING, FITTING, JUDGING = "reading the prompts", "fitting", "judging"
 Labels = NDArray[np.int64]
@@ -63,13 +62,13 @@ def search_probe(loaded: LoadedModel, prompts: PromptFile, recipe: ProbeRecipe) 
     """The layer whose probe ranks the select split best, and of equals the lowest; its threshold fires on most positives of that
     split while its false positives stay within the recipe's rate.
 
-    Raises: EngineError PROBE_NOT_SEPARATED with the AUC, PROBE_INTENT, PROBE_TOO_FEW, PROBE_CONSTANT, PROBE_TARGET,
-    PROBE_NOT_CONVERGED, NON_FINITE, READ_POSITION_UNKNOWN, and the codes of `encode_prompts` and `capture_spec`.
+    Raises: EngineError PROBE_NOT_SEPARATED with the AUC, PROBE_CONSTANT, PROBE_TARGET, PROBE_NOT_CONVERGED, NON_FINITE,
+    READ_POSITION_UNKNOWN, and the codes of `refuse_classes`, `encode_prompts` and `capture_spec`.
     """
     check_read_position(recipe.read_position)
     target = float(recipe.target_false_positive_rate)
-    labels = label_prompts(prompts, recipe.intent)
-    refuse_few(prompts, labels, target)
+    refuse_classes(prompts.count(), recipe.intent, target)
+    labels = np.array([int(say_label(prompt.label) == (recipe.intent or TRUE)) for prompt in prompts.prompts])
     rows = {split: np.flatnonzero([prompt.split == split for prompt in prompts.prompts]) for split in PROMPT_SPLITS}
     train, select, test = (_Part(rows[split], labels[rows[split]]) for split in PROMPT_SPLITS)
     encoded = encode_prompts(
@@ -105,28 +104,6 @@ def search_probe(loaded: LoadedModel, prompts: PromptFile, recipe: ProbeRecipe) 
         held_out=held_out,
     )
     return FoundProbe(trained, held_out)
-
-
-def label_prompts(prompts: PromptFile, intent: str) -> Labels:
-    """1 for those that the probe is to fire on. Raises: EngineError PROBE_INTENT if nobody says that intent, or none is named."""
-    if intent not in (prompts.intents or ("",)):
-        sent = f"they are labelled {', '.join(prompts.intents)}" if prompts.intents else "they are labelled true and false"
-        asked = f"no prompt is labelled with the intent {intent!r}" if intent else "say which intent the probe is to find"
-        raise EngineError("PROBE_INTENT", f"{asked}; {sent}", intent)
-    return np.array([int(prompt.label is True or (bool(intent) and prompt.label == intent)) for prompt in prompts.prompts])
-
-
-def refuse_few(prompts: PromptFile, labels: Labels, target: float) -> None:
-    """Raises: EngineError PROBE_TOO_FEW naming the split and how many prompts of which class are missing."""
-    for split in PROMPT_SPLITS:
-        given = labels[[prompt.split == split for prompt in prompts.prompts]]
-        # Fewer negatives than that, and one false positive is more than the rate already.
-        negatives = LEAST_PROMPTS if split == "train" else max(LEAST_PROMPTS, ceil(1 / target))
-        for label, name, needed in ((1, "positive", LEAST_PROMPTS), (0, "negative", negatives)):
-            if (count := int((given == label).sum())) < needed:
-                why = "" if needed == LEAST_PROMPTS else f" for a false-positive rate of {target:g}"
-                message = f"the {split} split has {count} {name} prompts, {needed} are needed{why}; {needed - count} are missing"
-                raise EngineError("PROBE_TOO_FEW", message, f"{split} {name}")
 
 
 def _fit_layers(

@@ -17,7 +17,7 @@ from steernode.engine.applying.conditions import decide
 from steernode.engine.measuring.ranking import estimate_auc
 from steernode.engine.searching.probing import search_probe
 from steernode.engine.searching.rocplots import draw_roc
-from steernode.errors import EngineError
+from steernode.errors import EngineError, SteerError
 from steernode.files.prompts import parse_prompts
 from steernode.records.recipe import ProbeRecipe
 from steernode.snapshot.conditions import parse_condition
@@ -58,7 +58,7 @@ def test_words_of_intent_say_what_it_fires_on(llama: LoadedModel) -> None:
     rows = prompt_rows(positive="refund", negative="parcel")
     assert search(llama, rows, intent="refund").trained.vector_file != search(llama, rows, intent="parcel").trained.vector_file
     for intent in ("billing", ""):
-        with pytest.raises(EngineError) as refused:
+        with pytest.raises(SteerError) as refused:
             search(llama, rows, intent=intent)
         assert (refused.value.code, refused.value.item) == ("PROBE_INTENT", intent)
 
@@ -74,7 +74,7 @@ def test_words_of_intent_say_what_it_fires_on(llama: LoadedModel) -> None:
     ],
 )
 def test_what_gives_no_probe_is_refused_by_name(llama: LoadedModel, rows, changes, code: str, item: str) -> None:
-    with pytest.raises(EngineError) as refused:
+    with pytest.raises(SteerError) as refused:
         search(llama, rows, **changes)
     assert (refused.value.code, refused.value.item) == (code, item)
 
