@@ -20,6 +20,9 @@ KILL_KINDS = ("profile", "tenant", "environment", "everything")
 CONDITION_KINDS = ("intent", "attribute", "probe")
 # How an intent is written, by whoever conditions on it, sends it or labels an item with it.
 LABEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+# What a safety override may hang on beside those: what a node itself finds in the text of a request.
+HARMFUL = "harmful"
+OVERRIDE_KINDS = (*CONDITION_KINDS, HARMFUL)
 METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")
 READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")
 PROBE_READ_POSITIONS = ("last_prompt_token", "all")

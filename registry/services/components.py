@@ -15,7 +15,7 @@ from steernode.snapshot.readers import read_component
 from steernode.snapshot.records import STATED
 from steernode.spelling import spell
 from steernode.strict import are_same_arguments, refused_as
-from steernode.words import LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
+from steernode.words import HARMFUL, LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
 
 # What is read along or steered along, of one base model and one way of asking it.
 Direction = SteeringVector | Probe
@@ -135,6 +135,8 @@ def _check_alpha(component: Component) -> None:
 def _write_condition(condition: Mapping[str, Any], path: str, read: list[Direction]) -> dict[str, Any]:
     """The condition as nodes read it; the probe that it names, or its vector, is one of those that are `read`. Raises: FieldError."""
     written = dict(condition)
+    if written.get("kind") == HARMFUL and not path.startswith("safety_override"):
+        raise FieldError(f"{path}.kind", "is for a safety override: nothing steers harmful requests only")
     if written.get("kind") == "probe" and "probe" in written:
         probe = written["probe"]
         if not isinstance(probe, Probe) or set(written) != {"kind", "probe"}:

@@ -156,4 +156,6 @@ def condition(value: dict[str, Any] | None) -> str:
         return f"if {value['name']} is {' or '.join(value['values'])}"
     if value["kind"] == "probe":
         return f"if a probe at layer {value['layer']} reads {value['threshold']} or more"
+    if value["kind"] == "harmful":
+        return "if a node finds a harmful request in the text"
     return f"if {value['kind']} holds"

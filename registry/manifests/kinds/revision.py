@@ -63,6 +63,16 @@ _CONDITION = mapping(
 )
 
 
+# A node reads the text of a request for these.
+_OVERRIDE = {
+    **_CONDITION,
+    "properties": {
+        **_CONDITION["properties"],
+        "kind": choice("Its form; harmful has no other field: the node finds it in the text.", words.OVERRIDE_KINDS),
+    },
+}
+
+
 def _schema_of(field: Stated) -> dict[str, Any]:
     forms = {
         "coefficient": decimal(field.says),
@@ -86,7 +96,7 @@ REVISION = mapping(
     optional={
         "stalePolicy": choice("What a node does without word from the hub.", StalePolicy.values, default=StalePolicy.ZERO.value),
         "maxStalenessSeconds": whole("After how long it does so.", 0, 30 * 86400, default=900),
-        "safetyOverride": list_of("Conditions any of which forces neutral.", _CONDITION, high=words.MAX_OVERRIDES, default=[]),
+        "safetyOverride": list_of("Conditions any of which forces neutral.", _OVERRIDE, high=words.MAX_OVERRIDES, default=[]),
         "covers": list_of(
             "Forms of the base model that the approval is to cover too, though nothing is measured on them.",
             base_model_reference("A form that is on record as one"),
