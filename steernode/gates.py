@@ -16,7 +16,7 @@ from steernode.errors import GateError
 
 Gate = dict[str, str]
 # Of a gate, and of evidence. What is undecidable blocks like what failed, by its name, and says what would decide it.
-PASS, FAIL, UNDECIDABLE = "pass", "fail", "undecidable"
+PASS, FAIL, UNDECIDABLE = VERDICTS = ("pass", "fail", "undecidable")
 # What is said of one direction: of several together there is no slope over one α, and each vector's own evidence says it of its own.
 OF_ONE_DIRECTION = (
     "slope", "slope_over_random", "slope_over_unrelated", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step",

@@ -39,6 +39,9 @@ OTHER_METRICS = {
     "kl_p95": "KL on neutral prompts, 95th percentile per token, nats",
     "kl_last_prompt_token": "KL on neutral prompts at the last prompt token, nats",
     "anti_steered": "Tickets that lost behaviour",
+    "behaviour_share": "Behaviour gained, share of what the prompt gains",
+    "perplexity_over_prompt": "Perplexity over the prompt's",
+    "kl_over_prompt": "KL at the last prompt token over the prompt's",
     "repetition": "Repetition",
     "reply_tokens": "Reply length in tokens",
 }

@@ -78,6 +78,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         panels=_draw(evaluation, evidence) if evaluation else [],
         gates=title_gates(read_gates(evaluation.gates)) if evaluation else [],
         metrics=title_metrics(evidence.metrics),
+        is_prompted=any(metric.prompt for metric in evidence.metrics.values()),
         controls=title_controls(evidence.controls),
         composition=evidence.composition,
         measures=title_measures(evidence.composition) if evidence.composition else [],

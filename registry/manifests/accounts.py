@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple, NotRequired, TypedDict
 
-from registry.models import Environment
+from registry.models import Environment, Verdict
 from registry.reads.fleet import Standings, standings
 from registry.snapshots import read_heads
 from steernode.snapshot.records import Snapshot
@@ -52,6 +52,14 @@ def condition(kind: str, holds: bool, reason: str, message: str = "", *, since: 
     if since is not None:
         found["lastTransitionTime"] = since.strftime("%Y-%m-%dT%H:%M:%SZ")
     return found
+
+
+_EVIDENCE = {None: "NoEvaluation", Verdict.PASSED: "GatesPassed", Verdict.FAILED: "GatesFailed", Verdict.UNDECIDABLE: "GatesUndecidable"}
+
+
+def judge_evidence(verdict: str | None) -> StatusCondition:
+    """`EvidenceComplete` by the verdict of an evaluation; None where there is none."""
+    return condition("EvidenceComplete", verdict == Verdict.PASSED, _EVIDENCE[Verdict(verdict) if verdict else None])
 
 
 # Where an account has nothing to say of a kind.

@@ -9,7 +9,7 @@ from registry.models.jobs import Job, JobKind, JobState, JobStep
 from registry.models.vectors import Site, SteeringVector, Unit
 from registry.models.probes import Probe, PromptSet
 from registry.models.comparisons import VectorComparison
-from registry.models.evaluations import Evaluation
+from registry.models.evaluations import Evaluation, Verdict
 from registry.models.purposes import TECHNIQUES, Purpose, Technique
 from registry.models.covers import FORM_VERDICTS, CoverableForms, CoveredForm
 from registry.models.policies import ALPHA_CAPS, RiskPolicy
@@ -104,4 +104,5 @@ __all__ = [
     "Unit",
     "User",
     "VectorComparison",
+    "Verdict",
 ]

@@ -13,7 +13,8 @@ from registry.services.jobs import queue_validation
 from registry.services.notifications import notify
 from registry.services.profiles import draft_revision
 from steernode.errors import SteerError
-from steernode.records.evidence import Evidence
+from steernode.gates import UNDECIDABLE
+from steernode.records.evidence import Evidence, blocking_gates
 from steernode.records.recipe import ValidationRecipe
 
 _LONGEST_NOTE = 300
@@ -56,8 +57,8 @@ def _find_refusal(job: Job, evidence: Evidence) -> str:
         return _CANCELLED
     if evidence.passed:
         return ""
-    failed = [f"{gate.metric} ({gate.value}, threshold {gate.threshold})" for gate in evidence.gates if gate.verdict != "pass"]
-    return f"gates failed on {', '.join(failed) or 'the whole'}"
+    named = ", ".join(gate.describe() for gate in blocking_gates(evidence.gates)) or "the whole"
+    return f"nothing can be concluded on {named}" if evidence.verdict == UNDECIDABLE else f"gates failed on {named}"
 
 
 def _draft(job: Job, profile: Profile, vector: SteeringVector) -> ProfileRevision:

@@ -14,14 +14,25 @@ from typing import Any
 from django.utils import timezone
 
 from registry.errors import TransitionRefused
-from registry.models import Approval, Component, CoverableForms, Evaluation, Operator, ProfileRevision, RevisionState, SteeringVector, Unit
+from registry.models import (
+    Approval,
+    Component,
+    CoverableForms,
+    Evaluation,
+    Operator,
+    ProfileRevision,
+    RevisionState,
+    SteeringVector,
+    Unit,
+    Verdict,
+)
 from registry.reads.documents import COVERS, UNSAID, digest_components, policy_document
 from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
 from registry.services.covers import COVERABLE, find_uncoverable
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, GateError, SteerError
 from steernode.gates import composition_gates, find_weaker_gates, load_gates
-from steernode.records.evidence import read_gates
+from steernode.records.evidence import blocking_gates, read_gates
 from steernode.records.lenient import read_number
 from steernode.snapshot.records import AlphaBounds
 from steernode.snapshot.resolve import absolute_coefficient
@@ -83,7 +94,7 @@ def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, dem
     always: list[tuple[str, _Find]] = [
         ("evidence of exactly these components", lambda found: _find_other_subject(revision, components, found)),
         ("every range inside the evaluated α", lambda _: _find_beyond_evidence(components)),
-        ("every gate of the evidence passed", _find_failed_gate),
+        ("every gate of the evidence passed", find_unmet_gate),
     ]
     by_term: dict[str, Callable[[Any], tuple[str, _Find]]] = {
         "gate_set": lambda name: (f"gates as strict as the set {name}", lambda found: _find_weaker_gate(components, found, name)),
@@ -178,11 +189,15 @@ def _find_beyond_evidence(components: Sequence[Component]) -> SteerError | None:
     return None
 
 
-def _find_failed_gate(evaluation: Evaluation) -> SteerError | None:
+def find_unmet_gate(evaluation: Evaluation) -> SteerError | None:
+    """The refusal of evidence that does not pass: by the gates that failed, or else by those that are undecidable."""
     if evaluation.passed:
         return None
-    failed = [gate.metric for gate in read_gates(evaluation.gates) if gate.verdict != "pass"]
-    return TransitionRefused("GATES_FAILED", f"the evaluation failed its gates on {', '.join(failed)}", str(evaluation.pk))
+    named = ", ".join(gate.describe() for gate in blocking_gates(read_gates(evaluation.gates))) or "the whole"
+    if evaluation.verdict == Verdict.UNDECIDABLE:
+        problem = f"of {evaluation} nothing failed, and nothing can be concluded on {named}"
+        return TransitionRefused("GATES_UNDECIDABLE", problem, str(evaluation.pk))
+    return TransitionRefused("GATES_FAILED", f"{evaluation} failed its gates on {named}", str(evaluation.pk))
 
 
 def _find_weaker_gate(components: Sequence[Component], evaluation: Evaluation, gate_set: str) -> SteerError | None:

@@ -103,13 +103,13 @@ def _keep_evidence(job: Job, evidence: Evidence, details: dict[str, str], **subj
     """The document, its row, its event and the end of the job, for a row locked by `lock_attempt`. `subject` is what was judged."""
     digest = put_blob(canonical_json(evidence.document))
     evaluation = Evaluation.objects.create(
-        **subject, job=job, digest=digest, metrics=evidence.document["metrics"], gates=evidence.document["gates"], passed=evidence.passed
+        **subject, job=job, digest=digest, metrics=evidence.document["metrics"], gates=evidence.document["gates"], verdict=evidence.verdict
     )
     record(
         Action.EVALUATION_RECORDED,
         actor=job.lease_owner,
         subject=evaluation,
-        details={"digest": digest, "passed": evidence.passed, **details},
+        details={"digest": digest, "verdict": evidence.verdict, **details},
         base_model_fingerprint=job.base_model.fingerprint,
     )
     complete_job(job, result_digest=digest)

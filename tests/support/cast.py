@@ -271,20 +271,25 @@ def vector(ada, base_model, contrast_set):
 
 @pytest.fixture
 def evaluate(ada, suites) -> Callable:
-    """Open a vector's test split with this outcome: evaluate(vector, passed=False)."""
+    """Open a vector's test split with this outcome: evaluate(vector, passed=False), or evaluate(vector, undecidable=("slope",))."""
     from registry.services.jobs import claim_job, request_validation
     from registry.services.results import complete_validation
 
-    def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True):
+    def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True, undecidable=()):
         job = request_validation(vector=vector, suites=suites, actor=ada, alpha=Decimal(alpha), unit=unit)
         verdict = "pass" if passed else "fail"
+        gates = [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")]
+        for gate in gates:
+            if passed and gate["metric"] in undecidable:
+                verdict = "undecidable"
+                gate |= {"verdict": verdict, "code": "ITEMS_FEW", "note": f"more items are needed for {gate['metric']}"}
         evidence = {
             "schema": "steerhub.evidence/1",
             "vector": vector.digest,
             "alpha": alpha,
             "unit": unit,
             "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}, "factual": {"baseline": "0.95", "steered": "0.94"}},
-            "gates": [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")],
+            "gates": gates,
             "verdict": verdict,
         }
         return complete_validation(claim_job(job.pk, worker="worker-1"), read_evidence(evidence))

@@ -1,6 +1,7 @@
 """What a worker leaves, without an engine."""
 
 from decimal import Decimal
+from typing import Any
 
 from registry.models import Evaluation, Job, Probe, SteeringVector
 from registry.services.jobs import claim_job
@@ -39,12 +40,14 @@ def train(job: Job, *, layer: int = 1, threshold: str = "0.2", seed: int = 11) -
     return complete_probe(claim_job(job.pk, worker="w"), ProbeResult(data, document, condition, PICTURE))
 
 
-def make_evidence(vector: SteeringVector, *, passed: bool = True) -> Evidence:
-    verdict = "pass" if passed else "fail"
+def make_evidence(vector: SteeringVector, *, passed: bool = True, note: str = "") -> Evidence:
+    """With a `note` nothing can be concluded on facts, and it says why."""
+    verdict = "undecidable" if note else "pass" if passed else "fail"
     gates = [{**gate, "value": gate["threshold"], "verdict": "pass"} for gate in load_gates("selection")]
     gates.append({"metric": "facts", "kind": "min", "threshold": "0.9", "value": "0.94" if passed else "0.71", "verdict": verdict})
+    gates[-1] |= {"note": note, "code": "ITEMS_FEW"} if note else {}
     return read_evidence({"schema": "steerhub.evidence/1", "vector": vector.digest, "metrics": {}, "gates": gates, "verdict": verdict})
 
 
-def validate(job: Job, *, passed: bool = True) -> Evaluation | None:
-    return complete_validation(claim_job(job.pk, worker="w"), make_evidence(job.vector, passed=passed))
+def validate(job: Job, **outcome: Any) -> Evaluation | None:
+    return complete_validation(claim_job(job.pk, worker="w"), make_evidence(job.vector, **outcome))

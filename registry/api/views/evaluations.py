@@ -28,6 +28,7 @@ class EvaluationOut(serializers.Serializer):
     digest = serializers.CharField(help_text="of the evidence document; an approval names it")
     metrics = serializers.JSONField()
     gates = serializers.JSONField()
+    verdict = serializers.CharField(help_text="pass, fail or undecidable: nothing failed, and nothing can be concluded on some gate")
     passed = serializers.BooleanField()
     evaluated_at = serializers.DateTimeField()
 

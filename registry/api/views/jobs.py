@@ -35,6 +35,7 @@ class VectorRefOut(serializers.Serializer):
 class EvaluationRefOut(serializers.Serializer):
     id = serializers.UUIDField()
     digest = serializers.CharField()
+    verdict = serializers.CharField(help_text="pass, fail or undecidable")
     passed = serializers.BooleanField()
 
 

@@ -168,9 +168,10 @@ class Vectors(ReadOnlyList):
 
 @admin.register(Evaluation)
 class Evaluations(ReadOnlyList):
-    list_display = ["__str__", "vector_column", "passed", "digest_column", "evaluated_moment"]
+    list_display = ["__str__", "vector_column", "verdict_column", "digest_column", "evaluated_moment"]
     evaluated_moment = column("evaluated_at", "Evaluated", moment)
-    list_filter = ["passed"]
+    verdict_column = column("verdict", "Verdict", state)
+    list_filter = ["verdict"]
     search_fields = ["digest", "vector__name"]
     list_select_related = ["vector", "revision__profile"]
     digest_column = column("digest", "Digest", digest)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from django.db.models import Prefetch, QuerySet
 
-from registry.manifests.accounts import Consequences, InUse, StatusCondition, condition
+from registry.manifests.accounts import Consequences, InUse, StatusCondition, condition, judge_evidence
 from registry.manifests.documents import Fault, Manifest
 from registry.manifests.fields import Spec, choice, mapping, slug, text
 from registry.manifests.kind import Index, Kind, Names, Reference, References, Writer
@@ -129,8 +129,7 @@ class Profiles(Kind[Profile, Revisions]):
             approved = revision.state == RevisionState.APPROVED
             message = f"revision {revision.number} is {revision.state}"
             yield condition("Approved", approved, revision.state.title(), message, since=revision.decided_at)
-            passed = revision.evaluation is not None and revision.evaluation.passed
-            yield condition("EvidenceComplete", passed, "GatesPassed" if passed else "NoEvaluation")
+            yield judge_evidence(revision.evaluation.verdict if revision.evaluation else None)
             yield match_base_model(revision.base_model, current, [covered.base_model.fingerprint for covered in revision.covers.all()])
 
         return {name: list(judge(revisions.get(row.pk))) for name, row in rows.items()}

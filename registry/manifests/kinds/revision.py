@@ -26,7 +26,7 @@ from registry.manifests.fields import (
 from registry.manifests.kinds.base_model import base_model_reference, get_base_model, refer_to_base_model
 from registry.manifests.kinds.policy import Limits
 from registry.manifests.steps import Step
-from registry.models import BaseModel, Component, Evaluation, Probe, ProfileRevision, StalePolicy, SteeringVector
+from registry.models import BaseModel, Component, Evaluation, Probe, ProfileRevision, StalePolicy, SteeringVector, Verdict
 from registry.reads.forms import describe_covered
 from registry.reads.lookups import find_base_model
 from registry.services.covers import make_covers
@@ -207,7 +207,7 @@ class DraftRisks:
         rows = named.select_related("base_model")
         self.vectors = {reference: row for row in rows if (reference := f"{row.name}@{row.version}") in wanted}
         evaluations = Evaluation.objects.filter(vector__in=self.vectors.values())
-        self.evaluated = {(row.vector_id, row.alpha, row.unit): row.passed for row in evaluations}
+        self.evaluated = {(row.vector_id, row.alpha, row.unit): row.verdict for row in evaluations}
 
     def find(self, step: Step) -> Iterator[Risk]:
         risk_class, parts = step.spec["riskClass"], step.spec["revision"]["components"]
@@ -240,9 +240,11 @@ class DraftRisks:
 
     def _find_evidence(self, part: Spec) -> Iterator[Risk]:
         vector = self.vectors.get(part["vector"])
-        passed = self.evaluated.get((vector.pk, Decimal(part["alpha"]), part["unit"])) if vector else None
+        verdict = self.evaluated.get((vector.pk, Decimal(part["alpha"]), part["unit"])) if vector else None
         what = f"{part['vector']} at α = {part['alpha']} {part['unit']}"
-        if passed is None:
+        if verdict is None:
             yield Risk("EVIDENCE_MISSING", f"no evaluation of {what}; it is needed before the draft can be submitted")
-        elif not passed:
+        elif verdict == Verdict.FAILED:
             yield Risk("GATES_FAILED", f"the evaluation of {what} failed its gates")
+        elif verdict == Verdict.UNDECIDABLE:
+            yield Risk("GATES_UNDECIDABLE", f"the evaluation of {what} leaves gates undecidable")

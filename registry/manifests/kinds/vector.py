@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from registry.blobs import get_blob
-from registry.manifests.accounts import Risk, StatusCondition, condition
+from registry.manifests.accounts import Risk, StatusCondition, condition, judge_evidence
 from registry.manifests.documents import Fault, Manifest
 from registry.manifests.fields import (
     FieldMap,
@@ -211,14 +211,12 @@ class Vectors(Sealed):
     def judge(self, rows: Mapping[str, Any]) -> Mapping[str, list[StatusCondition]]:
         vectors = {name: row for name, row in rows.items() if not isinstance(row, Job)}
         current = current_fingerprints()
-        passed = dict(Evaluation.objects.filter(vector__in=vectors.values()).values_list("vector_id", "passed"))
-        reasons = {None: "NoEvaluation", True: "GatesPassed", False: "GatesFailed"}
+        verdicts = dict(Evaluation.objects.filter(vector__in=vectors.values()).values_list("vector_id", "verdict"))
         found = dict(super().judge(vectors))
         for name, row in vectors.items():
-            verdict = passed.get(row.pk)
             found[name] += [
                 match_base_model(row.base_model, current),
-                condition("EvidenceComplete", verdict is True, reasons[verdict]),
+                judge_evidence(verdicts.get(row.pk)),
                 condition("LineageKnown", not row.is_lineage_claimed, "Claimed" if row.is_lineage_claimed else "MadeHere"),
             ]
         for name in rows.keys() - vectors.keys():

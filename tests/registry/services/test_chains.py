@@ -77,6 +77,15 @@ def test_gates_that_failed_leave_the_evidence_and_no_draft_and_say_which(request
     assert not ProfileRevision.objects.exists()
 
 
+def test_gates_that_nothing_can_be_concluded_on_leave_no_draft_either_and_say_what_they_need(request_chain):
+    job = request_chain()
+    extract(job)
+    assert validate(job.followed_by, note="20 independent items more are needed").verdict == "undecidable"
+    note = Job.objects.get(follows=job).note
+    assert note == "no draft of harbor-empathy: nothing can be concluded on facts (20 independent items more are needed)"
+    assert not ProfileRevision.objects.exists()
+
+
 def test_a_coefficient_past_the_caps_of_the_policy_leaves_the_evidence_and_no_draft(request_chain):
     job = request_chain()
     extract(job, alpha="500")
