@@ -51,6 +51,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         suites,
         scorer,
         gates=recipe.gates,
+        gate_set=recipe.gate_set,
         pairs=pairs,
         curve=[cell.document for cell in sweep.curve],
         max_new_tokens=recipe.max_new_tokens,

@@ -13,6 +13,7 @@ from registry.models import (
     ContrastSet,
     EvalSuite,
     Evaluation,
+    GateSet,
     Job,
     Kill,
     Probe,
@@ -51,6 +52,10 @@ def find_prompt_set(reference: str) -> PromptSet:
 def find_probe(reference: str) -> Probe:
     probes = Probe.objects.select_related("base_model", "prompt_set")
     return _find(probes, reference, "PROBE_NOT_FOUND", "probe", by_name=lookups.find_version)
+
+
+def find_gate_set(reference: str) -> GateSet:
+    return _find(GateSet.objects.all(), reference, "GATE_SET_NOT_FOUND", "gate set", by_name=lookups.find_version)
 
 
 def find_base_model(reference: str) -> BaseModel:

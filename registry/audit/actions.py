@@ -16,6 +16,7 @@ class Action(models.TextChoices):
     CONTRAST_SET_SEALED = "contrast_set.sealed"
     EVAL_SUITE_SEALED = "eval_suite.sealed"
     PROMPT_SET_SEALED = "prompt_set.sealed"
+    GATE_SET_SEALED = "gate_set.sealed"
     JOB_REQUESTED = "job.requested"
     JOB_CLAIMED = "job.claimed"
     JOB_SUCCEEDED = "job.succeeded"

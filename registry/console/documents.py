@@ -10,7 +10,7 @@ from registry.blobs import get_blob
 from registry.errors import BlobMissing
 from steernode.canonical import parse_strict
 from steernode.errors import SteerError
-from steernode.records.evidence import Composition, Estimate, JudgedGate, Metric
+from steernode.records.evidence import Composition, Estimate, JudgedGate, Metric, read_gates
 
 # What is drawn over α, with how it is read: the name for people, and what its numbers mean.
 METRICS = {
@@ -107,6 +107,11 @@ def title_controls(controls: Mapping[str, Estimate]) -> list[tuple[str, str, Est
 def title_gates(gates: Sequence[JudgedGate]) -> list[tuple[str, str, JudgedGate]]:
     """Each gate with its title and its rule in words."""
     return [(_title(gate.metric), _RULES.get(gate.kind, gate.kind), gate) for gate in gates]
+
+
+def title_declared(gates: Sequence[Mapping[str, str]]) -> list[tuple[str, str, JudgedGate, str]]:
+    """The gates of a set, likewise, each with its reason."""
+    return [(*titled, gate["why"]) for titled, gate in zip(title_gates(read_gates(list(gates))), gates, strict=True)]
 
 
 def title_measures(composition: Composition) -> list[str]:

@@ -51,6 +51,7 @@ def navigation(request: Request) -> list[dict[str, Any]]:
                 _link("Approvals", "rule", "console:approvals", badge=waiting, variant="warning"),
                 _link("Profiles", "tune", "admin:registry_profile_changelist"),
                 _link("Revisions", "history", "admin:registry_profilerevision_changelist"),
+                _link("Gate sets", "fence", "admin:registry_gateset_changelist"),
                 _link("Risk policies", "policy", "admin:registry_riskpolicy_changelist"),
             ],
         ),

@@ -98,6 +98,7 @@ def validate_vector(request: Request, vector_id: UUID) -> HttpResponse:
     if accept(request, form):
         with telling(request):
             stated = {name: form.cleaned_data[name] for name in ("alpha", "unit", "decoding", "again")}
+            stated["gates"] = form.cleaned_data["gates"] or None
             job = request_validation(vector=_get_vector(vector_id), suites=form.suites(), actor=request.user, **stated)
             return redirect("console:job", job.pk)
     return redirect("console:vector", vector_id)

@@ -5,6 +5,7 @@ from registry.models.people import READ_ONLY, SCOPES, ApiToken, IdempotentAnswer
 from registry.models.base_models import BaseModel, EnvironmentBaseModel
 from registry.models.contrast import ContrastPair, ContrastSet
 from registry.models.evals import EvalItem, EvalSuite, Split, SuiteKind
+from registry.models.gates import GateSet
 from registry.models.jobs import Job, JobKind, JobState, JobStep
 from registry.models.vectors import Site, SteeringVector, Unit
 from registry.models.probes import Probe, PromptSet
@@ -65,6 +66,7 @@ __all__ = [
     "FlagArm",
     "FlagField",
     "Freeze",
+    "GateSet",
     "IdempotentAnswer",
     "Job",
     "JobKind",

@@ -8,7 +8,7 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
-from registry.services.demands import find_unmet_gate
+from registry.services.demands import demanded_gates, find_unmet_gate
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
 from registry.services.power import notice_power, refuse_certain
 from registry.services.recipes import parse_decoding, resolve_dtype
@@ -110,7 +110,7 @@ def _need_evidence(vector: SteeringVector) -> Evaluation:
 def _choose_gates(revision: ProfileRevision, components: Sequence[Component], validations: Sequence[ValidationRecipe]) -> tuple[Gate, ...]:
     policy = revision.profile.risk_class
     budget = {"metric": "norm_share", "kind": "max", "threshold": format_decimal(policy.composition_budget)}
-    asked = [*(validation.gates for validation in validations), policy.gate_set, [budget]]
+    asked = [*(validation.gates for validation in validations), demanded_gates(policy.gate_set), [budget]]
     return composition_gates(asked, only_removes=only_removes(components))
 
 

@@ -28,10 +28,11 @@ from registry.models import (
 )
 from registry.reads.documents import COVERS, UNSAID, digest_components, policy_document
 from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
+from registry.reads.gates import find_gate_set, say_known
 from registry.services.covers import COVERABLE, find_uncoverable
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, GateError, SteerError
-from steernode.gates import composition_gates, find_weaker_gates, load_gates
+from steernode.gates import Gate, composition_gates, find_weaker_gates
 from steernode.records.evidence import blocking_gates, read_gates
 from steernode.records.lenient import read_number
 from steernode.snapshot.records import AlphaBounds
@@ -200,14 +201,22 @@ def find_unmet_gate(evaluation: Evaluation) -> SteerError | None:
     return TransitionRefused("GATES_FAILED", f"{evaluation} failed its gates on {named}", str(evaluation.pk))
 
 
+def demanded_gates(gate_set: str) -> tuple[Gate, ...]:
+    """Of the set that a policy names. Raises: GateError GATE_SET_UNKNOWN."""
+    found = find_gate_set(gate_set)
+    if found is None:
+        raise GateError("GATE_SET_UNKNOWN", f"gate set {gate_set!r} is not known; known are {say_known()}", gate_set)
+    return found.gates
+
+
 def _find_weaker_gate(components: Sequence[Component], evaluation: Evaluation, gate_set: str) -> SteerError | None:
     try:
-        demanded = load_gates(gate_set)
+        demanded = demanded_gates(gate_set)
     except GateError as error:
         # A set that this hub no longer has: nobody can say any more what it demanded.
         return error
     if evaluation.components_digest:
-        demanded = composition_gates([gate_set], only_removes=only_removes(components))
+        demanded = composition_gates([demanded], only_removes=only_removes(components))
     held_to = [gate for gate in read_gates(evaluation.gates) if read_number(gate.threshold) is not None]
     weaker = find_weaker_gates([{"metric": gate.metric, "kind": gate.kind, "threshold": gate.threshold} for gate in held_to], demanded)
     if not weaker:

@@ -1,6 +1,6 @@
 """Jobs: request, claim by lease, report, finish. The row is the truth; a worker owns it only while its attempt is current."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,7 +21,7 @@ from registry.services.names import check_new_name
 from registry.services.notices import foresee_notices
 from registry.services.notifications import notify
 from registry.services.power import notice_power, refuse_certain
-from registry.services.recipes import parse_decoding, parse_extraction_recipe, refuse_beyond_cap, resolve_dtype
+from registry.services.recipes import parse_decoding, parse_extraction_recipe, parse_gates, refuse_beyond_cap, resolve_dtype
 from registry.services.repeats import refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
@@ -105,15 +105,18 @@ def request_validation(
     alpha: Decimal | None = None,
     unit: str = "",
     decoding: Any = None,
+    gates: Any = None,
     draft_for: Profile | None = None,
     again: bool = False,
 ) -> Job:
     """nothing -> queued: open the test split for this vector, once, at the proposed α unless another is given.
 
-    Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily. With `draft_for` it ends as a
-    draft revision of the profile, if it passes.
+    Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily; they are held to `gates`, a set
+    by its name or a list, or to those of that recipe, or to the set `default`. With `draft_for` it ends as a draft revision of the
+    profile, if it passes.
     Raises: TransitionRefused TEST_SPLIT_OPENED, VALIDATION_RUNNING, JOB_FAILED_BEFORE unless `again`;
-    InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING, RECIPE_PROFILE_AXIS, POWER_MISSING.
+    InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES, SUITES_MISSING, RECIPE_PROFILE_AXIS, POWER_MISSING;
+    GateError GATE_INVALID.
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
@@ -125,20 +128,27 @@ def request_validation(
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
-    gates = _gates_of(vector)
-    refuse_certain(gates, suites, vector.contrast_set)
-    asked = {"alpha": alpha, "unit": unit, "decoding": decoding, "notices": notice_power(gates, suites, vector.contrast_set)}
+    held_to, _ = _choose_gates(vector, gates)
+    refuse_certain(held_to, suites, vector.contrast_set)
+    asked = {"alpha": alpha, "unit": unit, "decoding": decoding, "gates": gates}
+    asked["notices"] = notice_power(held_to, suites, vector.contrast_set)
     return queue_validation(vector, suites=suites, **asked, requested_by=actor, draft_for=draft_for, again=again)
 
 
-def _gates_of(vector: SteeringVector) -> str | tuple[Gate, ...]:
-    return ExtractionRecipe.from_document(vector.job.recipe).gates if vector.job else "default"
+def _choose_gates(vector: SteeringVector, gates: Any) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:
+    """What is asked for, or what the vector's extraction was held to, or the set `default`; and which set that is."""
+    extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
+    if gates is None and extraction and not isinstance(extraction.gates, str):
+        return extraction.gates, extraction.gate_set
+    return parse_gates(gates or (extraction.gates if extraction else "default"))
 
 
-def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, **fields: Any) -> Job:
-    """A validation by the gates of the vector's extraction, with the `fields` of `queue_job`.
+def queue_validation(
+    vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, gates: Any = None, **fields: Any
+) -> Job:
+    """A validation by these gates, or by those of the vector's extraction, with the `fields` of `queue_job`.
 
-    Raises: InvalidInput ALPHA_MISSING, RECIPE_DECODING; AlphaError ALPHA_FORMAT.
+    Raises: InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES; AlphaError ALPHA_FORMAT; GateError GATE_INVALID.
     """
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
@@ -146,10 +156,12 @@ def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, un
     extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
     if decoding is None:
         decoding = extraction.decoding if extraction else GREEDY_WORD
+    held_to, gate_set = _choose_gates(vector, gates)
     recipe = ValidationRecipe(
         alpha=format_decimal(refuse_rounding(alpha)),
         unit=unit or vector.proposed_unit or "mean_difference",
-        gates=_gates_of(vector),
+        gates=held_to,
+        gate_set=gate_set,
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
         template_arguments=vector.template_arguments,
         decoding=parse_decoding(decoding),

@@ -119,6 +119,9 @@ class ValidationBody(Body):
     alpha = Alpha(required=False, help_text="left out: the α that the vector's search proposes")
     unit = serializers.ChoiceField(Unit.values, required=False)
     decoding = serializers.JSONField(required=False, help_text=_DECODING + "; left out: as the vector's recipe says")
+    gates = serializers.JSONField(
+        required=False, help_text="name of a gate set, name@version, or a list of gates; left out: those of the vector's recipe, or default"
+    )
     profile = Spelled(max_length=100, required=False, help_text="if it passes, draft a revision of this profile")
     again = Switch(default=False, help_text=_AGAIN)
 
@@ -194,6 +197,7 @@ def _ask_for_validation(body: dict[str, Any], actor: User) -> Job:
         alpha=body.get("alpha"),
         unit=body.get("unit", ""),
         decoding=body.get("decoding"),
+        gates=body.get("gates"),
         draft_for=_find_profile(body),
         actor=actor,
         again=body["again"],

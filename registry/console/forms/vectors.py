@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 
 from registry.console.forms.decoding import DecodingForm
-from registry.console.forms.fields import AlphaField, CheckList, choice_field, number_field, prose_field, record_field
+from registry.console.forms.fields import AlphaField, CheckList, choice_field, gates_field, number_field, prose_field, record_field
 from registry.models import BaseModel, Probe, Profile, StalePolicy, SteeringVector, Unit
 from registry.reads.forms import Relation
 
@@ -16,6 +16,7 @@ class ValidationForm(DecodingForm):
 
     alpha = AlphaField(label="α", required=False, help_text="Empty for the proposed α.")
     unit = choice_field([("", "As proposed"), *Unit.choices], label="Unit of α", required=False)
+    gates = gates_field(left_out="As the vector's recipe says, or default")
 
 
 class DraftForm(forms.Form):

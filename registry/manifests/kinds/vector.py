@@ -20,7 +20,6 @@ from registry.manifests.fields import (
     mapping,
     reference,
     slug,
-    text,
     whole,
 )
 from registry.manifests.kind import Names, Reference, References, Writer
@@ -34,30 +33,25 @@ from registry.manifests.kinds.base_model import (
 )
 from registry.manifests.kinds.contrast_set import ContrastSets
 from registry.manifests.kinds.eval_suite import EvalSuites
+from registry.manifests.kinds.gate_set import GATE, GateSets, complete_gates
 from registry.manifests.kinds.sealed import Sealed, get_version
 from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, JobKind, JobState, Profile, Site, SteeringVector, Unit
+from registry.reads.gates import find_gate_set
 from registry.reads.lookups import find_version
 from registry.services.jobs import request_extraction
 from registry.services.notices import Notice, foresee_notices
 from registry.services.power import refuse_certain
-from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, name_layers, parse_extraction_recipe, refuse_beyond_cap
+from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, ask_again, parse_extraction_recipe, refuse_beyond_cap
 from registry.services.repeats import describe_failure, find_failed_before
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError
-from steernode.gates import gate_sets
+from steernode.gates import MOST_GATES, gate_sets
 from steernode.records.decoding import GREEDY_WORD, MAX_SEEDS
 from steernode.records.recipe import ExtractionRecipe
 from steernode.words import CLOCK_ARGUMENT, DTYPES, METHODS, READ_POSITIONS
 
-_GATE = mapping(
-    "A threshold that must be met.",
-    required={
-        "metric": text("What is measured.", max_length=100),
-        "kind": text("How it is compared.", max_length=100),
-        "threshold": decimal("With what."),
-    },
-)
+_GATE = mapping("A threshold that must be met.", required=GATE)
 
 # What a recipe says beside its inputs.
 _SETTINGS = {
@@ -79,7 +73,10 @@ _SETTINGS = {
     ),
     "unit": choice("Of the coefficients.", Unit.values, default=Unit.MEAN_DIFFERENCE.value),
     "gates": either(
-        "What a candidate must meet.", {"type": "string", "enum": list(gate_sets())}, list_of("", _GATE, low=1, high=50), default="default"
+        f"What a candidate must meet: {', '.join(gate_sets())}, a GateSet of your own, or gates of the recipe's own.",
+        reference(""),
+        list_of("", _GATE, low=1, high=MOST_GATES),
+        default="default",
     ),
     "maxNewTokens": whole("How long replies may become.", 1, 1024, default=64),
     "dtype": choice("Of the stored vector.", DTYPES, default=DTYPES[0]),
@@ -171,6 +168,8 @@ class Vectors(Sealed):
         yield Reference(ContrastSets.name, "spec.recipe.contrastSet", recipe["contrastSet"])
         for index, suite in enumerate(recipe["suites"]):
             yield Reference(EvalSuites.name, f"spec.recipe.suites.{index}", suite)
+        if isinstance(recipe["gates"], str) and recipe["gates"] not in gate_sets():
+            yield Reference(GateSets.name, "spec.recipe.gates", recipe["gates"])
 
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
         recipe = manifest.spec.get("recipe")
@@ -179,13 +178,14 @@ class Vectors(Sealed):
         versions = {
             "contrastSet": references.of(ContrastSets).complete(recipe["contrastSet"]),
             "suites": sorted(references.of(EvalSuites).complete(suite) for suite in recipe["suites"]),
+            "gates": complete_gates(recipe["gates"], references) if isinstance(recipe["gates"], str) else recipe["gates"],
         }
         base_model = references.of(BaseModels).find(recipe["baseModel"])
-        if base_model is None:
-            # Its layers are not known before it is registered; the job's own check comes then.
+        if base_model is None or (isinstance(versions["gates"], str) and find_gate_set(versions["gates"]) is None):
+            # Its layers and its gates are not known before they are on record; the job's own check comes then.
             return {"recipe": {**recipe, **versions}}, []
         try:
-            settings = parse_extraction_recipe(_read_settings(manifest.name, recipe), base_model)
+            settings = parse_extraction_recipe(_read_settings(manifest.name, {**recipe, **versions}), base_model)
             _refuse_what_leads_nowhere(settings, {**recipe, **versions})
         except SteerError as error:
             return manifest.spec, [manifest.fault("spec.recipe", error.code, error.message)]
@@ -281,8 +281,7 @@ def _render_recipe(job: Job) -> Spec:
 def _render_settings(settings: dict[str, Any], base_model: BaseModel) -> Spec:
     """Layers by name where they have one. A recipe that this hub cannot read any more is shown as it was written."""
     try:
-        recipe = ExtractionRecipe.from_document(settings)
-        return {**_FIELDS.to_spec(recipe.to_document()), "layers": name_layers(recipe, base_model)}
+        return _FIELDS.to_spec(ask_again(ExtractionRecipe.from_document(settings), base_model))
     except SteerError:
         return _FIELDS.to_spec(settings)
 

@@ -44,6 +44,7 @@ def evaluate(
     scorer: Scorer,
     gates: str | Sequence[Mapping[str, str]] = DEFAULT_GATES,
     *,
+    gate_set: Mapping[str, Any] | None = None,
     pairs: Mapping[str, Sequence[ContrastPair]] | None = None,
     max_new_tokens: int = 64,
     decoding: Decoding = GREEDY_DECODING,
@@ -55,11 +56,13 @@ def evaluate(
     Replies are chosen as `decoding` says: drawn with several seeds, all replies to an item are one cluster. What is measured without
     writing replies, and how fast it is, does not depend on it.
 
-    `gates` is the name of a set or a list. `pairs` is the contrast set as `split_pairs` parts it: the test part is measured, the
-    select part says what the choice had promised, the extract part makes the shuffled-label controls. Without it, or at α = 0,
-    there is no dose-response and there are no controls, and a gate about them is refused. `curve` is what the sweep measured on
-    the select split. `system_message` is what the model is served under: every item is asked under it that has no system message of
-    its own. Where the candidate has a condition, it acts, and the prompt baseline with it, only where that holds (`judging.acting`).
+    `gates` is the name of a set or a list; `gate_set` says which set a list is, by name, version and digest.
+
+    `pairs` is the contrast set as `split_pairs` parts it: the test part is measured, the select part says what the choice had promised,
+    the extract part makes the shuffled-label controls. Without it, or at α = 0, there is no dose-response and there are no controls, and
+    a gate about them is refused. `curve` is what the sweep measured on the select split. `system_message` is what the model is served
+    under: every item is asked under it that has no system message of its own. Where the candidate has a condition, it acts, and the
+    prompt baseline with it, only where that holds (`judging.acting`).
 
     Raises: EngineError CONDITION_NEVER, PROBE_MISSING, TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN,
     GATE_UNMEASURED, EVIDENCE_INVALID, MARGIN_EMPTY, and the codes of `generate` and `score_forced`.
@@ -109,6 +112,7 @@ def evaluate(
             "slope": contrast.describe_shrinkage(),
         },
         gates=gates,
+        **({"gate_set": dict(gate_set)} if gate_set else {}),
         curve=[dict(cell) for cell in curve],
         replies=runs.side_by_side(),
         speed=measure_speed(loaded, items, [component], max_new_tokens),
