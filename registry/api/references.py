@@ -23,6 +23,7 @@ from registry.models import (
     SteeringVector,
     Tenant,
     User,
+    Waiver,
 )
 from registry.reads import lookups
 from registry.reads.visibility import kills_visible_to, visible_to
@@ -64,6 +65,11 @@ def find_base_model(reference: str) -> BaseModel:
 
 def find_evaluation(reference: str | UUID) -> Evaluation:
     return _find(Evaluation.objects.select_related("vector", "revision__profile"), reference, "EVALUATION_NOT_FOUND", "evaluation")
+
+
+def find_waiver(reference: str | UUID) -> Waiver:
+    related = ("evaluation", "asked_by", "confirmed_by", "withdrawn_by")
+    return _find(Waiver.objects.select_related(*related), reference, "WAIVER_NOT_FOUND", "waiver")
 
 
 def find_job(reference: str | UUID) -> Job:

@@ -30,6 +30,7 @@ from registry.api.views import (
     revisions,
     tenants,
     vectors,
+    waivers,
 )
 
 _VERSION = "<str:name>/<int:version>"
@@ -85,6 +86,11 @@ urlpatterns = [
     path("evaluations", evaluations.EvaluationsView.as_view()),
     path("evaluations/<uuid:evaluation_id>", evaluations.EvaluationView.as_view()),
     path("evaluations/<uuid:evaluation_id>/evidence", evaluations.EvidenceView.as_view()),
+    path("evaluations/<uuid:evaluation_id>/waivers", waivers.AskWaiverView.as_view()),
+    path("waivers", waivers.WaiversView.as_view()),
+    path("waivers/<uuid:waiver_id>", waivers.WaiverView.as_view()),
+    path("waivers/<uuid:waiver_id>/confirm", waivers.ConfirmWaiverView.as_view()),
+    path("waivers/<uuid:waiver_id>/withdraw", waivers.WithdrawWaiverView.as_view()),
     path("risk-policies", policies.PoliciesView.as_view()),
     path("risk-policies/<str:name>", policies.PolicyView.as_view()),
     path("profiles", profiles.ProfilesView.as_view()),

@@ -23,6 +23,7 @@ from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitFo
 from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.console.probes import Row, list_measured
+from registry.console.waivers import list_open_gates
 from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, Probe, ProfileRevision, RevisionState, Role, User
 from registry.reads.departures import still_may, with_departures
@@ -77,6 +78,8 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         problem=document.problem,
         panels=_draw(evaluation, evidence) if evaluation else [],
         gates=title_gates(read_gates(evaluation.gates)) if evaluation else [],
+        open_gates=list_open_gates(evaluation, request.user),
+        waiver_reason_form=ReasonForm(auto_id=False),
         metrics=title_metrics(evidence.metrics),
         is_prompted=any(metric.prompt for metric in evidence.metrics.values()),
         controls=title_controls(evidence.controls),

@@ -22,6 +22,7 @@ from registry.console import (
     tokens,
     uploads,
     vectors,
+    waivers,
 )
 
 app_name = "console"
@@ -65,6 +66,9 @@ urlpatterns = [
     path("revisions/<uuid:revision_id>/submit/", revisions.submit, name="submit-revision"),
     path("revisions/<uuid:revision_id>/decide/", revisions.decide, name="decide-revision"),
     path("revisions/<uuid:revision_id>/comment/", revisions.comment, name="comment-revision"),
+    path("revisions/<uuid:revision_id>/evidence/<uuid:evaluation_id>/waive/", waivers.ask, name="ask-waiver"),
+    path("revisions/<uuid:revision_id>/waivers/<uuid:waiver_id>/confirm/", waivers.confirm, name="confirm-waiver"),
+    path("revisions/<uuid:revision_id>/waivers/<uuid:waiver_id>/withdraw/", waivers.withdraw, name="withdraw-waiver"),
     path("revisions/<uuid:revision_id>/retire/", revisions.retire, name="retire-revision"),
     path("flags/", environment_flags.open_flags, name="flags"),
     path("tenants/", environment_flags.add_tenant, name="create-tenant"),

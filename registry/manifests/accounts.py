@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import NamedTuple, NotRequired, TypedDict
 
 from registry.models import Environment, Verdict
+from registry.reads.documents import describe_waiver
 from registry.reads.fleet import Standings, standings
 from registry.snapshots import read_heads
 from steernode.snapshot.records import Snapshot
@@ -57,8 +58,10 @@ def condition(kind: str, holds: bool, reason: str, message: str = "", *, since: 
 _EVIDENCE = {None: "NoEvaluation", Verdict.PASSED: "GatesPassed", Verdict.FAILED: "GatesFailed", Verdict.UNDECIDABLE: "GatesUndecidable"}
 
 
-def judge_evidence(verdict: str | None) -> StatusCondition:
-    """`EvidenceComplete` by the verdict of an evaluation; None where there is none."""
+def judge_evidence(verdict: str | None, waivers: Sequence[Mapping[str, str]] = ()) -> StatusCondition:
+    """`EvidenceComplete` by the verdict of an evaluation; None where there is none. `waivers` are those that a revision rests on."""
+    if waivers:
+        return condition("EvidenceComplete", True, "GatesWaived", "; ".join(describe_waiver(waiver) for waiver in waivers))
     return condition("EvidenceComplete", verdict == Verdict.PASSED, _EVIDENCE[Verdict(verdict) if verdict else None])
 
 

@@ -9,6 +9,7 @@ from registry.models.gates import GateSet
 from registry.models.jobs import Job, JobKind, JobState, JobStep
 from registry.models.vectors import Site, SteeringVector, Unit
 from registry.models.probes import Probe, PromptSet
+from registry.models.waivers import Waiver
 from registry.models.comparisons import VectorComparison
 from registry.models.evaluations import Evaluation, Verdict
 from registry.models.purposes import TECHNIQUES, Purpose, Technique
@@ -107,4 +108,5 @@ __all__ = [
     "User",
     "VectorComparison",
     "Verdict",
+    "Waiver",
 ]

@@ -8,6 +8,7 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
+from registry.reads.waivers import waivers_in_force
 from registry.services.demands import demanded_gates, find_unmet_gate
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
 from registry.services.power import notice_power, refuse_certain
@@ -26,9 +27,9 @@ def request_composition(
 ) -> Job:
     """nothing -> queued: open the test split for all components of a draft together, once for these components.
 
-    Every vector must have passed alone. The whole is held to the gates of a composition, to those that each vector had to pass,
-    and to those of the profile's risk policy (`steernode.gates.composition_gates`); nobody chooses among them. Replies are chosen as in
-    the vectors' own validations, unless `decoding` says how.
+    Every vector must have passed alone, but for what is waived. The whole is held to the gates of a composition, to those that each
+    vector had to pass, and to those of the profile's risk policy (`steernode.gates.composition_gates`); nobody chooses among
+    them. Replies are chosen as in the vectors' own validations, unless `decoding` says how.
     Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, GATES_UNDECIDABLE, TEST_SPLIT_OPENED, COMPOSITION_RUNNING,
     JOB_FAILED_BEFORE unless it is asked for `again`;
     InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING, POWER_MISSING;
@@ -102,7 +103,7 @@ def _need_evidence(vector: SteeringVector) -> Evaluation:
     evaluation = latest_evaluation(vector)
     if evaluation is None:
         raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {vector} alone; validate it first", str(vector))
-    if problem := find_unmet_gate(evaluation):
+    if problem := find_unmet_gate(evaluation, list(waivers_in_force(evaluation))):
         raise TransitionRefused(problem.code, f"{vector} is no part of a composition: alone, {problem.message}", str(vector))
     return evaluation
 

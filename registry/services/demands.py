@@ -25,10 +25,12 @@ from registry.models import (
     SteeringVector,
     Unit,
     Verdict,
+    Waiver,
 )
-from registry.reads.documents import COVERS, UNSAID, digest_components, policy_document
+from registry.reads.documents import COVERS, UNSAID, describe_waiver, digest_components, policy_document, waiver_document
 from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
 from registry.reads.gates import find_gate_set, say_known
+from registry.reads.waivers import gate_of, waivers_in_force, without_waived
 from registry.services.covers import COVERABLE, find_uncoverable
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, GateError, SteerError
@@ -92,10 +94,11 @@ def check_limits(components: Sequence[Component], demands: Mapping[str, Any]) ->
 def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, demands: Mapping[str, Any]) -> list[Requirement]:
     """Every demand on the revision and on this evidence, in the order in which a person would see to them."""
     components = list(revision.components.select_related("vector__contrast_set"))
+    waivers = waivers_for(revision, evaluation)
     always: list[tuple[str, _Find]] = [
         ("evidence of exactly these components", lambda found: _find_other_subject(revision, components, found)),
         ("every range inside the evaluated α", lambda _: _find_beyond_evidence(components)),
-        ("every gate of the evidence passed", find_unmet_gate),
+        (_say_gates(waivers), lambda found: find_unmet_gate(found, waivers)),
     ]
     by_term: dict[str, Callable[[Any], tuple[str, _Find]]] = {
         "gate_set": lambda name: (f"gates as strict as the set {name}", lambda found: _find_weaker_gate(components, found, name)),
@@ -113,6 +116,19 @@ def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, dem
     missing = TransitionRefused("EVIDENCE_MISSING", f"{revision} names no evaluation", str(revision))
     judged = [Requirement(demand, missing if evaluation is None else find(evaluation)) for demand, find in demanded]
     return [*check_limits(components, demands), *covered, *judged]
+
+
+def waivers_for(revision: ProfileRevision, evaluation: Evaluation | None) -> list[Waiver]:
+    """What stands in for gates that are undecidable: in force now, and by nobody who wrote the revision; of each gate what ends last."""
+    if evaluation is None or evaluation.verdict != Verdict.UNDECIDABLE:
+        return []
+    given = waivers_in_force(evaluation, author=revision.author).order_by("ends_at")
+    return list({gate_of(waiver): waiver for waiver in given}.values())
+
+
+def _say_gates(waivers: Sequence[Waiver]) -> str:
+    said = "; ".join(describe_waiver(waiver_document(waiver)) for waiver in waivers)
+    return f"every gate of the evidence passed, but for what is waived: {said}" if said else "every gate of the evidence passed"
 
 
 def list_requirements(revision: ProfileRevision) -> list[Requirement]:
@@ -190,11 +206,16 @@ def _find_beyond_evidence(components: Sequence[Component]) -> SteerError | None:
     return None
 
 
-def find_unmet_gate(evaluation: Evaluation) -> SteerError | None:
-    """The refusal of evidence that does not pass: by the gates that failed, or else by those that are undecidable."""
+def find_unmet_gate(evaluation: Evaluation, waivers: Sequence[Waiver] = ()) -> SteerError | None:
+    """The refusal of evidence that does not pass: by the gates that failed, or else by those that are undecidable and not waived."""
     if evaluation.passed:
         return None
-    named = ", ".join(gate.describe() for gate in blocking_gates(read_gates(evaluation.gates))) or "the whole"
+    blocking = blocking_gates(read_gates(evaluation.gates))
+    if evaluation.verdict == Verdict.UNDECIDABLE:
+        blocking = without_waived(blocking, waivers)
+        if waivers and not blocking:
+            return None
+    named = ", ".join(gate.describe() for gate in blocking) or "the whole"
     if evaluation.verdict == Verdict.UNDECIDABLE:
         problem = f"of {evaluation} nothing failed, and nothing can be concluded on {named}"
         return TransitionRefused("GATES_UNDECIDABLE", problem, str(evaluation.pk))

@@ -20,7 +20,7 @@ register = template.Library()
 TONES = {
     "approved": "good", "succeeded": "good", "pass": "good", "on": "good", "ACK": "good", "SYNCED": "good", "approve": "good",
     "submitted": "wait", "queued": "wait", "running": "wait", "BEHIND": "wait", "PENDING": "wait", "STALE": "wait",
-    "medium": "wait", "lift requested": "wait", "undecidable": "wait",
+    "medium": "wait", "lift requested": "wait", "undecidable": "wait", "asked": "wait", "ended": "bad", "withdrawn": "bad",
     "rejected": "bad", "failed": "bad", "fail": "bad", "killed": "bad", "NACK": "bad", "NACKED": "bad", "SILENT": "bad", "reject": "bad",
     "MISMATCH": "bad", "cannot serve": "wait",
     "high": "bad", "in force": "bad",

@@ -109,6 +109,7 @@ class RevisionOut(serializers.Serializer):
     approvals = ApprovalOut(many=True)
     comments = CommentOut(many=True)
     demands = serializers.JSONField(help_text="what the risk policy demanded at submission; empty while a draft")
+    waivers = serializers.JSONField(help_text="that it was submitted with: the gate, both people, why and until when; empty while a draft")
     rationale = serializers.CharField()
     created_at = serializers.DateTimeField()
     submitted_at = serializers.DateTimeField(allow_null=True)
