@@ -23,6 +23,7 @@ class Action(models.TextChoices):
     JOB_FAILED = "job.failed"
     JOB_CANCEL_REQUESTED = "job.cancel_requested"
     JOB_CANCELLED = "job.cancelled"
+    TEST_SPLIT_OPENED = "test_split.opened"
     VECTOR_EXTRACTED = "vector.extracted"
     VECTOR_IMPORTED = "vector.imported"
     PROBE_TRAINED = "probe.trained"

@@ -30,6 +30,7 @@ from registry.reads.departures import still_may, with_departures
 from registry.reads.documents import COVERS, template_arguments_of
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
 from registry.reads.forms import relate_covered
+from registry.reads.openings import count_looks
 from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.demands import list_requirements, missing_approvals
@@ -78,6 +79,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         problem=document.problem,
         panels=_draw(evaluation, evidence) if evaluation else [],
         gates=title_gates(read_gates(evaluation.gates)) if evaluation else [],
+        looks=count_looks(evaluation) if evaluation else {},
         open_gates=list_open_gates(evaluation, request.user),
         waiver_reason_form=ReasonForm(auto_id=False),
         metrics=title_metrics(evidence.metrics),

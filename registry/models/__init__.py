@@ -10,6 +10,7 @@ from registry.models.jobs import Job, JobKind, JobState, JobStep
 from registry.models.vectors import Site, SteeringVector, Unit
 from registry.models.probes import Probe, PromptSet
 from registry.models.waivers import Waiver
+from registry.models.openings import SuiteOpening
 from registry.models.comparisons import VectorComparison
 from registry.models.evaluations import Evaluation, Verdict
 from registry.models.purposes import TECHNIQUES, Purpose, Technique
@@ -99,6 +100,7 @@ __all__ = [
     "SteeringVector",
     "StopStatement",
     "SuiteKind",
+    "SuiteOpening",
     "Technique",
     "Tenant",
     "TenantFlag",

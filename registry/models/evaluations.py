@@ -21,7 +21,7 @@ class Verdict(models.TextChoices):
 class Evaluation(models.Model):
     """What the held-out items said about one vector at one α, or about all components of a revision together.
 
-    Written once by its job, never edited.
+    Written once by its job, never edited. Which test items it looked at, and that they were new, openings say.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
@@ -46,8 +46,6 @@ class Evaluation(models.Model):
         ordering = ["-evaluated_at"]
         indexes = [models.Index(fields=["-evaluated_at", "id"], name="evaluation_newest")]
         constraints = [
-            # A second look at the test split would make it a select split. Another α needs another vector version.
-            models.UniqueConstraint(fields=["vector"], name="evaluation_opens_the_test_split_once"),
             models.UniqueConstraint(
                 fields=["components_digest"],
                 condition=~Q(components_digest=""),

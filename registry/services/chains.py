@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from django.db import transaction
 
+from registry.errors import TransitionRefused
 from registry.models import Component, Job, Profile, ProfileRevision, SteeringVector
 from registry.services.jobs import queue_validation
 from registry.services.notifications import notify
@@ -28,7 +29,14 @@ def follow_extraction(job: Job, vector: SteeringVector) -> None:
     if job.cancel_requested_at is not None:
         _end(job, job.draft_for, _CANCELLED)
         return
-    queue_validation(vector, suites=list(job.suites.all()), draft_for=job.draft_for, follows=job, requested_by=job.requested_by, again=True)
+    said = {"draft_for": job.draft_for, "follows": job, "requested_by": job.requested_by, "again": True}
+    try:
+        with transaction.atomic():
+            queue_validation(vector, suites=list(job.suites.all()), **said)
+    except TransitionRefused as error:
+        # Somebody else looked at the test items meanwhile. The vector stays, and is validated on others.
+        _end(job, job.draft_for, f"{error.code}: {error.message}")
+        notify([job.requested_by], f"{vector}: {job.note}", about=job)
 
 
 def follow_validation(job: Job, vector: SteeringVector, evidence: Evidence) -> None:

@@ -11,6 +11,7 @@ from registry.reads.evidence import is_plain_addition, latest_evaluation, only_r
 from registry.reads.waivers import waivers_in_force
 from registry.services.demands import demanded_gates, find_unmet_gate
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
+from registry.services.openings import open_splits
 from registry.services.power import notice_power, refuse_certain
 from registry.services.recipes import parse_decoding, resolve_dtype
 from registry.services.transition import transition
@@ -70,7 +71,7 @@ def request_composition(
     )
     # What is said of one direction is no gate here, so that no pairs are counted.
     refuse_certain(recipe.gates, suites, None)
-    return queue_job(
+    job = queue_job(
         JobKind.COMPOSITION,
         suites=suites,
         notices=notice_power(recipe.gates, suites, None),
@@ -81,6 +82,8 @@ def request_composition(
         requested_by=actor,
         again=again,
     )
+    open_splits(job, suites)
+    return job
 
 
 def _check_components(revision: ProfileRevision, components: Sequence[Component]) -> None:

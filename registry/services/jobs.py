@@ -20,9 +20,10 @@ from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
 from registry.services.notices import foresee_notices
 from registry.services.notifications import notify
+from registry.services.openings import open_splits, refuse_opened
 from registry.services.power import notice_power, refuse_certain
 from registry.services.recipes import parse_decoding, parse_extraction_recipe, parse_gates, refuse_beyond_cap, resolve_dtype
-from registry.services.repeats import refuse_repeat
+from registry.services.repeats import refuse_known, refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
@@ -59,7 +60,8 @@ def request_extraction(
     the profile, written in the name of `actor`.
     Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING, and POWER_MISSING with `draft_for`;
     LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP;
-    TransitionRefused JOB_FAILED_BEFORE, unless it is asked for `again`.
+    TransitionRefused VECTOR_EXISTS, where the record has the vector that it would make; TEST_SPLIT_OPENED, with `draft_for`;
+    JOB_FAILED_BEFORE, unless it is asked for `again`.
     """
     parsed = parse_extraction_recipe(recipe, base_model)
     refuse_beyond_cap(parsed, draft_for)
@@ -69,8 +71,11 @@ def request_extraction(
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
     _check_axis(contrast_set, draft_for)
+    refuse_known(parsed, base_model, contrast_set, suites)
     if draft_for is not None:
+        # The validation that follows would be refused, after all the work.
         refuse_certain(parsed.gates, suites, contrast_set)
+        refuse_opened(suites, base_model)
     return queue_job(
         JobKind.EXTRACTION,
         suites=suites,
@@ -109,7 +114,9 @@ def request_validation(
     draft_for: Profile | None = None,
     again: bool = False,
 ) -> Job:
-    """nothing -> queued: open the test split for this vector, once, at the proposed α unless another is given.
+    """nothing -> queued: open the test split of these suites for this vector, at the proposed α unless another is given.
+
+    Test items judge one axis on one base model once: another look, at this vector or at another, takes suites with new ones.
 
     Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily; they are held to `gates`, a set
     by its name or a list, or to those of that recipe, or to the set `default`. With `draft_for` it ends as a draft revision of the
@@ -120,8 +127,6 @@ def request_validation(
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
-    if vector.evaluations.exists():
-        raise TransitionRefused("TEST_SPLIT_OPENED", f"the test split was opened for {vector} already; make another version", str(vector))
     if vector.validations.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).exists():
         raise TransitionRefused("VALIDATION_RUNNING", f"a validation of {vector} is under way", str(vector))
     check_suites(suites)
@@ -148,7 +153,8 @@ def queue_validation(
 ) -> Job:
     """A validation by these gates, or by those of the vector's extraction, with the `fields` of `queue_job`.
 
-    Raises: InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES; AlphaError ALPHA_FORMAT; GateError GATE_INVALID.
+    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES; AlphaError ALPHA_FORMAT;
+    GateError GATE_INVALID.
     """
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
@@ -167,7 +173,10 @@ def queue_validation(
         decoding=parse_decoding(decoding),
         model_dtype=extraction.model_dtype if extraction else resolve_dtype(AUTO, vector.base_model),
     )
-    return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
+    refuse_opened(fields["suites"], vector.base_model)
+    job = queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
+    open_splits(job, fields["suites"])
+    return job
 
 
 def _check_axis(contrast_set: ContrastSet, profile: Profile | None) -> None:

@@ -44,7 +44,11 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
         return None
     known = SteeringVector.objects.filter(digest=file.digest).first()
     if known is not None:
-        raise InvalidInput("VECTOR_EXISTS", f"the recipe made {known} again, byte for byte; validate that one", str(known))
+        raise InvalidInput(
+            "VECTOR_EXISTS",
+            f"the recipe made {known} again, byte for byte; validate that one, at α = {result.alpha} {result.unit} or another",
+            str(known),
+        )
     sweep_digest = put_blob(canonical_json(result.sweep.document))
     vector = seal_vector(
         ExtractionRecipe.from_document(locked.recipe).vector,

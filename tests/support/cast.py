@@ -17,6 +17,7 @@ from steernode.gates import load_gates
 from steernode.records.evidence import read_evidence
 from tests.support.files import composition_evidence, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
 from tests.support.prompts import prompt_file, prompt_rows
+from tests.support.unopened import unopened_suites
 
 
 @pytest.fixture(scope="session")
@@ -276,7 +277,8 @@ def evaluate(ada, suites) -> Callable:
     from registry.services.results import complete_validation
 
     def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True, undecidable=()):
-        job = request_validation(vector=vector, suites=suites, actor=ada, alpha=Decimal(alpha), unit=unit)
+        asked = {"vector": vector, "actor": ada, "alpha": Decimal(alpha), "unit": unit}
+        job = request_validation(suites=unopened_suites(suites, vector.base_model, ada), **asked)
         verdict = "pass" if passed else "fail"
         gates = [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")]
         for gate in gates:

@@ -206,7 +206,8 @@ class DraftRisks:
         named = SteeringVector.objects.filter(name__in={reference.partition("@")[0] for reference in wanted})
         rows = named.select_related("base_model")
         self.vectors = {reference: row for row in rows if (reference := f"{row.name}@{row.version}") in wanted}
-        evaluations = Evaluation.objects.filter(vector__in=self.vectors.values())
+        # The last look at a vector counts.
+        evaluations = Evaluation.objects.filter(vector__in=self.vectors.values()).order_by("evaluated_at")
         self.evaluated = {(row.vector_id, row.alpha, row.unit): row.verdict for row in evaluations}
 
     def find(self, step: Step) -> Iterator[Risk]:

@@ -211,7 +211,7 @@ class Vectors(Sealed):
     def judge(self, rows: Mapping[str, Any]) -> Mapping[str, list[StatusCondition]]:
         vectors = {name: row for name, row in rows.items() if not isinstance(row, Job)}
         current = current_fingerprints()
-        verdicts = dict(Evaluation.objects.filter(vector__in=vectors.values()).values_list("vector_id", "verdict"))
+        verdicts = dict(Evaluation.objects.filter(vector__in=vectors.values()).order_by("evaluated_at").values_list("vector_id", "verdict"))
         found = dict(super().judge(vectors))
         for name, row in vectors.items():
             found[name] += [

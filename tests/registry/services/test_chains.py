@@ -167,9 +167,16 @@ def test_a_profile_of_another_axis_is_refused(request_chain, vector, suites, ada
     assert not Job.objects.exists()
 
 
-def test_the_same_recipe_again_fails_by_name_instead_of_losing_three_attempts(request_chain):
+def test_the_same_recipe_again_is_refused_before_any_work_and_says_what_to_do(request_chain):
     extract(request_chain())
-    again = request_chain()
+    with pytest.raises(TransitionRefused, match="make empathy v1 again, byte for byte; validate that one") as refused:
+        request_chain()
+    assert refused.value.code == "VECTOR_EXISTS"
+
+
+def test_the_same_recipe_at_once_fails_by_name_instead_of_losing_three_attempts(request_chain):
+    first, again = request_chain(), request_chain()
+    extract(first)
     with pytest.raises(InvalidInput, match="made empathy v1 again, byte for byte") as refused:
         extract(again)
     assert refused.value.code == "VECTOR_EXISTS"
