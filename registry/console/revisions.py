@@ -81,7 +81,6 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         gates=title_gates(read_gates(evaluation.gates)) if evaluation else [],
         looks=count_looks(evaluation) if evaluation else {},
         open_gates=list_open_gates(evaluation, request.user),
-        waiver_reason_form=ReasonForm(auto_id=False),
         metrics=title_metrics(evidence.metrics),
         is_prompted=any(metric.prompt for metric in evidence.metrics.values()),
         controls=title_controls(evidence.controls),

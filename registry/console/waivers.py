@@ -10,7 +10,7 @@ from registry.console.documents import title_gates
 from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import WaiverForm
 from registry.console.pages import Request, accept, action, telling
-from registry.models import Evaluation, ProfileRevision, Role, User, Waiver
+from registry.models import Evaluation, Role, User, Waiver
 from registry.reads.waivers import gate_of, judged_people, undecidable_gates
 from registry.services.people import stands_for
 from registry.services.waivers import ask_waiver, confirm_waiver, state_of, withdraw_waiver
@@ -24,7 +24,8 @@ class GivenWaiver:
     waiver: Waiver
     state: str
     may_confirm: bool
-    may_withdraw: bool
+    # To withdraw it; None where this person may not, or there is nothing left to withdraw.
+    form: ReasonForm | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,12 @@ def list_open_gates(evaluation: Evaluation | None, user: User) -> list[OpenGate]
 
 def _describe(waiver: Waiver, user: User, may_answer: bool) -> GivenWaiver:
     state = state_of(waiver)
+    may_withdraw = state in ("asked", "in force") and user.has_role(Role.APPROVER, Role.OPERATOR)
     return GivenWaiver(
         waiver=waiver,
         state=state,
         may_confirm=state == "asked" and may_answer and waiver.asked_by_person != stands_for(user),
-        may_withdraw=state in ("asked", "in force") and user.has_role(Role.APPROVER, Role.OPERATOR),
+        form=ReasonForm(auto_id=f"id_withdraw_{waiver.pk}_%s") if may_withdraw else None,
     )
 
 
@@ -69,14 +71,14 @@ def ask(request: Request, revision_id: UUID, evaluation_id: UUID) -> HttpRespons
     if accept(request, form):
         with telling(request, "Asked. Another approver must confirm it."):
             ask_waiver(evaluation_id, actor=request.user, **form.cleaned_data)
-    return _back(revision_id)
+    return redirect("console:revision", revision_id)
 
 
 @action(Role.APPROVER)
 def confirm(request: Request, revision_id: UUID, waiver_id: UUID) -> HttpResponse:
     with telling(request, "Confirmed. It counts until it ends or is withdrawn."):
         confirm_waiver(waiver_id, actor=request.user)
-    return _back(revision_id)
+    return redirect("console:revision", revision_id)
 
 
 @action(Role.APPROVER, Role.OPERATOR)
@@ -85,9 +87,4 @@ def withdraw(request: Request, revision_id: UUID, waiver_id: UUID) -> HttpRespon
     if accept(request, form):
         with telling(request, "Withdrawn. What rested on it steers no more."):
             withdraw_waiver(waiver_id, reason=form.cleaned_data["reason"], actor=request.user)
-    return _back(revision_id)
-
-
-def _back(revision_id: UUID) -> HttpResponse:
-    """To the revision that it was asked from; the waiver is of its evidence."""
-    return redirect("console:revision", ProfileRevision.objects.only("pk").get(pk=revision_id).pk)
+    return redirect("console:revision", revision_id)
