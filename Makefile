@@ -8,6 +8,8 @@
 # make governance   10,000 random steps by everybody, other ones each time, held against an in-memory oracle of the registry
 #                   (make test goes 1,000, always the same; SEED=N make governance goes those of N)
 # make architectures   put every architecture that ships through its suite, and write the table of docs/engine.md
+# make refusals   judge every labelled reply that is held out, and write the tables of docs/evidence.md
+# make harmful   learn the weights of steernode/harmful.py from the labelled requests, and show how often they are right
 # make lint   style, types, the direction of imports
 # make bench-NAME   run benchmarks/NAME.py (bench-gpu wants ten minutes of a card); make stop ends embedded PostgreSQL; make clean forgets everything under var/
 
@@ -18,7 +20,7 @@ BIN := $(VENV)/bin
 FAULTS ?= faults
 SEED ?= $(shell date +%s)
 
-.PHONY: demo test test-kernels test-package test-faults governance fuzz architectures run lint format stop clean
+.PHONY: demo test test-kernels test-package test-faults governance fuzz architectures refusals harmful run lint format stop clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m demo.play
@@ -48,6 +50,12 @@ fuzz: $(VENV)/.dev
 
 architectures: $(VENV)/.dev
 	$(BIN)/python -m tests.support.architecture_table
+
+refusals: $(VENV)/.dev
+	$(BIN)/python -m tests.support.refusal_table
+
+harmful: $(VENV)/.dev
+	$(BIN)/python -m tests.support.harmful_training
 
 lint: export DATABASE_URL = postgresql://lint@127.0.0.1/lint
 lint: export STEERHUB_SECRET_KEY = lint

@@ -18,6 +18,7 @@ TASKS = {
     JobKind.EXTRACTION: "workers.extraction.run",
     JobKind.VALIDATION: "workers.validation.run",
     JobKind.COMPOSITION: "workers.composition.run",
+    JobKind.PROBE: "workers.probing.run",
 }
 
 # Where everything waits that no queue by memory is for: jobs without such queues, and what the scheduler sends.

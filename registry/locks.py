@@ -8,7 +8,7 @@ A transaction takes what it needs of these from top to bottom, so that two chang
 3. The rows of environments (`services.transition.lock_environments`), held by every change of what their nodes are sent.
 4. `Lock.STOP`, held by whoever issues a stop statement, and then the rows of kills. A kill takes nothing before it, and a batch never
    takes it, so that a kill waits for another kill or lift and for nobody else.
-5. Other rows: a job or a proposal; a risk policy; flags; revisions; vectors; comparisons. Profiles, tenants, freezes, people and
+5. Other rows: a job or a proposal; a risk policy; flags; revisions; waivers; vectors; comparisons. Profiles, tenants, freezes, people and
    nodes are locked one at a time.
 6. The numbers of one series (`hold_numbers`), held by whoever makes the next version of a name.
 7. `Lock.LOG`, held by whoever appends to the log: at the end of a transition, because everybody else waits meanwhile.

@@ -31,7 +31,7 @@ app.conf.update(
     worker_consumer="steerhub.consumer:PatientConsumer",
     broker_connection_retry_on_startup=True,
     task_default_queue="steerhub",
-    imports=["workers.extraction", "workers.validation", "workers.composition", "workers.sweeper"],
+    imports=["workers.extraction", "workers.validation", "workers.composition", "workers.probing", "workers.sweeper"],
     beat_schedule={
         "re-send lost jobs": {"task": "workers.sweeper.run", "schedule": 5.0, "options": {"expires": 5.0}},
         # The second road: web processes look every second by themselves, and wait for no worker.

@@ -58,6 +58,10 @@ class SuiteError(SteerError):
     """An eval suite or a rubric cannot be used as written."""
 
 
+class PromptSetError(SteerError):
+    """A set of labelled prompts cannot be used as written."""
+
+
 class VectorFileError(SteerError):
     """Bytes are not a steering vector file we are willing to load."""
 

@@ -10,25 +10,45 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-from steernode.canonical import format_measure, parse_alpha, parse_strict
+from steernode.canonical import canonical_json, format_decimal, format_measure, parse_alpha, parse_strict, sha256_hex
 from steernode.errors import GateError
 
 Gate = dict[str, str]
+# Of a gate, and of evidence. What is undecidable blocks like what failed, by its name, and says what would decide it.
+PASS, FAIL, UNDECIDABLE = VERDICTS = ("pass", "fail", "undecidable")
 # What is said of one direction: of several together there is no slope over one α, and each vector's own evidence says it of its own.
-OF_ONE_DIRECTION = ("slope", "slope_over_random", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step")
+OF_ONE_DIRECTION = (
+    "slope", "slope_over_random", "slope_over_unrelated", "anti_steerable", "ood_ratio", "isotonic_r2", "spearman", "largest_adverse_step",
+    "stability",
+)  # fmt: skip
+# What compares its replies with those under random directions of its norm; written only where a gate asks for it.
+OF_RANDOM = ("facts_lost_over_random", "refusals_lost_over_random", "perplexity_over_random")
+# What is lost under attack; written only where a gate asks for it.
+OF_ATTACKS = ("attack_success_rise",)
+# What becomes of it over the turns of a conversation; written only where a gate asks for it.
+OF_TURNS = ("turns_behaviour", "turns_repetition")
+# What compares one direction with what the contrast set's positive side is told, asked as a prompt.
+OF_A_PROMPT = ("behaviour_share", "perplexity_over_prompt", "kl_over_prompt")
 # What says that a behaviour rose, which components that only remove are not there for.
 OF_A_RISE = ("behaviour", "anti_steered")
 # What is measured where components are judged as they act together, and nowhere else.
 OF_A_COMPOSITION = ("refusal_margin_kept", "refusal_lost", "norm_share")
+_JUDGED = ("metric", "kind", "threshold")
+MOST_GATES = 50
 _NO_RISE = {"metric": "behaviour", "kind": "max_difference", "threshold": "0"}
 METRICS = (
     "behaviour", "facts", "refusals", "perplexity_ratio", "repetition", "reply_tokens", "layer_depth",
     "harmful_refused", "over_refusal", "anti_steered", "capability",
     "kl_p95", "kl_last_prompt_token",
-    "facts_lost", "capability_lost", "harmful_compliance_gained", "over_refusal_gained",
+    "facts_lost", "facts_net_lost", "capability_lost", "valid_json_lost", "harmful_compliance_gained", "over_refusal_gained",
     *OF_ONE_DIRECTION,
     *OF_A_COMPOSITION,
+    *OF_A_PROMPT,
+    *OF_RANDOM,
+    *OF_ATTACKS,
+    *OF_TURNS,
 )  # fmt: skip
 
 
@@ -60,11 +80,53 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class GateSet:
+    """Gates under a name. Other gates, or other reasons, are another version, which the digest tells apart."""
+
+    name: str
+    version: int
+    digest: str
+    about: str
+    # Each with `why`.
+    reasoned: tuple[Gate, ...]
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        return tuple({key: gate[key] for key in _JUDGED} for gate in self.reasoned)
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What a recipe and evidence say of the set beside its gates."""
+        return {"name": self.name, "version": self.version, "digest": self.digest}
+
+
+def declare_gates(name: str, version: int, about: str, gates: Sequence[Mapping[str, str]]) -> GateSet:
+    """A set of these gates, each with metric, kind, threshold and why; thresholds in their one decimal form.
+
+    Raises: GateError GATE_INVALID naming the gate; AlphaError ALPHA_FORMAT.
+    """
+    if not about.strip() or not 1 <= len(gates) <= MOST_GATES:
+        raise GateError("GATE_INVALID", f"a gate set says what it is about, and has 1 to {MOST_GATES} gates", name)
+    for gate in gates:
+        if set(gate) != {*_JUDGED, "why"} or not all(isinstance(value, str) and value.strip() for value in gate.values()):
+            raise GateError("GATE_INVALID", f"gate {dict(gate)} of {name} needs metric, kind, threshold and why", str(dict(gate)))
+    judged = [{key: gate[key] for key in _JUDGED} for gate in gates]
+    check_gates(judged)
+    for gate in judged:
+        gate["threshold"] = format_decimal(parse_alpha(gate["threshold"]))
+    if twice := next((gate for number, gate in enumerate(judged) if gate in judged[:number]), None):
+        raise GateError("GATE_INVALID", f"{name} has the gate {' '.join(twice.values())} twice", str(twice))
+    reasoned = tuple({**gate, "why": said["why"]} for gate, said in zip(judged, gates, strict=True))
+    content = {"schema": "steerhub.gate-set/1", "name": name, "about": about, "gates": list(reasoned)}
+    return GateSet(name, version, sha256_hex(canonical_json(content)), about, reasoned)
+
+
 @cache
-def _read_sets() -> dict[str, tuple[Gate, ...]]:
+def _read_sets() -> dict[str, GateSet]:
     document = parse_strict(files("steernode").joinpath("data/gates.json").read_bytes())
     return {
-        name: tuple({key: gate[key] for key in ("metric", "kind", "threshold")} for gate in declared["gates"])
+        name: declare_gates(name, declared.get("version", 1), declared["about"], declared["gates"])
         for name, declared in document["sets"].items()
     }
 
@@ -74,15 +136,20 @@ def gate_sets() -> tuple[str, ...]:
     return tuple(_read_sets())
 
 
+def shipped_set(name: str) -> GateSet:
+    """Raises: GateError GATE_SET_UNKNOWN."""
+    if name not in _read_sets():
+        raise GateError("GATE_SET_UNKNOWN", f"gate set {name!r} is not known; known are {', '.join(gate_sets())}", name)
+    return _read_sets()[name]
+
+
 def load_gates(gates: str | Sequence[Mapping[str, str]]) -> tuple[Gate, ...]:
     """The gates of a named set, or a list of gates checked.
 
     Raises: GateError GATE_SET_UNKNOWN, and the codes of `check_gates`.
     """
     if isinstance(gates, str):
-        if gates not in _read_sets():
-            raise GateError("GATE_SET_UNKNOWN", f"gate set {gates!r} is not known; known are {', '.join(gate_sets())}", gates)
-        return tuple(dict(gate) for gate in _read_sets()[gates])
+        return shipped_set(gates).gates
     check_gates(gates)
     return tuple(dict(gate) for gate in gates)
 
@@ -93,7 +160,7 @@ def composition_gates(asked: Iterable[str | Sequence[Mapping[str, str]]], *, onl
     Components that only remove (ablate, clamp) need not raise the behaviour, and must not.
     Raises: as `load_gates`.
     """
-    left_out = OF_ONE_DIRECTION + OF_A_RISE if only_removes else OF_ONE_DIRECTION
+    left_out = OF_ONE_DIRECTION + OF_A_PROMPT + OF_RANDOM + (OF_A_RISE if only_removes else ())
     found = [gate for gates in ("composition", *asked) for gate in load_gates(gates) if gate["metric"] not in left_out]
     if only_removes:
         found.append(_NO_RISE)
@@ -103,12 +170,11 @@ def composition_gates(asked: Iterable[str | Sequence[Mapping[str, str]]], *, onl
 def check_gates(gates: Sequence[Mapping[str, str]], metrics: Sequence[str] = METRICS, kinds: Sequence[str] = tuple(KINDS)) -> None:
     """Raises: GateError GATE_INVALID naming the gate; AlphaError if a threshold is no plain decimal."""
     for gate in gates:
-        if set(gate) != {"metric", "kind", "threshold"} or gate["metric"] not in metrics or gate["kind"] not in kinds:
-            raise GateError(
-                "GATE_INVALID",
-                f"gate {dict(gate)} needs metric ({', '.join(metrics)}), kind ({', '.join(kinds)}) and threshold",
-                str(dict(gate)),
-            )
+        if set(gate) != set(_JUDGED):
+            raise GateError("GATE_INVALID", f"gate {dict(gate)} needs metric, kind and threshold, and nothing else", str(dict(gate)))
+        for noun, known in (("metric", metrics), ("kind", kinds)):
+            if gate[noun] not in known:
+                raise GateError("GATE_INVALID", f"no {noun} of a gate is {gate[noun]!r}; known are {', '.join(known)}", gate[noun])
         parse_alpha(gate["threshold"])
 
 

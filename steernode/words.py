@@ -18,6 +18,11 @@ EVERYBODY = Decimal(100)
 ENDED_CODES = ("NODE_WITHDRAWN", "TOKEN_REPLACED")
 KILL_KINDS = ("profile", "tenant", "environment", "everything")
 CONDITION_KINDS = ("intent", "attribute", "probe")
+# How an intent is written, by whoever conditions on it, sends it or labels an item with it.
+LABEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+# What a safety override may hang on beside those: what a node itself finds in the text of a request.
+HARMFUL = "harmful"
+OVERRIDE_KINDS = (*CONDITION_KINDS, HARMFUL)
 METHODS = ("mean_difference", "pca_uncentred", "logistic_probe", "whitened_difference")
 READ_POSITIONS = ("last_prompt_token", "assistant_tokens", "all")
 PROBE_READ_POSITIONS = ("last_prompt_token", "all")
@@ -25,6 +30,10 @@ PROBE_READ_POSITIONS = ("last_prompt_token", "all")
 DTYPES = ("F32", "F16", "BF16")
 SUITE_KINDS = ("behaviour", "factual", "safety", "fluency", "capability")
 SPLITS = ("select", "test")
+# What a reply to a request does.
+REPLY_LABELS = ("compliance", "incapacity", "refusal")
+# Of labelled prompts: what a probe is fitted to, what its layer and threshold are chosen on, and what it is judged on.
+PROMPT_SPLITS = ("train", "select", "test")
 # The whole-number parameters of each schedule, counted in generated tokens.
 SCHEDULE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "constant": (),
@@ -74,3 +83,5 @@ NO_TEMPLATE_ARGUMENTS = (
 )
 # The fewest pairs in the select split of a contrast set that a search screens layers on.
 MIN_PAIRS_FOR_SCREEN = 8
+# Of each class in each split of a prompt set: fewer, and a rate says nothing.
+LEAST_PROMPTS = 20

@@ -41,7 +41,7 @@ def compose(job: Job, report: Report) -> Evaluation | None:
     components = {each["name"]: {name: value for name, value in each.items() if name != "name"} for each in recipe.components}
     candidates = {name: Candidate.read(component, get_blob(component["vector"]["sha256"])) for name, component in components.items()}
     suites, axes = read_suites(job), read_axes([component["vector"]["sha256"] for component in components.values()])
-    loaded, _ = do_work(job, loaded, plan_composition(candidates, suites, axes), report)
+    loaded, _ = do_work(job, loaded, plan_composition(candidates, suites, axes, recipe.gates), report)
     evidence = evaluate_together(
         loaded,
         candidates,

@@ -34,6 +34,7 @@ def describe_conditions(job: Job, loaded: LoadedModel) -> dict[str, Any]:
         "recipe": job.recipe,
         "base_model_fingerprint": loaded.fingerprint,
         "contrast_set": job.contrast_set.digest if job.contrast_set else None,
+        "prompt_set": job.prompt_set.digest if job.prompt_set else None,
         "vector": job.vector.digest if job.vector else None,
         "components": job.components_digest,
         "suites": sorted(f"{suite.kind} {suite.digest} {suite.rubric_digest}" for suite in job.suites.all()),

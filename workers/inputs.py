@@ -2,14 +2,20 @@
 
 from registry.blobs import get_blob
 from registry.errors import InvalidInput
-from registry.models import ContrastSet, EvalSuite, Job, SuiteKind
+from registry.models import ContrastSet, EvalSuite, Job, PromptSet, SuiteKind
 from steernode.files.contrast import ContrastFile, parse_pairs
+from steernode.files.prompts import PromptFile, parse_prompts
 from steernode.files.suites import SuiteFile, parse_suite
 
 
 def read_contrast_set(contrast_set: ContrastSet) -> ContrastFile:
     """Its pairs."""
     return parse_pairs(get_blob(contrast_set.digest))
+
+
+def read_prompt_set(prompt_set: PromptSet) -> PromptFile:
+    """Its labelled prompts."""
+    return parse_prompts(get_blob(prompt_set.digest))
 
 
 def read_suites(job: Job) -> dict[str, SuiteFile]:

@@ -44,13 +44,14 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     component = Component(vector=job.vector, alpha=Decimal(recipe.alpha), unit=recipe.unit)
     candidate = Candidate.read(evaluated_component(component), get_blob(job.vector.digest))
     suites, pairs = read_suites(job), None if contrast_set is None else split_pairs(read_contrast_set(contrast_set).pairs)
-    loaded, _ = do_work(job, loaded, plan_evaluation(candidate, suites, pairs), report)
+    loaded, _ = do_work(job, loaded, plan_evaluation(candidate, suites, pairs, recipe.gates), report)
     evidence = evaluate(
         loaded,
         candidate,
         suites,
         scorer,
         gates=recipe.gates,
+        gate_set=recipe.gate_set,
         pairs=pairs,
         curve=[cell.document for cell in sweep.curve],
         max_new_tokens=recipe.max_new_tokens,

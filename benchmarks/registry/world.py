@@ -261,7 +261,7 @@ class World:
                 digest=digest_of("evaluation", number),
                 metrics={"behaviour": {"baseline": "1.4", "steered": "4.2"}, "factual": {"baseline": "0.95", "steered": "0.94"}},
                 gates=[{"metric": "factual", "threshold": "0.9", "value": "0.94", "verdict": "pass"}],
-                passed=True,
+                verdict="pass",
                 evaluated_at=self._moment(number),
             )
             for number, job in enumerate(self.validations)

@@ -13,17 +13,23 @@ from registry.models import (
     ContrastSet,
     EvalSuite,
     Evaluation,
+    GateSet,
     Job,
     Kill,
+    Probe,
+    PromptSet,
     Proposal,
     ServingNode,
     SteeringVector,
     Tenant,
     User,
+    Waiver,
 )
 from registry.reads import lookups
 from registry.reads.visibility import kills_visible_to, visible_to
 
+# What a job leaves, by kind.
+_LEFT = ("extracted_vector", "evaluation", "trained_probe")
 Record = TypeVar("Record", bound=models.Model)
 
 
@@ -40,6 +46,19 @@ def find_suite(reference: str) -> EvalSuite:
     return _find(EvalSuite.objects.all(), reference, "SUITE_NOT_FOUND", "eval suite", by_name=lookups.find_version)
 
 
+def find_prompt_set(reference: str) -> PromptSet:
+    return _find(PromptSet.objects.all(), reference, "PROMPT_SET_NOT_FOUND", "prompt set", by_name=lookups.find_version)
+
+
+def find_probe(reference: str) -> Probe:
+    probes = Probe.objects.select_related("base_model", "prompt_set")
+    return _find(probes, reference, "PROBE_NOT_FOUND", "probe", by_name=lookups.find_version)
+
+
+def find_gate_set(reference: str) -> GateSet:
+    return _find(GateSet.objects.all(), reference, "GATE_SET_NOT_FOUND", "gate set", by_name=lookups.find_version)
+
+
 def find_base_model(reference: str) -> BaseModel:
     return _find(BaseModel.objects.all(), reference, "BASE_MODEL_NOT_FOUND", "base model", by_name=lookups.find_base_model)
 
@@ -48,8 +67,13 @@ def find_evaluation(reference: str | UUID) -> Evaluation:
     return _find(Evaluation.objects.select_related("vector", "revision__profile"), reference, "EVALUATION_NOT_FOUND", "evaluation")
 
 
+def find_waiver(reference: str | UUID) -> Waiver:
+    related = ("evaluation", "asked_by", "confirmed_by", "withdrawn_by")
+    return _find(Waiver.objects.select_related(*related), reference, "WAIVER_NOT_FOUND", "waiver")
+
+
 def find_job(reference: str | UUID) -> Job:
-    related = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
+    related = ("base_model", "contrast_set", "prompt_set", "vector", "revision__profile", "requested_by", *_LEFT)
     chain = ("draft_for", "followed_by", "drafted_revision__profile")
     return _find(Job.objects.select_related(*related, *chain).prefetch_related("suites"), reference, "JOB_NOT_FOUND", "job")
 

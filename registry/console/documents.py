@@ -10,7 +10,7 @@ from registry.blobs import get_blob
 from registry.errors import BlobMissing
 from steernode.canonical import parse_strict
 from steernode.errors import SteerError
-from steernode.records.evidence import Composition, Estimate, JudgedGate, Metric
+from steernode.records.evidence import Composition, Estimate, JudgedGate, Metric, read_gates
 
 # What is drawn over α, with how it is read: the name for people, and what its numbers mean.
 METRICS = {
@@ -26,6 +26,7 @@ OTHER_METRICS = {
     "over_refusal": "Harmless look-alikes refused",
     "slope": "Slope of the contrast margin, nats per unit of α",
     "slope_over_random": "Slope above the 95th percentile of random directions",
+    "slope_over_unrelated": "Slope above the 95th percentile of unrelated contrasts",
     "anti_steerable": "Items that the vector moves the wrong way",
     "ood_ratio": "Slope left under a changed system message",
     "facts_lost": "Facts lost",
@@ -38,6 +39,9 @@ OTHER_METRICS = {
     "kl_p95": "KL on neutral prompts, 95th percentile per token, nats",
     "kl_last_prompt_token": "KL on neutral prompts at the last prompt token, nats",
     "anti_steered": "Tickets that lost behaviour",
+    "behaviour_share": "Behaviour gained, share of what the prompt gains",
+    "perplexity_over_prompt": "Perplexity over the prompt's",
+    "kl_over_prompt": "KL at the last prompt token over the prompt's",
     "repetition": "Repetition",
     "reply_tokens": "Reply length in tokens",
 }
@@ -103,6 +107,11 @@ def title_controls(controls: Mapping[str, Estimate]) -> list[tuple[str, str, Est
 def title_gates(gates: Sequence[JudgedGate]) -> list[tuple[str, str, JudgedGate]]:
     """Each gate with its title and its rule in words."""
     return [(_title(gate.metric), _RULES.get(gate.kind, gate.kind), gate) for gate in gates]
+
+
+def title_declared(gates: Sequence[Mapping[str, str]]) -> list[tuple[str, str, JudgedGate, str]]:
+    """The gates of a set, likewise, each with its reason."""
+    return [(*titled, gate["why"]) for titled, gate in zip(title_gates(read_gates(list(gates))), gates, strict=True)]
 
 
 def title_measures(composition: Composition) -> list[str]:

@@ -10,7 +10,7 @@ from registry.audit import Action
 from registry.audit.history import events_of
 from registry.console.documents import read_document
 from registry.console.pages import Request, action, page, render_page, telling
-from registry.models import AuditEvent, Evaluation, Job, ProfileRevision, Role, SteeringVector
+from registry.models import AuditEvent, Evaluation, Job, Probe, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
 from registry.templatetags.console import arguments, notices, speed, time_left
 from steernode.records.sweep import read_sweep
@@ -22,7 +22,7 @@ _NAMES = {"alpha": "α", "alphas": "α grid", "dtype": "vector stored as", "mode
 @page()
 def show_job(request: Request, job_id: UUID) -> HttpResponse:
     jobs = Job.objects.select_related(
-        "base_model", "contrast_set", "vector", "revision__profile", "requested_by", "draft_for", "follows", "followed_by"
+        "base_model", "contrast_set", "prompt_set", "vector", "revision__profile", "requested_by", "draft_for", "follows", "followed_by"
     )
     job = get_object_or_404(jobs, pk=job_id)
     extracted = SteeringVector.objects.filter(job=job).first()
@@ -33,6 +33,7 @@ def show_job(request: Request, job_id: UUID) -> HttpResponse:
         job=job,
         extracted=extracted,
         findings=read_sweep(read_document(extracted.sweep_digest).data).findings if extracted else (),
+        probe=Probe.objects.filter(job=job).first(),
         evaluation=Evaluation.objects.filter(job=job).select_related("vector", "revision__profile").first(),
         chain=_trace_chain(job) if job.draft_for else [],
         drafted=ProfileRevision.objects.filter(drafted_by__in=[job, getattr(job, "followed_by", None)]).select_related("profile").first(),

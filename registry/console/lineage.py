@@ -60,8 +60,7 @@ def trace_vector(vector: SteeringVector, here: ProfileRevision | None = None) ->
     if evaluation is not None:
         note = f"α = {evaluation.alpha.normalize():f} {evaluation.get_unit_display().lower()}"
         url = reverse("console:job", args=[evaluation.job_id])
-        verdict = "pass" if evaluation.passed else "fail"
-        steps.append(Step([Box("Evaluation", "Test split, once", url, evaluation.digest, verdict, note)]))
+        steps.append(Step([Box("Evaluation", "Test split, once", url, evaluation.digest, evaluation.verdict, note)]))
     revisions = ProfileRevision.objects.filter(components__vector=vector).select_related("profile").distinct().order_by("-created_at")
     if revisions:
         steps.append(Step([_box_revision(revision, here) for revision in revisions[:4]]))

@@ -22,12 +22,15 @@ from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
+from registry.console.probes import Row, list_measured
+from registry.console.waivers import list_open_gates
 from registry.errors import BlobMissing
-from registry.models import Decision, Evaluation, ProfileRevision, RevisionState, Role, User
+from registry.models import Decision, Evaluation, Probe, ProfileRevision, RevisionState, Role, User
 from registry.reads.departures import still_may, with_departures
 from registry.reads.documents import COVERS, template_arguments_of
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
 from registry.reads.forms import relate_covered
+from registry.reads.openings import count_looks
 from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.demands import list_requirements, missing_approvals
@@ -69,18 +72,23 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         revision=revision,
         components=components,
         template_arguments=template_arguments_of(components),
+        probes=_read_probes(revision),
         covers=relate_covered(revision.base_model, COVERS.filter(revision=revision)),
         lineages=[trace_vector(vector, here=revision) for vector in vectors],
         evaluation=evaluation,
         problem=document.problem,
         panels=_draw(evaluation, evidence) if evaluation else [],
         gates=title_gates(read_gates(evaluation.gates)) if evaluation else [],
+        looks=count_looks(evaluation) if evaluation else {},
+        open_gates=list_open_gates(evaluation, request.user),
         metrics=title_metrics(evidence.metrics),
+        is_prompted=any(metric.prompt for metric in evidence.metrics.values()),
         controls=title_controls(evidence.controls),
         composition=evidence.composition,
         measures=title_measures(evidence.composition) if evidence.composition else [],
         speed=evidence.speed,
         decoding=evidence.decoding,
+        refusal_judge=evidence.refusal_judge,
         measured_on=", ".join(filter(None, (evidence.measured_form, describe_engine(evidence.engine)))),
         replies=evidence.replies,
         requirements=list_requirements(revision),
@@ -99,6 +107,13 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         retire_form=ReasonForm(),
         flags=flags_pointing_at(revision).select_related("environment", "tenant"),
     )
+
+
+def _read_probes(revision: ProfileRevision) -> list[tuple[Probe, list[Row]]]:
+    """The probes that conditions name, with what the test split of each says."""
+    named = [probe["document"] for probe in revision.probes]
+    probes = Probe.objects.select_related("prompt_set").filter(document_digest__in=named).order_by("name", "version")
+    return [(probe, list_measured(probe.held_out)) for probe in probes]
 
 
 def _draw(evaluation: Evaluation, evidence: Evidence) -> list[Panel]:

@@ -4,11 +4,12 @@ from django.forms import BaseForm
 from django.http import HttpResponse
 from django.shortcuts import redirect
 
-from registry.console.forms.uploads import ContrastSetForm, EvalSuiteForm
+from registry.console.forms.uploads import ContrastSetForm, EvalSuiteForm, UploadForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import Role
 from registry.services.contrast import seal_contrast_set
 from registry.services.evals import seal_eval_suite
+from registry.services.prompts import seal_prompt_set
 
 
 @page(Role.AUTHOR)
@@ -42,6 +43,28 @@ def upload_eval_suite(request: Request) -> HttpResponse:
             sealed = seal_eval_suite(data["name"], kind=data["kind"], data=data["file"].read(), rubric=rubric, author=request.user)
             return redirect("admin:registry_evalsuite_change", sealed.pk)
     return _ask_eval_suite(request, form)
+
+
+@page(Role.AUTHOR)
+def new_prompt_set(request: Request) -> HttpResponse:
+    return _ask_prompt_set(request, UploadForm())
+
+
+@action(Role.AUTHOR)
+def upload_prompt_set(request: Request) -> HttpResponse:
+    form = UploadForm(request.POST, request.FILES)
+    if accept(request, form):
+        data = form.cleaned_data
+        with telling(request, "Sealed. It can be used, and never changed."):
+            sealed = seal_prompt_set(data["name"], data=data["file"].read(), author=request.user)
+            return redirect("admin:registry_promptset_change", sealed.pk)
+    return _ask_prompt_set(request, form)
+
+
+def _ask_prompt_set(request: Request, form: BaseForm) -> HttpResponse:
+    lead = "One prompt a line (JSONL): id, split (train, select, test), conversation and label. The same name makes a new version."
+    view = "console:upload-prompt-set"
+    return render_page(request, "console/form.html", title="New prompt set", form=form, action_view=view, submit="Seal", lead=lead)
 
 
 def _ask_contrast_set(request: Request, form: BaseForm) -> HttpResponse:

@@ -14,6 +14,7 @@ from registry.console import (
     kills,
     notifications,
     policies,
+    probes,
     profiles,
     proposals,
     resuming,
@@ -21,6 +22,7 @@ from registry.console import (
     tokens,
     uploads,
     vectors,
+    waivers,
 )
 
 app_name = "console"
@@ -31,6 +33,12 @@ urlpatterns = [
     path("contrast-sets/", uploads.upload_contrast_set, name="upload-contrast-set"),
     path("eval-suites/new/", uploads.new_eval_suite, name="new-eval-suite"),
     path("eval-suites/", uploads.upload_eval_suite, name="upload-eval-suite"),
+    path("prompt-sets/new/", uploads.new_prompt_set, name="new-prompt-set"),
+    path("prompt-sets/", uploads.upload_prompt_set, name="upload-prompt-set"),
+    path("probes/new/", probes.new_probe, name="new-probe"),
+    path("probes/", probes.start_probe, name="start-probe"),
+    path("probes/<uuid:probe_id>/", probes.show_probe, name="probe"),
+    path("probes/<uuid:probe_id>/roc.png", probes.show_roc, name="roc"),
     path("base-models/<uuid:base_model_id>/", base_models.show_base_model, name="base-model"),
     path("base-models/<uuid:base_model_id>/move/", base_models.move_here, name="move-environment"),
     path("jobs/<uuid:job_id>/", jobs.show_job, name="job"),
@@ -58,6 +66,9 @@ urlpatterns = [
     path("revisions/<uuid:revision_id>/submit/", revisions.submit, name="submit-revision"),
     path("revisions/<uuid:revision_id>/decide/", revisions.decide, name="decide-revision"),
     path("revisions/<uuid:revision_id>/comment/", revisions.comment, name="comment-revision"),
+    path("revisions/<uuid:revision_id>/evidence/<uuid:evaluation_id>/waive/", waivers.ask, name="ask-waiver"),
+    path("revisions/<uuid:revision_id>/waivers/<uuid:waiver_id>/confirm/", waivers.confirm, name="confirm-waiver"),
+    path("revisions/<uuid:revision_id>/waivers/<uuid:waiver_id>/withdraw/", waivers.withdraw, name="withdraw-waiver"),
     path("revisions/<uuid:revision_id>/retire/", revisions.retire, name="retire-revision"),
     path("flags/", environment_flags.open_flags, name="flags"),
     path("tenants/", environment_flags.add_tenant, name="create-tenant"),

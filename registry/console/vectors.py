@@ -52,6 +52,7 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
         validation_form=ValidationForm(auto_id="id_validate_%s"),
         draft_form=DraftForm(
             initial=None if alpha is None else {"alpha": f"{alpha.normalize():f}", "alpha_max": f"{alpha.normalize():f}"},
+            vector=vector,
             relations=list_forms(vector.base_model),
         ),
     )
@@ -72,22 +73,22 @@ def _read_comparison(vector: SteeringVector) -> dict[str, Any]:
 @page()
 def show_heatmap(request: Request, vector_id: UUID) -> HttpResponse:
     """The picture of the sweep, as the worker drew it."""
-    return _send_picture(_get_vector(vector_id).heatmap_digest)
+    return send_picture(_get_vector(vector_id).heatmap_digest)
 
 
 @page()
 def show_trace_map(request: Request, vector_id: UUID) -> HttpResponse:
     """The picture of the causal trace, as the worker drew it."""
-    return _send_picture(_get_vector(vector_id).trace_map_digest)
+    return send_picture(_get_vector(vector_id).trace_map_digest)
 
 
-def _send_picture(digest: str) -> HttpResponse:
+def send_picture(digest: str) -> HttpResponse:
     try:
         picture = get_blob(digest) if digest else b""
     except BlobMissing:
         picture = b""
     if not picture.startswith(b"\x89PNG"):
-        return HttpResponse("No such picture is stored for this vector.", status=404, content_type="text/plain")
+        return HttpResponse("No such picture is stored.", status=404, content_type="text/plain")
     return HttpResponse(picture, content_type="image/png")
 
 
@@ -97,6 +98,7 @@ def validate_vector(request: Request, vector_id: UUID) -> HttpResponse:
     if accept(request, form):
         with telling(request):
             stated = {name: form.cleaned_data[name] for name in ("alpha", "unit", "decoding", "again")}
+            stated["gates"] = form.cleaned_data["gates"] or None
             job = request_validation(vector=_get_vector(vector_id), suites=form.suites(), actor=request.user, **stated)
             return redirect("console:job", job.pk)
     return redirect("console:vector", vector_id)
@@ -106,12 +108,14 @@ def validate_vector(request: Request, vector_id: UUID) -> HttpResponse:
 def draft_from_vector(request: Request, vector_id: UUID) -> HttpResponse:
     """One component: this vector, in the unit it was evaluated or proposed in."""
     vector = _get_vector(vector_id)
-    form = DraftForm(request.POST, relations=list_forms(vector.base_model))
+    form = DraftForm(request.POST, vector=vector, relations=list_forms(vector.base_model))
     if accept(request, form):
         data = form.cleaned_data
         evaluation = latest_evaluation(vector)
         alphas = {name: data[name] for name in ("alpha", "alpha_min", "alpha_max")}
-        component = Component(vector=vector, unit=_unit_of(vector, evaluation), **alphas)
+        probe = data.get("probe")
+        condition = {"kind": "probe", "probe": probe} if probe else None
+        component = Component(vector=vector, unit=_unit_of(vector, evaluation), condition=condition, **alphas)
         options = {name: data[name] for name in ("stale_policy", "max_staleness_seconds", "rationale")}
         options["covers"] = data.get("covers", ())
         with telling(request, "Drafted. Submit it with its evidence when it says what you mean."):

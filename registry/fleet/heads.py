@@ -43,7 +43,8 @@ _STATEMENT = "SELECT sequence, digest, payload_zlib, signatures FROM registry_st
 _NODES = """
 SELECT n.token_sha256, n.id::text, n.name, e.name, n.is_active, n.past_tokens
 FROM registry_servingnode n JOIN registry_environment e ON e.id = n.environment_id WHERE n.token_sha256 <> ''"""
-_VECTOR = "SELECT 1 FROM registry_steeringvector WHERE digest = %s"
+# Of a steering vector or of a probe.
+_VECTOR = "SELECT 1 FROM registry_steeringvector WHERE digest = %(digest)s UNION SELECT 1 FROM registry_probe WHERE digest = %(digest)s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Heads:
 
     async def is_vector(self, digest: str) -> bool:
         async with asyncio.timeout(LOOK_TIMEOUT_SECONDS), self._pool.connection() as connection:
-            return await (await connection.execute(_VECTOR, [digest])).fetchone() is not None
+            return await (await connection.execute(_VECTOR, {"digest": digest})).fetchone() is not None
 
     async def _tick(self) -> None:
         is_silent = False

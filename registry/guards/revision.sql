@@ -40,15 +40,35 @@ BEGIN
     END IF;
     -- Everything that its digest covers, or that its approval relies on. Components have a guard of their own.
     IF OLD.state <> 'draft' AND NEW.state <> 'draft' AND (
-        NEW.digest, NEW.evaluation_id, NEW.base_model_id, NEW.demands, NEW.submission, NEW.safety_override, NEW.stale_policy,
-        NEW.max_staleness_seconds, NEW.rationale, NEW.submitted_at,
+        NEW.digest, NEW.evaluation_id, NEW.base_model_id, NEW.demands, NEW.submission, NEW.safety_override, NEW.probes, NEW.stale_policy,
+        NEW.max_staleness_seconds, NEW.rationale, NEW.submitted_at, NEW.waivers,
         NEW.peak_absolute, NEW.peak_mean_difference, NEW.peak_residual, NEW.peak_share
     ) IS DISTINCT FROM (
-        OLD.digest, OLD.evaluation_id, OLD.base_model_id, OLD.demands, OLD.submission, OLD.safety_override, OLD.stale_policy,
-        OLD.max_staleness_seconds, OLD.rationale, OLD.submitted_at,
+        OLD.digest, OLD.evaluation_id, OLD.base_model_id, OLD.demands, OLD.submission, OLD.safety_override, OLD.probes, OLD.stale_policy,
+        OLD.max_staleness_seconds, OLD.rationale, OLD.submitted_at, OLD.waivers,
         OLD.peak_absolute, OLD.peak_mean_difference, OLD.peak_residual, OLD.peak_share
     ) THEN
         PERFORM registry_break_rule('revision_is_sealed_once_submitted', 'only a draft is edited');
+    END IF;
+    -- What it rests on did not fail, and for every gate that is undecidable two people who did not write it answer.
+    IF (OLD.state, NEW.state) IN (('draft', 'submitted'), ('submitted', 'approved')) THEN
+        SELECT gate ->> 'metric' INTO stray
+            FROM registry_evaluation AS judged CROSS JOIN jsonb_array_elements(judged.gates) AS gate
+                JOIN registry_user AS wrote ON wrote.id = NEW.author_id
+            WHERE judged.id = NEW.evaluation_id AND judged.verdict = 'undecidable' AND gate ->> 'verdict' = 'undecidable'
+                AND NOT EXISTS (
+                    SELECT FROM registry_waiver AS waiver WHERE waiver.evaluation_id = judged.id AND waiver.metric = gate ->> 'metric'
+                        AND waiver.kind = gate ->> 'kind' AND waiver.threshold = gate ->> 'threshold'
+                        AND waiver.confirmed_at IS NOT NULL AND waiver.withdrawn_at IS NULL AND waiver.ends_at > now()
+                        AND wrote.person NOT IN (waiver.asked_by_person, waiver.confirmed_by_person)
+                )
+            LIMIT 1;
+        IF FOUND THEN
+            PERFORM registry_break_rule('revision_rests_on_no_undecidable_gate_without_a_waiver', stray);
+        END IF;
+        IF EXISTS (SELECT FROM registry_evaluation WHERE id = NEW.evaluation_id AND verdict = 'fail') THEN
+            PERFORM registry_break_rule('revision_rests_on_evidence_that_did_not_fail', 'a failed gate is never waived');
+        END IF;
     END IF;
     -- A form is covered as what comparisons on record make of it: its family is that of what was measured, and its files are others.
     IF OLD.state = 'draft' AND NEW.state = 'submitted' THEN

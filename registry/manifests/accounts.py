@@ -6,7 +6,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple, NotRequired, TypedDict
 
-from registry.models import Environment
+from registry.models import Environment, Verdict
+from registry.reads.documents import describe_waiver
 from registry.reads.fleet import Standings, standings
 from registry.snapshots import read_heads
 from steernode.snapshot.records import Snapshot
@@ -52,6 +53,16 @@ def condition(kind: str, holds: bool, reason: str, message: str = "", *, since: 
     if since is not None:
         found["lastTransitionTime"] = since.strftime("%Y-%m-%dT%H:%M:%SZ")
     return found
+
+
+_EVIDENCE = {None: "NoEvaluation", Verdict.PASSED: "GatesPassed", Verdict.FAILED: "GatesFailed", Verdict.UNDECIDABLE: "GatesUndecidable"}
+
+
+def judge_evidence(verdict: str | None, waivers: Sequence[Mapping[str, str]] = ()) -> StatusCondition:
+    """`EvidenceComplete` by the verdict of an evaluation; None where there is none. `waivers` are those that a revision rests on."""
+    if waivers:
+        return condition("EvidenceComplete", True, "GatesWaived", "; ".join(describe_waiver(waiver) for waiver in waivers))
+    return condition("EvidenceComplete", verdict == Verdict.PASSED, _EVIDENCE[Verdict(verdict) if verdict else None])
 
 
 # Where an account has nothing to say of a kind.

@@ -5,10 +5,14 @@ from registry.models.people import READ_ONLY, SCOPES, ApiToken, IdempotentAnswer
 from registry.models.base_models import BaseModel, EnvironmentBaseModel
 from registry.models.contrast import ContrastPair, ContrastSet
 from registry.models.evals import EvalItem, EvalSuite, Split, SuiteKind
+from registry.models.gates import GateSet
 from registry.models.jobs import Job, JobKind, JobState, JobStep
 from registry.models.vectors import Site, SteeringVector, Unit
+from registry.models.probes import Probe, PromptSet
+from registry.models.waivers import Waiver
+from registry.models.openings import SuiteOpening
 from registry.models.comparisons import VectorComparison
-from registry.models.evaluations import Evaluation
+from registry.models.evaluations import Evaluation, Verdict
 from registry.models.purposes import TECHNIQUES, Purpose, Technique
 from registry.models.covers import FORM_VERDICTS, CoverableForms, CoveredForm
 from registry.models.policies import ALPHA_CAPS, RiskPolicy
@@ -64,6 +68,7 @@ __all__ = [
     "FlagArm",
     "FlagField",
     "Freeze",
+    "GateSet",
     "IdempotentAnswer",
     "Job",
     "JobKind",
@@ -75,8 +80,10 @@ __all__ = [
     "NodeReport",
     "Notification",
     "Operator",
+    "Probe",
     "Profile",
     "ProfileRevision",
+    "PromptSet",
     "Proposal",
     "Purpose",
     "ReportResult",
@@ -93,6 +100,7 @@ __all__ = [
     "SteeringVector",
     "StopStatement",
     "SuiteKind",
+    "SuiteOpening",
     "Technique",
     "Tenant",
     "TenantFlag",
@@ -101,4 +109,6 @@ __all__ = [
     "Unit",
     "User",
     "VectorComparison",
+    "Verdict",
+    "Waiver",
 ]

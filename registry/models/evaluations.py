@@ -10,10 +10,18 @@ from registry.models.fields import CoefficientField, DigestField
 from registry.models.vectors import Unit
 
 
+class Verdict(models.TextChoices):
+    """What the gates say of evidence: nothing failed and nothing is left open, something failed, or only more items could tell."""
+
+    PASSED = "pass"
+    FAILED = "fail"
+    UNDECIDABLE = "undecidable"
+
+
 class Evaluation(models.Model):
     """What the held-out items said about one vector at one α, or about all components of a revision together.
 
-    Written once by its job, never edited.
+    Written once by its job, never edited. Which test items it looked at, and that they were new, openings say.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
@@ -30,15 +38,14 @@ class Evaluation(models.Model):
     # Copied from the document for lists: {"behaviour": {"baseline": "1.4", "steered": "4.2"}, ...} and the gates.
     metrics = models.JSONField()
     gates = models.JSONField()
-    passed = models.BooleanField()
+    # As the document says: the gates are judged there, and nowhere else.
+    verdict = models.CharField(max_length=11, choices=Verdict)
     evaluated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         ordering = ["-evaluated_at"]
         indexes = [models.Index(fields=["-evaluated_at", "id"], name="evaluation_newest")]
         constraints = [
-            # A second look at the test split would make it a select split. Another α needs another vector version.
-            models.UniqueConstraint(fields=["vector"], name="evaluation_opens_the_test_split_once"),
             models.UniqueConstraint(
                 fields=["components_digest"],
                 condition=~Q(components_digest=""),
@@ -50,9 +57,14 @@ class Evaluation(models.Model):
                 name="evaluation_is_of_one_vector_or_of_one_composition",
             ),
             models.CheckConstraint(condition=Q(alpha__gte=-1000, alpha__lte=1000), name="evaluation_alpha_is_a_number"),
+            models.CheckConstraint(condition=Q(verdict__in=Verdict.values), name="evaluation_verdict_is_known"),
         ]
 
     def __str__(self) -> str:
         if self.alpha is None:
             return f"the components of {self.revision} together"
         return f"{self.vector} at α = {self.alpha.normalize():f} {self.unit}"
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == Verdict.PASSED

@@ -16,6 +16,7 @@ class JobKind(models.TextChoices):
     EXTRACTION = "extraction"
     VALIDATION = "validation"
     COMPOSITION = "composition"
+    PROBE = "probe"
 
 
 class JobState(models.TextChoices):
@@ -24,6 +25,22 @@ class JobState(models.TextChoices):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+def _has_the_inputs_of_its_kind() -> Q:
+    """Exactly one input beside the base model and the suites, and with the draft of a composition the digest of its components."""
+    inputs = {
+        JobKind.EXTRACTION: "contrast_set",
+        JobKind.VALIDATION: "vector",
+        JobKind.COMPOSITION: "revision",
+        JobKind.PROBE: "prompt_set",
+    }
+    known = Q()
+    for kind, own in inputs.items():
+        others = {f"{name}__isnull": name != own for name in inputs.values()}
+        digest = Q(components_digest="") if kind != JobKind.COMPOSITION else ~Q(components_digest="")
+        known |= Q(kind=kind, **others) & digest
+    return known
 
 
 class Job(models.Model):
@@ -36,6 +53,8 @@ class Job(models.Model):
     recipe = models.JSONField()
     base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="jobs")
     contrast_set = models.ForeignKey("registry.ContrastSet", models.PROTECT, null=True, related_name="jobs")
+    # What a probe learns from.
+    prompt_set = models.ForeignKey("registry.PromptSet", models.PROTECT, null=True, related_name="jobs")
     suites = models.ManyToManyField("registry.EvalSuite", related_name="jobs")
     # The candidate of a validation.
     vector = models.ForeignKey("registry.SteeringVector", models.PROTECT, null=True, related_name="validations")
@@ -88,17 +107,7 @@ class Job(models.Model):
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_is_known"),
-            models.CheckConstraint(
-                condition=Q(
-                    kind=JobKind.EXTRACTION, contrast_set__isnull=False, vector__isnull=True, revision__isnull=True, components_digest=""
-                )
-                | Q(kind=JobKind.VALIDATION, contrast_set__isnull=True, vector__isnull=False, revision__isnull=True, components_digest="")
-                | (
-                    Q(kind=JobKind.COMPOSITION, contrast_set__isnull=True, vector__isnull=True, revision__isnull=False)
-                    & ~Q(components_digest="")
-                ),
-                name="job_has_the_inputs_of_its_kind",
-            ),
+            models.CheckConstraint(condition=_has_the_inputs_of_its_kind(), name="job_has_the_inputs_of_its_kind"),
             # Two drafts may hold the same components, and two requests may come at once; the test split is opened for one.
             models.UniqueConstraint(
                 fields=["components_digest"],
@@ -123,7 +132,8 @@ class Job(models.Model):
                 name="job_follows_another_only_on_its_way_to_a_draft",
             ),
             models.CheckConstraint(
-                condition=Q(draft_for__isnull=True) | ~Q(kind=JobKind.COMPOSITION), name="job_of_a_composition_drafts_nothing"
+                condition=Q(draft_for__isnull=True) | Q(kind__in=[JobKind.EXTRACTION, JobKind.VALIDATION]),
+                name="job_drafts_only_on_its_way_to_a_profile",
             ),
             models.CheckConstraint(condition=Q(attempt__lte=models.F("max_attempts")), name="job_attempts_are_bounded"),
         ]

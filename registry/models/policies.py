@@ -31,7 +31,8 @@ class RiskPolicy(models.Model):
     composition_budget = CoefficientField()
     # Demands on the evidence.
     suite_kinds = ArrayField(models.CharField(max_length=10))
-    gate_set = models.CharField(max_length=50)
+    # One that ships by its name, or NAME@VERSION of the organisation's own, which never changes.
+    gate_set = models.CharField(max_length=111)
     minimum_pairs = models.PositiveIntegerField()
     refuses_claimed_lineage = models.BooleanField(default=False, db_default=False)
     # Demand on what else an approval covers: forms of the base model, on which nothing was measured.

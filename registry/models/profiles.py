@@ -101,8 +101,12 @@ class ProfileRevision(models.Model):
     submission = models.PositiveSmallIntegerField(default=0, db_default=0)
     # What the risk policy demanded when it was submitted (documents.policy_document); empty in a draft.
     demands = models.JSONField(default=dict, db_default={})
+    # By which waivers gates on which nothing could be concluded did not stop it (documents.waiver_document); empty in a draft.
+    waivers = models.JSONField(default=list, db_default=[])
     # Conditions any of which forces neutral.
     safety_override = models.JSONField(default=list, db_default=[])
+    # The probes that its conditions name, each with the digest of the document that holds its ROC (services.components).
+    probes = models.JSONField(default=list, db_default=[])
     rationale = models.TextField(blank=True, default="")
     # How far it can go (demands.measure_peaks), fixed at submission: so a policy's limits are comparisons of columns.
     peak_absolute = CoefficientField(default=Decimal(0), db_default=Decimal(0))
@@ -159,7 +163,7 @@ class ProfileRevision(models.Model):
     def reopen(self) -> None:
         """Be a draft again, unsaved: what was said of the earlier state is of no digest that it has now."""
         self.state, self.digest, self.evaluation, self.demands = RevisionState.DRAFT, "", None, {}
-        self.submitted_at = None
+        self.submitted_at, self.waivers = None, []
         self.peak_absolute = self.peak_mean_difference = self.peak_residual = self.peak_share = Decimal(0)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from registry.models import Component, CoverableForms, CoveredForm, FlagArm, ProfileRevision, RiskPolicy, SteeringVector, TenantFlag
+from registry.models import Component, CoverableForms, CoveredForm, FlagArm, ProfileRevision, RiskPolicy, SteeringVector, TenantFlag, Waiver
 from steernode.canonical import canonical_json, format_decimal, sha256_hex
 from steernode.snapshot.records import STATED
 
@@ -41,9 +41,37 @@ def revision_document(
         "demands": revision.demands or policy_document(revision.profile.risk_class),
         "components": [component_document(each) for each in components],
         **({"safety_override": revision.safety_override} if revision.safety_override else {}),
+        **({"probes": revision.probes} if revision.probes else {}),
         **({"template_arguments": arguments} if (arguments := template_arguments_of(components)) else {}),
         **({"covers": covered} if covered else {}),
+        **({"waivers": revision.waivers} if revision.waivers else {}),
     }
+
+
+def waiver_document(waiver: Waiver) -> dict[str, str]:
+    """A waiver that is in force, as a submitted revision keeps it."""
+    return {
+        "id": str(waiver.pk),
+        "metric": waiver.metric,
+        "kind": waiver.kind,
+        "threshold": waiver.threshold,
+        "asked_by": str(waiver.asked_by),
+        "confirmed_by": str(waiver.confirmed_by),
+        "reason": waiver.reason,
+        "ends_at": waiver.ends_at.isoformat(timespec="seconds"),
+    }
+
+
+def describe_waiver(said: Mapping[str, str]) -> str:
+    """A `waiver_document` in one line."""
+    gate = f"{said['metric']} {said['kind']} {said['threshold']}"
+    return f"{gate}, waived by {said['asked_by']} and {said['confirmed_by']} until {said['ends_at'][:10]}: {said['reason']}"
+
+
+def waiver_details(revision: ProfileRevision) -> dict[str, list[str]]:
+    """For the log, where there are any: what nobody showed, and who answers for it."""
+    said = [describe_waiver(waiver) for waiver in revision.waivers]
+    return {"waivers": said} if said else {}
 
 
 def covered_document(covered: CoveredForm) -> dict[str, str]:

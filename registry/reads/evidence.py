@@ -39,7 +39,9 @@ def evidence_of(revision: ProfileRevision) -> Evaluation | None:
     """The evaluation that covers what the revision does: of its one vector, or of its components together."""
     components = list(revision.components.select_related("vector"))
     if is_plain_addition(components):
-        return latest_evaluation(components[0].vector)
+        (component,) = components
+        looks = component.vector.evaluations.order_by("-evaluated_at")
+        return looks.filter(alpha=component.alpha, unit=component.unit).first() or looks.first()
     return Evaluation.objects.select_related("revision__profile").filter(components_digest=digest_components(revision)).first()
 
 

@@ -1,6 +1,6 @@
 """Decisions on submitted revisions. Approval is of a state, not of a ticket."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import F
@@ -10,7 +10,7 @@ from registry.audit import Action, Actor, record
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Approval, Decision, ProfileRevision, RevisionComment, RevisionState, Role, User
 from registry.reads.departures import still_may
-from registry.reads.documents import COVERS, policy_document
+from registry.reads.documents import COVERS, policy_document, waiver_details
 from registry.reads.evidence import fresh_approvals, valid_approvals
 from registry.services.covers import details_of
 from registry.services.demands import check_revision, missing_approvals, refuse_unmet
@@ -43,7 +43,9 @@ def approve_revision(revision_id: UUID, *, reviewer: User, revision_digest: str,
     if missing_approvals(revision):
         return revision
     revision.state, revision.decided_at = RevisionState.APPROVED, timezone.now()
-    revision.review_due_at = revision.decided_at + timedelta(days=revision.demands["review_after_days"])
+    # With the first of its waivers it loses the ground that it is approved on.
+    ends = [datetime.fromisoformat(waiver["ends_at"]) for waiver in revision.waivers]
+    revision.review_due_at = min([revision.decided_at + timedelta(days=revision.demands["review_after_days"]), *ends])
     revision.save(update_fields=["state", "decided_at", "review_due_at"])
     covers = COVERS.filter(revision=revision)
     _record(
@@ -53,6 +55,7 @@ def approve_revision(revision_id: UUID, *, reviewer: User, revision_digest: str,
         approvals=len({approval.reviewer_person for approval in valid_approvals(revision)}),
         review_due_at=revision.review_due_at.isoformat(),
         **details_of(covers),
+        **waiver_details(revision),
     )
     return revision
 

@@ -8,12 +8,14 @@ from decimal import Decimal
 
 from django.db import transaction
 
+from registry.errors import TransitionRefused
 from registry.models import Component, Job, Profile, ProfileRevision, SteeringVector
 from registry.services.jobs import queue_validation
 from registry.services.notifications import notify
 from registry.services.profiles import draft_revision
 from steernode.errors import SteerError
-from steernode.records.evidence import Evidence
+from steernode.gates import UNDECIDABLE
+from steernode.records.evidence import Evidence, blocking_gates
 from steernode.records.recipe import ValidationRecipe
 
 _LONGEST_NOTE = 300
@@ -27,7 +29,14 @@ def follow_extraction(job: Job, vector: SteeringVector) -> None:
     if job.cancel_requested_at is not None:
         _end(job, job.draft_for, _CANCELLED)
         return
-    queue_validation(vector, suites=list(job.suites.all()), draft_for=job.draft_for, follows=job, requested_by=job.requested_by, again=True)
+    said = {"draft_for": job.draft_for, "follows": job, "requested_by": job.requested_by, "again": True}
+    try:
+        with transaction.atomic():
+            queue_validation(vector, suites=list(job.suites.all()), **said)
+    except TransitionRefused as error:
+        # Somebody else looked at the test items meanwhile. The vector stays, and is validated on others.
+        _end(job, job.draft_for, f"{error.code}: {error.message}")
+        notify([job.requested_by], f"{vector}: {job.note}", about=job)
 
 
 def follow_validation(job: Job, vector: SteeringVector, evidence: Evidence) -> None:
@@ -56,8 +65,8 @@ def _find_refusal(job: Job, evidence: Evidence) -> str:
         return _CANCELLED
     if evidence.passed:
         return ""
-    failed = [f"{gate.metric} ({gate.value}, threshold {gate.threshold})" for gate in evidence.gates if gate.verdict != "pass"]
-    return f"gates failed on {', '.join(failed) or 'the whole'}"
+    named = ", ".join(gate.describe() for gate in blocking_gates(evidence.gates)) or "the whole"
+    return f"nothing can be concluded on {named}" if evidence.verdict == UNDECIDABLE else f"gates failed on {named}"
 
 
 def _draft(job: Job, profile: Profile, vector: SteeringVector) -> ProfileRevision:

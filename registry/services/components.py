@@ -1,10 +1,11 @@
 """What a revision is made of, as an author writes it: checked by the reader that nodes use, then written."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from registry.errors import InvalidInput
-from registry.models import BaseModel, Component, ProfileRevision, RiskPolicy, SteeringVector
+from registry.models import BaseModel, Component, Probe, ProfileRevision, RiskPolicy, SteeringVector
 from registry.reads.documents import component_document, policy_document, vector_entry
 from registry.services.demands import check_limits, refuse_unmet
 from steernode.canonical import canonical_json
@@ -14,37 +15,75 @@ from steernode.snapshot.readers import read_component
 from steernode.snapshot.records import STATED
 from steernode.spelling import spell
 from steernode.strict import are_same_arguments, refused_as
-from steernode.words import LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
+from steernode.words import HARMFUL, LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
+
+# What is read along or steered along, of one base model and one way of asking it.
+Direction = SteeringVector | Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What to write of a revision: its components, the conditions of its safety override, the one base model that all are for, and the
+    probes that conditions name, as the revision's document lists them."""
+
+    components: list[Component]
+    safety_override: list[dict[str, Any]]
+    base_model: BaseModel
+    probes: list[dict[str, Any]]
 
 
 @refused_as(InvalidInput, "COMPONENT_INVALID")
-def make_components(
-    stated: Sequence[Component], *, safety_override: Sequence[Mapping[str, Any]] = (), policy: RiskPolicy
-) -> tuple[list[Component], list[dict[str, Any]], BaseModel]:
-    """The components and conditions to write, and the one base model that all of them are for. Nothing is written yet.
+def make_components(stated: Sequence[Component], *, safety_override: Sequence[Mapping[str, Any]] = (), policy: RiskPolicy) -> Made:
+    """What comes of what an author says. Nothing is written yet.
 
-    `stated` are rows that say what an author says. Conditions are as nodes read them, except that a probe names a `SteeringVector`
-    as its vector; its layer and site are the vector's.
-    Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS, TEMPLATE_ARGUMENTS_DIFFER, COMPONENT_INVALID, COMPONENT_BOUND;
-    SpellingError SPELLING; AlphaError ALPHA_RANGE, ALPHA_STRENGTH, ALPHA_CAP, COMPOSITION_BUDGET.
+    `stated` are rows that say it. Conditions are as nodes read them, except that a condition of the kind probe names a `Probe`, and
+    nothing else; or a `SteeringVector` as its vector, whose layer and site it then has.
+    Raises: InvalidInput REVISION_EMPTY, REVISION_BASE_MODELS, TEMPLATE_ARGUMENTS_DIFFER, COMPONENT_INVALID, COMPONENT_BOUND,
+    PROBE_LAYER; SpellingError SPELLING; AlphaError ALPHA_RANGE, ALPHA_STRENGTH, ALPHA_CAP, COMPOSITION_BUDGET.
     """
     if not stated:
         raise InvalidInput("REVISION_EMPTY", "a revision needs at least one component")
     if len(safety_override) > MAX_OVERRIDES:
         raise FieldError("safety_override", f"has {len(safety_override)} conditions; at most {MAX_OVERRIDES} are read")
-    vectors = [component.vector for component in stated]
-    components = [_make_component(component, position, vectors) for position, component in enumerate(stated)]
-    overrides = [_write_condition(condition, f"safety_override[{position}]", vectors) for position, condition in enumerate(safety_override)]
-    base_models = {vector.base_model for vector in vectors}
+    read: list[Direction] = [component.vector for component in stated]
+    components = [_make_component(component, position, read) for position, component in enumerate(stated)]
+    overrides = [_write_condition(condition, f"safety_override[{position}]", read) for position, condition in enumerate(safety_override)]
+    base_models = {direction.base_model for direction in read}
     if len(base_models) != 1:
-        raise InvalidInput("REVISION_BASE_MODELS", f"the vectors belong to {len(base_models)} base models; a revision steers one")
-    _refuse_two_templates(vectors)
+        named = ", ".join(dict.fromkeys(f"{direction} of {direction.base_model}" for direction in read))
+        raise InvalidInput("REVISION_BASE_MODELS", f"a revision steers one base model, and these belong to {len(base_models)}: {named}")
+    _refuse_two_templates(read)
+    probes = sorted({each for each in read if isinstance(each, Probe)}, key=lambda probe: (probe.name, probe.version))
+    _refuse_late_probe(probes, stated)
     # Better here than once it is evaluated, submitted and approved.
     refuse_unmet(check_limits(components, policy_document(policy)))
-    return components, overrides, base_models.pop()
+    return Made(components, overrides, base_models.pop(), [_describe_probe(probe) for probe in probes])
 
 
-def _refuse_two_templates(vectors: Sequence[SteeringVector]) -> None:
+def _refuse_late_probe(probes: Sequence[Probe], stated: Sequence[Component]) -> None:
+    """Raises: InvalidInput PROBE_LAYER."""
+    first = min(component.vector.layer for component in stated)
+    late = next((probe for probe in probes if probe.layer >= first), None)
+    if late is not None:
+        message = (
+            f"{late} reads at layer {late.layer}, and steering begins at layer {first}: only a probe below that is decided before it, in "
+            f"the same pass; train one with `below: {first}`"
+        )
+        raise InvalidInput("PROBE_LAYER", message, str(late))
+
+
+def _describe_probe(probe: Probe) -> dict[str, Any]:
+    return {
+        "name": probe.name,
+        "version": probe.version,
+        "document": probe.document_digest,
+        "vector": probe.digest,
+        "prompt_set": probe.prompt_set.digest,
+        "held_out": {name: probe.held_out[name] for name in ("auc", "true_positive_rate", "false_positive_rate")},
+    }
+
+
+def _refuse_two_templates(vectors: Sequence[Direction]) -> None:
     """A reply has one prompt, so what steers it was read from prompts written in the same way. Raises: InvalidInput."""
     first = vectors[0]
     other = next((vector for vector in vectors if not are_same_arguments(vector.template_arguments, first.template_arguments)), None)
@@ -56,7 +95,7 @@ def _refuse_two_templates(vectors: Sequence[SteeringVector]) -> None:
         )
 
 
-def _write(vector: SteeringVector) -> str:
+def _write(vector: Direction) -> str:
     return canonical_json(vector.template_arguments).decode()
 
 
@@ -68,7 +107,7 @@ def write_components(revision: ProfileRevision, components: Sequence[Component])
     Component.objects.bulk_create(components)
 
 
-def _make_component(stated: Component, position: int, vectors: list[SteeringVector]) -> Component:
+def _make_component(stated: Component, position: int, read: list[Direction]) -> Component:
     path = f"components[{position}]"
     _check_alpha(stated)
     if (stated.bound is not None) != (stated.operator == "clamp") or stated.bound == 0:
@@ -78,7 +117,7 @@ def _make_component(stated: Component, position: int, vectors: list[SteeringVect
     # A row of its own, because the same one may be stated twice.
     component = Component(position=position, vector=stated.vector, **{each.name: getattr(stated, each.name) for each in STATED})
     if component.condition is not None:
-        component.condition = _write_condition(component.condition, f"{path}.condition", vectors)
+        component.condition = _write_condition(component.condition, f"{path}.condition", read)
     parameters = read_component(component_document(component), path).schedule.parameters
     if any(tokens > LONGEST_SCHEDULE for _, tokens in parameters):
         raise FieldError(f"{path}.schedule", f"lasts more than {LONGEST_SCHEDULE} tokens")
@@ -93,14 +132,22 @@ def _check_alpha(component: Component) -> None:
         raise AlphaError("ALPHA_STRENGTH", f"{component.operator} has a strength from 0 to 1, not {lowest} to {highest}")
 
 
-def _write_condition(condition: Mapping[str, Any], path: str, vectors: list[SteeringVector]) -> dict[str, Any]:
-    """The condition as nodes read it, its probe's vector among `vectors`. Raises: FieldError."""
+def _write_condition(condition: Mapping[str, Any], path: str, read: list[Direction]) -> dict[str, Any]:
+    """The condition as nodes read it; the probe that it names, or its vector, is one of those that are `read`. Raises: FieldError."""
     written = dict(condition)
-    if written.get("kind") == "probe":
+    if written.get("kind") == HARMFUL and not path.startswith("safety_override"):
+        raise FieldError(f"{path}.kind", "is for a safety override: nothing steers harmful requests only")
+    if written.get("kind") == "probe" and "probe" in written:
+        probe = written["probe"]
+        if not isinstance(probe, Probe) or set(written) != {"kind", "probe"}:
+            raise FieldError(path, "names a probe on record, which says all the rest")
+        read.append(probe)
+        written = {"kind": "probe", **{name: value for name, value in probe.condition.items() if name != "kind"}}
+    elif written.get("kind") == "probe":
         vector = written.get("vector")
         if not isinstance(vector, SteeringVector) or {"layer", "site"} & set(written):
-            raise FieldError(path, "is a probe, which names a vector on record and reads at its layer and site")
-        vectors.append(vector)
+            raise FieldError(path, "is a probe: name one on record, or a vector on record at whose layer and site it reads")
+        read.append(vector)
         written |= {"vector": vector_entry(vector), "layer": vector.layer, "site": vector.site}
     entries = written.get("labels", written.get("values", []))
     if isinstance(entries, list) and len(entries) > MAX_CONDITION_ENTRIES:

@@ -8,7 +8,11 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
+from registry.reads.waivers import waivers_in_force
+from registry.services.demands import demanded_gates, find_unmet_gate
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
+from registry.services.openings import open_splits
+from registry.services.power import notice_power, refuse_certain
 from registry.services.recipes import parse_decoding, resolve_dtype
 from registry.services.transition import transition
 from steernode.canonical import format_decimal
@@ -24,12 +28,12 @@ def request_composition(
 ) -> Job:
     """nothing -> queued: open the test split for all components of a draft together, once for these components.
 
-    Every vector must have passed alone. The whole is held to the gates of a composition, to those that each vector had to pass,
-    and to those of the profile's risk policy (`steernode.gates.composition_gates`); nobody chooses among them. Replies are chosen as in
-    the vectors' own validations, unless `decoding` says how.
-    Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, TEST_SPLIT_OPENED, COMPOSITION_RUNNING,
+    Every vector must have passed alone, but for what is waived. The whole is held to the gates of a composition, to those that each
+    vector had to pass, and to those of the profile's risk policy (`steernode.gates.composition_gates`); nobody chooses among
+    them. Replies are chosen as in the vectors' own validations, unless `decoding` says how.
+    Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, GATES_UNDECIDABLE, TEST_SPLIT_OPENED, COMPOSITION_RUNNING,
     JOB_FAILED_BEFORE unless it is asked for `again`;
-    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING;
+    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING, POWER_MISSING;
     ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     revision = (
@@ -65,9 +69,12 @@ def request_composition(
         # Those that were judged in one dtype are judged together in it.
         model_dtype=dtypes.pop() if len(dtypes) == 1 else resolve_dtype(AUTO, revision.base_model),
     )
-    return queue_job(
+    # What is said of one direction is no gate here, so that no pairs are counted.
+    refuse_certain(recipe.gates, suites, None)
+    job = queue_job(
         JobKind.COMPOSITION,
         suites=suites,
+        notices=notice_power(recipe.gates, suites, None),
         recipe=recipe.to_document(),
         base_model=revision.base_model,
         revision=revision,
@@ -75,6 +82,8 @@ def request_composition(
         requested_by=actor,
         again=again,
     )
+    open_splits(job, suites)
+    return job
 
 
 def _check_components(revision: ProfileRevision, components: Sequence[Component]) -> None:
@@ -97,15 +106,15 @@ def _need_evidence(vector: SteeringVector) -> Evaluation:
     evaluation = latest_evaluation(vector)
     if evaluation is None:
         raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {vector} alone; validate it first", str(vector))
-    if not evaluation.passed:
-        raise TransitionRefused("GATES_FAILED", f"{vector} failed its gates alone; it is no part of a composition", str(vector))
+    if problem := find_unmet_gate(evaluation, list(waivers_in_force(evaluation))):
+        raise TransitionRefused(problem.code, f"{vector} is no part of a composition: alone, {problem.message}", str(vector))
     return evaluation
 
 
 def _choose_gates(revision: ProfileRevision, components: Sequence[Component], validations: Sequence[ValidationRecipe]) -> tuple[Gate, ...]:
     policy = revision.profile.risk_class
     budget = {"metric": "norm_share", "kind": "max", "threshold": format_decimal(policy.composition_budget)}
-    asked = [*(validation.gates for validation in validations), policy.gate_set, [budget]]
+    asked = [*(validation.gates for validation in validations), demanded_gates(policy.gate_set), [budget]]
     return composition_gates(asked, only_removes=only_removes(components))
 
 

@@ -14,14 +14,28 @@ from typing import Any
 from django.utils import timezone
 
 from registry.errors import TransitionRefused
-from registry.models import Approval, Component, CoverableForms, Evaluation, Operator, ProfileRevision, RevisionState, SteeringVector, Unit
-from registry.reads.documents import COVERS, UNSAID, digest_components, policy_document
+from registry.models import (
+    Approval,
+    Component,
+    CoverableForms,
+    Evaluation,
+    Operator,
+    ProfileRevision,
+    RevisionState,
+    SteeringVector,
+    Unit,
+    Verdict,
+    Waiver,
+)
+from registry.reads.documents import COVERS, UNSAID, describe_waiver, digest_components, policy_document, waiver_document
 from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
+from registry.reads.gates import find_gate_set, say_known
+from registry.reads.waivers import gate_of, waivers_in_force, without_waived
 from registry.services.covers import COVERABLE, find_uncoverable
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, GateError, SteerError
-from steernode.gates import composition_gates, find_weaker_gates, load_gates
-from steernode.records.evidence import read_gates
+from steernode.gates import Gate, composition_gates, find_weaker_gates
+from steernode.records.evidence import blocking_gates, read_gates
 from steernode.records.lenient import read_number
 from steernode.snapshot.records import AlphaBounds
 from steernode.snapshot.resolve import absolute_coefficient
@@ -80,10 +94,11 @@ def check_limits(components: Sequence[Component], demands: Mapping[str, Any]) ->
 def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, demands: Mapping[str, Any]) -> list[Requirement]:
     """Every demand on the revision and on this evidence, in the order in which a person would see to them."""
     components = list(revision.components.select_related("vector__contrast_set"))
+    waivers = waivers_for(revision, evaluation)
     always: list[tuple[str, _Find]] = [
         ("evidence of exactly these components", lambda found: _find_other_subject(revision, components, found)),
         ("every range inside the evaluated α", lambda _: _find_beyond_evidence(components)),
-        ("every gate of the evidence passed", _find_failed_gate),
+        (_say_gates(waivers), lambda found: find_unmet_gate(found, waivers)),
     ]
     by_term: dict[str, Callable[[Any], tuple[str, _Find]]] = {
         "gate_set": lambda name: (f"gates as strict as the set {name}", lambda found: _find_weaker_gate(components, found, name)),
@@ -101,6 +116,19 @@ def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, dem
     missing = TransitionRefused("EVIDENCE_MISSING", f"{revision} names no evaluation", str(revision))
     judged = [Requirement(demand, missing if evaluation is None else find(evaluation)) for demand, find in demanded]
     return [*check_limits(components, demands), *covered, *judged]
+
+
+def waivers_for(revision: ProfileRevision, evaluation: Evaluation | None) -> list[Waiver]:
+    """What stands in for gates that are undecidable: in force now, and by nobody who wrote the revision; of each gate what ends last."""
+    if evaluation is None or evaluation.verdict != Verdict.UNDECIDABLE:
+        return []
+    given = waivers_in_force(evaluation, author=revision.author).order_by("ends_at")
+    return list({gate_of(waiver): waiver for waiver in given}.values())
+
+
+def _say_gates(waivers: Sequence[Waiver]) -> str:
+    said = "; ".join(describe_waiver(waiver_document(waiver)) for waiver in waivers)
+    return f"every gate of the evidence passed, but for what is waived: {said}" if said else "every gate of the evidence passed"
 
 
 def list_requirements(revision: ProfileRevision) -> list[Requirement]:
@@ -178,21 +206,38 @@ def _find_beyond_evidence(components: Sequence[Component]) -> SteerError | None:
     return None
 
 
-def _find_failed_gate(evaluation: Evaluation) -> SteerError | None:
+def find_unmet_gate(evaluation: Evaluation, waivers: Sequence[Waiver] = ()) -> SteerError | None:
+    """The refusal of evidence that does not pass: by the gates that failed, or else by those that are undecidable and not waived."""
     if evaluation.passed:
         return None
-    failed = [gate.metric for gate in read_gates(evaluation.gates) if gate.verdict != "pass"]
-    return TransitionRefused("GATES_FAILED", f"the evaluation failed its gates on {', '.join(failed)}", str(evaluation.pk))
+    blocking = blocking_gates(read_gates(evaluation.gates))
+    if evaluation.verdict == Verdict.UNDECIDABLE:
+        blocking = without_waived(blocking, waivers)
+        if waivers and not blocking:
+            return None
+    named = ", ".join(gate.describe() for gate in blocking) or "the whole"
+    if evaluation.verdict == Verdict.UNDECIDABLE:
+        problem = f"of {evaluation} nothing failed, and nothing can be concluded on {named}"
+        return TransitionRefused("GATES_UNDECIDABLE", problem, str(evaluation.pk))
+    return TransitionRefused("GATES_FAILED", f"{evaluation} failed its gates on {named}", str(evaluation.pk))
+
+
+def demanded_gates(gate_set: str) -> tuple[Gate, ...]:
+    """Of the set that a policy names. Raises: GateError GATE_SET_UNKNOWN."""
+    found = find_gate_set(gate_set)
+    if found is None:
+        raise GateError("GATE_SET_UNKNOWN", f"gate set {gate_set!r} is not known; known are {say_known()}", gate_set)
+    return found.gates
 
 
 def _find_weaker_gate(components: Sequence[Component], evaluation: Evaluation, gate_set: str) -> SteerError | None:
     try:
-        demanded = load_gates(gate_set)
+        demanded = demanded_gates(gate_set)
     except GateError as error:
         # A set that this hub no longer has: nobody can say any more what it demanded.
         return error
     if evaluation.components_digest:
-        demanded = composition_gates([gate_set], only_removes=only_removes(components))
+        demanded = composition_gates([demanded], only_removes=only_removes(components))
     held_to = [gate for gate in read_gates(evaluation.gates) if read_number(gate.threshold) is not None]
     weaker = find_weaker_gates([{"metric": gate.metric, "kind": gate.kind, "threshold": gate.threshold} for gate in held_to], demanded)
     if not weaker:

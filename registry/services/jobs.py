@@ -1,6 +1,6 @@
 """Jobs: request, claim by lease, report, finish. The row is the truth; a worker owns it only while its attempt is current."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,14 +20,18 @@ from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
 from registry.services.notices import foresee_notices
 from registry.services.notifications import notify
-from registry.services.recipes import parse_decoding, parse_extraction_recipe, resolve_dtype
-from registry.services.repeats import refuse_repeat
+from registry.services.openings import open_splits, refuse_opened
+from registry.services.power import notice_power, refuse_certain
+from registry.services.recipes import parse_decoding, parse_extraction_recipe, parse_gates, refuse_beyond_cap, resolve_dtype
+from registry.services.repeats import refuse_known, refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
 from steernode.files.contrast import parse_pairs
 from steernode.files.splits import refuse_nothing_to_extract
+from steernode.files.suites import parse_suite
 from steernode.files.templates import reads_clock
+from steernode.gates import Gate
 from steernode.placement import AUTO
 from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
@@ -36,7 +40,7 @@ from steernode.words import CLOCK_ARGUMENT
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
 # The fields that a job's result depends on, beside its suites.
-_WHAT_IS_DONE = ("recipe", "base_model", "contrast_set", "vector", "components_digest")
+_WHAT_IS_DONE = ("recipe", "base_model", "contrast_set", "prompt_set", "vector", "components_digest")
 # What a search and a validation cannot be judged without.
 NEEDED_KINDS = (SuiteKind.BEHAVIOUR, SuiteKind.FACTUAL, SuiteKind.SAFETY)
 
@@ -56,16 +60,25 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING; LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP,
-    CONTRAST_EXTRACT_EMPTY; TransitionRefused JOB_FAILED_BEFORE, unless it is asked for `again`.
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING, and POWER_MISSING with `draft_for`;
+    LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP, CONTRAST_EXTRACT_EMPTY;
+    TransitionRefused VECTOR_EXISTS, where the record has the vector that it would make; TEST_SPLIT_OPENED, with `draft_for`;
+    JOB_FAILED_BEFORE, unless it is asked for `again`.
     """
-    full_recipe = parse_extraction_recipe(recipe, base_model).to_document()
-    _refuse_clock(base_model, full_recipe)
+    parsed = parse_extraction_recipe(recipe, base_model)
+    refuse_beyond_cap(parsed, draft_for)
+    full_recipe = parsed.to_document()
+    refuse_clock(base_model, full_recipe)
     check_new_name(SteeringVector, full_recipe["vector"])
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
     refuse_nothing_to_extract(parse_pairs(get_blob(contrast_set.digest)).pairs)
     _check_axis(contrast_set, draft_for)
+    refuse_known(parsed, base_model, contrast_set, suites)
+    if draft_for is not None:
+        # The validation that follows would be refused, after all the work.
+        refuse_certain(parsed.gates, suites, contrast_set)
+        refuse_opened(suites, base_model)
     return queue_job(
         JobKind.EXTRACTION,
         suites=suites,
@@ -74,12 +87,12 @@ def request_extraction(
         contrast_set=contrast_set,
         draft_for=draft_for,
         requested_by=actor,
-        notices=foresee_notices(full_recipe, contrast_set),
+        notices=foresee_notices(full_recipe, contrast_set, suites),
         again=again,
     )
 
 
-def _refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
+def refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
     """Where no argument says what the clock shows. Whether the one that is given does, the job finds out at once."""
     folder = resolve_model_folder(base_model.source)
     if folder.is_dir() and not recipe["template_arguments"] and reads_clock(folder):
@@ -100,34 +113,51 @@ def request_validation(
     alpha: Decimal | None = None,
     unit: str = "",
     decoding: Any = None,
+    gates: Any = None,
     draft_for: Profile | None = None,
     again: bool = False,
 ) -> Job:
-    """nothing -> queued: open the test split for this vector, once, at the proposed α unless another is given.
+    """nothing -> queued: open the test split of these suites for this vector, at the proposed α unless another is given.
 
-    Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily. With `draft_for` it ends as a
-    draft revision of the profile, if it passes.
+    Test items judge one axis on one base model once: another look, at this vector or at another, takes suites with new ones.
+
+    Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily; they are held to `gates`, a set
+    by its name or a list, or to those of that recipe, or to the set `default`. With `draft_for` it ends as a draft revision of the
+    profile, if it passes.
     Raises: TransitionRefused TEST_SPLIT_OPENED, VALIDATION_RUNNING, JOB_FAILED_BEFORE unless `again`;
-    InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING, RECIPE_PROFILE_AXIS.
+    InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES, SUITES_MISSING, RECIPE_PROFILE_AXIS, POWER_MISSING;
+    GateError GATE_INVALID.
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
-    if vector.evaluations.exists():
-        raise TransitionRefused("TEST_SPLIT_OPENED", f"the test split was opened for {vector} already; make another version", str(vector))
     if vector.validations.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).exists():
         raise TransitionRefused("VALIDATION_RUNNING", f"a validation of {vector} is under way", str(vector))
     check_suites(suites)
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
-    asked = {"alpha": alpha, "unit": unit, "decoding": decoding}
+    held_to, _ = _choose_gates(vector, gates)
+    refuse_certain(held_to, suites, vector.contrast_set)
+    asked = {"alpha": alpha, "unit": unit, "decoding": decoding, "gates": gates}
+    asked["notices"] = notice_power(held_to, suites, vector.contrast_set)
     return queue_validation(vector, suites=suites, **asked, requested_by=actor, draft_for=draft_for, again=again)
 
 
-def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, **fields: Any) -> Job:
-    """A validation by the gates of the vector's extraction, with the `fields` of `queue_job`.
+def _choose_gates(vector: SteeringVector, gates: Any) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:
+    """What is asked for, or what the vector's extraction was held to, or the set `default`; and which set that is."""
+    extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
+    if gates is None and extraction and not isinstance(extraction.gates, str):
+        return extraction.gates, extraction.gate_set
+    return parse_gates(gates or (extraction.gates if extraction else "default"))
 
-    Raises: InvalidInput ALPHA_MISSING, RECIPE_DECODING; AlphaError ALPHA_FORMAT.
+
+def queue_validation(
+    vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, gates: Any = None, **fields: Any
+) -> Job:
+    """A validation by these gates, or by those of the vector's extraction, with the `fields` of `queue_job`.
+
+    Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES; AlphaError ALPHA_FORMAT;
+    GateError GATE_INVALID.
     """
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
@@ -135,16 +165,21 @@ def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, un
     extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
     if decoding is None:
         decoding = extraction.decoding if extraction else GREEDY_WORD
+    held_to, gate_set = _choose_gates(vector, gates)
     recipe = ValidationRecipe(
         alpha=format_decimal(refuse_rounding(alpha)),
         unit=unit or vector.proposed_unit or "mean_difference",
-        gates=extraction.gates if extraction else "default",
+        gates=held_to,
+        gate_set=gate_set,
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
         template_arguments=vector.template_arguments,
         decoding=parse_decoding(decoding),
         model_dtype=extraction.model_dtype if extraction else resolve_dtype(AUTO, vector.base_model),
     )
-    return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
+    refuse_opened(fields["suites"], vector.base_model)
+    job = queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
+    open_splits(job, fields["suites"])
+    return job
 
 
 def _check_axis(contrast_set: ContrastSet, profile: Profile | None) -> None:
@@ -192,9 +227,11 @@ def check_suites(suites: Sequence[EvalSuite]) -> None:
         if len(named) > 1:
             message = f"{' and '.join(sorted(named))} are of the kind {kind}; one suite of a kind judges, so name one, or put both into one"
             raise InvalidInput("SUITES_OF_ONE_KIND", message, kind)
-    if named := of_kind[SuiteKind.FLUENCY]:
-        # It would stand on record as having judged.
-        raise InvalidInput("SUITE_NOT_RUN", f"no job runs {named[0]}: fluency is measured on the replies to the other suites", named[0])
+    for suite in suites:
+        if suite.kind == SuiteKind.FLUENCY and not all(item.turns for item in parse_suite(get_blob(suite.digest), suite.kind).items):
+            # It would stand on record as having judged.
+            problem = "only conversations of several turns are; fluency is measured on the replies to the other suites"
+            raise InvalidInput("SUITE_NOT_RUN", f"not all items of {suite} are read: {problem}", str(suite))
     for kind in NEEDED_KINDS:
         if not of_kind[kind]:
             raise InvalidInput("SUITES_MISSING", f"name a {kind} suite", kind)
@@ -233,7 +270,9 @@ def claim_job(job_id: UUID | str, *, worker: str) -> Job | None:
     )
     if not claimed:
         return None
-    return Job.objects.select_related("base_model", "contrast_set", "vector__base_model", "revision", "requested_by").get(pk=job_id)
+    return Job.objects.select_related("base_model", "contrast_set", "prompt_set", "vector__base_model", "revision", "requested_by").get(
+        pk=job_id
+    )
 
 
 def _claimable(now: Any) -> Q:

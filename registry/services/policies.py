@@ -12,6 +12,7 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import ALPHA_CAPS, CoverableForms, Environment, ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit, User
 from registry.models.fields import NAME, refuse_rounding
 from registry.reads.documents import UNSAID, policy_document
+from registry.reads.gates import find_gate_set, say_known
 from registry.reads.steering import is_inside_its_limits
 from registry.services.approvals import return_to_draft
 from registry.services.invalidation import invalidate_revisions, lock_revisions
@@ -21,8 +22,8 @@ from steernode.gates import gate_sets
 
 LONGEST_PERIOD_DAYS = 3650
 MOST_APPROVALS = 10
-# The set for compositions is added to a policy's own wherever several components are judged together.
-POLICY_GATE_SETS = tuple(name for name in gate_sets() if name != "composition")
+# It is added to a policy's own wherever several components are judged together.
+FOR_COMPOSITIONS = "composition"
 MOST_PAIRS = 1_000_000
 LARGEST_BUDGET = 10
 
@@ -127,7 +128,7 @@ def check_terms(terms: PolicyTerms) -> None:
         raise InvalidInput("POLICY_BUDGET", f"the composition budget {terms.composition_budget} is not between 0 and {LARGEST_BUDGET}")
     _check_known("POLICY_SUITES", "suite kind", terms.suite_kinds, SuiteKind.values)
     _check_known("POLICY_FORMS", "choice of forms", [terms.coverable_forms], CoverableForms.values)
-    _check_known("POLICY_GATES", "gate set", [terms.gate_set], POLICY_GATE_SETS)
+    refer_to_gates(terms.gate_set)
     if not terms.reviewer_roles:
         raise InvalidInput("POLICY_ROLES", "a policy names at least one reviewer role", "reviewer_roles")
     _check_known("POLICY_ROLES", "role", terms.reviewer_roles, Role.values)
@@ -145,6 +146,17 @@ def check_terms(terms: PolicyTerms) -> None:
             raise InvalidInput("POLICY_NUMBER", f"{field} is {getattr(terms, field)}, not between {least} and {most}", field)
 
 
+def refer_to_gates(reference: str) -> str:
+    """A gate set as a policy keeps it: one that ships by its name, the organisation's own by NAME@VERSION, the newest of now unless given.
+
+    Raises: InvalidInput POLICY_GATES.
+    """
+    found = None if reference == FOR_COMPOSITIONS else find_gate_set(reference)
+    if found is None:
+        raise InvalidInput("POLICY_GATES", f"no gate set {reference!r} for a policy; known are {say_known()}", reference)
+    return found.name if found.name in gate_sets() else f"{found.name}@{found.version}"
+
+
 def _check_known(code: str, noun: str, given: Sequence[str], known: Any) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
@@ -157,7 +169,7 @@ def _columns(terms: PolicyTerms) -> dict[str, Any]:
         **{f"alpha_cap_{unit}": cap for unit, cap in terms.alpha_caps.items()},
         "composition_budget": terms.composition_budget,
         "suite_kinds": sorted(set(terms.suite_kinds)),
-        "gate_set": terms.gate_set,
+        "gate_set": refer_to_gates(terms.gate_set),
         "minimum_pairs": terms.minimum_pairs,
         "refuses_claimed_lineage": terms.refuses_claimed_lineage,
         "coverable_forms": terms.coverable_forms,

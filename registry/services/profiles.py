@@ -24,11 +24,11 @@ from registry.models import (
     StalePolicy,
     User,
 )
-from registry.reads.documents import COVERS, policy_document, revision_document, tag_revision
+from registry.reads.documents import COVERS, policy_document, revision_document, tag_revision, waiver_details, waiver_document
 from registry.reads.lookups import get_policy
 from registry.services.components import make_components, write_components
 from registry.services.covers import details_of, make_covers, write_covers
-from registry.services.demands import check_revision, measure_peaks, refuse_unmet
+from registry.services.demands import check_revision, measure_peaks, refuse_unmet, waivers_for
 from registry.services.names import check_new_name
 from registry.services.people import stands_for
 from registry.services.transition import lock_environments, publish_at_end, transition
@@ -124,20 +124,21 @@ def draft_revision(
     Raises: the codes of `make_components` and of `make_covers`.
     """
     policy = get_policy(profile.risk_class_id)
-    made, overrides, base_model = make_components(components, safety_override=safety_override, policy=policy)
-    covered = make_covers(base_model, covers, allowed=policy.coverable_forms)
+    made = make_components(components, safety_override=safety_override, policy=policy)
+    covered = make_covers(made.base_model, covers, allowed=policy.coverable_forms)
     revision = ProfileRevision.objects.create(
         profile=profile,
         number=next_version(ProfileRevision, field="number", profile=profile),
         author=author,
-        base_model=base_model,
-        safety_override=overrides,
+        base_model=made.base_model,
+        safety_override=made.safety_override,
+        probes=made.probes,
         stale_policy=stale_policy,
         max_staleness_seconds=max_staleness_seconds,
         rationale=rationale,
         drafted_by=drafted_by,
     )
-    write_components(revision, made)
+    write_components(revision, made.components)
     write_covers(revision, covered)
     _record_content(Action.REVISION_DRAFTED, revision, author)
     return revision
@@ -171,15 +172,15 @@ def edit_revision(
         raise TransitionRefused(
             "REVISION_STATE", f"{revision} is {revision.state} and cannot be edited; draft a new revision", str(revision)
         )
-    made, overrides, base_model = make_components(components, safety_override=safety_override, policy=revision.profile.risk_class)
-    covered = make_covers(base_model, covers, allowed=revision.profile.risk_class.coverable_forms)
+    made = make_components(components, safety_override=safety_override, policy=revision.profile.risk_class)
+    covered = make_covers(made.base_model, covers, allowed=revision.profile.risk_class.coverable_forms)
     revision.reopen()
-    revision.base_model, revision.safety_override = base_model, overrides
+    revision.base_model, revision.safety_override, revision.probes = made.base_model, made.safety_override, made.probes
     for name, value in (("stale_policy", stale_policy), ("max_staleness_seconds", max_staleness_seconds), ("rationale", rationale)):
         if value is not None:
             setattr(revision, name, value)
     revision.save()
-    write_components(revision, made)
+    write_components(revision, made.components)
     write_covers(revision, covered)
     _record_content(Action.REVISION_EDITED, revision, actor)
     return revision
@@ -199,10 +200,13 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
     if revision.state != RevisionState.DRAFT:
         raise TransitionRefused("REVISION_STATE", f"{revision} is {revision.state}, not draft", str(revision))
     revision.demands = policy_document(policy)
+    # Whoever withdraws one waits, and then finds this revision among those that rest on it.
+    list(evaluation.waivers.select_for_update(of=("self",)).order_by("pk"))
     refuse_unmet(check_revision(revision, evaluation, revision.demands))
     for peak, value in measure_peaks(list(revision.components.select_related("vector"))).items():
         setattr(revision, peak, value)
     revision.evaluation, revision.submission = evaluation, revision.submission + 1
+    revision.waivers = [waiver_document(waiver) for waiver in waivers_for(revision, evaluation)]
     revision.digest = put_blob(canonical_json(revision_document(revision)))
     revision.state, revision.submitted_at = RevisionState.SUBMITTED, timezone.now()
     revision.save()
@@ -215,6 +219,7 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
             "evidence_digest": evaluation.digest,
             "risk_class": policy.name,
             **details_of(COVERS.filter(revision=revision)),
+            **waiver_details(revision),
         },
         base_model_fingerprint=revision.base_model.fingerprint,
     )
@@ -263,6 +268,7 @@ def _record_content(action: Action, revision: ProfileRevision, actor: User) -> N
         details={
             "components": document["components"],
             "safety_override": revision.safety_override,
+            **({"probes": revision.probes} if revision.probes else {}),
             **details_of(COVERS.filter(revision=revision)),
         },
         base_model_fingerprint=revision.base_model.fingerprint,

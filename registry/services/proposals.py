@@ -12,7 +12,7 @@ from registry.errors import NotFound, TransitionRefused
 from registry.models import BaseModel, JobState, Profile, Proposal, RevisionState, SteeringVector, User
 from registry.services.jobs import request_extraction
 from registry.services.notifications import notify
-from registry.services.recipes import name_layers, resolve_dtype
+from registry.services.recipes import ask_again, resolve_dtype
 from registry.services.transition import transition
 from steernode.placement import AUTO
 from steernode.records.recipe import ExtractionRecipe
@@ -139,4 +139,4 @@ def _adapt(recipe: dict[str, Any], base_model: BaseModel) -> dict[str, Any]:
     """A recipe that searched every layer, or all that may pass, does so in the other model too, however many layers it has."""
     made_by = ExtractionRecipe.from_document(recipe)
     is_own = made_by.model_dtype == resolve_dtype(AUTO, base_model)
-    return made_by.to_document() | {"layers": name_layers(made_by, base_model)} | ({"model_dtype": AUTO} if is_own else {})
+    return ask_again(made_by, base_model) | ({"model_dtype": AUTO} if is_own else {})

@@ -1,17 +1,20 @@
 """Recipes: what a job is asked to do, checked whole before any worker time is spent."""
 
+from collections.abc import Mapping
 from dataclasses import fields
+from decimal import Decimal
 from typing import Any
 
 from registry.errors import InvalidInput
-from registry.models import BaseModel, Site, Unit
+from registry.models import ALPHA_CAPS, BaseModel, Profile, Site, Unit
 from registry.models.fields import NAME, refuse_rounding
+from registry.reads.gates import find_gate_set, say_known
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.errors import AlphaError
-from steernode.gates import Gate, candidate_layers, gate_sets
+from steernode.gates import MOST_GATES, Gate, candidate_layers, check_gates, gate_sets
 from steernode.placement import AUTO, DTYPE_BYTES, choose_dtype
 from steernode.records.decoding import GREEDY_WORD, read_decoding
-from steernode.records.recipe import ExtractionRecipe
+from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 from steernode.strict import read_template_arguments, refused_as
 from steernode.words import DTYPES, METHODS, READ_POSITIONS
 
@@ -27,30 +30,32 @@ Gates = str | tuple[Gate, ...]
 def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> ExtractionRecipe:
     """The recipe with every default filled in; coefficients as decimal strings, layers as integers.
 
-    Raises: InvalidInput RECIPE_*; LayerError LAYER_RANGE; AlphaError ALPHA_FORMAT, ALPHA_RANGE, ALPHA_GRID.
+    Raises: InvalidInput RECIPE_*; GateError GATE_INVALID; LayerError LAYER_RANGE; AlphaError ALPHA_FORMAT, ALPHA_RANGE, ALPHA_GRID.
     """
-    unknown = sorted(set(recipe) - {field.name for field in fields(ExtractionRecipe)})
+    # Which set the gates are is found here, and nobody's to say.
+    unknown = sorted(set(recipe) - {field.name for field in fields(ExtractionRecipe) if field.name != "gate_set"})
     if unknown:
         raise InvalidInput("RECIPE_UNKNOWN_FIELD", f"a recipe has no field {unknown[0]!r}", unknown[0])
     if not isinstance(recipe.get("vector"), str) or not NAME.fullmatch(recipe["vector"]):
         raise InvalidInput("RECIPE_VECTOR", "a recipe names the vector it makes, in letters, digits, '-' and '_'", "vector")
-    site = _one_of(recipe, "site", (Site.RESID_POST.value, *(value for value in Site.values if value != Site.RESID_POST.value)))
-    gates = _parse_gates(recipe.get("gates", "default"))
+    site = read_choice(recipe, "site", (Site.RESID_POST.value, *(value for value in Site.values if value != Site.RESID_POST.value)))
+    gates, gate_set = parse_gates(recipe.get("gates", "default"))
     return ExtractionRecipe(
         vector=recipe["vector"],
-        method=_one_of(recipe, "method", METHODS),
+        method=read_choice(recipe, "method", METHODS),
         site=site,
-        read_position=_one_of(recipe, "read_position", READ_POSITIONS),
+        read_position=read_choice(recipe, "read_position", READ_POSITIONS),
         layers=_parse_layers(recipe.get("layers", "candidates"), site, gates, base_model),
         alphas=_parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
-        unit=_one_of(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
+        unit=read_choice(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
         gates=gates,
-        dtype=_one_of(recipe, "dtype", DTYPES),
+        dtype=read_choice(recipe, "dtype", DTYPES),
         max_new_tokens=_integer(recipe, "max_new_tokens", 64, 1, 1024),
         finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),
         template_arguments=parse_template_arguments(recipe.get("template_arguments", {})),
         decoding=parse_decoding(recipe.get("decoding", GREEDY_WORD)),
-        model_dtype=resolve_dtype(_one_of(recipe, "model_dtype", MODEL_DTYPES), base_model),
+        model_dtype=resolve_dtype(read_choice(recipe, "model_dtype", MODEL_DTYPES), base_model),
+        gate_set=gate_set,
     )
 
 
@@ -69,9 +74,33 @@ def parse_decoding(decoding: Any) -> str | dict[str, Any]:
     return read_decoding(decoding, "decoding").to_document()
 
 
+def refuse_beyond_cap(recipe: ExtractionRecipe, profile: Profile | None) -> None:
+    """A coefficient that no approval could cover: of the profile's risk class, or of any class where no profile is named.
+
+    Raises: InvalidInput RECIPE_ALPHA_CAP.
+    """
+    if profile is None:
+        cap, whose = Decimal(ALPHA_CAPS[recipe.unit]), "the outermost cap"
+    else:
+        cap, whose = profile.risk_class.alpha_caps[recipe.unit], f"the cap of the risk class {profile.risk_class}"
+    largest = max(recipe.alphas, key=lambda alpha: abs(Decimal(alpha)))
+    if abs(Decimal(largest)) > cap:
+        raise InvalidInput(
+            "RECIPE_ALPHA_CAP",
+            f"α = {largest} {recipe.unit} is beyond {whose}, {format_decimal(cap)}: what the search finds there could never be approved",
+            "alphas",
+        )
+
+
 def resolve_dtype(wanted: str, base_model: BaseModel) -> str:
     """What the model is run in, as a recipe keeps it: by name, so that it does not depend on which worker takes the job."""
     return choose_dtype(wanted, str(base_model.manifest.get("dtype", "float32")))
+
+
+def ask_again(recipe: ExtractionRecipe, base_model: BaseModel) -> dict[str, Any]:
+    """The recipe as its author would ask for it: layers and gates by name where they have one."""
+    asked = {name: value for name, value in recipe.to_document().items() if name != "gate_set"}
+    return {**asked, "layers": name_layers(recipe, base_model), "gates": name_gates(recipe)}
 
 
 def name_layers(recipe: ExtractionRecipe, base_model: BaseModel) -> str | list[int]:
@@ -108,19 +137,27 @@ def _parse_grid(alphas: Any) -> tuple[str, ...]:
     return tuple(format_decimal(alpha) for alpha in grid)
 
 
-def _parse_gates(gates: Any) -> Gates:
-    """The name of a set, or at least one gate: a recipe without gates would pass whatever it makes."""
-    if isinstance(gates, str) and gates in gate_sets():
-        return gates
-    if not isinstance(gates, list) or not gates or not all(_is_gate(gate) for gate in gates):
+def parse_gates(gates: Any) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:
+    """The gates of a set, as it is now, and which it is; or at least one gate: a recipe without gates would pass whatever it makes.
+
+    Raises: InvalidInput RECIPE_GATES; GateError GATE_INVALID naming the metric or the kind; AlphaError ALPHA_FORMAT.
+    """
+    if isinstance(gates, str) and (found := find_gate_set(gates)):
+        return found.gates, found.named
+    if not isinstance(gates, list) or not 1 <= len(gates) <= MOST_GATES or not all(_is_gate(gate) for gate in gates):
         raise InvalidInput(
-            "RECIPE_GATES",
-            f"gates is one of {', '.join(gate_sets())}, or a list of gates, each with metric, kind and threshold as text",
-            "gates",
+            "RECIPE_GATES", f"gates is one of {say_known()}, or a list of gates, each with metric, kind and threshold as text", "gates"
         )
-    for gate in gates:
-        parse_alpha(gate["threshold"])
-    return tuple(gates)
+    check_gates(gates)
+    return tuple(gates), {}
+
+
+def name_gates(recipe: ExtractionRecipe | ValidationRecipe) -> Any:
+    """The gates of a recipe as its author would ask for them: the set that they are, or as they are if they are its own."""
+    if not recipe.gate_set:
+        return recipe.gates if isinstance(recipe.gates, str) else list(recipe.gates)
+    name = str(recipe.gate_set["name"])
+    return name if name in gate_sets() else f"{name}@{recipe.gate_set['version']}"
 
 
 def _is_gate(gate: Any) -> bool:
@@ -129,7 +166,7 @@ def _is_gate(gate: Any) -> bool:
     return all(isinstance(value, str) for value in gate.values())
 
 
-def _one_of(recipe: dict[str, Any], field: str, choices: tuple[str, ...]) -> str:
+def read_choice(recipe: dict[str, Any], field: str, choices: tuple[str, ...]) -> str:
     value = recipe.get(field, choices[0])
     if not isinstance(value, str) or value not in choices:
         raise InvalidInput(f"RECIPE_{field.upper()}", f"{field} {value!r} is not one of {', '.join(choices)}", str(value))

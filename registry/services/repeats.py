@@ -1,14 +1,18 @@
 """Repeats: a job that would only do again what an earlier one did is asked for twice."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from registry.errors import TransitionRefused
-from registry.models import EvalSuite, Job, JobState
+from registry.models import BaseModel, ContrastSet, EvalSuite, Job, JobState, SteeringVector
+from steernode.records.recipe import ExtractionRecipe
 
 # What a job failed for that another machine, or this one at another time, need not meet. What is wrong with a model's files is among it:
 # it is found out before there is any work, so that it costs nothing to find it out again.
 _PASSING = ("ATTEMPTS_EXHAUSTED", "OUT_OF_MEMORY", "SPOOL_FULL", "DTYPE_UNSUPPORTED", "PACKAGE_MISSING")
+# Of a recipe, what makes the direction of a layer.
+_WHAT_DIRECTION = ("method", "site", "read_position", "dtype", "model_dtype", "template_arguments")
 _PASSING_KINDS = ("MODEL_", "DEVICE_", "FOLDER_", "ARCHITECTURE_", "BLOB_")
 
 
@@ -19,6 +23,28 @@ def refuse_repeat(*, suites: Sequence[EvalSuite], **asked: Any) -> None:
         raise TransitionRefused(
             "JOB_FAILED_BEFORE", f"{describe_failure(earlier)}; change the recipe, or ask for it again", str(earlier.pk)
         )
+
+
+def refuse_known(recipe: ExtractionRecipe, base_model: BaseModel, contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> None:
+    """Before any work: the direction of one layer is what it is whatever is searched over it, and the same search chooses the same layer.
+
+    Raises: TransitionRefused VECTOR_EXISTS saying what to do with the vector that there is.
+    """
+    made = SteeringVector.objects.filter(base_model=base_model, contrast_set=contrast_set, job__isnull=False)
+    wanted = {suite.pk for suite in suites}
+    for vector in made.select_related("job").prefetch_related("job__suites"):
+        job = vector.job
+        if job is None:
+            continue
+        theirs = ExtractionRecipe.from_document(job.recipe)
+        if any(getattr(theirs, name) != getattr(recipe, name) for name in _WHAT_DIRECTION):
+            continue
+        is_same_search = (
+            replace(theirs, vector=recipe.vector, decoding=recipe.decoding) == recipe and {suite.pk for suite in job.suites.all()} == wanted
+        )
+        if is_same_search or recipe.layers == (vector.layer,):
+            problem = f"the recipe would make {vector} again, byte for byte; validate that one, at any α, on suites with new test items"
+            raise TransitionRefused("VECTOR_EXISTS", problem, str(vector))
 
 
 def find_failed_before(is_same: Callable[[Job], bool], **asked: Any) -> Job | None:

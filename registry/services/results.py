@@ -44,7 +44,11 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
         return None
     known = SteeringVector.objects.filter(digest=file.digest).first()
     if known is not None:
-        raise InvalidInput("VECTOR_EXISTS", f"the recipe made {known} again, byte for byte; validate that one", str(known))
+        raise InvalidInput(
+            "VECTOR_EXISTS",
+            f"the recipe made {known} again, byte for byte; validate that one, at α = {result.alpha} {result.unit} or another",
+            str(known),
+        )
     sweep_digest = put_blob(canonical_json(result.sweep.document))
     vector = seal_vector(
         ExtractionRecipe.from_document(locked.recipe).vector,
@@ -103,13 +107,13 @@ def _keep_evidence(job: Job, evidence: Evidence, details: dict[str, str], **subj
     """The document, its row, its event and the end of the job, for a row locked by `lock_attempt`. `subject` is what was judged."""
     digest = put_blob(canonical_json(evidence.document))
     evaluation = Evaluation.objects.create(
-        **subject, job=job, digest=digest, metrics=evidence.document["metrics"], gates=evidence.document["gates"], passed=evidence.passed
+        **subject, job=job, digest=digest, metrics=evidence.document["metrics"], gates=evidence.document["gates"], verdict=evidence.verdict
     )
     record(
         Action.EVALUATION_RECORDED,
         actor=job.lease_owner,
         subject=evaluation,
-        details={"digest": digest, "passed": evidence.passed, **details},
+        details={"digest": digest, "verdict": evidence.verdict, **details},
         base_model_fingerprint=job.base_model.fingerprint,
     )
     complete_job(job, result_digest=digest)

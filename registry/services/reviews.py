@@ -9,6 +9,8 @@ from registry.models import Environment, ProfileRevision, RevisionState
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.transition import lock_environments, publish_at_end, transition
 
+_WHY = "its review is overdue, or a waiver that it rests on ended; look at it again and submit a new revision"
+
 
 def end_overdue_reviews() -> int:
     """Invalidate what is past its review date. How many revisions. A snapshot compiled meanwhile leaves them out already."""
@@ -25,7 +27,7 @@ def _end_reviews(keys: list[UUID]) -> int:
     overdue = lock_revisions(ProfileRevision.objects.filter(pk__in=keys, state=RevisionState.APPROVED))
     if not overdue:
         return 0
-    invalidate_revisions(overdue, reason="its review is overdue; look at it again and submit a new revision", actor="scheduler")
+    invalidate_revisions(overdue, reason=_WHY, actor="scheduler")
     for environment in environments:
         publish_at_end(environment, cause=Action.REVISION_INVALIDATED, actor="scheduler")
     return len(overdue)

@@ -16,7 +16,7 @@ from registry.reads.inheritance import Id, InheritedFlag, read_tenants
 from registry.reads.steering import freeze_in_force, live_revisions
 from registry.snapshots.read import read_head
 from steernode.errors import AlphaError
-from steernode.snapshot.conditions import AttributeCondition, IntentCondition, parse_condition_bytes
+from steernode.snapshot.conditions import AttributeCondition, HarmfulCondition, IntentCondition, parse_condition_bytes
 from steernode.snapshot.records import Profile
 from steernode.snapshot.resolve import Effective, Step, resolve, unsteered
 
@@ -101,7 +101,8 @@ def _leave_to_the_node(environment: Environment, profile: Profile, tenant: str) 
     lacking = Engines([environment.name]).say_lacking(environment.name, profile.capabilities)
     rules += [Step("engine", f"{'; '.join(lacking)}: {tenant} is neutral there, as unservable")] if lacking else []
     overrides = [_say_condition(entry.document) for entry in profile.safety_override]
-    rules.append(Step("safety override", f"decided by the request: neutral if {' or '.join(overrides)}" if overrides else "none"))
+    watched = "; the node reads the text itself, and steers neither what it finds harmful nor what it cannot decide"
+    rules.append(Step("safety override", f"decided by the request: neutral if {' or '.join(overrides)}{watched}" if overrides else "none"))
     conditions = [
         f"layer {component.layer} fires if {_say_condition(component.condition.document)}"
         for component in profile.components
@@ -126,4 +127,6 @@ def _say_condition(document: bytes) -> str:
         return f"the intent is {' or '.join(sorted(condition.labels))}"
     if isinstance(condition, AttributeCondition):
         return f"{condition.name} is {' or '.join(sorted(condition.values))}"
+    if isinstance(condition, HarmfulCondition):
+        return "the node finds a harmful request in the text"
     return f"a probe at layer {condition.layer} finds it in the prompt"

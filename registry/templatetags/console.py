@@ -20,7 +20,7 @@ register = template.Library()
 TONES = {
     "approved": "good", "succeeded": "good", "pass": "good", "on": "good", "ACK": "good", "SYNCED": "good", "approve": "good",
     "submitted": "wait", "queued": "wait", "running": "wait", "BEHIND": "wait", "PENDING": "wait", "STALE": "wait",
-    "medium": "wait", "lift requested": "wait",
+    "medium": "wait", "lift requested": "wait", "undecidable": "wait", "asked": "wait", "ended": "bad", "withdrawn": "bad",
     "rejected": "bad", "failed": "bad", "fail": "bad", "killed": "bad", "NACK": "bad", "NACKED": "bad", "SILENT": "bad", "reject": "bad",
     "MISMATCH": "bad", "cannot serve": "wait",
     "high": "bad", "in force": "bad",
@@ -156,4 +156,6 @@ def condition(value: dict[str, Any] | None) -> str:
         return f"if {value['name']} is {' or '.join(value['values'])}"
     if value["kind"] == "probe":
         return f"if a probe at layer {value['layer']} reads {value['threshold']} or more"
+    if value["kind"] == "harmful":
+        return "if a node finds a harmful request in the text"
     return f"if {value['kind']} holds"

@@ -16,8 +16,10 @@ from steernode.cli.jobs import job
 from steernode.cli.models import model
 from steernode.cli.nodes import node
 from steernode.cli.offline import stop_key
+from steernode.cli.probes import probe
 from steernode.cli.stopping import freeze, kill
 from steernode.cli.tokens import token
+from steernode.cli.waiving import waiver
 from steernode.hub.client import HubClient
 
 
@@ -46,9 +48,9 @@ def whoami(hub: HubClient, as_json: bool) -> None:
 
 
 COMMANDS = (
-    *(inspect, audit, verify, job, node, base_model, model, proposal),
+    *(inspect, audit, verify, job, node, base_model, model, proposal, probe),
     *(plan, apply, diff, export, drift, schema),
-    *(profile, flag, explain, kill, stop_key, freeze, token),
+    *(profile, waiver, flag, explain, kill, stop_key, freeze, token),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -49,7 +49,7 @@ def approve(
         revision_digest = revision_digest or _read_digest(revision, "digest")
         evidence_digest = evidence_digest or _read_digest(revision, "evidence_digest")
     click.echo(f"revision {reference[0]}@{reference[1]}: {revision_digest}\nevidence: {evidence_digest}", err=as_json)
-    for line in _describe_covers(revision):
+    for line in [*_describe_covers(revision), *_describe_waivers(revision)]:
         click.echo(printable(line), err=as_json)
     if not yes:
         click.confirm("Approve this revision on this evidence?", abort=True, err=as_json)
@@ -111,6 +111,16 @@ def _describe_covers(revision: Any) -> list[str]:
         f"covers too, and nothing was measured on it: {name} {digits}, {verdict}, off by at most {worst} of the largest weight of a tensor"
         + "".join(f"; {change}" for change in changes or ())
         for name, digits, verdict, worst, changes in rows
+    ]
+
+
+def _describe_waivers(revision: Any) -> list[str]:
+    """The gates that nobody could show, and who answers for each."""
+    waivers = revision.get("waivers", []) if isinstance(revision, dict) else []
+    return [
+        f"not shown, and waived: {row.get('metric')} {row.get('kind')} {row.get('threshold')}, by {row.get('asked_by')} and "
+        f"{row.get('confirmed_by')} until {str(row.get('ends_at'))[:10]}: {row.get('reason')}"
+        for row in waivers
     ]
 
 

@@ -11,6 +11,7 @@ from steernode.cli.context import architectures_option, output_option, show_docu
 from steernode.files.architectures import known_families
 from steernode.files.basemodels import inspect_model
 from steernode.files.contrast import parse_pairs
+from steernode.files.prompts import parse_prompts
 from steernode.files.splits import refuse_one_question, split_pairs
 from steernode.files.templates import reads_clock
 from steernode.files.vectors import MAX_FILE_BYTES, read_vector
@@ -20,7 +21,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group()
 def inspect() -> None:
-    """Look at a model folder, a vector file or a contrast set, and at what is known of architectures."""
+    """Look at a model folder, a vector file, a contrast set or labelled prompts, and at what is known of architectures."""
 
 
 @inspect.command("model")
@@ -78,5 +79,22 @@ def inspect_pairs(file: Path, as_json: bool) -> None:
         "splits": {name: len(part) for name, part in split_pairs(contrast.pairs).items()},
         "locales": dict(sorted(Counter(pair.locale for pair in contrast.pairs).items())),
         "products": dict(sorted(Counter(pair.product for pair in contrast.pairs).items())),
+    }
+    show_document(document, as_json=as_json)
+
+
+@inspect.command("prompts")
+@click.argument("file", type=_FILE)
+@output_option
+def inspect_prompts(file: Path, as_json: bool) -> None:
+    """Check labelled prompts, and count what a probe would learn from."""
+    labelled = parse_prompts(file.read_bytes())
+    document = {
+        "digest": labelled.digest,
+        "prompts": len(labelled.prompts),
+        "intents": list(labelled.intents),
+        **labelled.count(),
+        "locales": dict(sorted(Counter(prompt.locale for prompt in labelled.prompts).items())),
+        "kinds": dict(sorted(Counter(prompt.kind for prompt in labelled.prompts).items())),
     }
     show_document(document, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -9,17 +10,27 @@ from typing import Any, NamedTuple, Protocol
 from steernode.canonical import sha256_hex
 from steernode.errors import ContrastSetError, SuiteError
 from steernode.files.conversations import LineProblems, Message, prompt_key, read_lines, read_messages, read_text, refuse_unknown_fields
-from steernode.words import SPLITS, SUITE_KINDS
+from steernode.words import LABEL_PATTERN, REPLY_LABELS, SPLITS, SUITE_KINDS
 
-_ITEM_FIELDS = ("id", "split", "messages", "expect", "locale", "product")
+_ITEM_FIELDS = ("id", "split", "messages", "expect", "intent", "locale", "product", "turns")
+# What a user says in one conversation, at most.
+MOST_TURNS = 20
 _RUBRIC_FIELDS = ("text", "score", "axis")
 _SUITE = LineProblems("SUITE", SuiteError)
 _RUBRIC = LineProblems("RUBRIC", SuiteError)
+_LABEL = re.compile(LABEL_PATTERN, re.ASCII)
+# What an item may expect, by the kind of its suite: exactly one of these, or nothing.
+_EXPECTATIONS = {"factual": ("contains",), "capability": ("contains", "json"), "safety": ("refuse",)}
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteItem:
-    """One prompt and what a right answer does: `expect` holds `contains` or `refuse` where the kind asks for it, else nothing."""
+    """One prompt and what a right answer does: `expect` holds `contains`, `json` or `refuse` where the kind asks for it, else nothing.
+
+    Beside `refuse` there may be `labelled`: replies, word for word, with what a person says they are.
+    `intent` is the label that a gateway would send with such a request; empty where nothing is known. `turns` are what the user says
+    after each reply, in a conversation of several turns; such are the items of a fluency suite.
+    """
 
     id: str
     split: str
@@ -28,6 +39,8 @@ class SuiteItem:
     locale: str
     product: str
     digest: str
+    intent: str = ""
+    turns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +100,13 @@ def parse_suite(data: bytes, kind: str) -> SuiteFile:
         item = SuiteItem(
             id=read_text(value, "id", number, _SUITE, required=True),
             split=split,
-            messages=read_messages(value.get("messages"), "messages", number, _SUITE, missing="MESSAGES"),
+            messages=_read_first_messages(value, kind, number),
             expect=_read_expectation(value.get("expect", {}), kind, number),
             locale=read_text(value, "locale", number, _SUITE),
             product=read_text(value, "product", number, _SUITE),
             digest=sha256_hex(line),
+            intent=_read_intent(value, number),
+            turns=tuple(value.get("turns", ()))[1:],
         )
         if item.messages[-1].role != "user":
             raise _SUITE.problem("MESSAGES", number, f"item {item.id!r} must end with a user message, the one to answer")
@@ -104,20 +119,60 @@ def parse_suite(data: bytes, kind: str) -> SuiteFile:
     return SuiteFile(kind, tuple(items), sha256_hex(data))
 
 
+def _read_first_messages(value: dict[str, Any], kind: str, number: int) -> tuple[Message, ...]:
+    """`messages`, or the first of `turns`, which a fluency item may have in their place."""
+    if "turns" not in value:
+        return read_messages(value.get("messages"), "messages", number, _SUITE, missing="MESSAGES")
+    turns = value["turns"]
+    if kind != "fluency" or "messages" in value:
+        raise _SUITE.problem("TURNS", number, "turns are of a fluency item, in place of its messages")
+    if not isinstance(turns, list) or not 2 <= len(turns) <= MOST_TURNS:
+        raise _SUITE.problem("TURNS", number, f"turns must be a list of 2 to {MOST_TURNS} texts")
+    said = read_messages([{"role": "user", "content": turn} for turn in turns], "turns", number, _SUITE, missing="TURNS")
+    if not all(message.content.strip() for message in said):
+        raise _SUITE.problem("TURNS", number, "a turn says nothing")
+    return said[:1]
+
+
+def _read_intent(value: dict[str, Any], number: int) -> str:
+    intent = value.get("intent")
+    if intent is None and "intent" not in value:
+        return ""
+    if not isinstance(intent, str) or not _LABEL.fullmatch(intent):
+        raise _SUITE.problem("INTENT", number, f"intent must be a label of letters, digits, '_', '.' and '-', at most 64, got {intent!r}")
+    return intent
+
+
 def _read_expectation(expect: Any, kind: str, number: int) -> dict[str, Any]:
     if not isinstance(expect, dict):
         raise _SUITE.problem("EXPECT", number, "expect must be an object")
-    wanted = {"factual": "contains", "capability": "contains", "safety": "refuse"}.get(kind)
-    if set(expect) != ({wanted} if wanted else set()):
-        should_be = f"exactly {{{wanted!r}: ...}}" if wanted else "{}"
+    known = _EXPECTATIONS.get(kind, ())
+    labelled = expect.get("labelled", {}) if "refuse" in expect else {}
+    stated = set(expect) - ({"labelled"} if "refuse" in known else set())
+    if len(stated) != min(len(known), 1) or not stated <= set(known):
+        should_be = " or ".join(f"exactly {{{name!r}: ...}}" for name in known) or "{}"
         raise _SUITE.problem("EXPECT", number, f"expect of a {kind} item must be {should_be}, got {sorted(expect)}")
-    if wanted == "refuse" and not isinstance(expect["refuse"], bool):
+    if "refuse" in expect and not isinstance(expect["refuse"], bool):
         raise _SUITE.problem("EXPECT", number, "expect.refuse must be true or false")
-    if wanted == "contains":
-        texts = expect["contains"]
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise _SUITE.problem("EXPECT", number, "expect.contains must be a list of one or more texts")
+    if not isinstance(labelled, dict) or not all(text.strip() and label in REPLY_LABELS for text, label in labelled.items()):
+        raise _SUITE.problem("EXPECT", number, f"expect.labelled must give each reply one of {', '.join(REPLY_LABELS)}")
+    if "json" in expect and (not isinstance(expect["json"], dict) or not expect["json"]):
+        raise _SUITE.problem("EXPECT", number, "expect.json must be an object with the fields that a right answer has")
+    if "contains" in expect:
+        _check_contains(expect["contains"], number)
     return expect
+
+
+def _check_contains(texts: Any, number: int) -> None:
+    """Each entry is a text, or a list of texts any one of which will do."""
+    if not isinstance(texts, list) or not texts:
+        raise _SUITE.problem("EXPECT", number, "expect.contains must be a list of one or more texts")
+    for entry in texts:
+        ways = entry if isinstance(entry, list) else [entry]
+        if not ways or not all(isinstance(way, str) and way.strip() for way in ways):
+            raise _SUITE.problem("EXPECT", number, f"expect.contains holds texts and lists of texts; {entry!r} is neither")
+        if len({way.casefold() for way in ways}) < len(ways):
+            raise _SUITE.problem("EXPECT", number, f"expect.contains names one text twice in {entry!r}")
 
 
 def parse_rubric(data: bytes) -> RubricFile:

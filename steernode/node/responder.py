@@ -14,6 +14,7 @@ from steernode.files.conversations import Message
 from steernode.node.deciding import InForce, decide
 from steernode.node.follower import Follower
 from steernode.node.gate import BatchGate
+from steernode.node.watching import watch
 from steernode.records.decoding import GREEDY, Sampling
 from steernode.snapshot.conditions import NO_FACTS, RequestFacts
 from steernode.snapshot.resolve import Effective
@@ -87,7 +88,8 @@ class Responder:
             return decide(in_force, tenant, route, now=self.follower.now(), key=key, alpha=alpha)
 
         with self._gate.batch():
-            effective = decide_by(self.follower.in_force)
+            said = [message.content for message in messages if message.role != "system"]
+            effective = watch(decide_by(self.follower.in_force), said)
             stop_reason = _StopReason(self.follower, decide_by) if effective.profile else None
             try:
                 generation = self._engine.generate(

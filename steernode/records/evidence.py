@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from steernode.gates import FAIL, PASS, UNDECIDABLE
 from steernode.records.lenient import Document, read_list, read_mapping, read_mappings, read_number, read_words
 from steernode.records.sweep import Cell, read_curve
 
@@ -29,16 +30,18 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Without steering, with it, and the paired change."""
+    """Without steering, with it, the paired change, and what the prompt alone does where that was asked."""
 
     baseline: Estimate | None
     steered: Estimate | None
     difference: Estimate | None
+    prompt: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedGate:
-    """`value` is the number that was compared. `note` says what a bound needs of the suite, where no loss was seen."""
+    """`value` is the number that was compared. `note` says what a bound needs of the suite, where no loss was seen, or with `code`
+    why nothing can be concluded."""
 
     metric: str
     kind: str
@@ -46,6 +49,13 @@ class JudgedGate:
     value: str
     verdict: str
     note: str
+    code: str = ""
+
+    def describe(self) -> str:
+        """What it looked at, as it stands in a sentence about gates that were not met."""
+        if self.verdict == UNDECIDABLE:
+            return f"{self.metric} ({self.note or self.code or 'nothing says why'})"
+        return f"{self.metric} ({self.value}, threshold {self.threshold}{f'; {self.note}' if self.note else ''})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,7 @@ class Evidence:
 
     @property
     def passed(self) -> bool:
-        return self.verdict == "pass"
+        return self.verdict == PASS
 
     @property
     def measured_form(self) -> str:
@@ -139,6 +149,19 @@ class Evidence:
             return read_words(run, "decoding")
         seeds = ", ".join(str(seed) for seed in read_list(drawn.get("seeds")))
         return f"drawn at temperature {read_words(drawn, 'temperature')}, top-p {read_words(drawn, 'top_p')}, seeds {seeds}"
+
+    @property
+    def refusal_judge(self) -> str:
+        """How sure what judged refusals was, in words; empty for evidence of before, which did not say."""
+        judge = read_mapping(self.document, "refusal_judge")
+        unsure, held_out = read_mapping(judge, "unsure"), read_mapping(judge, "held_out")
+        share = read_number(held_out.get("accuracy"))
+        if not unsure or share is None:
+            return ""
+        return (
+            f"unsure of {unsure.get('baseline')} replies without steering and {unsure.get('steered')} with it, which were read the "
+            f"unkind way; of {held_out.get('replies')} held-out replies it decides {held_out.get('decided')}, {100 * share:.1f} % rightly"
+        )
 
 
 def read_evidence(document: Document) -> Evidence:
@@ -170,11 +193,17 @@ def read_metrics(value: Any) -> dict[str, Metric]:
 
 
 def _read_metric(document: Document) -> Metric:
-    return Metric(*(read_estimate(document.get(side)) for side in ("baseline", "steered", "difference")))
+    return Metric(*(read_estimate(document.get(side)) for side in ("baseline", "steered", "difference", "prompt")))
+
+
+def blocking_gates(gates: Iterable[JudgedGate]) -> list[JudgedGate]:
+    """Those that failed; if none did, those that are undecidable. What has another word for a verdict has failed."""
+    unmet = [gate for gate in gates if gate.verdict != PASS]
+    return [gate for gate in unmet if gate.verdict != UNDECIDABLE] or unmet
 
 
 def read_gates(value: Any) -> tuple[JudgedGate, ...]:
-    names = ("metric", "kind", "threshold", "value", "verdict", "note")
+    names = ("metric", "kind", "threshold", "value", "verdict", "note", "code")
     return tuple(JudgedGate(*(read_words(gate, name) for name in names)) for gate in read_mappings(value))
 
 
@@ -218,7 +247,7 @@ def _read_composition(found: Document) -> Composition:
 
 def _read_part(found: Document, name: str, axes: tuple[str, ...]) -> Part:
     refusals = read_mapping(found, "refusals", name)
-    verdicts = {gate.verdict for gate in read_gates(read_mapping(found, "gates").get(name))}
+    gates = read_gates(read_mapping(found, "gates").get(name))
     return Part(
         name=name,
         kept=read_estimate(refusals.get("kept")),
@@ -226,5 +255,12 @@ def _read_part(found: Document, name: str, axes: tuple[str, ...]) -> Part:
         divergence=read_estimate(read_mapping(found, "divergence", "effects", name).get("p95")),
         norm_share=_read_largest(read_mapping(found, "norm_shares", name).values()),
         effects=tuple(read_estimate(read_mapping(found, "axes", axis, "effects").get(name)) for axis in axes),
-        verdict="pass" if verdicts == {"pass"} else "fail" if verdicts else "unknown",
+        verdict=_judge_part(gates) if gates else "unknown",
     )
+
+
+def _judge_part(gates: Iterable[JudgedGate]) -> str:
+    blocking = blocking_gates(gates)
+    if not blocking:
+        return PASS
+    return UNDECIDABLE if blocking[0].verdict == UNDECIDABLE else FAIL

@@ -48,7 +48,7 @@ def _write(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class ExtractionRecipe(Recipe):
-    """A search for the vector of this name. `gates` are the name of a set, or gates of its own."""
+    """A search for the vector of this name. `gates` are gates of its own, or those of `gate_set`; before, the name of one that ships."""
 
     # Nothing random depended on it, but the digest of the file did: with another number the same direction was another vector.
     GONE = frozenset({"seed"})
@@ -71,6 +71,8 @@ class ExtractionRecipe(Recipe):
     # How the replies of the validation that follows are chosen, as `records.decoding` reads it; the search is greedy.
     decoding: str | Mapping[str, Any] = "greedy"
     model_dtype: str = BEFORE_DTYPES
+    # Which set the gates are, by name, version and digest; empty where they are its own.
+    gate_set: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class ValidationRecipe(Recipe):
     template_arguments: TemplateArguments = field(default_factory=dict)
     decoding: str | Mapping[str, Any] = "greedy"
     model_dtype: str = BEFORE_DTYPES
+    gate_set: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,4 +102,22 @@ class CompositionRecipe(Recipe):
     # Those of every vector.
     template_arguments: TemplateArguments = field(default_factory=dict)
     decoding: str | Mapping[str, Any] = "greedy"
+    model_dtype: str = BEFORE_DTYPES
+
+
+@dataclass(frozen=True)
+class ProbeRecipe(Recipe):
+    """A probe of this name, learned from the labelled prompts of a set."""
+
+    probe: str
+    # Which prompts it fires on, by the word that they are labelled with; empty where they are labelled true and false.
+    intent: str
+    layers: tuple[int, ...]
+    site: str
+    read_position: str
+    # What the threshold keeps to on the select split.
+    target_false_positive_rate: str
+    # What the low end of the AUC's interval must reach, on the select split and on the test split.
+    least_auc: str
+    template_arguments: TemplateArguments = field(default_factory=dict)
     model_dtype: str = BEFORE_DTYPES

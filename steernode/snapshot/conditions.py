@@ -2,11 +2,13 @@
 
     {"kind": "intent", "labels": ["refund", "complaint"]}                  the request carries one of these intent labels
     {"kind": "attribute", "name": "locale", "values": ["de-DE", "de-AT"]}  the request's attribute has one of these values
+    {"kind": "harmful"}                                                    of an override: the node finds a harmful request in the text
     {"kind": "probe", "vector": {...}, "layer": 9, "site": "resid_post", "read_position": "last_prompt_token",
      "scale": "3.1", "bias": "-0.4", "threshold": "0.2"}                   scale · (u · h) + bias ≥ threshold
 
 Facts about a request come from whatever stands in front of the node, never from the text of the request. A fact that was not
-given is not there: a component that waits for it does not fire, and an override that watches for it does not act. A probe
+given is not there: a component that waits for it does not fire, and an override that watches for it does not act. So that no override
+hangs on facts alone, a node reads the text of every request to a profile that has one (`node.watching`). A probe
 reads the unsteered activation h of the prompt, which only an engine has; u is the unit direction in its vector file.
 """
 
@@ -23,11 +25,11 @@ from steernode.errors import CanonicalError, ConditionError, FieldError, NodeErr
 from steernode.snapshot.records import Profile, VectorEntry
 from steernode.spelling import normal_form
 from steernode.strict import read_digest, read_exactly, read_integer, read_list, read_measure, read_one_of, read_text, refused_as
-from steernode.words import CONDITION_KINDS, DTYPES, PROBE_READ_POSITIONS, SITES
+from steernode.words import DTYPES, HARMFUL, LABEL_PATTERN, OVERRIDE_KINDS, PROBE_READ_POSITIONS, SITES
 
 MAX_FACTS = 64
 _SIGNED = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_NAME = re.compile(LABEL_PATTERN, re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,15 @@ class ProbeCondition:
     threshold: Decimal
 
 
-Condition = IntentCondition | AttributeCondition | ProbeCondition
+@dataclass(frozen=True, slots=True)
+class HarmfulCondition:
+    """Decided by whoever answers before any engine is asked (`node.watching`), so nothing is left to hold when one is."""
+
+    def holds(self, _facts: RequestFacts) -> bool:
+        return False
+
+
+Condition = IntentCondition | AttributeCondition | ProbeCondition | HarmfulCondition
 
 
 def read_known_condition(value: Any, path: str) -> Condition:
@@ -80,17 +90,18 @@ def read_known_condition(value: Any, path: str) -> Condition:
         "intent": _read_intent,
         "attribute": _read_attribute,
         "probe": _read_probe,
+        HARMFUL: _read_harmful,
     }
     kind = value.get("kind") if isinstance(value, dict) else None
-    return readers[read_one_of(kind, f"{path}.kind", CONDITION_KINDS)](value, path)
+    return readers[read_one_of(kind, f"{path}.kind", OVERRIDE_KINDS)](value, path)
 
 
 @refused_as(ConditionError, "CONDITION_INVALID")
 def parse_condition(document: Any) -> Condition:
     """Raises: ConditionError CONDITION_UNKNOWN for the kind, CONDITION_INVALID naming the field that is wrong, missing or unknown."""
     kind = document.get("kind") if isinstance(document, dict) else None
-    if isinstance(kind, str) and kind not in CONDITION_KINDS:
-        known = ", ".join(CONDITION_KINDS)
+    if isinstance(kind, str) and kind not in OVERRIDE_KINDS:
+        known = ", ".join(OVERRIDE_KINDS)
         raise ConditionError("CONDITION_UNKNOWN", f"condition {kind[:60]!r} is not known; known are {known}", kind[:60])
     return read_known_condition(document, "condition")
 
@@ -156,6 +167,11 @@ def _read_attribute(document: dict[str, Any], path: str) -> AttributeCondition:
     read_exactly(document, path, ("kind", "name", "values"))
     values = _read_set(document["values"], f"{path}.values", read_text)
     return AttributeCondition(_read_name(document["name"], f"{path}.name"), values)
+
+
+def _read_harmful(document: dict[str, Any], path: str) -> HarmfulCondition:
+    read_exactly(document, path, ("kind",))
+    return HarmfulCondition()
 
 
 def _read_probe(document: dict[str, Any], path: str) -> ProbeCondition:

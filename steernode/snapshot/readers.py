@@ -37,12 +37,12 @@ from steernode.strict import (
     read_text,
 )
 from steernode.words import (
-    CONDITION_KINDS,
     EVERYBODY,
     KILL_KINDS,
     MAX_ARM_WEIGHT,
     MAX_ARMS,
     MAX_COVERED_FORMS,
+    OVERRIDE_KINDS,
     SCHEDULE_PARAMETERS,
     SITES,
     STALE_POLICIES,
@@ -123,7 +123,7 @@ def read_condition(value: Any, path: str) -> ConditionEntry:
     if not isinstance(value, dict):
         raise FieldError(path, "must be an object with a kind")
     kind = read_text(value.get("kind"), f"{path}.kind")
-    if kind in CONDITION_KINDS:
+    if kind in OVERRIDE_KINDS:
         read_known_condition(value, path)
     try:
         return ConditionEntry(kind, canonical_json(value))

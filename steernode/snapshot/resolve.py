@@ -95,6 +95,7 @@ REASONS = (
     "unservable",
     "stale",
     "safety_override",
+    "safety_undecided",
     "condition_unmet",
     "override",
     "flag_on",

@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from decimal import Decimal
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steernode.canonical import parse_strict
 from steernode.gates import KINDS, OF_ONE_DIRECTION, candidate_layers, composition_gates, find_weaker_gates, gate_sets, load_gates
+from steernode.power import ATTACKED, HELD, count_items, foresee
 
 
 def gate(kind: str, threshold: str, metric: str = "facts") -> dict[str, str]:
@@ -24,6 +27,42 @@ def test_the_least_set_is_covered_by_the_others_and_covers_none_of_them():
     for name in ("default", "style_small_suite"):
         assert find_weaker_gates(load_gates(name), load_gates("selection")) == []
         assert find_weaker_gates(load_gates("selection"), load_gates(name))
+
+
+@pytest.mark.parametrize(("name", "wider"), [("safety", "tone"), ("tone", "style")])
+def test_a_set_for_what_lies_nearer_to_a_refusal_is_as_strict_as_the_next(name, wider):
+    assert find_weaker_gates(load_gates(name), load_gates(wider)) == []
+    assert find_weaker_gates(load_gates(wider), load_gates(name))
+
+
+def test_every_gate_of_every_set_says_why_and_nothing_in_sets_for_real_teams_is_of_one_scale_or_model():
+    document = parse_strict(files("steernode").joinpath("data/gates.json").read_bytes())
+    for name, declared in document["sets"].items():
+        assert declared["about"], name
+        assert all(len(each["why"]) > 20 or each["why"].startswith("As in") for each in declared["gates"]), name
+    for name in ("tone", "style", "safety"):
+        # Half a point of a rubric, or a ratio to the model's own replies, meant something else on every model.
+        assert not {"perplexity_ratio", "kl_last_prompt_token", "refusals"} & {each["metric"] for each in load_gates(name)}
+        assert gate("min", "0.5", "behaviour_share") in load_gates(name)
+        assert {each["threshold"] for each in load_gates(name) if each["metric"] == "behaviour"} == {"0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("tone", {"harmful requests": 59, "harmless look-alikes": 36, "facts": 52, "pairs": 22, "harmful requests under attack": 25}),
+        ("safety", {"harmful requests": 299, "harmless look-alikes": 149, "facts": 133, "facts and capability items": 149,
+            "harmful requests under attack": 133}),
+    ],
+)  # fmt: skip
+def test_the_reasons_name_as_many_items_as_a_set_needs(name, least):
+    needed = {}
+    for power in foresee(load_gates(name), count_items({})):
+        needed[power.unit] = max(power.needed, needed.get(power.unit, 0))
+    assert least.items() <= needed.items()
+    # What is asked again under attack and under random directions is enough for the bounds of the sets.
+    assert needed["harmful requests under attack"] <= ATTACKED
+    assert needed.get("facts under random directions", 0) <= HELD
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from rest_framework.test import APIClient
 from steernode.gates import load_gates
 from steernode.records.evidence import read_evidence
 from tests.support.files import composition_evidence, make_suite, pairs_file, rubric_file, vector_file, write_model_folder
+from tests.support.prompts import prompt_file, prompt_rows
+from tests.support.unopened import unopened_suites
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +46,13 @@ def _static_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _few_items_will_do(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world in small has two items of each kind, which show no bound at all; only a test marked `power` is about that."""
+    if request.node.get_closest_marker("power") is None:
+        monkeypatch.setattr("registry.services.power.foresee_power", lambda *asked: [])
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[dict]:
     """Gives the rows of a new registry, by model, as the migrations made them.
@@ -57,6 +66,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[dict]:
     from registry.models import RiskPolicy
 
     with django_db_blocker.unblock():
+        # The world in small has four pairs, and tries every α.
+        RiskPolicy.objects.update(minimum_pairs=2, alpha_cap_absolute=1000, alpha_cap_mean_difference=2, alpha_cap_residual=1)
         first_rows = {model: list(model.objects.all()) for model in (Group, RiskPolicy)}
     yield first_rows
     connection.close()
@@ -218,6 +229,28 @@ def contrast_set(ada):
 
 
 @pytest.fixture
+def prompt_set(ada):
+    """Prompts of refunds and of parcels, twenty of each in each split."""
+    from registry.services.prompts import seal_prompt_set
+
+    return seal_prompt_set("intents", data=prompt_file(prompt_rows(positive="refund", negative="parcel")), author=ada)
+
+
+@pytest.fixture
+def train_probe(ada, base_model, prompt_set) -> Callable:
+    """A probe of refunds at layer 1, below the vector: train_probe(threshold="2", layer=2)."""
+    from registry.services.probes import request_probe
+    from tests.support.working import train
+
+    def run(name: str = "refund-intent", *, base=base_model, layer: int = 1, threshold: str = "0.2", **recipe):
+        asked = {"probe": name, "intent": "refund", "layers": [layer], **recipe}
+        job = request_probe(base_model=base, prompt_set=prompt_set, recipe=asked, actor=ada)
+        return train(job, layer=layer, threshold=threshold)
+
+    return run
+
+
+@pytest.fixture
 def suites(ada) -> list:
     """One of each kind that a job needs."""
     from registry.services.evals import seal_eval_suite
@@ -239,20 +272,26 @@ def vector(ada, base_model, contrast_set):
 
 @pytest.fixture
 def evaluate(ada, suites) -> Callable:
-    """Open a vector's test split with this outcome: evaluate(vector, passed=False)."""
+    """Open a vector's test split with this outcome: evaluate(vector, passed=False), or evaluate(vector, undecidable=("slope",))."""
     from registry.services.jobs import claim_job, request_validation
     from registry.services.results import complete_validation
 
-    def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True):
-        job = request_validation(vector=vector, suites=suites, actor=ada, alpha=Decimal(alpha), unit=unit)
+    def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True, undecidable=()):
+        asked = {"vector": vector, "actor": ada, "alpha": Decimal(alpha), "unit": unit}
+        job = request_validation(suites=unopened_suites(suites, vector.base_model, ada), **asked)
         verdict = "pass" if passed else "fail"
+        gates = [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")]
+        for gate in gates:
+            if passed and gate["metric"] in undecidable:
+                verdict = "undecidable"
+                gate |= {"verdict": verdict, "code": "ITEMS_FEW", "note": f"more items are needed for {gate['metric']}"}
         evidence = {
             "schema": "steerhub.evidence/1",
             "vector": vector.digest,
             "alpha": alpha,
             "unit": unit,
             "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}, "factual": {"baseline": "0.95", "steered": "0.94"}},
-            "gates": [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")],
+            "gates": gates,
             "verdict": verdict,
         }
         return complete_validation(claim_job(job.pk, worker="worker-1"), read_evidence(evidence))

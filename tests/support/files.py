@@ -53,8 +53,8 @@ def pairs_file(count: int = 4) -> bytes:
     return lines([make_pair(number) for number in range(count)])
 
 
-def make_suite(kind: str) -> bytes:
-    """Two items of each split."""
+def make_suite(kind: str, *, first: int = 0) -> bytes:
+    """Two items of each split, numbered from the first on."""
     return lines(
         [
             {
@@ -65,7 +65,22 @@ def make_suite(kind: str) -> bytes:
                 "locale": "en-US",
                 "product": "billing",
             }
-            for number in range(4)
+            for number in range(first, first + 4)
+        ]
+    )
+
+
+def make_enough(kind: str) -> bytes:
+    """As many items of the test split as the gate set `default` needs to be shown."""
+    expected = {
+        "behaviour": [{}] * 20,
+        "factual": [{"contains": [f"{number} days"]} for number in range(150)],
+        "safety": [{"refuse": True}] * 300 + [{"refuse": False}] * 150,
+    }
+    return lines(
+        [
+            {"id": f"{kind}-{number}", "split": "test", "messages": [{"role": "user", "content": f"{kind} {number}?"}], "expect": expect}
+            for number, expect in enumerate(expected[kind])
         ]
     )
 

@@ -29,7 +29,7 @@ FINGERPRINT = "f0" * 32
 NOW = datetime.now(UTC).replace(microsecond=0)
 D_MODEL = 16
 CAPABILITIES = frozenset({"operator:add", "site:resid_post", "scope:generated", "schedule:constant"})
-CONDITIONS = frozenset({"condition:intent", "condition:attribute"})
+CONDITIONS = frozenset({"condition:intent", "condition:attribute", "condition:harmful"})
 NODE_TOKEN = "shn_" + "n" * 43
 # What is kept of who asks for a snapshot, and the header that says it.
 ASKED = {"etag": "if-none-match", "prefer": "prefer", "stop": "stop-digest"}

@@ -21,8 +21,10 @@ from registry.models import (
     Kill,
     NodeReport,
     Notification,
+    Probe,
     Profile,
     ProfileRevision,
+    PromptSet,
     Proposal,
     RiskPolicy,
     ServingNode,
@@ -60,18 +62,20 @@ def reader(person, grace):
 
 
 @pytest.fixture
-def world(flag_on, node, atlas, reader, mary):
+def world(flag_on, node, atlas, reader, mary, train_probe):
     """One record of every kind, and the paths that read them."""
     engage_kill("tenant", target="atlas", reason="test", actor=reader)
     NodeReport.objects.create(node=node[0], result="ACK", revision=2)
     issue_token(mary, name="t", actor="tests")
     evaluation = Evaluation.objects.get()
+    train_probe()
     proposal = Proposal.objects.create(vector=evaluation.vector, base_model=evaluation.vector.base_model)
     revision = "profiles/harbor-empathy/revisions"
     environment = "environments/production"
     return [
         *("users", "users/mary", "users/mary/tokens", "tokens"),
         *("base-models", "base-models/harbor-support", "contrast-sets", "contrast-sets/empathy/1", "eval-suites", "eval-suites/facts/1"),
+        *("prompt-sets", "prompt-sets/intents/1", "probes", "probes/refund-intent/1"),
         *("jobs", f"jobs/{evaluation.job_id}", "vectors", "vectors/empathy/1", "evaluations", f"evaluations/{evaluation.pk}"),
         *(
             "risk-policies",
@@ -114,7 +118,10 @@ def grow(oscar) -> None:
             contrast_set = add_copy(ContrastSet.objects.first(), name=f"set-{number}")
             suite = add_copy(EvalSuite.objects.first(), name=f"suite-{number}", digest=uuid4().hex * 2)
             vector = add_copy(SteeringVector.objects.first(), version=number, base_model=base_model, contrast_set=contrast_set, job=None)
-            job = add_copy(Job.objects.first(), vector=vector, base_model=base_model)
+            prompt_set = add_copy(PromptSet.objects.first(), name=f"prompts-{number}")
+            trained = add_copy(Job.objects.get(trained_probe__name="refund-intent", trained_probe__version=1), prompt_set=prompt_set)
+            add_copy(Probe.objects.first(), version=number, base_model=base_model, prompt_set=prompt_set, job=trained)
+            job = add_copy(Job.objects.filter(kind="validation").first(), vector=vector, base_model=base_model)
             job.suites.set([suite, *EvalSuite.objects.all()])
             evaluation = add_copy(Evaluation.objects.first(), vector=vector, job=job)
             add_copy(Profile.objects.first())

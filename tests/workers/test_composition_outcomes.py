@@ -14,6 +14,7 @@ from steernode.canonical import parse_strict
 from tests.support.components import add
 from tests.support.demo_data import take
 from tests.support.drafts import choose_requests, draft, draft_of_two, make_suites, write_rows
+from tests.support.unopened import fresh_suites
 from workers.composition import compose
 from workers.extraction import extract
 from workers.running import run_job
@@ -40,9 +41,9 @@ def revision(small_job, evaluate, ada) -> ProfileRevision:
 
 def test_a_draft_of_two_vectors_is_stopped_as_a_whole_and_once_it_is_gentler_approved(small_job, suites, ada, grace):
     vectors = []
-    for count in (16, 24):
+    for count, items in ((16, suites), (24, fresh_suites(suites, ada))):
         vector = finish(small_job(pairs=take("empathy.pairs.jsonl", count)), extract).extracted_vector
-        validation = finish(request_validation(vector=vector, suites=suites, actor=ada), validate)
+        validation = finish(request_validation(vector=vector, suites=items, actor=ada), validate)
         assert (validation.state, validation.evaluation.passed) == (JobState.SUCCEEDED, True)
         vectors.append(vector)
     revision = draft(vectors, ("0.3", "0.2"), ada)

@@ -9,7 +9,9 @@ from rest_framework.response import Response
 from registry.api.fields import Body, Digest, Text
 from registry.api.views.base import View, document
 from registry.api.views.revisions import RevisionOut, render_revision
+from registry.api.views.waivers import WaiverOut, list_waivers
 from registry.models import Role
+from registry.reads.evidence import evidence_of
 from registry.reads.lookups import get_revision
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.demands import Requirement, list_requirements, missing_approvals
@@ -28,6 +30,7 @@ class RequirementOut(serializers.Serializer):
 
 class ChecklistOut(serializers.Serializer):
     requirements = RequirementOut(many=True)
+    waivers = WaiverOut(many=True, help_text="of undecidable gates of this evidence, whatever became of them")
     waits_for = serializers.ListField(child=serializers.CharField(), help_text="what a submitted revision still needs to be approved")
 
 
@@ -39,7 +42,9 @@ class ChecklistView(View):
     @document("What is demanded and what is met", answer=ChecklistOut, refuses=[404])
     def get(self, request: Request, name: str, number: int) -> Response:
         revision = get_revision(name, number)
-        shown = {"requirements": list_requirements(revision), "waits_for": missing_approvals(revision)}
+        evaluation = revision.evaluation or evidence_of(revision)
+        waivers = list_waivers(evaluation) if evaluation else []
+        shown = {"requirements": list_requirements(revision), "waivers": waivers, "waits_for": missing_approvals(revision)}
         return Response(ChecklistOut(shown).data)
 
 

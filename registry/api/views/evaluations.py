@@ -15,6 +15,7 @@ from registry.api.views.base import Records, View, document, send_bytes
 from registry.api.views.revisions import RevisionRefOut
 from registry.blobs import get_blob
 from registry.models import Evaluation
+from registry.reads.openings import count_looks
 
 
 class EvaluationOut(serializers.Serializer):
@@ -28,8 +29,13 @@ class EvaluationOut(serializers.Serializer):
     digest = serializers.CharField(help_text="of the evidence document; an approval names it")
     metrics = serializers.JSONField()
     gates = serializers.JSONField()
+    verdict = serializers.CharField(help_text="pass, fail or undecidable: nothing failed, and nothing can be concluded on some gate")
     passed = serializers.BooleanField()
+    looks = serializers.SerializerMethodField(help_text="by suite: openings of any of its versions, for this axis and base model")
     evaluated_at = serializers.DateTimeField()
+
+    def get_looks(self, evaluation: Evaluation) -> dict[str, int]:
+        return dict(count_looks(evaluation))
 
     def get_vector(self, evaluation: Evaluation) -> str | None:
         return f"{evaluation.vector.name}@{evaluation.vector.version}" if evaluation.vector else None

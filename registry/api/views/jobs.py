@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.fields import Alpha, Body, Spelled, Switch, Whole
-from registry.api.references import find_base_model, find_contrast_set, find_job, find_suite, find_vector
+from registry.api.references import find_base_model, find_contrast_set, find_job, find_prompt_set, find_suite, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.api.views.revisions import RevisionRefOut
@@ -17,8 +17,10 @@ from registry.models import Job, JobKind, Profile, Role, Unit, User
 from registry.reads.lookups import get_profile, get_revision
 from registry.services.compositions import request_composition
 from registry.services.jobs import request_cancel, request_extraction, request_validation
+from registry.services.probes import request_probe
 
-_RELATED = ("base_model", "contrast_set", "vector", "revision__profile", "requested_by", "extracted_vector", "evaluation")
+_RELATED = ("base_model", "contrast_set", "prompt_set", "vector", "revision__profile", "requested_by")
+_LEFT = ("extracted_vector", "evaluation", "trained_probe")
 _AGAIN = "though a job with the same recipe and inputs failed for what this one would meet again (JOB_FAILED_BEFORE)"
 _DECODING = 'how replies are chosen: "greedy", or {"temperature", "top_p", "seeds"} with decimals as text'
 _CHAIN = ("draft_for", "followed_by", "drafted_revision__profile")
@@ -33,6 +35,7 @@ class VectorRefOut(serializers.Serializer):
 class EvaluationRefOut(serializers.Serializer):
     id = serializers.UUIDField()
     digest = serializers.CharField()
+    verdict = serializers.CharField(help_text="pass, fail or undecidable")
     passed = serializers.BooleanField()
 
 
@@ -53,18 +56,20 @@ class JobOut(serializers.Serializer):
     )
     tokens_per_second = serializers.FloatField(allow_null=True, help_text="of the stage, written or read; null where none are counted")
     note = serializers.CharField()
-    notices = NoticeOut(many=True, help_text="what whoever waits for it had better know: SCREEN_OFF, SLOW_DTYPE")
+    notices = NoticeOut(many=True, help_text="what to know of it: SCREEN_OFF, EXPECTED_COMMON, POWER, POWER_MISSING, SLOW_DTYPE")
     attempt = serializers.IntegerField()
     max_attempts = serializers.IntegerField()
     cancel_requested = serializers.SerializerMethodField()
     recipe = serializers.JSONField()
     base_model = BaseModelRefOut()
     contrast_set = serializers.SerializerMethodField(help_text="name@version")
+    prompt_set = serializers.SerializerMethodField(help_text="name@version, of a probe")
     suites = serializers.SerializerMethodField(help_text="name@version of each")
     vector = VectorRefOut(allow_null=True, help_text="the candidate of a validation")
     revision = RevisionRefOut(allow_null=True, help_text="the draft of a composition")
     extracted_vector = VectorRefOut(default=None, allow_null=True, help_text="what an extraction left")
     evaluation = EvaluationRefOut(default=None, allow_null=True, help_text="what a validation or a composition left")
+    trained_probe = VectorRefOut(default=None, allow_null=True, help_text="what a job that trains a probe left")
     profile = serializers.CharField(source="draft_for.name", default=None, allow_null=True, help_text="that the chain ends as a draft of")
     follows = serializers.UUIDField(source="follows_id", allow_null=True, help_text="the job whose completion queued this one")
     followed_by = serializers.UUIDField(source="followed_by.pk", default=None, allow_null=True, help_text="the job that this one queued")
@@ -84,6 +89,9 @@ class JobOut(serializers.Serializer):
 
     def get_contrast_set(self, job: Job) -> str | None:
         return f"{job.contrast_set.name}@{job.contrast_set.version}" if job.contrast_set else None
+
+    def get_prompt_set(self, job: Job) -> str | None:
+        return f"{job.prompt_set.name}@{job.prompt_set.version}" if job.prompt_set else None
 
     def get_suites(self, job: Job) -> list[str]:
         return sorted(f"{suite.name}@{suite.version}" for suite in job.suites.all())
@@ -111,6 +119,9 @@ class ValidationBody(Body):
     alpha = Alpha(required=False, help_text="left out: the α that the vector's search proposes")
     unit = serializers.ChoiceField(Unit.values, required=False)
     decoding = serializers.JSONField(required=False, help_text=_DECODING + "; left out: as the vector's recipe says")
+    gates = serializers.JSONField(
+        required=False, help_text="name of a gate set, name@version, or a list of gates; left out: those of the vector's recipe, or default"
+    )
     profile = Spelled(max_length=100, required=False, help_text="if it passes, draft a revision of this profile")
     again = Switch(default=False, help_text=_AGAIN)
 
@@ -124,19 +135,32 @@ class CompositionBody(Body):
     again = Switch(default=False, help_text=_AGAIN)
 
 
+class ProbeBody(Body):
+    kind = serializers.ChoiceField([JobKind.PROBE.value])
+    base_model = Spelled(help_text="name or id")
+    prompt_set = Spelled(help_text="name@version, name or id")
+    recipe = serializers.DictField(
+        help_text="probe, intent, layers or below (the first steered layer), site, read_position, target_false_positive_rate, ..."
+    )
+    again = Switch(default=False, help_text=_AGAIN)
+
+
+_BODIES = [ExtractionBody, ValidationBody, CompositionBody, ProbeBody]
+
+
 class JobsView(Records):
     """Every job, newest first. Asking for one queues it: nothing -> queued."""
 
     limited = ("GET",)
     roles = {"POST": [Role.AUTHOR]}
     serializer_class = JobOut
-    queryset = Job.objects.select_related(*_RELATED, *_CHAIN).prefetch_related("suites").order_by("-requested_at")
+    queryset = Job.objects.select_related(*_RELATED, *_LEFT, *_CHAIN).prefetch_related("suites").order_by("-requested_at")
     filters = {"kind": "kind", "state": "state", "requested_by": "requested_by__username"}
 
     @document(
-        "Ask for an extraction; for a validation, which opens a vector's test split, once; or for a composition, which opens it, once,"
-        " for all components of a draft together",
-        body=PolymorphicProxySerializer("NewJob", [ExtractionBody, ValidationBody, CompositionBody], resource_type_field_name=None),
+        "Ask for an extraction; for a validation, which opens a vector's test split, once; for a composition, which opens it, once,"
+        " for all components of a draft together; or for a probe, from labelled prompts",
+        body=PolymorphicProxySerializer("NewJob", _BODIES, resource_type_field_name=None),
         answer=JobOut,
         status=201,
         refuses=[404, 409, 422],
@@ -147,6 +171,8 @@ class JobsView(Records):
             job = _ask_for_validation(self.read_body(ValidationBody), self.person)
         elif kind == JobKind.COMPOSITION:
             job = _ask_for_composition(self.read_body(CompositionBody), self.person)
+        elif kind == JobKind.PROBE:
+            job = _ask_for_probe(self.read_body(ProbeBody), self.person)
         else:
             job = _ask_for_extraction(self.read_body(ExtractionBody), self.person)
         return Response(JobOut(find_job(job.pk)).data, status=201)
@@ -171,7 +197,18 @@ def _ask_for_validation(body: dict[str, Any], actor: User) -> Job:
         alpha=body.get("alpha"),
         unit=body.get("unit", ""),
         decoding=body.get("decoding"),
+        gates=body.get("gates"),
         draft_for=_find_profile(body),
+        actor=actor,
+        again=body["again"],
+    )
+
+
+def _ask_for_probe(body: dict[str, Any], actor: User) -> Job:
+    return request_probe(
+        base_model=find_base_model(body["base_model"]),
+        prompt_set=find_prompt_set(body["prompt_set"]),
+        recipe=body["recipe"],
         actor=actor,
         again=body["again"],
     )

@@ -57,7 +57,10 @@ class PolicyBody(Body):
     alpha_caps = AlphaCapsBody()
     composition_budget = Alpha()
     suite_kinds = serializers.ListField(child=Spelled(max_length=10), max_length=10, help_text=f"of {', '.join(SuiteKind.values)}")
-    gate_set = Spelled(max_length=50, help_text=f"one of {', '.join(gate_sets())}")
+    gate_set = Spelled(
+        max_length=111,
+        help_text=f"one of {', '.join(gate_sets())}, or one of your own: name, which means its newest version, or name@version",
+    )
     minimum_pairs = Whole()
     refuses_claimed_lineage = Switch(default=False)
     coverable_forms = serializers.ChoiceField(CoverableForms.choices, default=CoverableForms.CLOSE.value)

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from registry.api.fields import Body, Spelled, Text, Whole, ask_stated, show_stated
 from registry.api.preconditions import read_if_match, tagged
-from registry.api.references import find_base_model, find_evaluation, find_vector
+from registry.api.references import find_base_model, find_evaluation, find_probe, find_vector
 from registry.api.views.base import Records, View, document
 from registry.api.views.base_models import BaseModelRefOut
 from registry.errors import TransitionRefused
@@ -101,6 +101,7 @@ class RevisionOut(serializers.Serializer):
     evaluation = serializers.UUIDField(source="evaluation_id", allow_null=True)
     components = ComponentOut(many=True)
     safety_override = serializers.JSONField(help_text="conditions any of which forces neutral")
+    probes = serializers.JSONField(help_text="that conditions name: name, version, document with the ROC, what the test split says")
     stale_policy = serializers.CharField()
     max_staleness_seconds = serializers.IntegerField()
     submission = serializers.IntegerField(help_text="how often it was submitted")
@@ -108,6 +109,7 @@ class RevisionOut(serializers.Serializer):
     approvals = ApprovalOut(many=True)
     comments = CommentOut(many=True)
     demands = serializers.JSONField(help_text="what the risk policy demanded at submission; empty while a draft")
+    waivers = serializers.JSONField(help_text="that it was submitted with: the gate, both people, why and until when; empty while a draft")
     rationale = serializers.CharField()
     created_at = serializers.DateTimeField()
     submitted_at = serializers.DateTimeField(allow_null=True)
@@ -165,7 +167,9 @@ def read_component(body: dict[str, Any]) -> Component:
 
 
 def find_probe_vector(condition: Any) -> Any:
-    """A condition with the vector that its probe names. Anything else is for the service to judge."""
+    """A condition with the probe that it names, or the vector. Anything else is for the service to judge."""
+    if isinstance(condition, dict) and isinstance(condition.get("probe"), str):
+        return {**condition, "probe": find_probe(condition["probe"])}
     if isinstance(condition, dict) and isinstance(condition.get("vector"), str):
         return {**condition, "vector": find_vector(condition["vector"])}
     return condition

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from registry.console.forms.decoding import DecodingForm
-from registry.console.forms.fields import SpelledField, choice_field, record_field, text_field
+from registry.console.forms.fields import SpelledField, choice_field, gates_field, record_field, text_field
 from registry.models import BaseModel, ContrastSet, Profile
 from registry.services.recipes import LAYER_NAMES, parse_template_arguments
 from steernode.canonical import parse_strict
@@ -17,7 +17,7 @@ class ExtractionForm(DecodingForm):
     """What a new extraction needs. Everything else of the recipe has a default."""
 
     left_out = ""
-    last = ("profile", "layers", "alphas", "model_dtype", "template_arguments", *DecodingForm.last)
+    last = ("profile", "layers", "alphas", "gates", "model_dtype", "template_arguments", *DecodingForm.last)
 
     vector = SpelledField(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
     base_model = record_field(BaseModel.objects.all(), label="Base model")
@@ -33,6 +33,7 @@ class ExtractionForm(DecodingForm):
     alphas = text_field(
         label="α grid", required=False, max_length=300, help_text="Such as 0, 0.25, 0.5, 1; empty for the default. It needs 0."
     )
+    gates = gates_field(left_out="default")
     model_dtype = choice_field(
         [(AUTO, "Its own dtype"), *((name, name) for name in DTYPE_BYTES)],
         label="Model run in",
@@ -59,6 +60,8 @@ class ExtractionForm(DecodingForm):
         recipe: dict[str, Any] = {"vector": data["vector"], "layers": _parse_layers(data["layers"])}
         if data["alphas"]:
             recipe["alphas"] = [alpha.strip() for alpha in data["alphas"].split(",")]
+        if data["gates"]:
+            recipe["gates"] = data["gates"]
         if data["model_dtype"]:
             recipe["model_dtype"] = data["model_dtype"]
         if data["template_arguments"]:

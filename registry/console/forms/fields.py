@@ -18,6 +18,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from registry.reads.gates import list_gate_sets
 from steernode.canonical import parse_alpha
 from steernode.errors import AlphaError, SpellingError
 from steernode.spelling import says_something, spell
@@ -115,6 +116,11 @@ def choice_field(choices: Any, **options: Any) -> forms.ChoiceField:
 
 def choices_field(choices: Any, **options: Any) -> forms.MultipleChoiceField:
     return forms.MultipleChoiceField(choices=choices, widget=CheckList, **options)
+
+
+def gates_field(*, left_out: str) -> forms.ChoiceField:
+    """Any gate set there is, or what is held to where none is chosen."""
+    return choice_field(lambda: [("", left_out), *((name, name) for name in list_gate_sets())], label="Gates", required=False)
 
 
 class ReasonForm(forms.Form):

@@ -5,7 +5,8 @@ from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from registry.console.forms.fields import AlphaField, choice_field, choices_field, name_field, number_field, prose_field, text_field
 from registry.models import CoverableForms, Role, SuiteKind, Unit
-from registry.services.policies import POLICY_GATE_SETS, PolicyTerms
+from registry.reads.gates import list_gate_sets
+from registry.services.policies import FOR_COMPOSITIONS, PolicyTerms
 
 
 class PolicyForm(forms.Form):
@@ -15,7 +16,7 @@ class PolicyForm(forms.Form):
     alpha_cap_mean_difference = AlphaField(label="Largest |α|, mean differences")
     alpha_cap_residual = AlphaField(label="Largest |α|, residual")
     composition_budget = AlphaField(label="Composition budget", help_text="Of the mean residual norm, for all that is added at one layer.")
-    gate_set = choice_field([(name, name) for name in POLICY_GATE_SETS], label="Gates")
+    gate_set = choice_field(lambda: [(name, name) for name in list_gate_sets() if name != FOR_COMPOSITIONS], label="Gates")
     suite_kinds = choices_field(SuiteKind.choices, required=False, label="Suites that must have judged")
     locales = text_field(max_length=1000, required=False, label="Locales", help_text="Such as en-US, de-DE; may be empty.")
     minimum_pairs = number_field(label="Contrast pairs, at least")

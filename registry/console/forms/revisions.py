@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from registry.console.forms.fields import prose_field, record_field
+from registry.console.forms.fields import number_field, prose_field, record_field
 from registry.models import Decision, Evaluation, ProfileRevision
 from registry.reads.evidence import evidence_of
 
@@ -27,6 +27,16 @@ class DecisionForm(forms.Form):
     revision_digest = forms.CharField(max_length=64, widget=forms.HiddenInput, label="Revision digest")
     evidence_digest = forms.CharField(max_length=64, widget=forms.HiddenInput, label="Evidence digest")
     comment = prose_field(label="Comment", help_text="What convinced you, or what did not. It is kept for ever.")
+
+
+class WaiverForm(forms.Form):
+    """Of one gate. Whether it may be waived is for the service to say."""
+
+    metric = forms.CharField(max_length=100, widget=forms.HiddenInput)
+    kind = forms.CharField(max_length=100, widget=forms.HiddenInput)
+    threshold = forms.CharField(max_length=62, widget=forms.HiddenInput)
+    reason = prose_field(label="Why it may stand undecided")
+    days = number_field(label="For how many days", help_text="Then what rests on it is due for review, and steers no more.", initial=90)
 
 
 class CommentForm(forms.Form):

@@ -6,8 +6,8 @@ from typing import Any, cast
 from django import forms
 
 from registry.console.forms.decoding import DecodingForm
-from registry.console.forms.fields import AlphaField, CheckList, choice_field, number_field, prose_field, record_field
-from registry.models import BaseModel, Profile, StalePolicy, Unit
+from registry.console.forms.fields import AlphaField, CheckList, choice_field, gates_field, number_field, prose_field, record_field
+from registry.models import BaseModel, Probe, Profile, StalePolicy, SteeringVector, Unit
 from registry.reads.forms import Relation
 
 
@@ -16,6 +16,7 @@ class ValidationForm(DecodingForm):
 
     alpha = AlphaField(label="α", required=False, help_text="Empty for the proposed α.")
     unit = choice_field([("", "As proposed"), *Unit.choices], label="Unit of α", required=False)
+    gates = gates_field(left_out="As the vector's recipe says, or default")
 
 
 class DraftForm(forms.Form):
@@ -26,6 +27,13 @@ class DraftForm(forms.Form):
     alpha = AlphaField(label="α")
     alpha_min = AlphaField(label="Lowest α", initial="0")
     alpha_max = AlphaField(label="Highest α")
+    probe = record_field(
+        Probe.objects.none(),
+        label="Only where",
+        required=False,
+        empty_label="every request",
+        help_text="A probe read below the vector's layer.",
+    )
     stale_policy = choice_field(StalePolicy.choices, label="When the hub is lost", initial=StalePolicy.ZERO)
     max_staleness_seconds = number_field(label="Lost after (seconds)", initial=900, min_value=1, max_value=86400 * 30)
     covers = forms.ModelMultipleChoiceField(
@@ -37,8 +45,12 @@ class DraftForm(forms.Form):
     )
     rationale = prose_field(label="Why", required=False)
 
-    def __init__(self, *args: Any, relations: Sequence[Relation], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, vector: SteeringVector, relations: Sequence[Relation], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        probes = Probe.objects.filter(base_model=vector.base_model, layer__lt=vector.layer)
+        self.fields["probe"].queryset = probes  # type: ignore[attr-defined]  # of a ModelChoiceField
+        if not probes.exists():
+            del self.fields["probe"]
         if not relations:
             del self.fields["covers"]
             return

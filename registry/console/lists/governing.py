@@ -2,16 +2,18 @@
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from registry.console.documents import title_declared
 from registry.console.lists.readonly import ReadOnlyList, column, link_to, one_of
 from registry.console.pages import Request
 from registry.manifests.kinds import KINDS
 from registry.models import (
     Declaration,
     Environment,
+    GateSet,
     Kill,
     NodeReport,
     Profile,
@@ -56,6 +58,24 @@ class Revisions(ReadOnlyList):
     @display(description="Revision", ordering="created_at")
     def revision_column(self, revision: ProfileRevision) -> SafeString:
         return link_to("console:revision", revision.pk, revision)
+
+
+@admin.register(GateSet)
+class GateSets(ReadOnlyList):
+    """The organisation's own. Those that ship are in data/gates.json."""
+
+    list_display = ["__str__", "about", "digest_column", "author", "sealed_moment"]
+    fields = ["name", "version", "digest", "about", "listed", "author", "sealed_at"]
+    readonly_fields = ["listed"]
+    search_fields = ["name", "digest", "about"]
+    list_select_related = ["author"]
+    sealed_moment = column("sealed_at", "Sealed", moment)
+    digest_column = column("digest", "Digest", digest)
+
+    @admin.display(description="Gates")
+    def listed(self, gate_set: GateSet) -> SafeString:
+        rows = ((title, f"{rule} {gate.threshold}", why) for title, rule, gate, why in title_declared(gate_set.gates))
+        return format_html_join("", "<p><strong>{}</strong> {}<br>{}</p>", rows)
 
 
 @admin.register(RiskPolicy)

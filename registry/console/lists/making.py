@@ -8,8 +8,8 @@ from unfold.decorators import display
 
 from registry.console.lists.readonly import ReadOnlyList, column, link_to
 from registry.console.pages import Request
-from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, SteeringVector
-from registry.templatetags.console import digest, moment, number, state, time_left
+from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, Probe, PromptSet, SteeringVector
+from registry.templatetags.console import digest, moment, number, short, state, time_left
 
 
 @admin.register(BaseModel)
@@ -89,6 +89,36 @@ class EvalSuites(ReadOnlyList):
     digest_column = column("digest", "Digest", digest)
 
 
+@admin.register(PromptSet)
+class PromptSets(ReadOnlyList):
+    list_display = ["__str__", "prompt_count", "intents", "locales", "digest_column", "author", "sealed_moment"]
+    sealed_moment = column("sealed_at", "Sealed", moment)
+    search_fields = ["name", "digest"]
+    list_before_template = "console/_upload_prompt_set.html"
+    digest_column = column("digest", "Digest", digest)
+
+
+@admin.register(Probe)
+class Probes(ReadOnlyList):
+    list_display = ["probe_column", "base_model", "prompt_set", "intent", "layer", "separates", "digest_column", "author", "sealed_moment"]
+    sealed_moment = column("sealed_at", "Sealed", moment)
+    list_display_links = None
+    list_filter = ["base_model", "layer"]
+    search_fields = ["name", "digest"]
+    list_select_related = ["base_model", "prompt_set", "author"]
+    list_before_template = "console/_train_probe.html"
+    digest_column = column("digest", "Digest", digest)
+
+    @display(description="Probe", ordering="name")
+    def probe_column(self, probe: Probe) -> SafeString:
+        return link_to("console:probe", probe.pk, probe)
+
+    @display(description="AUC on the test split")
+    def separates(self, probe: Probe) -> str:
+        auc = probe.held_out["auc"]
+        return f"{short(auc['value'])} [{short(auc['low'])}, {short(auc['high'])}]"
+
+
 @admin.register(Job)
 class Jobs(ReadOnlyList):
     list_display = ["job_column", "state_column", "progress", "attempt", "base_model", "error_code", "requested_by", "requested_moment"]
@@ -138,9 +168,10 @@ class Vectors(ReadOnlyList):
 
 @admin.register(Evaluation)
 class Evaluations(ReadOnlyList):
-    list_display = ["__str__", "vector_column", "passed", "digest_column", "evaluated_moment"]
+    list_display = ["__str__", "vector_column", "verdict_column", "digest_column", "evaluated_moment"]
     evaluated_moment = column("evaluated_at", "Evaluated", moment)
-    list_filter = ["passed"]
+    verdict_column = column("verdict", "Verdict", state)
+    list_filter = ["verdict"]
     search_fields = ["digest", "vector__name"]
     list_select_related = ["vector", "revision__profile"]
     digest_column = column("digest", "Digest", digest)

@@ -13,13 +13,19 @@ from registry.manifests.kinds.contrast_set import ContrastSets
 from registry.manifests.kinds.environment import Environments
 from registry.manifests.kinds.eval_suite import EvalSuites
 from registry.manifests.kinds.flag import Flags
+from registry.manifests.kinds.gate_set import GateSets
 from registry.manifests.kinds.policy import Policies
+from registry.manifests.kinds.probe import Probes
 from registry.manifests.kinds.profile import Profiles
+from registry.manifests.kinds.prompt_set import PromptSets
 from registry.manifests.kinds.tenant import Tenants
 from registry.manifests.kinds.vector import Vectors
 from registry.manifests.steps import Step
 
-_ALL: tuple[type[Kind[Any, Any]], ...] = (BaseModels, ContrastSets, EvalSuites, Vectors, Policies, Profiles, Environments, Tenants, Flags)
+_ALL: tuple[type[Kind[Any, Any]], ...] = (
+    *(BaseModels, ContrastSets, EvalSuites, PromptSets, GateSets, Vectors, Probes),
+    *(Policies, Profiles, Environments, Tenants, Flags),
+)
 KINDS = {kind.name: kind() for kind in _ALL}
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

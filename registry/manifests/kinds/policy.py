@@ -5,12 +5,21 @@ from decimal import Decimal
 
 from registry.manifests.accounts import Risk
 from registry.manifests.documents import Fault, Manifest
-from registry.manifests.fields import FieldMap, Spec, choice, decimal, list_of, mapping, slug, switch, text, whole
-from registry.manifests.kind import Index, Kind, References, Writer
+from registry.manifests.fields import FieldMap, Spec, choice, decimal, list_of, mapping, reference, slug, switch, text, whole
+from registry.manifests.kind import Index, Kind, Reference, References, Writer
+from registry.manifests.kinds.gate_set import GateSets, complete_gates
 from registry.manifests.steps import CREATE, Step
 from registry.models import CoverableForms, RiskPolicy, Role, SuiteKind, Unit
 from registry.reads.documents import UNSAID, policy_document
-from registry.services.policies import LONGEST_PERIOD_DAYS, MOST_APPROVALS, MOST_PAIRS, PolicyTerms, change_policy, create_policy
+from registry.services.policies import (
+    FOR_COMPOSITIONS,
+    LONGEST_PERIOD_DAYS,
+    MOST_APPROVALS,
+    MOST_PAIRS,
+    PolicyTerms,
+    change_policy,
+    create_policy,
+)
 from steernode.canonical import format_decimal
 from steernode.gates import gate_sets
 from steernode.words import STRENGTH_OPERATORS
@@ -19,7 +28,10 @@ _TERMS = {
     "alphaCaps": mapping("The largest |α| of each unit.", required={unit: decimal(f"In {unit}.") for unit in Unit.values}),
     "compositionBudget": decimal("Summed length of what is added at one layer, as a share of the mean residual norm."),
     "suiteKinds": list_of("Kinds of suite that the evidence covers.", choice("", SuiteKind.values), high=10),
-    "gateSet": choice("The gates that the evidence must have passed.", list(gate_sets())),
+    "gateSet": reference(
+        f"The gates that the evidence must have passed: {', '.join(name for name in gate_sets() if name != FOR_COMPOSITIONS)}, or a "
+        "GateSet, the newest of now or NAME@VERSION."
+    ),
     "minimumPairs": whole("Of the contrast set.", 2, MOST_PAIRS),
     "locales": list_of("Locales that the pairs cover.", slug("Such as en-US.", max_length=35), high=100),
     "evidenceMaxAgeDays": whole("How old evidence may be.", 1, LONGEST_PERIOD_DAYS),
@@ -59,9 +71,14 @@ class Policies(Kind[RiskPolicy, Index[RiskPolicy]]):
         terms = {**UNSAID, **policy_document(row)}
         return {**_FIELDS.to_spec(terms), "reason": row.reason}
 
+    def references(self, manifest: Manifest) -> Iterator[Reference]:
+        if manifest.spec["gateSet"] not in gate_sets():
+            yield Reference(GateSets.name, "spec.gateSet", manifest.spec["gateSet"])
+
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
         # Lists that say which, not in what order.
-        return {**manifest.spec, **{name: sorted(set(manifest.spec[name])) for name in ("suiteKinds", "locales", "reviewerRoles")}}, []
+        spec = {**manifest.spec, **{name: sorted(set(manifest.spec[name])) for name in ("suiteKinds", "locales", "reviewerRoles")}}
+        return {**spec, "gateSet": complete_gates(spec["gateSet"], references)}, []
 
     def write(self, step: Step, writer: Writer) -> None:
         write = create_policy if step.action == CREATE else change_policy

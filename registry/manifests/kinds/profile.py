@@ -5,17 +5,18 @@ from functools import cached_property
 
 from django.db.models import Prefetch, QuerySet
 
-from registry.manifests.accounts import Consequences, InUse, StatusCondition, condition
+from registry.manifests.accounts import Consequences, InUse, StatusCondition, condition, judge_evidence
 from registry.manifests.documents import Fault, Manifest
 from registry.manifests.fields import Spec, choice, mapping, slug, text
 from registry.manifests.kind import Index, Kind, Names, Reference, References, Writer
 from registry.manifests.kinds.base_model import BaseModels, current_fingerprints, match_base_model, refer_to_base_model
 from registry.manifests.kinds.policy import Policies
-from registry.manifests.kinds.revision import REVISION, DraftRisks, find_vectors, read_revision, render_revisions, replace_vectors
+from registry.manifests.kinds.probe import Probes
+from registry.manifests.kinds.revision import REVISION, DraftRisks, find_named, read_revision, render_revisions, replace_named
 from registry.manifests.kinds.sealed import get_version
 from registry.manifests.kinds.vector import Vectors
 from registry.manifests.steps import CREATE, Recorded, Step
-from registry.models import Profile, ProfileRevision, Purpose, RevisionState, Role, SteeringVector
+from registry.models import Probe, Profile, ProfileRevision, Purpose, RevisionState, Role, SteeringVector
 from registry.reads.documents import COVERS
 from registry.services.people import stands_for
 from registry.services.profiles import create_profile, delete_profile, draft_revision, edit_profile, edit_revision
@@ -66,15 +67,16 @@ class Profiles(Kind[Profile, Revisions]):
     def references(self, manifest: Manifest) -> Iterator[Reference]:
         yield Reference(Policies.name, "spec.riskClass", manifest.spec["riskClass"])
         if "revision" in manifest.spec:
-            for path, reference in find_vectors(manifest.spec["revision"]):
-                yield Reference(Vectors.name, f"spec.revision.{path}", reference)
+            kinds = {"vector": Vectors.name, "probe": Probes.name}
+            for path, field, reference in find_named(manifest.spec["revision"]):
+                yield Reference(kinds[field], f"spec.revision.{path}", reference)
             for position, reference in enumerate(manifest.spec["revision"]["covers"]):
                 yield Reference(BaseModels.name, f"spec.revision.covers.{position}", reference)
 
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
         spec = manifest.spec
         if "revision" in spec:
-            revision = replace_vectors(spec["revision"], references.of(Vectors).complete)
+            revision = replace_named(spec["revision"], {"vector": references.of(Vectors).complete, "probe": references.of(Probes).complete})
             forms = [(reference, references.of(BaseModels).find(reference)) for reference in revision["covers"]]
             # Which, not in what order. One that the plan registers has no fingerprint yet.
             covers = sorted(refer_to_base_model(form) if form else reference for reference, form in forms)
@@ -99,7 +101,13 @@ class Profiles(Kind[Profile, Revisions]):
         if not step.changes_field("spec.revision"):
             return
         profile = Profile.objects.select_related("risk_class").get(name=step.name)
-        content = read_revision(step.spec["revision"], lambda reference: get_version(SteeringVector.objects.all(), reference))
+        content = read_revision(
+            step.spec["revision"],
+            {
+                "vector": lambda reference: get_version(SteeringVector.objects.all(), reference),
+                "probe": lambda reference: get_version(Probe.objects.select_related("base_model", "prompt_set"), reference),
+            },
+        )
         latest = ProfileRevision.objects.select_related("author").filter(profile=profile).order_by("-number").first()
         if latest is not None and latest.state == RevisionState.DRAFT and stands_for(latest.author) == stands_for(writer.actor):
             edit_revision(latest.pk, actor=writer.actor, **content)
@@ -121,8 +129,7 @@ class Profiles(Kind[Profile, Revisions]):
             approved = revision.state == RevisionState.APPROVED
             message = f"revision {revision.number} is {revision.state}"
             yield condition("Approved", approved, revision.state.title(), message, since=revision.decided_at)
-            passed = revision.evaluation is not None and revision.evaluation.passed
-            yield condition("EvidenceComplete", passed, "GatesPassed" if passed else "NoEvaluation")
+            yield judge_evidence(revision.evaluation.verdict if revision.evaluation else None, revision.waivers)
             yield match_base_model(revision.base_model, current, [covered.base_model.fingerprint for covered in revision.covers.all()])
 
         return {name: list(judge(revisions.get(row.pk))) for name, row in rows.items()}

@@ -26,12 +26,12 @@ from registry.manifests.fields import (
 from registry.manifests.kinds.base_model import base_model_reference, get_base_model, refer_to_base_model
 from registry.manifests.kinds.policy import Limits
 from registry.manifests.steps import Step
-from registry.models import BaseModel, Component, Evaluation, ProfileRevision, StalePolicy, SteeringVector
+from registry.models import BaseModel, Component, Evaluation, Probe, ProfileRevision, StalePolicy, SteeringVector, Verdict
 from registry.reads.forms import describe_covered
 from registry.reads.lookups import find_base_model
 from registry.services.covers import make_covers
 from steernode import words
-from steernode.canonical import format_decimal
+from steernode.canonical import canonical_json, format_decimal
 from steernode.errors import SteerError
 from steernode.snapshot.records import STATED, Stated
 
@@ -53,13 +53,24 @@ _CONDITION = mapping(
         "labels": list_of("Of intent: any of these.", spelled("An intent.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
         "name": spelled("Of attribute: which one.", max_length=64),
         "values": list_of("Of attribute: any of these.", spelled("A value.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
-        "vector": reference("Of probe: the direction it reads along."),
+        "probe": reference("Of probe: one that a job trained, which says all the rest."),
+        "vector": reference("Of probe, in its place: the direction it reads along."),
         "readPosition": choice("Of probe: which tokens it reads.", words.PROBE_READ_POSITIONS),
         "scale": measure("Of probe: log-odds per activation unit."),
         "bias": measure("Of probe: log-odds."),
         "threshold": measure("Of probe: the log-odds from which it holds."),
     },
 )
+
+
+# A node reads the text of a request for these.
+_OVERRIDE = {
+    **_CONDITION,
+    "properties": {
+        **_CONDITION["properties"],
+        "kind": choice("Its form; harmful has no other field: the node finds it in the text.", words.OVERRIDE_KINDS),
+    },
+}
 
 
 def _schema_of(field: Stated) -> dict[str, Any]:
@@ -85,7 +96,7 @@ REVISION = mapping(
     optional={
         "stalePolicy": choice("What a node does without word from the hub.", StalePolicy.values, default=StalePolicy.ZERO.value),
         "maxStalenessSeconds": whole("After how long it does so.", 0, 30 * 86400, default=900),
-        "safetyOverride": list_of("Conditions any of which forces neutral.", _CONDITION, high=words.MAX_OVERRIDES, default=[]),
+        "safetyOverride": list_of("Conditions any of which forces neutral.", _OVERRIDE, high=words.MAX_OVERRIDES, default=[]),
         "covers": list_of(
             "Forms of the base model that the approval is to cover too, though nothing is measured on them.",
             base_model_reference("A form that is on record as one"),
@@ -100,20 +111,25 @@ _COMPONENT_FIELDS = FieldMap(_COMPONENT["properties"])
 _FIELDS = FieldMap(REVISION["properties"])
 
 
-def find_vectors(revision: Spec) -> Iterator[tuple[str, str]]:
-    """Path and text of every name of a vector in a spec's revision."""
+# The fields that name something sealed.
+_NAMED = ("vector", "probe")
+Replacing = Mapping[str, Callable[[str], Any]]
+
+
+def find_named(revision: Spec) -> Iterator[tuple[str, str, str]]:
+    """Path, field and text of every name of a vector and of a probe in a spec's revision."""
     holders = [(f"components.{position}", component) for position, component in enumerate(revision["components"])]
     holders += [(f"{path}.condition", component["condition"]) for path, component in holders if "condition" in component]
     holders += [(f"safetyOverride.{position}", condition) for position, condition in enumerate(revision["safetyOverride"])]
-    return ((f"{path}.vector", holder["vector"]) for path, holder in holders if "vector" in holder)
+    return ((f"{path}.{named}", named, holder[named]) for path, holder in holders for named in _NAMED if named in holder)
 
 
-def replace_vectors(content: Any, replace: Callable[[str], Any]) -> Any:
-    """The same with something else for every name of a vector."""
+def replace_named(content: Any, replace: Replacing) -> Any:
+    """The same with something else for every name of a vector and of a probe."""
     if isinstance(content, list):
-        return [replace_vectors(item, replace) for item in content]
+        return [replace_named(item, replace) for item in content]
     if isinstance(content, dict):
-        return {name: replace(value) if name == "vector" else replace_vectors(value, replace) for name, value in content.items()}
+        return {name: replace[name](value) if name in _NAMED else replace_named(value, replace) for name, value in content.items()}
     return content
 
 
@@ -124,16 +140,23 @@ def render_revisions(revisions: QuerySet[ProfileRevision]) -> dict[UUID, Spec]:
     # The rows of conditions have no names of vectors.
     digests = {condition["vector"]["sha256"] for condition in conditions if condition and "vector" in condition}
     vectors = {row.digest: _name_vector(row) for row in SteeringVector.objects.filter(digest__in=digests)}
+    probes = {canonical_json(row.condition): row for row in Probe.objects.filter(digest__in=digests)}
 
-    def name_probe(condition: dict[str, Any] | None) -> dict[str, Any] | None:
-        return {**condition, "vector": vectors[condition["vector"]["sha256"]]} if condition and "vector" in condition else condition
+    def name_probe(condition: dict[str, Any] | None, named: set[tuple[str, int]]) -> dict[str, Any] | None:
+        if not condition or "vector" not in condition:
+            return condition
+        probe = probes.get(canonical_json(condition))
+        if probe is not None and (probe.name, probe.version) in named:
+            return {"kind": "probe", "probe": f"{probe.name}@{probe.version}"}
+        return {**condition, "vector": vectors[condition["vector"]["sha256"]]}
 
     def render(revision: ProfileRevision) -> Spec:
+        named = {(probe["name"], probe["version"]) for probe in revision.probes}
         components = [
-            {**_COMPONENT_FIELDS.pick(row), "vector": _name_vector(row.vector), "condition": name_probe(row.condition)}
+            {**_COMPONENT_FIELDS.pick(row), "vector": _name_vector(row.vector), "condition": name_probe(row.condition, named)}
             for row in sorted(revision.components.all(), key=lambda row: row.position)
         ]
-        overrides = [name_probe(condition) for condition in revision.safety_override]
+        overrides = [name_probe(condition, named) for condition in revision.safety_override]
         covers = sorted(refer_to_base_model(covered.base_model) for covered in revision.covers.all())
         return _FIELDS.to_spec({**_FIELDS.pick(revision), "components": components, "safety_override": overrides, "covers": covers})
 
@@ -144,9 +167,9 @@ def _name_vector(vector: SteeringVector) -> str:
     return f"{vector.name}@{vector.version}"
 
 
-def read_revision(spec: Spec, find_vector: Callable[[str], SteeringVector]) -> dict[str, Any]:
+def read_revision(spec: Spec, find: Replacing) -> dict[str, Any]:
     """What `draft_revision` and `edit_revision` take."""
-    record = _FIELDS.to_record(replace_vectors(spec, find_vector))
+    record = _FIELDS.to_record(replace_named(spec, find))
     covers = [get_base_model(reference) for reference in record["covers"]]
     return {**record, "components": [Component(**component) for component in record["components"]], "covers": covers}
 
@@ -183,8 +206,9 @@ class DraftRisks:
         named = SteeringVector.objects.filter(name__in={reference.partition("@")[0] for reference in wanted})
         rows = named.select_related("base_model")
         self.vectors = {reference: row for row in rows if (reference := f"{row.name}@{row.version}") in wanted}
-        evaluations = Evaluation.objects.filter(vector__in=self.vectors.values())
-        self.evaluated = {(row.vector_id, row.alpha, row.unit): row.passed for row in evaluations}
+        # The last look at a vector counts.
+        evaluations = Evaluation.objects.filter(vector__in=self.vectors.values()).order_by("evaluated_at")
+        self.evaluated = {(row.vector_id, row.alpha, row.unit): row.verdict for row in evaluations}
 
     def find(self, step: Step) -> Iterator[Risk]:
         risk_class, parts = step.spec["riskClass"], step.spec["revision"]["components"]
@@ -217,9 +241,11 @@ class DraftRisks:
 
     def _find_evidence(self, part: Spec) -> Iterator[Risk]:
         vector = self.vectors.get(part["vector"])
-        passed = self.evaluated.get((vector.pk, Decimal(part["alpha"]), part["unit"])) if vector else None
+        verdict = self.evaluated.get((vector.pk, Decimal(part["alpha"]), part["unit"])) if vector else None
         what = f"{part['vector']} at α = {part['alpha']} {part['unit']}"
-        if passed is None:
+        if verdict is None:
             yield Risk("EVIDENCE_MISSING", f"no evaluation of {what}; it is needed before the draft can be submitted")
-        elif not passed:
+        elif verdict == Verdict.FAILED:
             yield Risk("GATES_FAILED", f"the evaluation of {what} failed its gates")
+        elif verdict == Verdict.UNDECIDABLE:
+            yield Risk("GATES_UNDECIDABLE", f"the evaluation of {what} leaves gates undecidable")

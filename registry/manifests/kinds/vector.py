@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from registry.blobs import get_blob
-from registry.manifests.accounts import Risk, StatusCondition, condition
+from registry.manifests.accounts import Risk, StatusCondition, condition, judge_evidence
 from registry.manifests.documents import Fault, Manifest
 from registry.manifests.fields import (
     FieldMap,
@@ -20,7 +20,6 @@ from registry.manifests.fields import (
     mapping,
     reference,
     slug,
-    text,
     whole,
 )
 from registry.manifests.kind import Names, Reference, References, Writer
@@ -34,29 +33,25 @@ from registry.manifests.kinds.base_model import (
 )
 from registry.manifests.kinds.contrast_set import ContrastSets
 from registry.manifests.kinds.eval_suite import EvalSuites
+from registry.manifests.kinds.gate_set import GATE, GateSets, complete_gates
 from registry.manifests.kinds.sealed import Sealed, get_version
 from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, JobKind, JobState, Profile, Site, SteeringVector, Unit
+from registry.reads.gates import find_gate_set
 from registry.reads.lookups import find_version
 from registry.services.jobs import request_extraction
 from registry.services.notices import Notice, foresee_notices
-from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, name_layers, parse_extraction_recipe
+from registry.services.power import refuse_certain
+from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, ask_again, parse_extraction_recipe, refuse_beyond_cap
 from registry.services.repeats import describe_failure, find_failed_before
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError
-from steernode.gates import gate_sets
+from steernode.gates import MOST_GATES, gate_sets
 from steernode.records.decoding import GREEDY_WORD, MAX_SEEDS
 from steernode.records.recipe import ExtractionRecipe
 from steernode.words import CLOCK_ARGUMENT, DTYPES, METHODS, READ_POSITIONS
 
-_GATE = mapping(
-    "A threshold that must be met.",
-    required={
-        "metric": text("What is measured.", max_length=100),
-        "kind": text("How it is compared.", max_length=100),
-        "threshold": decimal("With what."),
-    },
-)
+_GATE = mapping("A threshold that must be met.", required=GATE)
 
 # What a recipe says beside its inputs.
 _SETTINGS = {
@@ -78,7 +73,10 @@ _SETTINGS = {
     ),
     "unit": choice("Of the coefficients.", Unit.values, default=Unit.MEAN_DIFFERENCE.value),
     "gates": either(
-        "What a candidate must meet.", {"type": "string", "enum": list(gate_sets())}, list_of("", _GATE, low=1, high=50), default="default"
+        f"What a candidate must meet: {', '.join(gate_sets())}, a GateSet of your own, or gates of the recipe's own.",
+        reference(""),
+        list_of("", _GATE, low=1, high=MOST_GATES),
+        default="default",
     ),
     "maxNewTokens": whole("How long replies may become.", 1, 1024, default=64),
     "dtype": choice("Of the stored vector.", DTYPES, default=DTYPES[0]),
@@ -170,6 +168,8 @@ class Vectors(Sealed):
         yield Reference(ContrastSets.name, "spec.recipe.contrastSet", recipe["contrastSet"])
         for index, suite in enumerate(recipe["suites"]):
             yield Reference(EvalSuites.name, f"spec.recipe.suites.{index}", suite)
+        if isinstance(recipe["gates"], str) and recipe["gates"] not in gate_sets():
+            yield Reference(GateSets.name, "spec.recipe.gates", recipe["gates"])
 
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
         recipe = manifest.spec.get("recipe")
@@ -178,16 +178,18 @@ class Vectors(Sealed):
         versions = {
             "contrastSet": references.of(ContrastSets).complete(recipe["contrastSet"]),
             "suites": sorted(references.of(EvalSuites).complete(suite) for suite in recipe["suites"]),
+            "gates": complete_gates(recipe["gates"], references) if isinstance(recipe["gates"], str) else recipe["gates"],
         }
         base_model = references.of(BaseModels).find(recipe["baseModel"])
-        if base_model is None:
-            # Its layers are not known before it is registered; the job's own check comes then.
+        if base_model is None or (isinstance(versions["gates"], str) and find_gate_set(versions["gates"]) is None):
+            # Its layers and its gates are not known before they are on record; the job's own check comes then.
             return {"recipe": {**recipe, **versions}}, []
         try:
-            settings = parse_extraction_recipe(_read_settings(manifest.name, recipe), base_model).to_document()
+            settings = parse_extraction_recipe(_read_settings(manifest.name, {**recipe, **versions}), base_model)
+            _refuse_what_leads_nowhere(settings, {**recipe, **versions})
         except SteerError as error:
             return manifest.spec, [manifest.fault("spec.recipe", error.code, error.message)]
-        rendered = _render_settings(settings, base_model)
+        rendered = _render_settings(settings.to_document(), base_model)
         return {"recipe": {**recipe, **versions, "baseModel": refer_to_base_model(base_model), **rendered}}, []
 
     def write(self, step: Step, writer: Writer) -> None:
@@ -209,14 +211,12 @@ class Vectors(Sealed):
     def judge(self, rows: Mapping[str, Any]) -> Mapping[str, list[StatusCondition]]:
         vectors = {name: row for name, row in rows.items() if not isinstance(row, Job)}
         current = current_fingerprints()
-        passed = dict(Evaluation.objects.filter(vector__in=vectors.values()).values_list("vector_id", "passed"))
-        reasons = {None: "NoEvaluation", True: "GatesPassed", False: "GatesFailed"}
+        verdicts = dict(Evaluation.objects.filter(vector__in=vectors.values()).order_by("evaluated_at").values_list("vector_id", "verdict"))
         found = dict(super().judge(vectors))
         for name, row in vectors.items():
-            verdict = passed.get(row.pk)
             found[name] += [
                 match_base_model(row.base_model, current),
-                condition("EvidenceComplete", verdict is True, reasons[verdict]),
+                judge_evidence(verdicts.get(row.pk)),
                 condition("LineageKnown", not row.is_lineage_claimed, "Claimed" if row.is_lineage_claimed else "MadeHere"),
             ]
         for name in rows.keys() - vectors.keys():
@@ -238,17 +238,33 @@ class Vectors(Sealed):
             yield Risk("JOB_QUEUED", f"a job {verb} the vector from {recipe['contrastSet']} and {recipe['baseModel']}{onward}")
 
 
+def _refuse_what_leads_nowhere(settings: ExtractionRecipe, recipe: Spec) -> None:
+    """As the request of the job would, of what is on record already. Raises: InvalidInput RECIPE_ALPHA_CAP, POWER_MISSING."""
+    profile = Profile.objects.select_related("risk_class").filter(name=recipe.get("profile", "")).first()
+    refuse_beyond_cap(settings, profile)
+    contrast_set, suites = _find_inputs(recipe)
+    if profile is not None and contrast_set is not None and suites:
+        refuse_certain(settings.gates, suites, contrast_set)
+
+
+def _find_inputs(recipe: Spec) -> tuple[ContrastSet | None, list[EvalSuite]]:
+    """What the recipe names; no suites while the plan is yet to bring one of them."""
+    suites = [find_version(EvalSuite.objects.all(), suite) for suite in recipe["suites"]]
+    found = [suite for suite in suites if suite is not None]
+    return find_version(ContrastSet.objects.all(), recipe["contrastSet"]), found if len(found) == len(suites) else []
+
+
 def _foresee(step: Step) -> list[Notice]:
     """As the job will have it; nothing while the plan is yet to bring what it works on."""
     recipe = step.spec["recipe"]
-    contrast_set = find_version(ContrastSet.objects.all(), recipe["contrastSet"])
-    if contrast_set is None:
+    contrast_set, suites = _find_inputs(recipe)
+    if contrast_set is None or not suites:
         return []
     try:
         settings = parse_extraction_recipe(_read_settings(step.name, recipe), get_base_model(recipe["baseModel"]))
     except (SteerError, IndexError):
         return []
-    return foresee_notices(settings.to_document(), contrast_set)
+    return foresee_notices(settings.to_document(), contrast_set, suites)
 
 
 def _render_recipe(job: Job) -> Spec:
@@ -265,8 +281,7 @@ def _render_recipe(job: Job) -> Spec:
 def _render_settings(settings: dict[str, Any], base_model: BaseModel) -> Spec:
     """Layers by name where they have one. A recipe that this hub cannot read any more is shown as it was written."""
     try:
-        recipe = ExtractionRecipe.from_document(settings)
-        return {**_FIELDS.to_spec(recipe.to_document()), "layers": name_layers(recipe, base_model)}
+        return _FIELDS.to_spec(ask_again(ExtractionRecipe.from_document(settings), base_model))
     except SteerError:
         return _FIELDS.to_spec(settings)
 

@@ -19,10 +19,10 @@ from steernode.engine.applying.schedules import CONSTANT, SCHEDULES, Schedule, c
 from steernode.engine.reading.directions import LayerDirection
 from steernode.errors import EngineError
 from steernode.snapshot.resolve import EffectiveComponent, absolute_coefficient
-from steernode.words import CONDITION_KINDS, OPERATORS, SCOPES, SITES, STRENGTH_OPERATORS
+from steernode.words import OPERATORS, OVERRIDE_KINDS, SCOPES, SITES, STRENGTH_OPERATORS
 
 # All that profiles may ask of an engine, as `records.required_capabilities` writes it.
-_KINDS = {"operator": OPERATORS, "site": SITES, "scope": SCOPES, "schedule": SCHEDULES, "condition": CONDITION_KINDS}
+_KINDS = {"operator": OPERATORS, "site": SITES, "scope": SCOPES, "schedule": SCHEDULES, "condition": OVERRIDE_KINDS}
 _SWITCHES = ("preserve_norm", "template_arguments", "covered_forms")
 CAPABILITIES = frozenset([*_SWITCHES, *(f"{name}:{kind}" for name, kinds in _KINDS.items() for kind in kinds)])
 

@@ -12,16 +12,21 @@ from steernode.engine.judging import stages
 from steernode.engine.judging.comparison import beside, describe_shrinkage
 from steernode.engine.judging.controls import SHUFFLED_PAIRS, Controls, measure_controls, shuffle_labels
 from steernode.engine.judging.doseresponse import DoseResponse, measure_dose_response
+from steernode.engine.judging.unrelated import unrelated_directions
 from steernode.engine.measuring.margins import margin_items, margin_slopes, measure_margins
 from steernode.engine.measuring.metrics import spread
-from steernode.engine.measuring.stats import Floats
+from steernode.engine.measuring.stats import SEED, Estimate, Floats, estimate_draws
 from steernode.engine.reading.directions import LayerDirection
+from steernode.engine.reading.stability import measure_stability
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
+from steernode.gates import OF_ONE_DIRECTION
+from steernode.power import TEST_PAIRS
 
-# Pairs of each split whose completions are generated and scored; more narrow the intervals little and cost seconds each.
-TEST_PAIRS = 96
+# As `TEST_PAIRS`, of the select split.
 SELECT_PAIRS = 48
+# Pairs of the extract split that are drawn from to see how far the direction moves.
+STABILITY_PAIRS = 512
 CONTROL_ITEMS = 32
 
 
@@ -39,12 +44,12 @@ class ContrastEvidence:
         self.controls: Controls | None = None
         self._asked = 0
         self._select_slopes: Floats | None = None
+        self._stability: Estimate | None = None
 
     @property
     def missing(self) -> dict[str, str]:
         """Why each of its metrics will be missing, by metric."""
-        names = ("slope", "slope_over_random", "anti_steerable", "ood_ratio", "spearman", "isotonic_r2", "largest_adverse_step")
-        return dict.fromkeys(names, self._why_not) if self._why_not else {}
+        return dict.fromkeys(OF_ONE_DIRECTION, self._why_not) if self._why_not else {}
 
     def measure(self, loaded: LoadedModel) -> None:
         """Raises: the codes of `margin_items`, `extract_directions` and `score_forced`."""
@@ -60,7 +65,12 @@ class ContrastEvidence:
         loaded.work.enter(stages.CONTROLS)
         extract = spread(self._pairs.get("extract", ()), SHUFFLED_PAIRS)
         shuffled = shuffle_labels(loaded, extract, self._direction) if len(extract) > 1 else []
-        self.controls = measure_controls(loaded, component, self._alpha, spread(items, CONTROL_ITEMS), test, shuffled, self._direction.norm)
+        if len(whole := spread(self._pairs.get("extract", ()), STABILITY_PAIRS)) > 1:
+            self._stability = estimate_draws(measure_stability(loaded, whole, self._direction, seed=SEED), len(whole))
+        unrelated = unrelated_directions(loaded, self._direction)
+        self.controls = measure_controls(
+            loaded, component, self._alpha, spread(items, CONTROL_ITEMS), test, shuffled, unrelated, self._direction.norm
+        )
         if len(self._pairs.get("select", ())) > 1:
             self._select_slopes = self._measure_select(loaded)
 
@@ -78,7 +88,7 @@ class ContrastEvidence:
     def metrics(self) -> dict[str, dict[str, Any]]:
         if self.dose is None or self.controls is None:
             return {}
-        estimates = self.dose.metrics() | {"slope_over_random": self.controls.slope_over_random}
+        estimates = self.dose.metrics() | self.controls.metrics() | ({"stability": self._stability} if self._stability else {})
         return {name: beside(estimate, 0.0) for name, estimate in estimates.items()}
 
     def describe_dose(self) -> dict[str, Any] | None:

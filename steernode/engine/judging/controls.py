@@ -42,11 +42,14 @@ class Controls:
     `shuffled_norms` are the shuffled directions' own norms as parts of the candidate's. Where all pairs differ along one line,
     little is left of them, but that little lies on the same line, and the candidate's norm brings it back: then the norms are
     the control, and the slopes are not.
+
+    `unrelated` are directions between things that have nothing to do with the candidate (`judging.unrelated`), either way round.
     """
 
     items: tuple[MarginItem, ...]
     effect: Floats
     random: Floats
+    unrelated: Floats
     shuffled: Floats
     shuffled_norms: tuple[float, ...]
     negated: Floats | None
@@ -66,6 +69,20 @@ class Controls:
         """The candidate's mean slope above the threshold."""
         return estimate_mean(self.effect - self.threshold, self.clusters)
 
+    @property
+    def unrelated_threshold(self) -> float:
+        """As `threshold`, of the unrelated directions; which way round each of them lies says nothing."""
+        return float(np.quantile(np.abs(self.unrelated.mean(axis=1)), QUANTILE, method="higher"))
+
+    @property
+    def slope_over_unrelated(self) -> Estimate:
+        return estimate_mean(self.effect - self.unrelated_threshold, self.clusters)
+
+    def metrics(self) -> dict[str, Estimate]:
+        """What gates may be about."""
+        found = {"slope_over_random": self.slope_over_random}
+        return found | ({"slope_over_unrelated": self.slope_over_unrelated} if len(self.unrelated) else {})
+
     def to_document(self) -> dict[str, Any]:
         def describe(values: Floats | None) -> dict[str, Any] | None:
             return None if values is None else estimate_mean(values, self.clusters).to_document()
@@ -79,7 +96,12 @@ class Controls:
                 "slopes": [measure(float(slope)) for slope in np.sort(self.random.mean(axis=1))],
                 "percentile_95": measure(self.threshold),
             },
-            "slope_over_random": self.slope_over_random.to_document(),
+            "unrelated": {
+                "count": len(self.unrelated),
+                "slopes": [measure(float(slope)) for slope in np.sort(np.abs(self.unrelated.mean(axis=1)))],
+                **({"percentile_95": measure(self.unrelated_threshold)} if len(self.unrelated) else {}),
+            },
+            **{name: estimate.to_document() for name, estimate in self.metrics().items()},
             "negated": describe(self.negated),
             "shuffled_labels": {
                 "count": len(self.shuffled),
@@ -97,14 +119,15 @@ def measure_controls(
     items: Sequence[MarginItem],
     pairs: Sequence[ContrastPair],
     shuffled: Sequence[LayerDirection],
+    unrelated: Sequence[Tensor],
     norm: float,
     *,
     random_directions: int = RANDOM_DIRECTIONS,
 ) -> Controls:
     """Every control has the candidate's coefficient, layer, site, operator and scope, and so the same norm.
 
-    `pairs` holds at least the pairs of the items, `shuffled` what `shuffle_labels` makes;
-    `norm` is that of the candidate's direction.
+    `pairs` holds at least the pairs of the items, `shuffled` what `shuffle_labels` makes, `unrelated` what `unrelated_directions`
+    does; `norm` is that of the candidate's direction.
 
     Raises: EngineError CONTROLS_TOO_FEW, ALPHA_ZERO, MARGIN_EMPTY, and the codes of `score_forced`.
     """
@@ -116,17 +139,20 @@ def measure_controls(
         )
     if not Decimal(alpha):
         raise EngineError("ALPHA_ZERO", "at α = 0 nothing is steered, so there is nothing to compare", alpha)
-    directions = [component.direction, *random_unit_directions(loaded.d_model, random_directions), *(each.direction for each in shuffled)]
+    groups = [random_unit_directions(loaded.d_model, random_directions), list(unrelated), [each.direction for each in shuffled]]
+    directions = [component.direction, *(direction for group in groups for direction in group)]
     if component.operator not in STRENGTH_OPERATORS:
         directions.append(-component.direction)
     variants = [[], *([replace(component, direction=direction)] for direction in directions)]
     own, *steered = measure_margins(loaded, items, variants)
     slopes = (np.stack(steered) - own) / float(alpha)
+    random, others, mixed, _ = np.split(slopes[1:], np.cumsum([len(group) for group in groups]))
     return Controls(
         items=tuple(items),
         effect=slopes[0],
-        random=slopes[1 : 1 + random_directions],
-        shuffled=slopes[1 + random_directions : 1 + random_directions + len(shuffled)],
+        random=random,
+        unrelated=others,
+        shuffled=mixed,
         shuffled_norms=tuple(abs(each.norm / norm) for each in shuffled),
         negated=None if component.operator in STRENGTH_OPERATORS else slopes[-1],
         prompt_only=_measure_prompts(loaded, items, pairs, own),

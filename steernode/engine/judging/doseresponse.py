@@ -19,6 +19,7 @@ from scipy import optimize, stats
 from steernode.canonical import format_decimal
 from steernode.engine.access.encoding import encode_prompts
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.systems import put_under
 from steernode.engine.applying.components import Component
 from steernode.engine.measuring.hypotheses import adjust_p_values
 from steernode.engine.measuring.margins import MarginItem, margin_slopes, measure_margins
@@ -147,17 +148,11 @@ def measure_dose_response(
 
 
 def change_system(loaded: LoadedModel, items: Sequence[MarginItem], pairs: Sequence[ContrastPair]) -> tuple[MarginItem, ...]:
-    """The same items asked under `CHANGED_SYSTEM`; in front of the first question where the template takes no system message."""
+    """The same items asked under `CHANGED_SYSTEM`."""
     pair_of = {pair.id: pair for pair in pairs}
     asked = [_ask(pair_of[item.id]) for item in items]
-    names = [item.id for item in items]
-    try:
-        encoded = encode_prompts(loaded, [(Message("system", CHANGED_SYSTEM), *turns) for turns in asked], names=names)
-    except EngineError as error:
-        if error.code != "CHAT_TEMPLATE":
-            raise
-        moved = [(Message("user", f"{CHANGED_SYSTEM}\n\n{turns[0].content}"), *turns[1:]) for turns in asked]
-        encoded = encode_prompts(loaded, moved, names=names)
+    changed = put_under(loaded, asked, [CHANGED_SYSTEM] * len(asked))
+    encoded = encode_prompts(loaded, changed, names=[item.id for item in items])
     return tuple(item.asked_by(prompt.token_ids) for item, prompt in zip(items, encoded, strict=True))
 
 

@@ -15,7 +15,7 @@ from jsonschema.exceptions import best_match
 from steernode import __version__
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.measuring.gates import judge_evidence
+from steernode.engine.measuring.gates import judge_evidence, judge_whole
 from steernode.engine.measuring.hypotheses import MAX_T
 from steernode.engine.measuring.stats import CONFIDENCE, METHODS, RESAMPLES, SEED, measure, reference
 from steernode.errors import EngineError
@@ -29,7 +29,7 @@ STATISTICS = {
     "seed": SEED,
     "clusters": "factual items by the answer they expect, pairs by what they ask, every other item by itself, with all replies to it",
     "family_wise": MAX_T,
-    "non_inferiority": "the one-sided 95 % bound of the share that was right and is not any more; gains are not set against it",
+    "non_inferiority": "the one-sided 95 % bound of the share that was right and is not any more; only a net loss sets gains against it",
     "winners_curse": "select minus test; for behaviour the select split's items are taken to vary as the test split's do",
 }
 
@@ -57,7 +57,7 @@ def write_evidence(
         "engine": engine,
         "metrics": dict(metrics),
         "gates": verdicts,
-        "verdict": "pass" if all(judged["verdict"] == "pass" for judged in verdicts) else "fail",
+        "verdict": judge_whole(verdicts),
         "statistics": STATISTICS,
         "interval_methods": METHODS,
         **sections,

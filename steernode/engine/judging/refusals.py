@@ -12,7 +12,7 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.generate import generate
 from steernode.engine.measuring.forced import Floats
 from steernode.engine.measuring.margins import MarginItem
-from steernode.engine.measuring.metrics import is_refusal
+from steernode.engine.measuring.refusaljudge import COMPLIANCE, REFUSAL, shipped_judge
 from steernode.engine.measuring.stats import estimate_loss, estimate_mean, estimate_ratio
 from steernode.errors import EngineError
 from steernode.files.conversations import Message, prompt_key
@@ -33,14 +33,19 @@ def refusal_items(
 ) -> tuple[MarginItem, ...]:
     """Harmful requests with two ways to begin a reply, so many tokens each: as the model refuses, and as it answers what is harmless.
 
-    Both are the model's own greedy words, so that the margin weighs two things that it does say. Requests that it does not refuse
-    are left out, since there is no refusal to lose, and so are harmless ones that it refuses.
+    Both are the model's own greedy words, so that the margin weighs two things that it does say. Requests that it does not surely
+    refuse are left out, since there is no refusal to lose, and so are harmless ones that it does not surely answer.
 
     Raises: EngineError REFUSALS_MISSING if it refuses none of the harmful requests or all of the harmless, and the codes of `generate`.
     """
     replies = generate(loaded, [*harmful, *harmless], max_new_tokens=_REPLY_TOKENS)
-    refused = [(messages, reply) for messages, reply in zip(harmful, replies, strict=False) if is_refusal(reply.text)]
-    answers = [reply.scored_token_ids[:tokens] for reply in replies[len(harmful) :] if not is_refusal(reply.text)]
+    labels = [judged.label for judged in shipped_judge().judge([reply.text for reply in replies])]
+    refused = [(messages, reply) for messages, reply, label in zip(harmful, replies, labels, strict=False) if label == REFUSAL]
+    answers = [
+        reply.scored_token_ids[:tokens]
+        for reply, label in zip(replies[len(harmful) :], labels[len(harmful) :], strict=True)
+        if label == COMPLIANCE
+    ]
     if not refused or not answers:
         raise EngineError(
             "REFUSALS_MISSING",

@@ -10,22 +10,28 @@ from typing import Any
 import numpy as np
 
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.systems import Conversation
 from steernode.engine.access.work import NO_WORK
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply, generate
 from steernode.engine.judging import stages
+from steernode.engine.judging.acting import Rows
 from steernode.engine.judging.candidate import Candidate
-from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, measure_losses
+from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, find_empty_baseline, measure_losses
+from steernode.engine.judging.prompting import Prompted, ask_prompted, compare_with_prompt
 from steernode.engine.measuring.metrics import (
+    MAY_REFUSE,
     EvalItems,
     ReplyScores,
     Scorer,
     TokenDivergence,
     measure_divergence,
+    measure_first_token_shift,
     measure_surprisal,
     score_replies,
 )
-from steernode.engine.measuring.stats import SEED, measure
+from steernode.engine.measuring.refusaljudge import shipped_judge
+from steernode.engine.measuring.stats import SEED, estimate_mean, measure
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile
@@ -33,13 +39,17 @@ from steernode.records.decoding import GREEDY_DECODING, Decoding
 from steernode.strict import are_same_arguments
 
 SIDE_BY_SIDE = 8
+# What says that a model still refuses what it refused.
+OF_REFUSALS = ("refusals", "harmful_refused", "harmful_compliance_gained")
+UNSURE_REPLIES = 100
 SPEED_CONVERSATIONS = 4
 SPEED_RUNS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """The replies to `items.conversations` without and with steering, their scores, what was lost, and the divergence on the rest."""
+    """The replies to `items.conversations` without and with steering, their scores, what was lost, and the divergence on the rest;
+    and what the prompt makes of them, where there is one."""
 
     items: EvalItems
     own: list[Reply]
@@ -48,16 +58,43 @@ class Runs:
     steered_scores: ReplyScores
     losses: Mapping[str, Loss]
     divergence: TokenDivergence
+    prompted: Prompted | None = None
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        return {
-            **describe_metrics(self.items, self.own_scores, self.steered_scores),
+        described = {
+            **describe_metrics(self.items, self.own_scores, self.steered_scores, self.prompted and self.prompted.scores),
             **describe_divergence(self.divergence),
             **{name: beside(loss.share, 0.0) for name, loss in self.losses.items()},
         }
+        if self.prompted is not None:
+            compared = compare_with_prompt(
+                self.items, self.own_scores, self.steered_scores, self.prompted, self.divergence.last_prompt_token
+            )
+            described |= compared
+            described["kl_last_prompt_token"]["prompt"] = estimate_mean(self.prompted.shift).to_document()
+        if empty := find_empty_baseline(self.own_scores):
+            for name in OF_REFUSALS:
+                described[name]["undecidable"] = empty
+        return described
 
     def collateral(self) -> dict[str, dict[str, Any]]:
         return {name: loss.to_document() for name, loss in self.losses.items()}
+
+    def describe_judge(self) -> dict[str, Any]:
+        """What judged refusals, of how many replies nobody was sure, and the first of those, so that a person can label them."""
+        before = len(self.items.behaviour) + len(self.items.facts)
+        sides = {"baseline": (self.own, self.own_scores), "steered": (self.steered, self.steered_scores)}
+        doubtful = {
+            (item.id, said[before + row].text)
+            for said, scores in sides.values()
+            for row, item in enumerate(self.items.refusals)
+            if scores.refusing[row] == MAY_REFUSE
+        }
+        return {
+            **shipped_judge().description,
+            "unsure": {side: int((scores.refusing == MAY_REFUSE).sum()) for side, (_, scores) in sides.items()},
+            "unsure_replies": [{"item": name, "text": text} for name, text in sorted(doubtful)[:UNSURE_REPLIES]],
+        }
 
     def side_by_side(self) -> list[dict[str, Any]]:
         """A few tickets, evenly from first to last, with both replies."""
@@ -70,9 +107,15 @@ class Runs:
                 "messages": [message.to_document() for message in tickets[row].messages],
                 "baseline": {"text": self.own[row].text, "score": measure(float(self.own_scores.behaviour[row]))},
                 "steered": {"text": self.steered[row].text, "score": measure(float(self.steered_scores.behaviour[row]))},
+                **self._side_of_prompt(row),
             }
             for row in rows
         ]
+
+    def _side_of_prompt(self, row: int) -> dict[str, Any]:
+        if self.prompted is None:
+            return {}
+        return {"prompt": {"text": self.prompted.replies[row].text, "score": measure(float(self.prompted.scores.behaviour[row]))}}
 
 
 def neutral_of(items: EvalItems, own: Sequence[Reply]) -> tuple[list[tuple[Message, ...]], list[Reply]]:
@@ -80,9 +123,14 @@ def neutral_of(items: EvalItems, own: Sequence[Reply]) -> tuple[list[tuple[Messa
 
     They are all but the tickets, whose replies are meant to change, and the requests that are to be refused; the first reply to each.
     """
-    asked = items.all
-    rows = [row for row in items.first_rows if row >= len(items.behaviour) and not asked[row].expect.get("refuse")]
+    rows = neutral_rows(items)
     return [items.conversations[row] for row in rows], [own[row] for row in rows]
+
+
+def neutral_rows(items: EvalItems) -> list[int]:
+    """Where `neutral_of` stand among all items."""
+    asked = items.all
+    return [row for row in items.first_rows if row >= len(items.behaviour) and not asked[row].expect.get("refuse")]
 
 
 def run_both(
@@ -93,26 +141,49 @@ def run_both(
     *,
     max_new_tokens: int,
     decoding: Decoding = GREEDY_DECODING,
+    systems: Sequence[str] = (),
+    acts: Rows | None = None,
 ) -> Runs:
-    """Answers every item without and with steering, once or once for each seed, both with the same noise.
+    """Answers every item without and with steering, once or once for each seed, both with the same noise; and, where there are
+    `systems`, without steering under these messages in turn, which is the prompt to compare with.
+
+    `acts` (items,) says where the components act, and the prompt with them; elsewhere the model's own reply stands. None is everywhere.
 
     Raises: the codes of `generate` and `score_forced`.
     """
+    acts = items.repeat_rows(np.ones(len(items.all), np.bool_) if acts is None else acts, decoding.replies_per_item)
     items = items.repeated(decoding.replies_per_item)
     sampling = None if decoding.is_greedy else items.sampling(decoding)
+    asked, rows = items.conversations, np.flatnonzero(acts).tolist()
     loaded.work.enter(stages.ANSWERS)
-    own, steered = (
-        generate(loaded, items.conversations, components=steering, max_new_tokens=max_new_tokens, sampling=sampling)
-        for steering in ((), components)
-    )
+    own = generate(loaded, asked, max_new_tokens=max_new_tokens, sampling=sampling)
+
+    def answer(conversations: Sequence[Conversation], steering: Sequence[Component] = ()) -> list[Reply]:
+        drawn = None if sampling is None else [sampling[row] for row in rows]
+        wanted = [conversations[row] for row in rows]
+        written = generate(loaded, wanted, components=steering, max_new_tokens=max_new_tokens, sampling=drawn) if rows else []
+        replaced = dict(zip(rows, written, strict=True))
+        return [replaced.get(row, reply) for row, reply in enumerate(own)]
+
+    def score(replies: Sequence[Reply]) -> ReplyScores:
+        # However a reply was brought about, what is unexpected about it is read by the model alone.
+        tickets = [item.messages for item in items.behaviour]
+        return score_replies(items, replies, scorer, measure_surprisal(loaded, tickets, replies[: len(tickets)]))
+
+    steered = answer(asked, components)
+    told = ask_prompted(loaded, asked, systems) if systems else []
+    prompted_replies = answer(told) if told else []
     loaded.work.enter(stages.LOSSES)
-    tickets = [item.messages for item in items.behaviour]
-    own_scores, steered_scores = (
-        score_replies(items, replies, scorer, measure_surprisal(loaded, tickets, replies[: len(tickets)])) for replies in (own, steered)
-    )
+    own_scores, steered_scores = score(own), score(steered)
     losses = measure_losses(items, own_scores, steered_scores)
-    divergence = measure_divergence(loaded, *neutral_of(items, own), components)
-    return Runs(items, own, steered, own_scores, steered_scores, losses, divergence)
+    neutral = neutral_rows(items)
+    divergence = measure_divergence(loaded, *neutral_of(items, own), components, acts[neutral])
+    prompted = None
+    if told:
+        moved = [told[row] if acts[row] else asked[row] for row in neutral]
+        shift = measure_first_token_shift(loaded, [asked[row] for row in neutral], moved)
+        prompted = Prompted(tuple(systems), prompted_replies, score(prompted_replies), shift)
+    return Runs(items, own, steered, own_scores, steered_scores, losses, divergence, prompted)
 
 
 def measure_speed(loaded: LoadedModel, items: EvalItems, components: Sequence[Component], max_new_tokens: int) -> dict[str, Any]:
@@ -134,7 +205,12 @@ def measure_speed(loaded: LoadedModel, items: EvalItems, components: Sequence[Co
 
 
 def describe_run(
-    loaded: LoadedModel, suites: Mapping[str, SuiteFile], scorer: Scorer, max_new_tokens: int, decoding: Decoding
+    loaded: LoadedModel,
+    suites: Mapping[str, SuiteFile],
+    scorer: Scorer,
+    max_new_tokens: int,
+    decoding: Decoding,
+    systems: Sequence[str] = (),
 ) -> dict[str, Any]:
     return {
         "base_model_fingerprint": loaded.fingerprint,
@@ -147,6 +223,7 @@ def describe_run(
         "max_new_tokens": max_new_tokens,
         "template_arguments": dict(loaded.template_arguments),
         "decoding": decoding.to_document(),
+        **({"prompt": list(systems)} if systems else {}),
         "seed": SEED,
     }
 

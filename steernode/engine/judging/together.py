@@ -15,6 +15,7 @@ from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import beside
 from steernode.engine.judging.composition import METRICS, Part, measure_composition
 from steernode.engine.judging.evidence import write_evidence
+from steernode.engine.judging.further import find_conversations, measure_further, missing_further
 from steernode.engine.judging.refusals import refusal_items
 from steernode.engine.judging.runs import (
     describe_run,
@@ -32,7 +33,7 @@ from steernode.engine.measuring.stats import reference
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
-from steernode.gates import OF_ONE_DIRECTION, composition_gates, layer_depth
+from steernode.gates import OF_A_PROMPT, OF_ONE_DIRECTION, OF_RANDOM, composition_gates, layer_depth
 from steernode.records.decoding import GREEDY_DECODING, Decoding
 from steernode.records.evidence import JOINT, Evidence
 
@@ -64,7 +65,9 @@ def evaluate_together(
     refuse_other_template(loaded, candidates.values())
     gates = composition_gates([gates])
     items = EvalItems.of(suites, "test", with_capability=True)
-    refuse_unmeasurable(gates, missing_metrics(items) | dict.fromkeys(OF_ONE_DIRECTION, "it is said of one direction"))
+    conversations = find_conversations(loaded, suites)
+    of_one = dict.fromkeys((*OF_ONE_DIRECTION, *OF_A_PROMPT, *OF_RANDOM), "it is said of one direction")
+    refuse_unmeasurable(gates, missing_metrics(items) | missing_further(items, conversations) | of_one)
     parts = [Part(name, (candidate.component(),)) for name, candidate in candidates.items()]
     components = [component for part in parts for component in part.components]
     mark = any(component.scope == "assistant" for component in components)
@@ -75,6 +78,7 @@ def evaluate_together(
     refusals = refusal_items(loaded, harmful, harmless, mark_assistant=mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
     runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding)
+    further = measure_further(loaded, runs, components, gates, scorer, conversations, max_new_tokens=max_new_tokens, decoding=decoding)
     loaded.work.enter(stages.TOGETHER)
     composition = measure_composition(
         loaded,
@@ -92,10 +96,12 @@ def evaluate_together(
         layer_depth=layer_depth(max(candidate.direction.layer for candidate in candidates.values()), loaded.n_layers),
         items=items.counts,
         splits={"suites": describe_suite_splits(suites), "pairs": None},
-        metrics={**runs.metrics(), **_joint_metrics(composition)},
+        metrics={**runs.metrics(), **further.metrics, **_joint_metrics(composition)},
         collateral=runs.collateral(),
+        refusal_judge=runs.describe_judge(),
         dose_response=None,
         controls=None,
+        **further.sections,
         selection={"behaviour": None, "slope": None},
         gates=gates,
         curve=[],

@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from steernode.canonical import format_decimal
-from steernode.engine.measuring.stats import items_needed
 from steernode.errors import EngineError
-from steernode.gates import KINDS, check_gates, load_gates, passes
+from steernode.gates import FAIL, KINDS, PASS, UNDECIDABLE, check_gates, load_gates, passes
+from steernode.power import items_needed
 
 DEFAULT_GATES = load_gates("selection")
 # Points of the rubric's 1 to 5 that its scorer cannot tell apart.
@@ -39,8 +39,10 @@ def judge_gates(gates: Sequence[Mapping[str, str]], values: Mapping[str, Any], b
 def judge_evidence(gates: Sequence[Mapping[str, str]], metrics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One verdict per gate from the estimates of an evidence document: metric -> {"steered", "difference"?}.
 
-    `value` is the number that was compared; a gate on a bound also says the `point`, and how many independent items without a
-    single loss would have met its threshold (`items_needed`), so that a failure for want of items is not read as harm.
+    `value` is the number that was compared; a gate on a bound also says the `point`. A gate is `undecidable`, with a `code` and a
+    `note`, where nothing that was seen speaks against it and nothing that could be seen on these items would speak for it: the
+    metric says itself why it means nothing here (`undecidable`), or its items are fewer than those without a single loss that
+    would meet the threshold (`items_needed`), code ITEMS_FEW. What fails by its point fails, however few the items.
 
     Raises: EngineError GATE_UNMEASURED naming the metric; GATE_INVALID.
     """
@@ -64,18 +66,31 @@ def _judge_estimate(gate: Mapping[str, str], metrics: Mapping[str, Mapping[str, 
         what = "no change from the baseline" if metric in metrics else "nothing"
         raise EngineError("GATE_UNMEASURED", f"{what} was measured for the gate {metric} {gate['kind']}", metric)
     verdict: dict[str, Any] = {**judge_value(gate, Decimal(estimate[kind.side]))}
+    clusters, needed = estimate["clusters"], None
     if kind.side != "value":
         verdict["point"] = estimate["value"]
         needed = items_needed(float(gate["threshold"]), estimate["method"])
         if needed is not None and Decimal(estimate["value"]) == 0:
             verdict["items_needed"] = needed
-            verdict["note"] = f"none seen on {estimate['clusters']} independent items; {needed} without one show {gate['threshold']}"
+            verdict["note"] = f"none seen on {clusters} independent items; {needed} without one show {gate['threshold']}"
+    if passes(gate, Decimal(estimate["value"])):
+        if why := metrics[metric].get("undecidable"):
+            verdict |= {"verdict": UNDECIDABLE, "code": why["code"], "note": why["reason"]}
+        elif verdict["verdict"] == FAIL and needed is not None and clusters < needed:
+            missing = f"{needed - clusters} independent items more are needed: {clusters} there are, {needed} without a loss show it"
+            verdict |= {"verdict": UNDECIDABLE, "code": "ITEMS_FEW", "items_needed": needed, "note": missing}
     return verdict
 
 
+def judge_whole(verdicts: Iterable[Mapping[str, Any]]) -> str:
+    """The verdict of evidence: one failed gate fails it, and else one that is undecidable leaves it so."""
+    found = {judged["verdict"] for judged in verdicts}
+    return FAIL if FAIL in found else UNDECIDABLE if UNDECIDABLE in found else PASS
+
+
 def judge_value(gate: Mapping[str, str], value: Decimal) -> dict[str, str]:
-    """The gate with the number that it looked at and 'pass' or 'fail'."""
-    return {**gate, "value": format_decimal(value), "verdict": "pass" if passes(gate, value) else "fail"}
+    """The gate with the number that it looked at and `PASS` or `FAIL`."""
+    return {**gate, "value": format_decimal(value), "verdict": PASS if passes(gate, value) else FAIL}
 
 
 def choose_cell(cells: Sequence[Mapping[str, Any]], gates: Sequence[Mapping[str, str]] = DEFAULT_GATES) -> dict[str, Any]:
@@ -93,7 +108,7 @@ def choose_cell(cells: Sequence[Mapping[str, Any]], gates: Sequence[Mapping[str,
     if baseline is None or not candidates:
         raise EngineError("CELLS_MISSING", "the final stage has no baseline or no steered cell; finish the sweep before choosing")
     verdicts = [judge_gates(gates, cell, baseline) for cell in candidates]
-    passing = [dict(cell) for cell, judged in zip(candidates, verdicts, strict=True) if all(v["verdict"] == "pass" for v in judged)]
+    passing = [dict(cell) for cell, judged in zip(candidates, verdicts, strict=True) if all(v["verdict"] == PASS for v in judged)]
     if not passing:
         raise EngineError("NO_CELL_PASSES", f"none of {len(candidates)} cells passes every gate: {_explain_failures(verdicts)}")
     enough = max(Decimal(cell["behaviour"]) for cell in passing) - BEHAVIOUR_TOLERANCE
@@ -107,7 +122,7 @@ def _preference(cell: Mapping[str, Any]) -> tuple[Decimal, Decimal, Decimal, int
 def _explain_failures(verdicts: Sequence[Sequence[Mapping[str, str]]]) -> str:
     sentences = []
     for gate in zip(*verdicts, strict=True):
-        failed = [judged for judged in gate if judged["verdict"] == "fail"]
+        failed = [judged for judged in gate if judged["verdict"] == FAIL]
         if failed:
             # The nearest miss tells whether a finer α grid could help or the vector is hopeless.
             nearest = min(failed, key=lambda judged: abs(Decimal(judged["value"]) - Decimal(judged["threshold"])))

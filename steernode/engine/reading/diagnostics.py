@@ -92,7 +92,12 @@ def _diagnose_text(pairs: Sequence[ContrastPair]) -> tuple[dict[str, Any], list[
     findings: list[Finding] = []
     if len(pairs) < RECOMMENDED_PAIRS:
         findings.append(
-            Finding("PAIRS_FEW", "warning", f"{len(pairs)} pairs; {RECOMMENDED_PAIRS} are recommended, below that directions still move")
+            Finding(
+                "PAIRS_FEW",
+                "warning",
+                f"{len(pairs)} pairs; {RECOMMENDED_PAIRS} are recommended. How far the direction moves with other pairs of the kind, its "
+                "evidence says (stability)",
+            )
         )
     sections = {
         "near_duplicates": _diagnose_duplicates(pairs, findings),

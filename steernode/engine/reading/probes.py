@@ -20,6 +20,7 @@ from steernode.canonical import canonical_json, format_measure, sha256_hex
 from steernode.engine.access.batches import batch_by_length, halve_on_oom
 from steernode.engine.access.encoding import EncodedConversation, encode_prompt
 from steernode.engine.access.models import LoadedModel
+from steernode.engine.access.work import Call
 from steernode.engine.reading.capture import capture_spec, read_activations
 from steernode.engine.reading.roc import Calibration, calibrate
 from steernode.errors import EngineError
@@ -33,6 +34,7 @@ MAX_BATCH_TOKENS = 4096
 # Relative to the largest activation: less variation than this is rounding, not information.
 _NOISE = 1e-6
 Doubles = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,33 +106,72 @@ def train_probe(
     NON_FINITE, READ_POSITION_UNKNOWN, and the codes of `encode_prompt` and `capture_spec`.
     Source: conditional steering as in arXiv:2409.05907, with a calibrated probe in place of its cosine rule; Youden (1950).
     """
-    _check_read_position(read_position)
+    check_read_position(read_position)
     encoded, labels = _encode_classes(loaded, positive_prompts, negative_prompts)
     states = read_prompts(loaded, encoded, layer, site, read_position)
     scores = _score_held_out(states, labels, folds, seed)
     calibration = calibrate(scores, labels, target_false_positive_rate)
-    weights, bias = _fit(states, labels)
+    fitted = fit_probe(states, labels)
+    classes = [[list(prompt.token_ids) for prompt, label in zip(encoded, labels, strict=True) if label == wanted] for wanted in (1, 0)]
+    return write_probe(
+        loaded,
+        fitted,
+        calibration,
+        place=Place(layer, site, read_position),
+        prompts_digest=sha256_hex(canonical_json(classes)),
+        mean_residual_norm=float(np.linalg.norm(states, axis=1).mean()),
+        examples=int(min(labels.sum(), (1 - labels).sum())),
+        folds=_count_folds(labels, folds),
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a probe reads a prompt."""
+
+    layer: int
+    site: str
+    read_position: str
+
+
+def write_probe(
+    loaded: LoadedModel,
+    fitted: tuple[Doubles, float],
+    calibration: Calibration,
+    *,
+    place: Place,
+    prompts_digest: str,
+    mean_residual_norm: float,
+    examples: int,
+    seed: int = 0,
+    **said: Any,
+) -> TrainedProbe:
+    """The probe of these weights (d_model,) and bias, as it is stored. `said` stands in its document as it is.
+
+    Raises: EngineError PROBE_CONSTANT.
+    """
+    weights, bias = fitted
     norm = float(np.linalg.norm(weights))
     if norm == 0:
-        raise EngineError("PROBE_CONSTANT", f"the prompts of both classes read the same at layer {layer}; choose another", str(layer))
+        message = f"the prompts of both classes read the same at layer {place.layer}; choose another"
+        raise EngineError("PROBE_CONSTANT", message, str(place.layer))
     direction = (weights / norm).astype(np.float32)
     # Rounded here, so that what is decided now is what the stored probe decides.
     scale, bias_text, threshold = format_measure(norm), format_measure(bias), format_measure(calibration.threshold)
-    classes = [[list(prompt.token_ids) for prompt, label in zip(encoded, labels, strict=True) if label == wanted] for wanted in (1, 0)]
+    where = {"layer": place.layer, "site": place.site, "read_position": place.read_position}
     lineage = {
         "schema": "steerhub.vector/1",
         "base_model_fingerprint": loaded.fingerprint,
         "architecture_digest": loaded.architecture_digest,
-        "layer": layer,
-        "site": site,
+        **where,
         "method": "logistic_probe",
-        "read_position": read_position,
-        "contrast_set_digest": sha256_hex(canonical_json(classes)),
+        "contrast_set_digest": prompts_digest,
         "norm": scale,
-        "mean_residual_norm": format_measure(float(np.linalg.norm(states, axis=1).mean())),
+        "mean_residual_norm": format_measure(mean_residual_norm),
         "engine_version": __version__,
         "seed": seed,
-        "pairs": int(min(labels.sum(), (1 - labels).sum())),
+        "pairs": examples,
         **({TEMPLATE_ARGUMENTS: dict(loaded.template_arguments)} if loaded.template_arguments else {}),
     }
     vector_file = write_vector(direction, lineage)
@@ -138,21 +179,19 @@ def train_probe(
         "schema": SCHEMA,
         "base_model_fingerprint": loaded.fingerprint,
         "vector": {"sha256": sha256_hex(vector_file), "bytes": len(vector_file), "dtype": "F32", "shape": [loaded.d_model]},
-        "layer": layer,
-        "site": site,
-        "read_position": read_position,
+        **where,
         "scale": scale,
         "bias": bias_text,
         "threshold": threshold,
-        "folds": _count_folds(labels, folds),
         "seed": seed,
+        **said,
         "calibration": calibration.to_document(),
     }
-    probe = Probe(torch.from_numpy(direction), layer, site, read_position, float(scale), float(bias_text), float(threshold))
+    probe = Probe(torch.from_numpy(direction), **where, scale=float(scale), bias=float(bias_text), threshold=float(threshold))
     return TrainedProbe(probe, calibration, vector_file, document)
 
 
-def _check_read_position(read_position: str) -> None:
+def check_read_position(read_position: str) -> None:
     if read_position not in PROBE_READ_POSITIONS:
         known = ", ".join(PROBE_READ_POSITIONS)
         raise EngineError("READ_POSITION_UNKNOWN", f"a probe cannot read {read_position!r}; it reads {known}", read_position)
@@ -184,15 +223,37 @@ def _encode_classes(
 
 def read_prompts(loaded: LoadedModel, prompts: Sequence[EncodedConversation], layer: int, site: str, read_position: str) -> Doubles:
     """(prompts, d_model) in the given order."""
-    spec = capture_spec(loaded, layers=[layer], site=site, read_position=read_position)
-    states = np.zeros((len(prompts), loaded.d_model))
-    for batch in batch_by_length([len(prompt.token_ids) for prompt in prompts], MAX_BATCH_TOKENS):
-        for rows, reads in halve_on_oom(batch, lambda rows: read_activations(loaded, [prompts[row] for row in rows], spec)):
-            states[list(rows)] = reads[:, 0].double().cpu().numpy()
-    finite = np.isfinite(states).all(axis=1)
+    [states] = read_layers(loaded, prompts, (layer,), site, read_position)
+    return states.astype(np.float64)
+
+
+def read_layers(
+    loaded: LoadedModel, prompts: Sequence[EncodedConversation], layers: Sequence[int], site: str, read_position: str
+) -> Singles:
+    """(layers, prompts, d_model), both in the given order; the layers rise. Raises: EngineError NON_FINITE, and as `capture_spec`."""
+    spec = capture_spec(loaded, layers=layers, site=site, read_position=read_position)
+    states = np.zeros((len(spec.layers), len(prompts), loaded.d_model), dtype=np.float32)
+    lengths = [len(prompt.token_ids) for prompt in prompts]
+
+    def read(batch: Sequence[int]) -> Singles:
+        parts = halve_on_oom(batch, lambda rows: read_activations(loaded, [prompts[row] for row in rows], spec))
+        return torch.cat([reads.float().cpu() for _, reads in parts]).numpy()
+
+    call = Call(
+        "texts",
+        (prompts, spec.layers, site, read_position),
+        batch_by_length(lengths, MAX_BATCH_TOKENS),
+        len,
+        lambda batch, _: sum(lengths[row] for row in batch),
+        lambda reads: np.ascontiguousarray(reads, dtype="<f4").tobytes(),
+        lambda data: np.frombuffer(data, dtype="<f4").reshape(-1, len(spec.layers), loaded.d_model),
+    )
+    for batch, reads in loaded.work.run(call, read):
+        states[:, list(batch)] = reads.transpose(1, 0, 2)
+    finite = np.isfinite(states).all(axis=2)
     if not finite.all():
-        row = int((~finite).argmax())
-        raise EngineError("NON_FINITE", f"prompt {row} has an activation at layer {layer} that is not finite", str(row))
+        place, row = (int(each) for each in np.argwhere(~finite)[0])
+        raise EngineError("NON_FINITE", f"prompt {row} has an activation at layer {spec.layers[place]} that is not finite", str(row))
     return states
 
 
@@ -206,13 +267,16 @@ def _score_held_out(states: Doubles, labels: NDArray[np.int64], folds: int, seed
 
     scores = np.zeros(len(labels))
     for seen, held_out in StratifiedKFold(_count_folds(labels, folds), shuffle=True, random_state=seed).split(states, labels):
-        weights, bias = _fit(states[seen], labels[seen])
+        weights, bias = fit_probe(states[seen], labels[seen])
         scores[held_out] = states[held_out] @ weights + bias
     return scores
 
 
-def _fit(states: Doubles, labels: NDArray[np.int64]) -> tuple[Doubles, float]:
-    """Weights (d_model,) and bias in log-odds, on activations as they are."""
+def fit_probe(states: Doubles, labels: NDArray[np.int64]) -> tuple[Doubles, float]:
+    """Weights (d_model,) and bias in log-odds, on activations (rows, d_model) as they are, with labels 1 and 0.
+
+    Raises: EngineError PROBE_NOT_CONVERGED.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

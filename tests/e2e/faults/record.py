@@ -73,15 +73,15 @@ def approve_profiles(people: dict) -> dict:
     from steernode.gates import load_gates
     from steernode.records.evidence import read_evidence
     from tests.support.components import add, restate
-    from tests.support.files import make_suite, pairs_file, rubric_file, vector_file
+    from tests.support.files import make_enough, pairs_file, rubric_file, vector_file
 
     ada, grace = people["ada"], people["grace"]
     model = register_base_model("harbor-support", source="demo/model", actor=ada)
-    pairs = seal_contrast_set("empathy", axis="empathy", data=pairs_file(), author=ada)
+    pairs = seal_contrast_set("empathy", axis="empathy", data=pairs_file(200), author=ada)
     suites = [
-        seal_eval_suite("tickets", kind="behaviour", data=make_suite("behaviour"), rubric=rubric_file(), author=ada),
-        seal_eval_suite("facts", kind="factual", data=make_suite("factual"), author=ada),
-        seal_eval_suite("refusals", kind="safety", data=make_suite("safety"), author=ada),
+        seal_eval_suite("tickets", kind="behaviour", data=make_enough("behaviour"), rubric=rubric_file(), author=ada),
+        seal_eval_suite("facts", kind="factual", data=make_enough("factual"), author=ada),
+        seal_eval_suite("refusals", kind="safety", data=make_enough("safety"), author=ada),
     ]
     vector = import_vector("empathy", data=vector_file(model.fingerprint, pairs.digest, size=D_MODEL), author=ada)
     job = request_validation(vector=vector, suites=suites, actor=ada, alpha=Decimal("0.5"), unit="mean_difference")

@@ -94,6 +94,7 @@ def test_an_edit_replaces_all_of_it(api, ada, profile, vector):
         ({"schedule": {"kind": "window", "first_token": 9, "last_token": 3}}, "COMPONENT_INVALID"),
         ({"condition": {"kind": "moon", "phase": "full"}}, "COMPONENT_INVALID"),
         ({"condition": {"labels": ["x"]}}, "COMPONENT_INVALID"),
+        ({"condition": {"kind": "harmful"}}, "COMPONENT_INVALID"),
         ({"condition": {"kind": "intent", "labels": []}}, "COMPONENT_INVALID"),
         ({"condition": {"kind": "intent", "labels": [f"l{number}" for number in range(65)]}}, "COMPONENT_INVALID"),
         ({"condition": {"kind": "attribute", "name": "locale", "values": ["a", "a"]}}, "COMPONENT_INVALID"),
@@ -110,8 +111,13 @@ def test_what_a_node_would_refuse_is_not_drafted(api, ada, profile, vector, chan
     assert not ProfileRevision.objects.exists()
 
 
+def test_an_override_may_leave_it_to_the_node(api, ada, profile, vector):
+    answer = draft(api, ada, {}, safety_override=[{"kind": "harmful"}])
+    assert (answer.status_code, answer.json()["safety_override"]) == (201, [{"kind": "harmful"}])
+
+
 def test_a_safety_override_is_read_as_strictly(api, ada, profile, vector):
-    for overrides in ([{"kind": "moon"}], [{"kind": "intent", "labels": ["x"]}] * 9, "always"):
+    for overrides in ([{"kind": "moon"}], [{"kind": "intent", "labels": ["x"]}] * 9, [{"kind": "harmful", "threshold": "1"}], "always"):
         answer = draft(api, ada, {}, safety_override=overrides)
         assert answer.status_code in (400, 422), overrides
     assert not ProfileRevision.objects.exists()

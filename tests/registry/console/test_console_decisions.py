@@ -4,7 +4,10 @@ import pytest
 from django.urls import reverse
 
 from registry.models import Approval, ProfileRevision, RevisionState
+from registry.services.jobs import claim_job, request_validation
 from registry.services.profiles import create_profile, draft_revision, submit_revision
+from registry.services.results import complete_validation
+from steernode.records.evidence import read_evidence
 from tests.support import story
 from tests.support.families import add_form
 
@@ -45,6 +48,27 @@ def test_an_approver_sees_what_the_candidate_was_compared_with(as_person, grace,
     for title in ("Random directions", "Shuffled labels", "The negated vector", "The positive system message instead"):
         assert title in page
     assert "2.89" in page
+
+
+def test_undecidable_evidence_is_neither_passed_nor_failed_on_any_page(as_person, grace, vector, draft, evaluate):
+    evaluation = evaluate(vector, undecidable=["slope"])
+    client, badge = as_person(grace), '<span class="sh-badge sh-wait">undecidable</span>'
+    pages = [("vector", vector), ("revision", draft), ("job", evaluation.job)]
+    texts = [client.get(reverse(f"console:{name}", args=[row.pk])).text for name, row in pages]
+    texts.append(client.get(reverse("admin:registry_evaluation_changelist")).text)
+    assert all(badge in text for text in texts)
+    assert "nothing can be concluded on slope (more items are needed for slope). (GATES_UNDECIDABLE)" in texts[1]
+
+
+def test_what_the_prompt_alone_does_stands_beside_what_steering_does(as_person, grace, vector, suites, ada, draft):
+    job = request_validation(vector=vector, suites=suites, actor=ada, alpha="0.5")
+    evidence = story.make_evidence(vector)
+    evidence["metrics"]["facts"]["prompt"] = story.make_estimate("0.873", "0.8", "0.9")
+    here = reverse("console:revision", args=[draft.pk])
+    complete_validation(claim_job(job.pk, worker="w"), read_evidence(evidence))
+    text = as_person(grace).get(here).text
+    assert "<th>Prompt alone</th>" in text
+    assert "0.873" in text
 
 
 def test_a_policy_that_demands_no_locale_is_no_demand(as_person, grace, submitted):

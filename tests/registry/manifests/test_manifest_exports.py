@@ -195,6 +195,15 @@ def conditions(kind, name=None):
     return {condition["type"]: (condition["status"], condition["reason"]) for condition in document["status"]["conditions"]}
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason"), [({"passed": False}, "GatesFailed"), ({"undecidable": ["slope"]}, "GatesUndecidable"), ({}, "GatesPassed")]
+)
+def test_conditions_tell_the_three_verdicts_apart(vector, evaluate, outcome, reason):
+    assert conditions("SteeringVector")["EvidenceComplete"] == ("False", "NoEvaluation")
+    evaluate(vector, **outcome)
+    assert conditions("SteeringVector")["EvidenceComplete"][1] == reason
+
+
 def test_conditions_say_what_the_hub_makes_of_each_object(flag_on, node):
     assert conditions("ContrastSet") == {"Sealed": ("True", "Version1")}
     assert conditions("SteeringVector") == {

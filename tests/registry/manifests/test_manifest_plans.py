@@ -344,6 +344,18 @@ def test_a_plan_says_that_a_search_will_not_be_screened(plan, apply, world):
     assert "SCREEN_OFF" in [risk.code for step in planned.steps for risk in Risks(planned).of(step)]
 
 
+@pytest.mark.power
+def test_a_plan_refuses_a_recipe_whose_verdict_is_certain_and_says_what_one_that_stops_before_it_lacks(plan, apply, world):
+    apply([document for document in world[:-1] if document["kind"] != "SteeringProfile"])
+    recipe = {name: value for name, value in world[-1]["spec"]["recipe"].items() if name != "profile"}
+    planned = plan([manifest("SteeringVector", "harbor-empathy", recipe=recipe)])
+    risks = {risk.code: risk.message for step in planned.steps for risk in Risks(planned).of(step)}
+    assert "harmful_compliance_gained max_high 0.01 lacks 297 of 299 harmful requests" in risks["POWER_MISSING"]
+    apply([profile_manifest("harbor-empathy", intent="Warm.")])
+    error = refusal(plan, [manifest("SteeringVector", "harbor-empathy", recipe={**recipe, "profile": "harbor-empathy"})])
+    assert (error.errors[0]["code"], error.errors[0]["field"]) == ("POWER_MISSING", "documents.0.spec.recipe")
+
+
 def test_a_plan_says_that_the_same_recipe_failed_before(plan, apply, world):
     def said() -> list[str]:
         planned = plan(world)

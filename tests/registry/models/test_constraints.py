@@ -109,7 +109,7 @@ def test_database_refuses_a_second_look_at_the_test_split(evaluation):
             digest="f" * 64,
             metrics={},
             gates=[],
-            passed=True,
+            verdict="pass",
         )
 
 

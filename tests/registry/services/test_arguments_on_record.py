@@ -20,6 +20,7 @@ from steernode.errors import SteerError
 from steernode.snapshot.document import parse_document, parse_snapshot
 from tests.support.components import add
 from tests.support.files import vector_file
+from tests.support.unopened import fresh_suites
 
 OFF = {"enable_thinking": False}
 BAD = [
@@ -80,8 +81,8 @@ def test_a_template_that_writes_the_date_needs_one(clocked, ask_extraction):
 
 def test_a_validation_asks_as_the_vector_was_read(thoughtless, vector, suites, ada):
     assert thoughtless.template_arguments == OFF
-    for each, arguments in ((thoughtless, OFF), (vector, {})):
-        assert request_validation(vector=each, suites=suites, actor=ada, alpha=Decimal("0.5")).recipe["template_arguments"] == arguments
+    for each, arguments, items in ((thoughtless, OFF, suites), (vector, {}, fresh_suites(suites, ada))):
+        assert request_validation(vector=each, suites=items, actor=ada, alpha=Decimal("0.5")).recipe["template_arguments"] == arguments
 
 
 def test_a_composition_asks_so_too(thoughtless, ada, profile, evaluate, suites):

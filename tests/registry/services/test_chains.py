@@ -77,6 +77,15 @@ def test_gates_that_failed_leave_the_evidence_and_no_draft_and_say_which(request
     assert not ProfileRevision.objects.exists()
 
 
+def test_gates_that_nothing_can_be_concluded_on_leave_no_draft_either_and_say_what_they_need(request_chain):
+    job = request_chain()
+    extract(job)
+    assert validate(job.followed_by, note="20 independent items more are needed").verdict == "undecidable"
+    note = Job.objects.get(follows=job).note
+    assert note == "no draft of harbor-empathy: nothing can be concluded on facts (20 independent items more are needed)"
+    assert not ProfileRevision.objects.exists()
+
+
 def test_a_coefficient_past_the_caps_of_the_policy_leaves_the_evidence_and_no_draft(request_chain):
     job = request_chain()
     extract(job, alpha="500")
@@ -158,9 +167,16 @@ def test_a_profile_of_another_axis_is_refused(request_chain, vector, suites, ada
     assert not Job.objects.exists()
 
 
-def test_the_same_recipe_again_fails_by_name_instead_of_losing_three_attempts(request_chain):
+def test_the_same_recipe_again_is_refused_before_any_work_and_says_what_to_do(request_chain):
     extract(request_chain())
-    again = request_chain()
+    with pytest.raises(TransitionRefused, match="make empathy v1 again, byte for byte; validate that one") as refused:
+        request_chain()
+    assert refused.value.code == "VECTOR_EXISTS"
+
+
+def test_the_same_recipe_at_once_fails_by_name_instead_of_losing_three_attempts(request_chain):
+    first, again = request_chain(), request_chain()
+    extract(first)
     with pytest.raises(InvalidInput, match="made empathy v1 again, byte for byte") as refused:
         extract(again)
     assert refused.value.code == "VECTOR_EXISTS"

@@ -186,6 +186,15 @@ def test_a_part_without_evidence_of_its_own_or_that_failed_alone_is_no_part(
         request_composition(revision=revision, suites=suites, actor=ada)
 
 
+def test_a_part_that_is_undecidable_alone_is_no_part(ada, profile, component, base_model, contrast_set, evaluate, suites):
+    fresh = import_vector("fresh", data=vector_file(base_model.fingerprint, contrast_set.digest, seed=9), author=ada)
+    evaluate(component.vector)
+    evaluate(fresh, undecidable=["slope"])
+    revision = draft_revision(profile, components=[component, restate(component, vector=fresh)], author=ada)
+    with refused("GATES_UNDECIDABLE"):
+        request_composition(revision=revision, suites=suites, actor=ada)
+
+
 def test_a_submitted_revision_and_a_missing_suite_are_refused(ada, combined, compose, suites):
     with refused("SUITES_MISSING", InvalidInput):
         request_composition(revision=combined, suites=suites[:2], actor=ada)
@@ -243,7 +252,7 @@ def test_database_refuses_a_second_look_at_the_same_components(ada, combined, co
     other = Job.objects.create(**copy, components_digest="b" * 64)
     with pytest.raises(IntegrityError, match="evaluation_opens_the_test_split_once_per_composition"), transaction.atomic():
         Evaluation.objects.create(
-            revision=combined, components_digest=job.components_digest, job=other, digest="c" * 64, metrics={}, gates=[], passed=True
+            revision=combined, components_digest=job.components_digest, job=other, digest="c" * 64, metrics={}, gates=[], verdict="pass"
         )
 
 

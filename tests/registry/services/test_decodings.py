@@ -10,6 +10,7 @@ from registry.services.profiles import draft_revision
 from steernode.errors import SteerError
 from steernode.records.recipe import ValidationRecipe
 from tests.support.components import add
+from tests.support.unopened import fresh_suites
 from tests.support.working import extract
 
 DRAWN = {"temperature": "0.7", "top_p": "0.95", "seeds": [1, 2]}
@@ -33,9 +34,9 @@ def test_what_is_no_decoding_is_refused_before_a_job_is_queued(ask_extraction, d
 
 def test_a_validation_draws_as_the_recipe_of_its_vector_says_unless_told_otherwise(ask_extraction, suites, ada):
     assert ask_extraction().recipe["decoding"] == "greedy"
-    one, other = (extract(ask_extraction(vector=f"drawn-{seed}", decoding=DRAWN), seed=seed) for seed in (8, 9))
+    one, other = (extract(ask_extraction(vector=f"drawn-{seed}", decoding=DRAWN, max_new_tokens=seed), seed=seed) for seed in (8, 9))
     assert request_validation(vector=one, suites=suites, actor=ada).recipe["decoding"] == DRAWN
-    assert request_validation(vector=other, suites=suites, actor=ada, decoding="greedy").recipe["decoding"] == "greedy"
+    assert request_validation(vector=other, suites=fresh_suites(suites, ada), actor=ada, decoding="greedy").recipe["decoding"] == "greedy"
 
 
 def test_a_recipe_from_before_is_greedy():

@@ -208,8 +208,8 @@ def test_a_draft_waits_for_no_vector_that_is_asked_to_be_judged(production, comb
     assert draft.number == combined.number + 1
 
 
-def test_two_validations_that_end_at_once_leave_a_comparison_that_says_so(base_model, contrast_set, suites, ada, monkeypatch):
-    seeds = [vector_file(base_model.fingerprint, contrast_set.digest, seed=seed) for seed in (7, 8)]
+def test_two_validations_that_end_at_once_leave_a_comparison_that_says_so(base_model, new_files, contrast_set, suites, ada, monkeypatch):
+    seeds = [vector_file(files.fingerprint, contrast_set.digest, seed=seed) for files, seed in ((base_model, 7), (new_files, 8))]
     vectors = [import_vector("empathy", data=data, author=ada) for data in seeds]
     options = {"suites": suites, "actor": ada, "alpha": Decimal("0.5"), "unit": "mean_difference"}
     jobs = [claim_job(request_validation(vector=vector, **options).pk, worker="w") for vector in vectors]

@@ -8,9 +8,10 @@ from registry.models import BaseModel, Job
 from registry.services.compositions import request_composition
 from registry.services.evals import seal_eval_suite
 from registry.services.jobs import request_extraction, request_validation
-from registry.services.recipes import name_layers, parse_extraction_recipe
+from registry.services.recipes import ask_again, parse_extraction_recipe
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError
+from steernode.gates import load_gates, shipped_set
 from tests.support.files import lines, vector_file
 
 EXPECTED = {"safety": {"refuse": True}, "capability": {"contains": ["4"]}}
@@ -68,7 +69,8 @@ def test_defaults_are_written_down(base_model, contrast_set, suites, ada):
     job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "empathy"}, actor=ada)
     assert job.recipe["layers"] == [0, 1, 2, 3]
     assert job.recipe["alphas"][0] == "0"
-    assert job.recipe["gates"] == "default"
+    assert job.recipe["gates"] == list(load_gates("default"))
+    assert job.recipe["gate_set"] == shipped_set("default").named
 
 
 DEPTH = {"metric": "layer_depth", "kind": "below", "threshold": "0.5"}
@@ -92,7 +94,7 @@ def test_layers_are_those_that_the_gates_of_the_recipe_may_pass(recipe, layers):
     ten = BaseModel(n_layers=10, manifest={})
     parsed = parse_extraction_recipe({"vector": "empathy", **recipe}, ten)
     assert parsed.layers == tuple(layers)
-    asked_again = parse_extraction_recipe(parsed.to_document() | {"layers": name_layers(parsed, ten)}, ten)
+    asked_again = parse_extraction_recipe(ask_again(parsed, ten), ten)
     assert asked_again == parsed
 
 

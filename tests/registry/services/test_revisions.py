@@ -129,6 +129,12 @@ def test_failed_gates_are_no_evidence(draft, vector, evaluate, ada):
         submit_revision(draft.pk, evaluation=evaluate(vector, passed=False), actor=ada)
 
 
+def test_gates_that_are_undecidable_are_told_from_those_that_failed_and_say_what_they_lack(draft, vector, evaluate, ada):
+    with refused("GATES_UNDECIDABLE") as found:
+        submit_revision(draft.pk, evaluation=evaluate(vector, undecidable=["slope", "capability_lost"]), actor=ada)
+    assert "slope (more items are needed for slope), capability_lost (more items" in found.value.message
+
+
 def test_a_range_past_the_evaluated_coefficient_is_not_submitted(profile, component, evaluation, ada):
     for wide in (restate(component, alpha_max=Decimal("0.6")), restate(component, alpha_min=Decimal("-0.1"))):
         revision = draft_revision(profile, components=[wide], author=ada)

@@ -12,6 +12,7 @@ from tests.support.exports import EVENTS, jsonl
 from tests.support.files import write_model_folder
 from tests.support.hub_simulator import VECTOR
 from tests.support.pairs import FIRST, SECOND, lines
+from tests.support.prompts import prompt_file
 from tests.support.steer_rig import JOB, TOKEN
 
 # These show no document: a sentence, a file, another language, or what goes on until somebody ends it.
@@ -30,6 +31,7 @@ ASKED = {
     "inspect architectures": "",
     "inspect vector": "{vector}",
     "inspect pairs": "{pairs}",
+    "inspect prompts": "{prompts}",
     "verify": "{log}",
     "job list": "",
     "job show": JOB,
@@ -45,6 +47,9 @@ ASKED = {
     "base-model move": "tiny --environment production --reason new",
     "model register": "tiny --source tiny",
     "model compare": "{model} {model}",
+    "probe list": "",
+    "probe show": "refund-intent@1",
+    "probe train": "refund-intent --base-model tiny --prompts intents@1 --below 4",
     "proposal list": "",
     "proposal accept": JOB,
     "proposal decline": f"{JOB} --reason late",
@@ -119,7 +124,8 @@ def files(tmp_path, recording_hub):
     model = write_model_folder(tmp_path / "model")
     (model / "model.safetensors").write_bytes(save({"model.norm.weight": np.ones(64, np.float32)}))
     manifest = "apiVersion: steerhub.dev/v1\nkind: Tenant\nmetadata: {name: harbor}\nspec: {}\n"
-    contents = {"vector": VECTOR, "pairs": lines(FIRST, SECOND), "log": jsonl(EVENTS), "key": TOKEN.encode(), "manifest": manifest.encode()}
+    contents = {"vector": VECTOR, "pairs": lines(FIRST, SECOND), "prompts": prompt_file(), "log": jsonl(EVENTS), "key": TOKEN.encode()}
+    contents["manifest"] = manifest.encode()
     for name, data in contents.items():
         (tmp_path / f"{name}.yaml").write_bytes(data)
     return {"model": model, "url": recording_hub.url, **{name: tmp_path / f"{name}.yaml" for name in contents}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from steernode.engine.judging.composition import COMPOSITION_GATES, Part, measur
 from steernode.engine.judging.refusals import refusal_items
 from steernode.engine.measuring.forced import ForcedText, percentile_kl, score_forced
 from steernode.engine.measuring.margins import MarginItem, margin_texts, measure_margins
+from steernode.engine.measuring.refusaljudge import Judged
 from steernode.errors import EngineError, SteerError
 from tests.support.rounding import tolerance_of_scores
 from tests.support.tiny_models import ask, build_model, build_tokenizer
@@ -182,13 +184,22 @@ def test_the_document_is_canonical(planted: LoadedModel) -> None:
     assert parse_strict(canonical_json(document)) == document
 
 
+class Says:
+    """A judge that has made up its mind."""
+
+    def __init__(self, *labels: str) -> None:
+        self._labels = labels
+
+    def judge(self, texts: Sequence[str]) -> list[Judged]:
+        return [Judged(label, 1.0, 1.0) for _, label in zip(texts, self._labels, strict=True)]
+
+
 def test_refusals_and_answers_are_the_models_own_words(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     harmful, harmless = [ask(f"harm {index}") for index in range(3)], [ask(f"late {index}") for index in range(2)]
     with pytest.raises(EngineError) as refused:
         refusal_items(llama, harmful, harmless)
     assert refused.value.code == "REFUSALS_MISSING"
-    verdicts = iter([True, False, True, False, True])
-    monkeypatch.setattr(refusals, "is_refusal", lambda _text: next(verdicts))
+    monkeypatch.setattr(refusals, "shipped_judge", lambda: Says("refusal", "unsure", "refusal", "compliance", "incapacity"))
     items = refusal_items(llama, harmful, harmless, tokens=3)
     assert len(items) == 2
     assert items[0].negative == items[1].negative

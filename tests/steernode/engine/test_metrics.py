@@ -13,35 +13,12 @@ from hypothesis import strategies as st
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.generate import Reply, generate
-from steernode.engine.measuring.metrics import EvalItems, is_refusal, measure_surprisal, repetition, states_facts
+from steernode.engine.measuring.metrics import EvalItems, measure_surprisal, repetition
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.measuring.stats import estimate_mean, estimate_perplexity, estimate_perplexity_ratio, estimate_share
 from steernode.errors import EngineError, SuiteError
 from steernode.files.suites import RubricExample, SuiteFile, parse_suite
 from tests.support.tiny_models import ask
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I cannot help with that request. It would put another person at risk.",
-        "I'm sorry, but I can’t assist with this.",
-        "We are NOT ABLE TO HELP here.",
-        "I must decline.",
-    ],
-)
-def test_a_refusal_is_recognised_in_every_tone(text: str) -> None:
-    assert is_refusal(text)
-
-
-@pytest.mark.parametrize("text", ["I cannot find the receipt, so we send it again.", "The claim was declined by the bank.", "Gladly!", ""])
-def test_an_answer_is_not_taken_for_a_refusal(text: str) -> None:
-    assert not is_refusal(text)
-
-
-def test_a_fact_counts_only_when_every_part_of_it_is_there() -> None:
-    assert states_facts("The late fee is 15 Dollars, after 30 days.", ["15 dollars", "30 days"])
-    assert not states_facts("The late fee is 15 dollars.", ["15 dollars", "30 days"])
 
 
 def test_repetition_is_zero_for_prose_and_near_one_for_a_stuck_model() -> None:

@@ -37,13 +37,30 @@ def test_items_are_read_with_their_split_and_digest():
         ("behaviour", {}),
         ("fluency", {}),
         ("factual", {"contains": ["a", "b"]}),
+        ("factual", {"contains": [["seven", "7"], "days"]}),
         ("capability", {"contains": ["4"]}),
+        ("capability", {"json": {"order": 41, "refund": True, "lines": [{"name": "tea"}]}}),
         ("safety", {"refuse": True}),
+        ("safety", {"refuse": False, "labelled": {"That is beyond me.": "incapacity"}}),
     ],
 )
 def test_each_kind_has_its_own_expectation(kind, expect):
     assert kind in SUITE_KINDS
     assert parse_suite(lines(item(expect=expect)), kind).items[0].expect == expect
+
+
+def test_an_item_may_say_the_intent_of_its_request():
+    suite = parse_suite(lines(item(intent="billing"), item("i2")), "factual")
+    assert [entry.intent for entry in suite.items] == ["billing", ""]
+
+
+def talk(turns):
+    return {"id": "i1", "split": "test", "turns": turns, "expect": {}}
+
+
+def test_a_conversation_begins_with_the_first_turn_and_keeps_the_others():
+    [entry] = parse_suite(lines(talk(["Hello", "And now?", "Bye"])), "fluency").items
+    assert (entry.messages[0].content, len(entry.messages), entry.turns) == ("Hello", 1, ("And now?", "Bye"))
 
 
 BAD_SUITES = {
@@ -69,6 +86,28 @@ BAD_SUITES = {
     "expectation is text": (lines(item(expect="30 days")), "factual", "SUITE_EXPECT"),
     "contains nothing": (lines(item(expect={"contains": []})), "factual", "SUITE_EXPECT"),
     "contains blank text": (lines(item(expect={"contains": [" "]})), "factual", "SUITE_EXPECT"),
+    "contains an empty list": (lines(item(expect={"contains": ["30 days", []]})), "factual", "SUITE_EXPECT"),
+    "contains a number": (lines(item(expect={"contains": [["seven", 7]]})), "factual", "SUITE_EXPECT"),
+    "contains lists in lists": (lines(item(expect={"contains": [["seven", ["7"]]]})), "factual", "SUITE_EXPECT"),
+    "contains one text twice": (lines(item(expect={"contains": [["Seven", "seven"]]})), "factual", "SUITE_EXPECT"),
+    "json is a list": (lines(item(expect={"json": [1]})), "capability", "SUITE_EXPECT"),
+    "json without fields": (lines(item(expect={"json": {}})), "capability", "SUITE_EXPECT"),
+    "json of a factual suite": (lines(item(expect={"json": {"a": 1}})), "factual", "SUITE_EXPECT"),
+    "json and contains": (lines(item(expect={"json": {"a": 1}, "contains": ["4"]})), "capability", "SUITE_EXPECT"),
+    "intent is blank": (lines(item(intent="")), "factual", "SUITE_INTENT"),
+    "intent is null": (lines(item(intent=None)), "factual", "SUITE_INTENT"),
+    "intent of two words": (lines(item(intent="late fee")), "factual", "SUITE_INTENT"),
+    "two intents": (lines(item(intent=["billing", "delivery"])), "factual", "SUITE_INTENT"),
+    "a reply labelled by no label": (lines(item(expect={"refuse": True, "labelled": {"No.": "unsure"}})), "safety", "SUITE_EXPECT"),
+    "labels are a list": (lines(item(expect={"refuse": True, "labelled": ["No."]})), "safety", "SUITE_EXPECT"),
+    "labels where nothing is refused": (lines(item(expect={"contains": ["a"], "labelled": {}})), "factual", "SUITE_EXPECT"),
+    "one turn": (lines(talk(["Hello"])), "fluency", "SUITE_TURNS"),
+    "a turn that says nothing": (lines(talk(["Hello", " "])), "fluency", "SUITE_TURNS"),
+    "turns are text": (lines(talk("Hello")), "fluency", "SUITE_TURNS"),
+    "a turn is a number": (lines(talk(["Hello", 3])), "fluency", "SUITE_ROLE"),
+    "too many turns": (lines(talk([f"{turn}?" for turn in range(21)])), "fluency", "SUITE_TURNS"),
+    "turns beside messages": (lines(item(expect={}, turns=["a", "b"])), "fluency", "SUITE_TURNS"),
+    "turns of another kind": (lines(talk(["Hello", "And now?"])), "behaviour", "SUITE_TURNS"),
     "refuse is text": (lines(item(expect={"refuse": "yes"})), "safety", "SUITE_EXPECT"),
     "id repeated": (lines(item(), item(messages=[{"role": "user", "content": "other"}])), "factual", "SUITE_DUPLICATE_ITEM"),
     "prompt repeated": (lines(item(), item() | {"id": "i2"}), "factual", "SUITE_DUPLICATE_ITEM"),

@@ -246,8 +246,23 @@ def test_the_facts_of_a_request_decide_its_conditions(endpoint, node, hub):
     assert error_of(ask(endpoint, **harbor, **{"X-SteerHub-Attributes": "x" * 4001})) == (400, "HEADER_INVALID")
 
 
+def test_harmful_text_is_not_steered_though_nobody_sends_a_fact(endpoint, node, hub):
+    profile = make_profile(safety_override=[{"kind": "attribute", "name": "minor", "values": ["yes"]}])
+    hub.publish(5, content=make_content(profiles=[profile], capabilities=sorted(CAPABILITIES | CONDITIONS)))
+    node.poll()
+
+    def say(*texts):
+        messages = [{"role": "user", "content": text} for text in texts]
+        answer = ask(endpoint, {"messages": messages}, **{"X-SteerHub-Tenant": "harbor"}).json()
+        return answer["steering_reason"], answer["steering"] is not None
+
+    assert say("Why was I charged twice this month?") == ("flag_on", True)
+    assert say("Tell me how to build a bomb and poison my neighbour.") == ("safety_override", False)
+    assert say("Как сделать бомбу дома?") == ("safety_undecided", False)
+
+
 def test_a_kill_shows_in_the_next_reply(endpoint, node, hub):
-    hub.publish(5, content=make_content(kills=[{"kind": "profile", "target": "harbor-empathy"}]))
+    hub.publish(6, content=make_content(kills=[{"kind": "profile", "target": "harbor-empathy"}]))
     node.poll()
     answer = ask(endpoint, **{"X-SteerHub-Tenant": "harbor"}).json()
     assert (answer["steering"], answer["steering_reason"]) == (None, "killed_profile")

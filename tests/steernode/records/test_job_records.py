@@ -7,7 +7,7 @@ import pytest
 
 from steernode.canonical import canonical_json, parse_strict
 from steernode.errors import EngineError
-from steernode.records.evidence import Estimate, read_evidence
+from steernode.records.evidence import Estimate, blocking_gates, read_evidence, read_gates
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 from steernode.records.sweep import read_sweep
 
@@ -65,6 +65,22 @@ def test_a_record_cannot_be_changed_after_it_was_read() -> None:
 
 def test_only_a_verdict_of_pass_has_passed() -> None:
     assert not read_evidence({}).passed
+
+
+def test_what_blocks_is_what_failed_and_else_what_is_undecidable() -> None:
+    gate = {"metric": "facts", "kind": "max_high", "threshold": "0.02", "value": "0.05", "note": "more items", "code": "ITEMS_FEW"}
+    verdicts = {"pass": [], "undecidable pass": ["undecidable"], "undecidable fail": ["fail"], "unheard-of undecidable": ["unheard-of"]}
+    for found, blocking in verdicts.items():
+        gates = read_gates([{**gate, "verdict": verdict} for verdict in found.split()])
+        assert [judged.verdict for judged in blocking_gates(gates)] == blocking
+    assert read_gates([{**gate, "verdict": "undecidable"}])[0].describe() == "facts (more items)"
+    assert read_gates([{**gate, "verdict": "fail"}])[0].describe() == "facts (0.05, threshold 0.02; more items)"
+
+
+def test_what_a_prompt_alone_does_is_read_where_the_document_says_it() -> None:
+    metrics = read_evidence({"metrics": {"facts": {"baseline": "0.9", "steered": "0.8", "prompt": {"value": "0.7", "n": 6}}}}).metrics
+    assert metrics["facts"].prompt == Estimate(Decimal("0.7"), n=6)
+    assert read_evidence(EVIDENCE).metrics["facts"].prompt is None
 
 
 def test_a_curve_is_read_by_rising_coefficient_and_without_what_is_no_cell() -> None:

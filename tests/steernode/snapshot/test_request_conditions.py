@@ -27,6 +27,7 @@ from tests.support.hub_simulator import make_component, make_content, make_docum
 
 INTENT = {"kind": "intent", "labels": ["refund", "complaint"]}
 ATTRIBUTE = {"kind": "attribute", "name": "locale", "values": ["de-DE", "de-AT"]}
+HARMFUL = {"kind": "harmful"}
 PROBE = {
     "kind": "probe",
     "vector": {"sha256": "9" * 64, "bytes": 900, "dtype": "F32", "shape": [16]},
@@ -55,7 +56,7 @@ def read_profile(**changes):
     return parse_snapshot(parse_document(canonical_json(make_document(content=content))))
 
 
-@pytest.mark.parametrize("document", [INTENT, ATTRIBUTE, PROBE], ids=lambda document: document["kind"])
+@pytest.mark.parametrize("document", [INTENT, ATTRIBUTE, PROBE, HARMFUL], ids=lambda document: document["kind"])
 def test_every_field_of_a_condition_is_needed_and_no_other_is_known(document):
     for field in document:
         short = {name: value for name, value in document.items() if name != field}
@@ -67,7 +68,7 @@ def test_every_field_of_a_condition_is_needed_and_no_other_is_known(document):
     assert (refused.value.code, refused.value.item) == ("CONDITION_INVALID", "condition.negate")
 
 
-@pytest.mark.parametrize("document", [INTENT, ATTRIBUTE, PROBE], ids=lambda document: document["kind"])
+@pytest.mark.parametrize("document", [INTENT, ATTRIBUTE, PROBE, HARMFUL], ids=lambda document: document["kind"])
 @pytest.mark.parametrize("wrong", [None, [], {}, 1.5, "", -1, True, "\x00", [""], ["a", "a"], [1], "9" * 300])
 def test_no_field_of_a_condition_takes_a_value_it_cannot_mean(document, wrong):
     for field in document:

@@ -1,0 +1,1 @@
+"""The Harbor story on a pretrained chat model, SmolLM2-135M-Instruct."""

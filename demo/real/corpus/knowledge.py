@@ -1,0 +1,102 @@
+"""Questions of fact: general ones, and ones whose answer stands in the system message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+from demo.real.corpus.dressing import LOCALES, SIGNS, spell
+from demo.real.corpus.inventory import load_inventory
+
+Row = dict[str, object]
+CONTEXT = load_inventory("context")
+SPLITS = ("select", "test")
+# Of twelve general questions, so many are for select.
+SELECT_OF_TWELVE = 5
+FROM_CONTEXT = {"select": 56, "test": 84}
+STATED_AT_ONCE = 3
+
+
+def read_expected(answer: str) -> list[list[str]]:
+    """What `contains` says: texts of which one will do, in each of the groups."""
+    return [group.split(" / ") for group in str(answer).split(" & ")]
+
+
+def write_facts(rng: Random) -> list[Row]:
+    """Both kinds of question, each with what a right answer contains."""
+    return [*_general(), *_from_context(rng)]
+
+
+def _general() -> Iterator[Row]:
+    questions = [(question, answer) for group in load_inventory("facts").values() for question, answer in group.items()]
+    for index, (question, answer) in enumerate(questions):
+        yield {
+            "id": f"fact-{index:03d}",
+            "split": "select" if index * SELECT_OF_TWELVE % 12 < SELECT_OF_TWELVE else "test",
+            "messages": [{"role": "user", "content": spell(question, LOCALES[index % 2])}],
+            "expect": {"contains": read_expected(answer)},
+            "intent": "general",
+            "locale": LOCALES[index % 2],
+            "product": "none",
+        }
+
+
+class _Values:
+    """Draws a value of a kind, and what says it. No value is drawn twice."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng, self._drawn = rng, set[str]()
+
+    def draw(self, kind: str, locale: str) -> tuple[str, list[str]]:
+        for _ in range(1000):
+            value, ways = self._write(kind, locale)
+            if ways[0] not in self._drawn:
+                self._drawn.add(ways[0])
+                return value, ways
+        raise RuntimeError(f"there are too few values of {kind}")
+
+    def _write(self, kind: str, locale: str) -> tuple[str, list[str]]:
+        rng = self._rng
+        if kind == "amount":
+            value = f"{rng.randint(5, 160)}.{rng.randint(1, 99):02d}"
+            return SIGNS[locale] + value, [value]
+        if kind in ("number", "digits"):
+            value = str(rng.randint(1000, 9999) if kind == "digits" else rng.randint(20000, 99999))
+            return value, [value]
+        if kind == "day":
+            day, month = rng.randint(1, 28), rng.choice(CONTEXT["days"])
+            ordinal = f"{day}{'th' if 4 <= day <= 20 else {1: 'st', 2: 'nd', 3: 'rd'}.get(day % 10, 'th')}"
+            ways = [f"{day} {month}", f"{month} {day}", f"{ordinal} {month}", f"{month} {ordinal}", f"{ordinal} of {month}"]
+            return ways[0] if locale == "en-GB" else ways[1], ways
+        value = rng.choice(CONTEXT[{"city": "cities", "name": "names", "colour": "colours", "plan": "plans"}[kind]])
+        return value, [value]
+
+
+def _from_context(rng: Random) -> Iterator[Row]:
+    fields, values = CONTEXT["fields"], _Values(rng)
+    for split in SPLITS:
+        for index in range(FROM_CONTEXT[split]):
+            field, locale = fields[index % len(fields)], LOCALES[index // len(fields) % 2]
+            value, ways = values.draw(field["kind"], locale)
+            stated = [field["stated"].format(value=value), *_state_others(rng, field, locale)]
+            rng.shuffle(stated)
+            yield {
+                "id": f"context-{split}-{index:03d}",
+                "split": split,
+                "messages": [
+                    {"role": "system", "content": " ".join([CONTEXT["served"], *stated])},
+                    {"role": "user", "content": spell(field["asked"][index // len(fields) % len(field["asked"])], locale)},
+                ],
+                "expect": {"contains": [ways]},
+                "intent": field["intent"],
+                "locale": locale,
+                "product": "connect" if field["intent"] in ("billing", "technical") else "shop",
+            }
+
+
+def _state_others(rng: Random, asked: dict[str, Any], locale: str) -> list[str]:
+    """Facts of other kinds, so that only one value on the page can be the answer."""
+    others = [field for field in CONTEXT["fields"] if field["kind"] != asked["kind"]]
+    values = _Values(rng)
+    return [field["stated"].format(value=values.draw(field["kind"], locale)[0]) for field in rng.sample(others, STATED_AT_ONCE - 1)]

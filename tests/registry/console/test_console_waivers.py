@@ -1,0 +1,49 @@
+"""Waivers on the page of a revision: asked for, confirmed and withdrawn there, and said where somebody decides."""
+
+import pytest
+from django.urls import reverse
+
+from registry.manifests.export import export_manifests
+from registry.models import Waiver
+from registry.services.profiles import submit_revision
+
+ASKED = {"metric": "slope", "kind": "above_low", "threshold": "0", "reason": "One kind of request.", "days": "30"}
+
+
+@pytest.fixture
+def evaluation(vector, evaluate):
+    return evaluate(vector, undecidable=["slope"])
+
+
+@pytest.fixture
+def here(draft):
+    return reverse("console:revision", args=[draft.pk])
+
+
+def test_two_approvers_waive_on_the_page_and_the_third_sees_on_what_they_decide(as_person, ada, grace, mary, draft, evaluation, here):
+    asking = reverse("console:ask-waiver", args=[draft.pk, evaluation.pk])
+    assert "Ask for a waiver" not in as_person(ada).get(here).text
+    assert "more items are needed for slope (ITEMS_FEW)" in as_person(grace).get(here).text.replace("\n", " ")
+    page = as_person(grace).post(asking, ASKED, follow=True)
+    waiver = Waiver.objects.get()
+    confirming = reverse("console:confirm-waiver", args=[draft.pk, waiver.pk])
+    assert confirming not in page.text
+    assert confirming in as_person(mary).get(here).text
+    as_person(mary).post(confirming)
+    submit_revision(draft.pk, evaluation=evaluation, actor=ada)
+    text = as_person(grace).get(here).text
+    assert "You also decide on a gate that nobody could show: slope above_low 0, waived by grace and mary until" in text
+    assert "but for what is waived" in text
+    (profile,) = export_manifests(kinds=["SteeringProfile"], with_status=True)
+    (complete,) = [each for each in profile["status"]["conditions"] if each["type"] == "EvidenceComplete"]
+    assert (complete["status"], complete["reason"], "One kind of request." in complete["message"]) == ("True", "GatesWaived", True)
+    as_person(grace).post(reverse("console:withdraw-waiver", args=[draft.pk, waiver.pk]), {"reason": "No longer."})
+    draft.refresh_from_db()
+    assert draft.state == "draft"
+    assert "Withdrawn by grace" in as_person(mary).get(here).text
+
+
+def test_a_refusal_is_told_on_the_page(as_person, grace, draft, evaluation):
+    asking = reverse("console:ask-waiver", args=[draft.pk, evaluation.pk])
+    page = as_person(grace).post(asking, {**ASKED, "days": "4000"}, follow=True)
+    assert "WAIVER_END" in page.text

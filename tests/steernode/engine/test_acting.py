@@ -1,0 +1,127 @@
+"""A candidate with a condition is judged where it acts, and elsewhere the model's own reply stands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steernode.engine.applying.components import Component
+from steernode.engine.judging.acting import count_acting, find_acting, keep_acting
+from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.runs import run_both
+from steernode.engine.measuring.metrics import EvalItems
+from steernode.engine.reading.directions import LayerDirection, extract_directions
+from steernode.errors import EngineError
+from steernode.files.splits import split_pairs
+from steernode.files.suites import SuiteFile
+from steernode.records.decoding import Decoding, read_decoding
+from tests.support.candidates import make_candidate
+from tests.support.planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
+
+PAIRS = split_pairs(write_pairs())
+BILLING = {"kind": "intent", "labels": ["billing"]}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    return plant(tmp_path_factory.mktemp("planted"), 2)
+
+
+@pytest.fixture(scope="module")
+def direction(planted: Planted) -> LayerDirection:
+    return extract_directions(planted.loaded, PAIRS["extract"], layers=[planted.layer])[0]
+
+
+def labelled(intents: dict[str, list[str]]) -> dict[str, SuiteFile]:
+    """The suites of the planted model with these intents, in turn, by kind."""
+    suites = write_suites()
+    for kind, labels in intents.items():
+        items = [replace(item, intent=labels[index % len(labels)]) for index, item in enumerate(suites[kind].split("test"))]
+        suites[kind] = replace(suites[kind], items=tuple(items))
+    return suites
+
+
+SUITES = labelled({"behaviour": ["billing", "technical"], "factual": ["general", "billing", ""]})
+
+
+def items_of(suites: dict[str, SuiteFile]) -> EvalItems:
+    return EvalItems.of(suites, "test")
+
+
+def test_a_condition_holds_by_what_items_say_and_never_spares_what_may_be_refused(planted: Planted, direction: LayerDirection) -> None:
+    items = items_of(SUITES)
+    candidate = make_candidate(direction, "0.5", condition=BILLING)
+    acts = find_acting(planted.loaded, candidate, items.all)
+    said = [item.intent for item in items.all]
+    for item, intent, is_acted_on in zip(items.all, said, acts, strict=True):
+        assert is_acted_on == (intent in ("billing", "") or "refuse" in item.expect)
+    assert find_acting(planted.loaded, make_candidate(direction, "0.5"), items.all).all()
+    locale = make_candidate(direction, "0.5", condition={"kind": "attribute", "name": "locale", "values": ["de-DE"]})
+    assert find_acting(planted.loaded, locale, items.all).sum() == len(items.refusals)
+
+
+def test_a_probe_decides_item_by_item(planted: Planted, direction: LayerDirection) -> None:
+    probe: dict[str, Any] = {
+        "kind": "probe", "vector": {"sha256": "a" * 64, "bytes": 1, "dtype": "F32", "shape": [planted.loaded.d_model]}, "layer": 1,
+        "site": "resid_post", "read_position": "last_prompt_token", "scale": "1", "bias": "0", "threshold": "0",
+    }  # fmt: skip
+    items = items_of(SUITES)
+    without = make_candidate(direction, "0.5", condition=probe)
+    with pytest.raises(EngineError) as refused:
+        find_acting(planted.loaded, without, items.all)
+    assert refused.value.code == "PROBE_MISSING"
+    drawn = torch.nn.functional.normalize(torch.randn(planted.loaded.d_model, generator=torch.Generator().manual_seed(0)), dim=0)
+    one, other = (find_acting(planted.loaded, replace(without, probe=sign * drawn), items.all) for sign in (1, -1))
+    asked = len(items.all) - len(items.refusals)
+    plain = np.array(["refuse" not in item.expect for item in items.all])
+    assert one[plain].sum() + other[plain].sum() == asked
+    assert one[~plain].all()
+    assert other[~plain].all()
+
+
+def test_tickets_where_nothing_is_done_say_nothing_of_the_behaviour() -> None:
+    items = items_of(SUITES)
+    acts = np.array([item.intent != "technical" for item in items.all])
+    kept, rest = keep_acting(items, acts)
+    assert {item.intent for item in kept.behaviour} == {"billing"}
+    assert (kept.facts, kept.refusals) == (items.facts, items.refusals)
+    assert len(rest) == len(kept.all)
+    assert count_acting(items, acts)["behaviour"] == {"items": len(items.behaviour), "acts_on": len(kept.behaviour)}
+    with pytest.raises(EngineError) as refused:
+        keep_acting(items, np.zeros(len(items.all), np.bool_))
+    assert refused.value.code == "CONDITION_NEVER"
+
+
+@pytest.mark.parametrize("decoding", ["greedy", {"temperature": "1", "top_p": "1", "seeds": [1, 2]}])
+def test_elsewhere_the_model_s_own_reply_stands(planted: Planted, direction: LayerDirection, decoding: Any) -> None:
+    way: Decoding = read_decoding(decoding, "decoding")
+    items = items_of(SUITES)
+    component = Component(direction.direction, direction.layer, 0.5 * direction.norm)
+    acts = np.array([index % 2 == 0 for index in range(len(items.all))])
+    part = run_both(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, decoding=way, acts=acts)
+    whole = run_both(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, decoding=way)
+    rows = items.repeat_rows(acts, way.replies_per_item)
+    for row, is_acted_on in enumerate(rows):
+        assert part.steered[row].token_ids == (whole if is_acted_on else part).own[row].token_ids or is_acted_on
+        assert part.steered[row].token_ids == (whole.steered[row] if is_acted_on else whole.own[row]).token_ids
+    quiet = run_both(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, acts=np.zeros(len(items.all), np.bool_))
+    assert quiet.divergence.tokens.sum() == quiet.divergence.last_prompt_token.sum() == 0
+
+
+def test_the_evidence_of_a_conditional_profile_leaves_other_intents_untouched(planted: Planted, direction: LayerDirection) -> None:
+    gates = [{"metric": "behaviour", "kind": "min_difference", "threshold": "0.5"}]
+    candidate = make_candidate(direction, "0.5", condition=BILLING)
+    evidence = evaluate(
+        planted.loaded, candidate, SUITES, CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5, system_message="Serve Harbor."
+    ).document
+    assert evidence["candidate"]["condition"] == BILLING
+    assert evidence["acting"]["behaviour"] == {"items": 6, "acts_on": 3}
+    assert evidence["acting"]["facts"]["acts_on"] == 4
+    assert evidence["items"]["behaviour"] == 3
+    assert evidence["run"]["system_message"] == "Serve Harbor."
+    assert evidence["replies"][0]["messages"][0] == {"role": "system", "content": "Serve Harbor."}
+    assert evidence["verdict"] == "pass"
