@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery import shared_task
 
 from registry.models import Job, SteeringVector
-from registry.services.results import ExtractionResult, complete_extraction
+from registry.services.results import ExtractionResult, FailedSearch, complete_extraction
 from steernode.errors import ContrastSetError, EngineError
 from steernode.files.splits import split_pairs
 from steernode.files.vectors import read_vector
@@ -23,18 +23,23 @@ from workers.running import Report, run_job
 from workers.target import confirm_target, load_target, train_scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from steernode.engine.access.models import LoadedModel
+    from steernode.engine.applying.generate import Reply
+    from steernode.engine.measuring.rubric import RubricScorer
     from steernode.engine.reading.directions import LayerDirection
     from steernode.engine.searching.recipe import SweepRecipe
-    from steernode.engine.searching.sweep import Search
+    from steernode.engine.searching.search import Search
     from steernode.files.contrast import ContrastPair
     from workers.working import JobWork
 
+    # The replies to the positive and the negative side, by pair.
+    Sides = Mapping[str, tuple[Reply, Reply]]
+
 # The fewest pairs whose geometry says anything.
 MIN_PAIRS_FOR_GEOMETRY = 8
-# The most select pairs that are screened on; each costs two replies, and more hardly move the ranking.
+# The most select pairs that the model is asked about and layers are screened on; each costs two replies, and more hardly move either.
 MAX_SCREENED_PAIRS = 64
 TRACED_PAIRS = 4
 
@@ -46,9 +51,9 @@ def run_extraction(job_id: str) -> str:
 
 
 def extract(job: Job, report: Report) -> SteeringVector | None:
-    """One attempt, going on from what the last one kept."""
+    """One attempt, going on from what the last one kept. Raises: FailedSearch, with all that was measured, if no cell passes."""
     # The engine is imported by the job that needs it, never before a fork and never by the web process.
-    from steernode.engine.searching.plots import draw_heat_map
+    from steernode.engine.searching.search import SearchFailed
     from steernode.engine.searching.traceplots import draw_trace
     from workers.plans import plan_extraction
     from workers.working import do_work, files_call
@@ -63,28 +68,48 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     swept = sweep_recipe(recipe, is_screened=len(parts["select"]) >= MIN_PAIRS_FOR_SCREEN)
     loaded, work = do_work(job, loaded, plan_extraction(loaded, swept, parts, read_suites(job)), report)
     diagnostics = diagnose_pairs(job, loaded, pairs, work)
+    scorer = train(job, work)
+    sides, instructed = ask_under_both(loaded, parts["select"], scorer, work)
     work.enter("extracting")
     call = files_call("pairs", len(parts["extract"]), "directions", parts["extract"])
     files = work.make(call, lambda: extract_candidates(job, loaded, parts["extract"], work))
-    searched, directions = search(job, loaded, files, parts["select"], work)
+    directions = read_directions(files)
     diagnostics = name_left_out(diagnostics, recipe.layers or candidate_layers(loaded.n_layers), directions)
-    chosen = searched.chosen
+    found = {"diagnostics": diagnostics, "instructions": instructed, "splits": {name: len(part) for name, part in parts.items()}}
+    try:
+        searched = search(job, loaded, directions, parts["select"], sides, scorer, work)
+    except SearchFailed as failure:
+        confirm_target(job.base_model)
+        sweep = read_sweep({**failure.search.to_document(), **found})
+        raise FailedSearch(failure.code, failure.message, sweep, draw_search(recipe, failure.search)) from failure
     trace = trace_behaviour(loaded, parts["select"], work)
     confirm_target(job.base_model)
     report("sealing", "writing the vector and its lineage")
-    splits = {name: len(part) for name, part in parts.items()}
     by_layer = {direction.layer: data for direction, data in zip(directions, files, strict=True)}
     return complete_extraction(
         job,
         ExtractionResult(
-            vector=by_layer[chosen["layer"]],
-            sweep=read_sweep({**searched.to_document(), "diagnostics": diagnostics, "trace": trace, "splits": splits}),
-            heatmap=draw_heat_map(searched.cells, title=f"{recipe.vector}: the search on the select split", chosen=chosen),
-            alpha=Decimal(chosen["alpha"]),
-            unit=chosen["unit"],
+            vector=by_layer[searched.shown["layer"]],
+            sweep=read_sweep({**searched.to_document(), **found, "trace": trace}),
+            heatmap=draw_search(recipe, searched),
+            alpha=Decimal(searched.shown["alpha"]),
+            unit=searched.shown["unit"],
             trace_map=draw_trace(trace, title=f"{recipe.vector}: where the behaviour is carried") if "groups" in trace else b"",
         ),
     )
+
+
+def draw_search(recipe: ExtractionRecipe, searched: Search) -> bytes:
+    """The heat map, with the chosen cell outlined, or where none was chosen the nearest."""
+    from steernode.engine.searching.plots import draw_heat_map
+
+    what = "the search on the select split" if searched.chosen else "no cell passes; the nearest is outlined"
+    return draw_heat_map(searched.cells, title=f"{recipe.vector}: {what}", chosen=searched.shown, gates=load_gates(recipe.gates))
+
+
+def train(job: Job, work: JobWork) -> RubricScorer:
+    work.enter("training the scorer")
+    return train_scorer(read_rubric_digest(job))
 
 
 def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair], work: JobWork) -> dict[str, Any]:
@@ -142,35 +167,47 @@ def name_left_out(diagnostics: dict[str, Any], wanted: Sequence[int], directions
     return {**diagnostics, "findings": [*diagnostics["findings"], finding]}
 
 
+def ask_under_both(loaded: LoadedModel, pairs: Sequence[ContrastPair], scorer: RubricScorer, work: JobWork) -> tuple[Sides, dict[str, Any]]:
+    """What the model says under the two instructions of the select pairs, before a search is paid for.
+
+    Raises: EngineError BEHAVIOUR_ABSENT.
+    """
+    from steernode.engine.measuring.margins import write_sides
+    from steernode.engine.searching.instructed import compare_instructions
+
+    work.enter("asking under both instructions")
+    sides = write_sides(loaded, pairs[:MAX_SCREENED_PAIRS])
+    return sides, compare_instructions(sides, scorer)
+
+
+def read_directions(files: Sequence[bytes]) -> list[LayerDirection]:
+    """Always read back, so that a first attempt and a resumed one measure the same bytes."""
+    from steernode.engine.reading.directions import read_direction
+
+    return [read_direction(read_vector(data)) for data in files]
+
+
 def search(
-    job: Job, loaded: LoadedModel, files: Sequence[bytes], pairs: Sequence[ContrastPair], work: JobWork
-) -> tuple[Search, list[LayerDirection]]:
+    job: Job,
+    loaded: LoadedModel,
+    directions: Sequence[LayerDirection],
+    pairs: Sequence[ContrastPair],
+    sides: Sides,
+    scorer: RubricScorer,
+    work: JobWork,
+) -> Search:
     """The layers are screened on the pairs of the select split, the finalists generate on the select split of the suites."""
     from steernode.engine.measuring.margins import margin_items
-    from steernode.engine.reading.directions import read_direction
     from steernode.engine.searching.sweep import sweep
 
-    # Always read back, so that a first attempt and a resumed one measure the same bytes.
-    directions = [read_direction(read_vector(data)) for data in files]
-    work.enter("training the scorer")
-    scorer = train_scorer(read_rubric_digest(job))
     pairs, is_screened = pairs[:MAX_SCREENED_PAIRS], len(pairs) >= MIN_PAIRS_FOR_SCREEN
     swept = sweep_recipe(ExtractionRecipe.from_document(job.recipe), is_screened=is_screened)
     read, wanted = {direction.layer for direction in directions}, swept.resolve_layers(loaded.n_layers)
     if not read.issuperset(wanted):
         swept = replace(swept, layers=tuple(layer for layer in wanted if layer in read))
-    work.enter("preparing the screen")
-    items = margin_items(loaded, pairs) if is_screened else ()
     work.enter("searching")
-    searched = sweep(
-        loaded,
-        directions,
-        read_suites(job),
-        scorer,
-        swept,
-        items=items,
-    )
-    return searched, directions
+    items = margin_items(loaded, pairs, sides=sides) if is_screened else ()
+    return sweep(loaded, directions, read_suites(job), scorer, swept, items=items)
 
 
 def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], work: JobWork) -> dict[str, Any]:

@@ -18,12 +18,13 @@ from workers.extraction import MAX_SCREENED_PAIRS, TRACED_PAIRS
 def plan_extraction(
     loaded: LoadedModel, recipe: SweepRecipe, parts: Mapping[str, Sequence[ContrastPair]], suites: Mapping[str, SuiteFile]
 ) -> list[Planned]:
-    screened = min(len(parts["select"]), MAX_SCREENED_PAIRS) if recipe.screen == "margins" else 0
+    asked = min(len(parts["select"]), MAX_SCREENED_PAIRS)
+    screened = asked if recipe.screen == "margins" else 0
     traced = min(len(parts["select"]), TRACED_PAIRS)
     return [
         Planned("diagnosing", "pairs", min(sum(map(len, parts.values())), SAMPLE_PAIRS)),
+        Planned("asking under both instructions", "replies", 2 * asked),
         Planned("extracting", "pairs", len(parts["extract"])),
-        Planned("preparing the screen", "replies", 2 * screened),
         *plan_search("searching", recipe, loaded.n_layers, screened, suites),
         Planned("tracing", "replies", 2 * traced),
         Planned("tracing", "texts", traced * loaded.n_layers * len(GROUPS)),

@@ -276,7 +276,7 @@ def fail_job(job: Job, *, code: str, message: str) -> bool:
     locked = lock_attempt(job)
     if locked is None:
         return False
-    _fail(locked, code, message)
+    end_failed(locked, code=code, message=message)
     return True
 
 
@@ -343,7 +343,7 @@ def _resend(job_id: UUID) -> bool:
         _record_end(job, Action.JOB_CANCELLED, {})
     elif job.attempt >= job.max_attempts:
         message = f"{job.attempt} attempts were lost; {job.note or 'the workers ended without a word'}"
-        _fail(job, "ATTEMPTS_EXHAUSTED", message)
+        end_failed(job, code="ATTEMPTS_EXHAUSTED", message=message)
     else:
         job.dispatched_at = now
         job.save(update_fields=["dispatched_at"])
@@ -363,10 +363,13 @@ def complete_job(job: Job, *, result_digest: str) -> None:
     _record_end(job, Action.JOB_SUCCEEDED, {"result_digest": result_digest})
 
 
-def _fail(job: Job, code: str, message: str) -> None:
-    """running -> failed. Who waits for a draft hears of it; anybody else looks at the job."""
-    _finish(job, JobState.FAILED, error_code=code, error_message=message)
-    _record_end(job, Action.JOB_FAILED, {"code": code, "message": message})
+def end_failed(job: Job, *, code: str, message: str, **left: str) -> None:
+    """running -> failed, for a row locked in the caller's transaction. `left` are digests of what it leaves all the same.
+
+    Who waits for a draft hears of it; anybody else looks at the job.
+    """
+    _finish(job, JobState.FAILED, error_code=code, error_message=message, **left)
+    _record_end(job, Action.JOB_FAILED, {"code": code, "message": message, **left})
     if job.draft_for is not None:
         notify([job.requested_by], f"No draft of {job.draft_for}: its {job.kind} failed. {code}: {message}", about=job)
 

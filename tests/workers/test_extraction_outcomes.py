@@ -11,10 +11,13 @@ from safetensors.torch import load_file, save_file
 from registry.blobs import get_blob
 from registry.models import Job, JobState, SteeringVector
 from registry.services.notices import notices_on_worker
+from registry.services.results import FailedSearch, fail_search
 from steernode.canonical import parse_strict
 from steernode.errors import EngineError
+from steernode.records.evidence import read_replies
+from steernode.records.sweep import read_sweep
 from tests.support.demo_data import ROOT, take
-from workers import working
+from workers import extraction, working
 from workers.extraction import extract
 from workers.running import Report, run_job
 from workers.target import load_target
@@ -55,6 +58,43 @@ def test_a_job_says_that_its_dtype_is_slow_on_the_worker_that_has_it(small_job, 
     assert job.notices[1:] == [{"code": "SLOW_DTYPE", "sentence": "float32 is slow"}]
     # The next worker may be another machine.
     assert notices_on_worker(job, "") == job.notices[:1]
+
+
+IMPOSSIBLE = [{"metric": "facts", "kind": "min", "threshold": "1.1"}]
+
+
+def test_a_search_in_which_no_cell_passes_leaves_what_it_measured_and_no_vector(small_job):
+    job = finish(small_job(pairs=take("empathy.pairs.jsonl", 60), gates=IMPOSSIBLE))
+    assert (job.state, job.error_code) == (JobState.FAILED, "NO_CELL_PASSES")
+    assert "only facts stops layer 4 at α" in job.error_message
+    assert not SteeringVector.objects.exists()
+    sweep = read_sweep(parse_strict(get_blob(job.sweep_digest)))
+    assert (sweep.chosen, sweep.nearest.layer) == (None, 4)
+    assert job.error_message.endswith(sweep.nearest.sentence)
+    assert next(cell.alpha for cell in sweep.curve) == 0
+    assert [reply.steered.text != "" for reply in read_replies(sweep.document["replies"])] == [True] * 4
+    assert sum(sweep.document["splits"].values()) == 60
+    assert float(sweep.document["instructions"]["difference"]["low"]) > 0
+    assert get_blob(job.heatmap_digest).startswith(b"\x89PNG")
+
+
+def test_an_attempt_that_lost_its_job_leaves_nothing_of_its_search(small_job):
+    job = small_job()
+    failure = FailedSearch("NO_CELL_PASSES", "none", read_sweep({}), b"")
+    assert not fail_search(job, failure)
+    job.refresh_from_db()
+    assert (job.state, job.sweep_digest) == (JobState.QUEUED, "")
+
+
+def test_a_behaviour_that_neither_instruction_brings_about_stops_the_job_before_anything_is_extracted(small_job, monkeypatch):
+    rows = [json.loads(line) for line in take("empathy.pairs.jsonl", 60).splitlines()]
+    for row in rows:
+        row["positive"][0]["content"], row["negative"][0]["content"] = "Be cold and factual.", "Keep feelings out of the reply."
+    monkeypatch.setattr(extraction, "extract_candidates", lambda *_: pytest.fail("it was looked for too late"))
+    job = finish(small_job(pairs=b"".join(json.dumps(row).encode() + b"\n" for row in rows)))
+    assert (job.state, job.error_code) == (JobState.FAILED, "BEHAVIOUR_ABSENT")
+    assert "does not do it under either instruction" in job.error_message
+    assert not SteeringVector.objects.exists()
 
 
 def test_a_model_that_overflows_fails_the_job_and_leaves_no_vector(small_job, settings, tmp_path):

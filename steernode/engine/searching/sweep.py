@@ -8,10 +8,9 @@ of the stage `final` what the replies to the suites' items are like.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
 
 import torch
 
@@ -22,44 +21,21 @@ from steernode.engine.applying.components import Component, component_of
 from steernode.engine.applying.generate import generate
 from steernode.engine.measuring.gates import choose_cell, judge_gates
 from steernode.engine.measuring.margins import MarginItem
-from steernode.engine.measuring.metrics import EvalItems, ReplyScores, Scorer, measure_surprisal, score_replies
+from steernode.engine.measuring.metrics import EvalItems, ReplyScores, Scorer, measure_surprisal, score_replies, spread
 from steernode.engine.measuring.stats import measure
 from steernode.engine.reading.directions import LayerDirection
+from steernode.engine.searching.nearest import find_nearest
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.screen import Round, measure_screen, plan_rounds, rank_layers, spread_items
+from steernode.engine.searching.search import Cell, Document, Search, SearchFailed
 from steernode.errors import EngineError
 from steernode.files.suites import SuiteFile
 from steernode.gates import layer_depth
 
-Cell = dict[str, Any]
+# How many tickets the replies to are kept of.
+KEPT_TICKETS = 4
+
 OnCell = Callable[[Cell], None]
-
-
-@dataclass(frozen=True)
-class Search:
-    """What was measured. `layers` are the finalists, best first; `chosen` is the cell that `choose_cell` picked."""
-
-    digest: str
-    cells: tuple[Cell, ...]
-    layers: tuple[int, ...]
-    chosen: Cell
-
-    def to_document(self) -> dict[str, Any]:
-        """All of it as canonical JSON, with the dose-response of the chosen layer; `records.sweep` reads it."""
-        return {
-            "schema": "steerhub.sweep/1",
-            "digest": self.digest,
-            "cells": list(self.cells),
-            "finalists": list(self.layers),
-            "chosen": self.chosen,
-            "curve": dose_response(self.cells, self.chosen["layer"]),
-        }
-
-
-def dose_response(cells: Sequence[Cell], layer: int) -> list[Cell]:
-    """The baseline and one cell per α of this layer from the final stage, by rising α."""
-    of_alpha = {cell["alpha"]: cell for cell in cells if cell["stage"] == "final" and cell["layer"] in (None, layer)}
-    return sorted(of_alpha.values(), key=lambda cell: Decimal(cell["alpha"]))
 
 
 def digest_sweep(
@@ -94,7 +70,8 @@ def sweep(
     `split_pairs`; only the screen `none` can do without. `on_progress(done, total)` counts items and replies, each under one
     (layer, α); `on_cell` is called with each cell.
 
-    Raises: EngineError NO_CELL_PASSES, DIRECTION_MISSING, MARGIN_EMPTY, SUITE_MISSING, and the codes of `generate` and `score_forced`.
+    Raises: SearchFailed NO_CELL_PASSES, which has all that was measured; EngineError DIRECTION_MISSING, MARGIN_EMPTY, SUITE_MISSING,
+    and the codes of `generate` and `score_forced`.
     """
     run = _Run(loaded, directions, suites, scorer, recipe, items, on_progress, on_cell)
     finalists = list(recipe.resolve_layers(loaded.n_layers))
@@ -103,7 +80,7 @@ def sweep(
     run.measure({layer: recipe.steered_alphas() for layer in finalists})
     if recipe.refine:
         run.measure({layer: refine_alphas(run.cells, layer, recipe) for layer in finalists})
-    return Search(run.digest, tuple(run.cells), tuple(finalists), choose_cell(run.cells, recipe.gates))
+    return run.conclude(finalists)
 
 
 def measure_grid(
@@ -166,6 +143,8 @@ class _Run:
         self.rounds: list[Round] = plan_rounds(len(layers), spread_items(items), recipe) if recipe.screen == "margins" else []
         self.digest = digest_sweep(loaded, suites, scorer, recipe, items if self.rounds else ())
         self.cells: list[Cell] = []
+        # What is kept of the replies of each cell: (layer, α) -> one document for each kept ticket.
+        self._said: dict[tuple[int | None, str], list[Document]] = {}
         alphas, finalists = len(recipe.steered_alphas()), len(layers) if recipe.screen == "none" else min(recipe.finalists, len(layers))
         # How many cells the final stage has is known when the grid is measured; until then the most there can be is announced.
         cells = 1 + finalists * (alphas + (2 if recipe.refine else 0))
@@ -215,8 +194,41 @@ class _Run:
         for index, alpha in enumerate(alphas):
             own = slice(index, None, len(alphas))
             scores = score_replies(items, replies[own], self._scorer, (nats[own], tokens[own]))
-            cells.append(self._keep({**self._head("final", layer, alpha), **_describe(items, scores, baseline)}))
+            self._said[layer, alpha] = [
+                {"text": replies[own][ticket].text, "score": measure(float(scores.behaviour[ticket]))} for ticket in self._kept_tickets
+            ]
+            cell = {**self._head("final", layer, alpha), **_describe(items, scores, baseline)}
+            if baseline is not None:
+                cell["gates"] = judge_gates(self._recipe.gates, cell, baseline)
+            cells.append(self._keep(cell))
         return cells
+
+    def conclude(self, finalists: Sequence[int]) -> Search:
+        """Raises: SearchFailed."""
+        search = Search(self.digest, tuple(self.cells), tuple(finalists), None, None, ())
+        try:
+            search = replace(search, chosen=choose_cell(self.cells, self._recipe.gates))
+        except EngineError as error:
+            if error.code != "NO_CELL_PASSES":
+                raise
+            # It was paid for, and whoever decides what to change next needs it.
+            nearest = find_nearest(self.cells, self._recipe.gates)
+            search = replace(search, nearest=nearest)
+            raise SearchFailed(f"{error.message}; {nearest['sentence']}", replace(search, replies=self._show(search.shown))) from error
+        return replace(search, replies=self._show(search.shown))
+
+    def _show(self, cell: Cell) -> tuple[Document, ...]:
+        """The kept tickets with the baseline's reply and the cell's."""
+        tickets = [self._items.behaviour[ticket] for ticket in self._kept_tickets]
+        both = zip(tickets, self._said[None, "0"], self._said[cell["layer"], cell["alpha"]], strict=True)
+        return tuple(
+            {"item": item.id, "messages": [message.to_document() for message in item.messages], "baseline": own, "steered": steered}
+            for item, own, steered in both
+        )
+
+    @property
+    def _kept_tickets(self) -> tuple[int, ...]:
+        return spread(range(len(self._items.behaviour)), KEPT_TICKETS)
 
     def _component(self, layer: int, alpha: str) -> Component:
         recipe = self._recipe
@@ -238,7 +250,7 @@ class _Run:
 
     def _head(self, stage: str, layer: int | None, alpha: str) -> Cell:
         return {
-            "schema": "steerhub.cell/2",
+            "schema": "steerhub.cell/3",
             "sweep": self.digest,
             "stage": stage,
             "layer": layer,

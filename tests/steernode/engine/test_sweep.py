@@ -22,7 +22,8 @@ from steernode.engine.reading.directions import LayerDirection, extract_directio
 from steernode.engine.searching.plots import draw_heat_map
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.screen import bought_shift, measure_screen, plan_rounds, rank_layers, spread_items
-from steernode.engine.searching.sweep import Search, dose_response, measure_grid, refine_alphas, sweep
+from steernode.engine.searching.search import Search, SearchFailed, dose_response
+from steernode.engine.searching.sweep import KEPT_TICKETS, measure_grid, refine_alphas, sweep
 from steernode.errors import EngineError
 from steernode.files.suites import RubricExample, SuiteFile, parse_suite
 from tests.support.candidates import make_candidate
@@ -171,6 +172,33 @@ def test_no_cell_that_passes_is_an_error_that_says_why(
         sweep(llama, directions, suites, scorer, strict, items=items, on_cell=kept.append)
     assert refused.value.code == "NO_CELL_PASSES"
     assert kept
+
+
+def test_a_search_that_fails_has_everything_it_measured(
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Search
+) -> None:
+    strict = replace(RECIPE, gates=({"metric": "facts", "kind": "min", "threshold": "2"},))
+    with pytest.raises(SearchFailed) as refused:
+        sweep(llama, directions, suites, scorer, strict, items=items)
+    found = refused.value.search
+    assert places(found.cells, "screen") == places(swept.cells, "screen")
+    assert places(found.cells, "final") == places(swept.cells, "final")
+    assert found.nearest["layer"] == found.layers[0]
+    assert refused.value.message.endswith(found.nearest["sentence"])
+    document = found.to_document()
+    assert parse_strict(canonical_json(document)) == document
+    assert "chosen" not in document
+    assert {cell["layer"] for cell in document["curve"]} == {None, found.nearest["layer"]}
+    steered = [cell for cell in document["cells"] if cell["stage"] == "final" and cell["layer"] is not None]
+    assert all([judged["verdict"] for judged in cell["gates"]] == ["fail"] for cell in steered)
+    png = draw_heat_map(found.cells, title="Empathy", chosen=found.shown, gates=strict.gates)
+    assert png.startswith(b"\x89PNG")
+
+
+def test_the_replies_of_a_few_tickets_are_kept_side_by_side(swept: Search, suites: dict) -> None:
+    asked = [item.id for item in suites["behaviour"].split("select")]
+    assert [reply["item"] for reply in swept.replies] == asked[:KEPT_TICKETS]
+    assert all(set(reply[side]) == {"text", "score"} for reply in swept.replies for side in ("baseline", "steered"))
 
 
 def test_missing_directions_and_suites_are_named(
