@@ -122,4 +122,6 @@ def read_classifier(document: dict[str, Any]) -> Classifier:
         raise ValueError("the classifier of harmful requests is of another form")
     numbers = {name: float(document[name]) for name in ("bias", "threshold", "least_known")}
     words = frozenset(document["words"].split())
-    return Classifier(stored.astype(np.float64) * float(document["scale"]), words, **numbers, name=f"{document['name']} {document['version']}")
+    return Classifier(
+        stored.astype(np.float64) * float(document["scale"]), words, **numbers, name=f"{document['name']} {document['version']}"
+    )
