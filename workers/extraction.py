@@ -10,6 +10,7 @@ from celery import shared_task
 
 from registry.models import Job, SteeringVector
 from registry.services.results import ExtractionResult, FailedSearch, complete_extraction
+from steernode.engine.searching import stages
 from steernode.errors import ContrastSetError, EngineError
 from steernode.files.splits import split_pairs
 from steernode.files.vectors import read_vector
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from steernode.engine.searching.recipe import SweepRecipe
     from steernode.engine.searching.search import Search
     from steernode.files.contrast import ContrastPair
+    from steernode.files.suites import SuiteFile
     from workers.working import JobWork
 
     # The replies to the positive and the negative side, by pair.
@@ -39,9 +41,13 @@ if TYPE_CHECKING:
 
 # The fewest pairs whose geometry says anything.
 MIN_PAIRS_FOR_GEOMETRY = 8
-# The most select pairs that the model is asked about and layers are screened on; each costs two replies, and more hardly move either.
+# The most select pairs that layers are screened on, and that the model is asked about where none are; each costs two replies.
 MAX_SCREENED_PAIRS = 64
+MAX_ASKED_PAIRS = 16
 TRACED_PAIRS = 4
+# A trace grows with the square of a prompt: longer pairs are not traced, and beyond the second bound none position by position.
+MAX_TRACED_TOKENS = 256
+MAX_DETAILED_TOKENS = 128
 
 
 @shared_task(name="workers.extraction.run")
@@ -65,24 +71,25 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     parts = split_pairs(pairs)
     report("loading", f"loading {job.base_model.name}")
     loaded = load_target(job.base_model, recipe.model_dtype).asked_with(recipe.template_arguments)
-    swept = sweep_recipe(recipe, is_screened=len(parts["select"]) >= MIN_PAIRS_FOR_SCREEN)
-    loaded, work = do_work(job, loaded, plan_extraction(loaded, swept, parts, read_suites(job)), report)
+    swept = sweep_recipe(recipe, len(parts["select"]))
+    loaded, work = do_work(job, loaded, plan_extraction(loaded, swept, parts, read_suites(job), is_traced=recipe.trace), report)
     diagnostics = diagnose_pairs(job, loaded, pairs, work)
     scorer = train(job, work)
-    sides, instructed = ask_under_both(loaded, parts["select"], scorer, work)
-    work.enter("extracting")
+    asked = parts["select"][: count_asked(swept)]
+    sides, instructed = ask_under_both(loaded, asked, scorer, work)
+    work.enter(stages.DIRECTIONS)
     call = files_call("pairs", len(parts["extract"]), "directions", parts["extract"])
     files = work.make(call, lambda: extract_candidates(job, loaded, parts["extract"], work))
     directions = read_directions(files)
     diagnostics = name_left_out(diagnostics, recipe.layers or candidate_layers(loaded.n_layers), directions)
     found = {"diagnostics": diagnostics, "instructions": instructed, "splits": {name: len(part) for name, part in parts.items()}}
     try:
-        searched = search(job, loaded, directions, parts["select"], sides, scorer, work)
+        searched = search(loaded, directions, read_suites(job), scorer, swept, asked, sides)
     except SearchFailed as failure:
         confirm_target(job.base_model)
         sweep = read_sweep({**failure.search.to_document(), **found})
         raise FailedSearch(failure.code, failure.message, sweep, draw_search(recipe, failure.search)) from failure
-    trace = trace_behaviour(loaded, parts["select"], work)
+    trace = trace_behaviour(loaded, parts["select"], work) if recipe.trace else {"missing": "the recipe asks for no trace"}
     confirm_target(job.base_model)
     report("sealing", "writing the vector and its lineage")
     by_layer = {direction.layer: data for direction, data in zip(directions, files, strict=True)}
@@ -108,7 +115,7 @@ def draw_search(recipe: ExtractionRecipe, searched: Search) -> bytes:
 
 
 def train(job: Job, work: JobWork) -> RubricScorer:
-    work.enter("training the scorer")
+    work.enter(stages.SCORER)
     return train_scorer(read_rubric_digest(job))
 
 
@@ -135,7 +142,7 @@ def diagnose_pairs(job: Job, loaded: LoadedModel, pairs: Sequence[ContrastPair],
                 raise ContrastSetError(finding.code, finding.sentence, str(job.contrast_set))
         return diagnostics.document
 
-    work.enter("diagnosing")
+    work.enter(stages.PAIRS)
     return work.make(document_call("pairs", min(len(pairs), SAMPLE_PAIRS), "diagnostics", pairs), look)
 
 
@@ -175,8 +182,8 @@ def ask_under_both(loaded: LoadedModel, pairs: Sequence[ContrastPair], scorer: R
     from steernode.engine.measuring.margins import write_sides
     from steernode.engine.searching.instructed import compare_instructions
 
-    work.enter("asking under both instructions")
-    sides = write_sides(loaded, pairs[:MAX_SCREENED_PAIRS])
+    work.enter(stages.SIDES)
+    sides = write_sides(loaded, pairs)
     return sides, compare_instructions(sides, scorer)
 
 
@@ -188,42 +195,42 @@ def read_directions(files: Sequence[bytes]) -> list[LayerDirection]:
 
 
 def search(
-    job: Job,
     loaded: LoadedModel,
     directions: Sequence[LayerDirection],
+    suites: Mapping[str, SuiteFile],
+    scorer: RubricScorer,
+    recipe: SweepRecipe,
     pairs: Sequence[ContrastPair],
     sides: Sides,
-    scorer: RubricScorer,
-    work: JobWork,
 ) -> Search:
     """The layers are screened on the pairs of the select split, the finalists generate on the select split of the suites."""
     from steernode.engine.measuring.margins import margin_items
     from steernode.engine.searching.sweep import sweep
 
-    pairs, is_screened = pairs[:MAX_SCREENED_PAIRS], len(pairs) >= MIN_PAIRS_FOR_SCREEN
-    swept = sweep_recipe(ExtractionRecipe.from_document(job.recipe), is_screened=is_screened)
-    read, wanted = {direction.layer for direction in directions}, swept.resolve_layers(loaded.n_layers)
+    read, wanted = {direction.layer for direction in directions}, recipe.resolve_layers(loaded.n_layers)
     if not read.issuperset(wanted):
-        swept = replace(swept, layers=tuple(layer for layer in wanted if layer in read))
-    work.enter("searching")
-    items = margin_items(loaded, pairs, sides=sides) if is_screened else ()
-    return sweep(loaded, directions, read_suites(job), scorer, swept, items=items)
+        recipe = replace(recipe, layers=tuple(layer for layer in wanted if layer in read))
+    items = margin_items(loaded, pairs, sides=sides) if recipe.screen == "margins" else ()
+    return sweep(loaded, directions, suites, scorer, recipe, items=items)
 
 
 def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], work: JobWork) -> dict[str, Any]:
-    """The causal trace of a few select pairs; where there is nothing to trace, the document says so under `missing`."""
+    """The causal trace of a few select pairs that are short enough; where there is nothing to trace the document says so, `missing`."""
     from steernode.engine.searching.trace import GROUPS, trace_pairs
     from steernode.engine.searching.tracereport import trace
     from workers.working import document_call
 
-    work.enter("tracing")
-    if not pairs:
-        return {"missing": "the contrast set has no pairs in its select split"}
+    work.enter(stages.TRACE)
+    short = [pair for pair in pairs if count_tokens(loaded, pair) <= MAX_TRACED_TOKENS][:TRACED_PAIRS]
+    if not short:
+        many = f"none of {len(pairs)} pairs in the select split has at most {MAX_TRACED_TOKENS} tokens"
+        return {"missing": many if pairs else "the contrast set has no pairs in its select split"}
     try:
-        asked = trace_pairs(loaded, pairs[:TRACED_PAIRS])
+        asked = trace_pairs(loaded, short)
+        detailed = sum(len(pair.corrupt) <= MAX_DETAILED_TOKENS for pair in asked[:1])
         # Every group of tokens is patched at every layer.
-        call = document_call("texts", len(asked) * loaded.n_layers * len(GROUPS), "trace", asked)
-        return work.make(call, lambda: trace(loaded, asked, on_progress=work.inside("texts", each=len(GROUPS))))
+        call = document_call("texts", len(asked) * loaded.n_layers * len(GROUPS), "trace", asked, detailed)
+        return work.make(call, lambda: trace(loaded, asked, detailed=detailed, on_progress=work.inside("texts", each=len(GROUPS))))
     except EngineError as error:
         # A trace is an explanation, not a condition: a vector whose behaviour cannot be traced is judged by its gates all the same.
         if error.code not in ("TRACE_NO_EFFECT", "TRACE_EQUAL", "RESUME_UNSUPPORTED"):
@@ -231,11 +238,24 @@ def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], work: Jo
         return {"missing": error.message}
 
 
-def sweep_recipe(recipe: ExtractionRecipe, *, is_screened: bool) -> SweepRecipe:
-    """The part of a job's recipe that the search reads."""
+def count_tokens(loaded: LoadedModel, pair: ContrastPair) -> int:
+    """Of the longer side's prompt."""
+    from steernode.engine.access.encoding import encode_prompt
+
+    return max(len(encode_prompt(loaded, side).token_ids) for side in (pair.positive, pair.negative))
+
+
+def sweep_recipe(recipe: ExtractionRecipe, pairs: int) -> SweepRecipe:
+    """The part of a job's recipe that the search reads. With so few pairs in the select split, or so few layers, nothing is screened."""
     from steernode.engine.searching.recipe import SweepRecipe
 
+    is_screened = pairs >= MIN_PAIRS_FOR_SCREEN and len(recipe.layers) > recipe.finalists
     whole = recipe.to_document()
     document = {name: whole[name] for name in ("layers", "alphas", "unit", "max_new_tokens", "finalists")}
     document |= {"gates": list(load_gates(recipe.gates)), "screen": "margins" if is_screened else "none"}
     return SweepRecipe.from_document(document)
+
+
+def count_asked(recipe: SweepRecipe) -> int:
+    """The most select pairs that the model is asked about; only a screen has use for many."""
+    return MAX_SCREENED_PAIRS if recipe.screen == "margins" else MAX_ASKED_PAIRS

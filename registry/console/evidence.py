@@ -17,7 +17,8 @@ from registry.console.documents import (
     title_metrics,
 )
 from registry.models import Evaluation
-from steernode.records.evidence import Evidence, JudgedGate, read_evidence, read_gates, read_metrics, read_replies
+from steernode.records.evidence import Evidence, JudgedGate, read_estimate, read_evidence, read_gates, read_metrics, read_replies
+from steernode.records.lenient import read_mapping
 from steernode.records.sweep import Cell, Sweep
 
 
@@ -41,11 +42,19 @@ def describe_search(sweep: Sweep) -> dict[str, Any]:
         "screened_count": sum(cell.stage == "screen" for cell in sweep.cells),
         "nearest": sweep.nearest,
         "findings": sweep.findings,
+        "instructed": _read_instructed(sweep),
         "panels": _draw_curve(sweep, rows),
         "marked": "chosen" if sweep.chosen else "nearest",
         "replies": read_replies(sweep.document.get("replies")),
         "alpha": sweep.shown[1] if sweep.shown else None,
     }
+
+
+def _read_instructed(sweep: Sweep) -> dict[str, Any]:
+    """What the model itself does under the two instructions; nothing of too few pairs, and of searches of before."""
+    found = read_mapping(sweep.document, "instructions")
+    sides = {side: read_estimate(found.get(side)) for side in ("positive", "negative", "difference")}
+    return {**sides, "pairs": found.get("pairs")} if all(sides.values()) else {}
 
 
 def _draw_curve(sweep: Sweep, rows: Sequence[CellRow]) -> list[Panel]:

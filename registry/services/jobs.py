@@ -18,10 +18,10 @@ from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, Jo
 from registry.models.fields import refuse_rounding
 from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
-from registry.services.notices import foresee_notices
+from registry.services.notices import foresee_notices, say_few_pairs
 from registry.services.notifications import notify
 from registry.services.power import notice_power, refuse_certain
-from registry.services.recipes import parse_decoding, parse_extraction_recipe, refuse_beyond_cap, resolve_dtype
+from registry.services.recipes import LAYER_NAMES, parse_decoding, parse_extraction_recipe, refuse_beyond_cap, resolve_dtype
 from registry.services.repeats import refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
@@ -32,7 +32,7 @@ from steernode.gates import Gate
 from steernode.placement import AUTO
 from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
-from steernode.words import CLOCK_ARGUMENT
+from steernode.words import CLOCK_ARGUMENT, MIN_PAIRS_FOR_SCREEN
 
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
@@ -57,7 +57,7 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING, and POWER_MISSING with `draft_for`;
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SCREEN_PAIRS, SUITES_MISSING, and POWER_MISSING with `draft_for`;
     LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP;
     TransitionRefused JOB_FAILED_BEFORE, unless it is asked for `again`.
     """
@@ -69,6 +69,7 @@ def request_extraction(
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
     _check_axis(contrast_set, draft_for)
+    refuse_unscreened(recipe, full_recipe, contrast_set)
     if draft_for is not None:
         refuse_certain(parsed.gates, suites, contrast_set)
     return queue_job(
@@ -82,6 +83,21 @@ def request_extraction(
         notices=foresee_notices(full_recipe, contrast_set, suites),
         again=again,
     )
+
+
+def refuse_unscreened(recipe: dict[str, Any], full_recipe: dict[str, Any], contrast_set: ContrastSet) -> None:
+    """Layers that nobody chose, and that cannot be screened, would each write replies at every α.
+
+    Raises: InvalidInput SCREEN_PAIRS.
+    """
+    few = say_few_pairs(full_recipe, contrast_set)
+    if few and isinstance(recipe.get("layers", LAYER_NAMES[0]), str):
+        raise InvalidInput(
+            "SCREEN_PAIRS",
+            f"the layers cannot be screened: {few}. Name the layers to search, {full_recipe['finalists']} or a few more, or make more "
+            f"pairs ({MIN_PAIRS_FOR_SCREEN} in that split are about {MIN_PAIRS_FOR_SCREEN * 7} in all)",
+            "layers",
+        )
 
 
 def refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:

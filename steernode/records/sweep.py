@@ -34,7 +34,8 @@ class Nearest:
 class Sweep:
     """What the document holds of a search. `curve` is the dose-response of the chosen or nearest layer on the final stage, by rising α.
 
-    `findings` are the sentences of the diagnostics: what was noticed of the contrast set, and which layers were left out.
+    `findings` are the sentences of the diagnostics: what was noticed of the contrast set, which layers were left out, and which cannot
+    be told apart.
     """
 
     document: Document
@@ -63,8 +64,13 @@ def read_sweep(document: Document) -> Sweep:
         chosen=_read_cell(read_mapping(document, "chosen")),
         nearest=_read_nearest(read_mapping(document, "nearest")),
         curve=read_curve(document.get("curve")),
-        findings=tuple(read_words(finding, "sentence") for finding in read_mappings(read_mapping(document, "diagnostics").get("findings"))),
+        findings=_read_findings(document),
     )
+
+
+def _read_findings(document: Document) -> tuple[str, ...]:
+    found = [*read_mappings(read_mapping(document, "diagnostics").get("findings")), read_mapping(document, "ties")]
+    return tuple(sentence for each in found if (sentence := read_words(each, "sentence")))
 
 
 def read_curve(value: Any) -> tuple[Cell, ...]:

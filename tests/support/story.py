@@ -85,11 +85,15 @@ def make_failed_sweep() -> dict[str, Any]:
     ]
     sweep = make_sweep()
     del sweep["chosen"]
-    cells = [cell | {"gates": gates} if cell["stage"] == "final" and cell["layer"] else cell for cell in sweep["cells"]]
+    ends = {"dose": "0.138", "behaviour_low": "4.05", "behaviour_high": "4.41"}
+    cells = [cell | {"gates": gates, **ends} if cell["stage"] == "final" and cell["layer"] else cell for cell in sweep["cells"]]
     sentence = "only perplexity_ratio stops layer 2 at α 0.5: 1.082 against at most 1.07; α 0.44 would do: search it"
     replies = make_replies(REPLIES)
     nearest = {"layer": 2, "alpha": "0.5", "sentence": sentence}
-    return sweep | {"schema": "steerhub.sweep/2", "cells": cells, "nearest": nearest, "replies": replies}
+    asked = {"positive": make_estimate("4.47", "4.2", "4.7"), "negative": make_estimate("1.04", "1", "1.1")}
+    more = {"instructions": {"pairs": 12, **asked, "difference": make_estimate("3.43", "3.1", "3.6")}}
+    more["ties"] = {"layers": [1, 2], "sentence": "layers 1 and 2 cannot be told apart: their intervals overlap"}
+    return sweep | {"schema": "steerhub.sweep/2", "cells": cells, "nearest": nearest, "replies": replies, **more}
 
 
 def make_screen_cell(layer: int | None, alpha: str, shift: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from registry.models import Job, JobState, SteeringVector
 from registry.services.notices import notices_on_worker
 from registry.services.results import FailedSearch, fail_search
 from steernode.canonical import parse_strict
+from steernode.engine.searching import stages
 from steernode.errors import EngineError
 from steernode.records.evidence import read_replies
 from steernode.records.sweep import read_sweep
@@ -32,7 +33,7 @@ def finish(job: Job) -> Job:
 
 
 def test_an_extraction_keeps_its_diagnostics_its_splits_and_its_trace(small_job):
-    job = finish(small_job(pairs=take("empathy.pairs.jsonl", 60)))
+    job = finish(small_job(pairs=take("empathy.pairs.jsonl", 60), trace=True))
     assert (job.state, job.error_message) == (JobState.SUCCEEDED, "")
     vector = job.extracted_vector
     sweep = parse_strict(get_blob(vector.sweep_digest))
@@ -43,6 +44,47 @@ def test_an_extraction_keeps_its_diagnostics_its_splits_and_its_trace(small_job)
     assert get_blob(vector.trace_map_digest).startswith(b"\x89PNG")
     # The direction was read from the extract split alone.
     assert 0 < sweep["splits"]["extract"] < 60
+
+
+def test_nothing_is_traced_unless_the_recipe_asks_for_it(small_job, monkeypatch):
+    monkeypatch.setattr(extraction, "trace_behaviour", lambda *_: pytest.fail("it was traced"))
+    job = finish(small_job())
+    assert (job.state, job.extracted_vector.trace_map_digest) == (JobState.SUCCEEDED, "")
+    assert parse_strict(get_blob(job.extracted_vector.sweep_digest))["trace"] == {"missing": "the recipe asks for no trace"}
+
+
+def test_pairs_that_are_too_long_are_not_traced_and_middling_ones_not_token_by_token(small_job, monkeypatch):
+    monkeypatch.setattr(extraction, "MAX_DETAILED_TOKENS", 10)
+    pairs = take("empathy.pairs.jsonl", 60)
+    job = finish(small_job(pairs=pairs, trace=True))
+    trace = parse_strict(get_blob(job.extracted_vector.sweep_digest))["trace"]
+    assert not any("tokens" in pair for pair in trace["pairs"])
+    SteeringVector.objects.all().delete()
+    monkeypatch.setattr(extraction, "MAX_TRACED_TOKENS", 10)
+    job = finish(small_job(pairs=pairs, trace=True))
+    trace = parse_strict(get_blob(job.extracted_vector.sweep_digest))["trace"]
+    assert trace["missing"].endswith("pairs in the select split has at most 10 tokens")
+
+
+def test_a_job_finds_each_layers_doses_and_says_what_it_does_meanwhile(small_job, monkeypatch):
+    entered = []
+    enter = working.JobWork.enter
+    monkeypatch.setattr(working.JobWork, "enter", lambda work, stage: (entered.append(stage), enter(work, stage))[1])
+    job = finish(small_job(pairs=take("empathy.pairs.jsonl", 60), layers=(3, 4), alphas="auto", finalists=1))
+    assert (job.state, job.error_message) == (JobState.SUCCEEDED, "")
+    assert entered == [
+        *(stages.PAIRS, stages.SCORER, stages.SIDES, stages.DIRECTIONS),
+        *(stages.DOSES, stages.SCREENING, stages.REPLIES),
+    ]
+    sweep = parse_strict(get_blob(job.extracted_vector.sweep_digest))
+    assert set(sweep["doses"]["layers"]) == {"3", "4"}
+    steered = [cell for cell in sweep["cells"] if cell["layer"] is not None]
+    assert all(float(cell["dose"]) > 0 and "target_kl" in cell for cell in steered)
+    # Both layers at the same doses, and not at the same α.
+    grids = [[cell["alpha"] for cell in steered if cell["layer"] == layer and cell["stage"] == "screen"] for layer in (3, 4)]
+    assert len(grids[0]) == len(grids[1]) > 2
+    assert grids[0] != grids[1]
+    assert {"behaviour_low", "perplexity_ratio_high"} <= next(cell for cell in steered if cell["stage"] == "final").keys()
 
 
 def test_a_job_says_that_its_dtype_is_slow_on_the_worker_that_has_it(small_job, monkeypatch):

@@ -36,11 +36,11 @@ def find_nearest(cells: Sequence[Cell], gates: Sequence[Mapping[str, str]]) -> d
     judged = [judge_gates(gates, cell, baseline) for cell in steered]
 
     def merit(index: int) -> tuple[int, float]:
-        misses = [_miss(own, start) for own, start in zip(judged[index], origin, strict=True) if own["verdict"] != "pass"]
-        return len(misses), sum(misses)
+        misses = _worst_misses(judged[index], origin)
+        return len(misses), sum(miss for miss, _ in misses)
 
     best = min(range(len(steered)), key=merit)
-    nearest, stopped = steered[best], [own for own in judged[best] if own["verdict"] != "pass"]
+    nearest, stopped = steered[best], [own for _, own in _worst_misses(judged[best], origin)]
     points: dict[tuple[int, int], list[tuple[float, Sequence[Judged]]]] = {_key(nearest): []}
     for cell, own in zip(steered, judged, strict=True):
         points.setdefault(_key(cell), []).append((abs(float(cell["alpha"])), own))
@@ -103,7 +103,7 @@ class _Line:
         if not passing:
             return ""
         alpha, judged = min(passing, key=lambda point: abs(point[0] - place))
-        lacking = [own for own in judged if own["verdict"] != "pass"]
+        lacking = [own for _, own in _worst_misses(judged, self.origin)]
         what = " and ".join(f"{own['metric']} misses by {_short(_gap(own))}" for own in lacking)
         return f"; at {_short(self.sign * alpha)} it is {_short(judged[number]['value'])} and {what}"
 
@@ -130,6 +130,16 @@ def _stretches(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     """First and last index of every run of truths."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return [(int(first), int(end) - 1) for first, end in zip(edges[0::2], edges[1::2], strict=True)]
+
+
+def _worst_misses(judged: Sequence[Judged], origin: Sequence[Judged]) -> list[tuple[float, Judged]]:
+    """Of each metric that stops the cell the gate that it misses by most: gates on a point and on its bound are one here."""
+    worst: dict[str, tuple[float, Judged]] = {}
+    for own, start in zip(judged, origin, strict=True):
+        miss = _miss(own, start)
+        if own["verdict"] != "pass" and miss > worst.get(own["metric"], (-1.0, own))[0]:
+            worst[own["metric"]] = miss, own
+    return list(worst.values())
 
 
 def _miss(judged: Judged, origin: Judged) -> float:
@@ -160,7 +170,7 @@ def _say_rule(gate: Mapping[str, str]) -> str:
 
 def _say_what_would_do(line: _Line, would_do: Mapping[str, Any] | None, layer: int) -> str:
     if would_do is None:
-        return f"no α that was not measured would do: {', '.join(map(_say_window, line.windows()))}"
+        return f"no α that was not measured would do: {', '.join(dict.fromkeys(map(_say_window, line.windows())))}"
     where = "" if would_do["layer"] == layer else f" at layer {would_do['layer']}"
     return f"between what was measured, α {would_do['alpha']}{where} would do: search it"
 

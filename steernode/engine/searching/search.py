@@ -26,6 +26,11 @@ class Search:
     chosen: Cell | None
     nearest: Mapping[str, Any] | None
     replies: tuple[Mapping[str, Any], ...]
+    # How each layer's grid was found, where the recipe gives none.
+    doses: Mapping[str, Any] | None = None
+    # Which layers cannot be told apart from the one that is shown, and what the rounds of the screen said of each.
+    ties: Mapping[str, Any] | None = None
+    rounds: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def shown(self) -> Cell:
@@ -46,6 +51,9 @@ class Search:
             **({"nearest": self.nearest} if self.nearest else {}),
             "curve": dose_response(self.cells, self.shown["layer"]),
             "replies": list(self.replies),
+            **({"doses": self.doses} if self.doses else {}),
+            **({"ties": self.ties} if self.ties else {}),
+            "rounds": list(self.rounds),
         }
 
 

@@ -103,6 +103,8 @@ def test_a_failed_search_shows_everything_that_it_measured(page_of, as_person, a
     # Each gate with its verdict in every cell, the curve with the nearest dose, and what was said.
     assert page.count("Behaviour pass") == page.count("Perplexity ratio fail: 1.082") == len(story.ALPHAS) - 1
     assert "nearest α = 0.5" in page
+    for words in ("13.8 %", "4.05 to 4.41", "Layers 1 and 2 cannot be told apart", "scores 4.47", "of 12 select pairs"):
+        assert words.lower() in page.lower()
     assert "test split, 95 % interval" not in page
     assert "I am sorry about the double charge" in page
     address = reverse("console:job-heatmap", args=[running_job.pk])

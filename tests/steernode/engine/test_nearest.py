@@ -82,3 +82,12 @@ def test_negative_doses_are_told_apart_from_positive_ones() -> None:
     found = find_nearest(cells, GATES)
     assert found["alpha"] == "-0.5"
     assert found["would_do"] is None or float(found["would_do"]["alpha"]) < 0
+
+
+def test_gates_on_a_point_and_on_its_bound_are_one_that_stops() -> None:
+    bound = BEHAVIOUR | {"kind": "min_difference_low"}
+    found = find_nearest([BASELINE, cell(3, "1", "2.4")], (BEHAVIOUR, bound))
+    assert found["sentence"] == (
+        "only behaviour stops layer 3 at α 1: 0.4 against a change of at least 0.5; "
+        "no α that was not measured would do: behaviour passes at none"
+    )

@@ -19,11 +19,12 @@ from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.measuring.margins import MarginItem, margin_items
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.reading.directions import LayerDirection, extract_directions
+from steernode.engine.searching.doses import Dose, refine_doses
 from steernode.engine.searching.plots import draw_heat_map
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.screen import bought_shift, measure_screen, plan_rounds, rank_layers, spread_items
 from steernode.engine.searching.search import Search, SearchFailed, dose_response
-from steernode.engine.searching.sweep import KEPT_TICKETS, measure_grid, refine_alphas, sweep
+from steernode.engine.searching.sweep import KEPT_TICKETS, measure_grid, sweep
 from steernode.errors import EngineError
 from steernode.files.suites import RubricExample, SuiteFile, parse_suite
 from tests.support.candidates import make_candidate
@@ -258,6 +259,10 @@ def test_every_beginning_of_the_items_is_spread_over_them_all(items: tuple) -> N
     order = [int(item.id) for item in spread_items(many)]
     assert sorted(order) == list(range(40))
     assert all(any(low <= index < low + 10 for index in order[:8]) for low in (0, 10, 20, 30))
+
+
+def refine_alphas(cells: list[dict], layer: int, recipe: SweepRecipe) -> list[str]:
+    return [dose.alpha for dose in refine_doses(cells, layer, [Dose(alpha) for alpha in recipe.steered_alphas()], recipe.gates)]
 
 
 def test_the_grid_is_refined_around_the_best_alpha() -> None:
