@@ -10,6 +10,7 @@ from celery import shared_task
 
 from registry.models import Job, SteeringVector
 from registry.services.results import ExtractionResult, FailedSearch, complete_extraction
+from steernode.canonical import format_decimal
 from steernode.engine.searching import stages
 from steernode.errors import ContrastSetError, EngineError
 from steernode.files.splits import split_pairs
@@ -84,7 +85,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     diagnostics = name_left_out(diagnostics, recipe.layers or candidate_layers(loaded.n_layers), directions)
     found = {"diagnostics": diagnostics, "instructions": instructed, "splits": {name: len(part) for name, part in parts.items()}}
     try:
-        searched = search(loaded, directions, read_suites(job), scorer, swept, asked, sides)
+        searched = search(loaded, directions, read_suites(job), scorer, swept, asked, sides, find_cap(job, recipe))
     except SearchFailed as failure:
         confirm_target(job.base_model)
         sweep = read_sweep({**failure.search.to_document(), **found})
@@ -202,6 +203,7 @@ def search(
     recipe: SweepRecipe,
     pairs: Sequence[ContrastPair],
     sides: Sides,
+    alpha_cap: str | None,
 ) -> Search:
     """The layers are screened on the pairs of the select split, the finalists generate on the select split of the suites."""
     from steernode.engine.measuring.margins import margin_items
@@ -211,7 +213,12 @@ def search(
     if not read.issuperset(wanted):
         recipe = replace(recipe, layers=tuple(layer for layer in wanted if layer in read))
     items = margin_items(loaded, pairs, sides=sides) if recipe.screen == "margins" else ()
-    return sweep(loaded, directions, suites, scorer, recipe, items=items)
+    return sweep(loaded, directions, suites, scorer, recipe, items=items, alpha_cap=alpha_cap)
+
+
+def find_cap(job: Job, recipe: ExtractionRecipe) -> str | None:
+    """Of the risk class of the profile that the job ends as a draft of: what lies beyond it could not be approved."""
+    return format_decimal(job.draft_for.risk_class.alpha_caps[recipe.unit]) if job.draft_for else None
 
 
 def trace_behaviour(loaded: LoadedModel, pairs: Sequence[ContrastPair], work: JobWork) -> dict[str, Any]:

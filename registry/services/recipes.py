@@ -73,14 +73,18 @@ def parse_decoding(decoding: Any) -> str | dict[str, Any]:
 def refuse_beyond_cap(recipe: ExtractionRecipe, profile: Profile | None) -> None:
     """A coefficient that no approval could cover: of the profile's risk class, or of any class where no profile is named.
 
-    What is searched for each layer keeps to the cap by itself. Raises: InvalidInput RECIPE_ALPHA_CAP.
+    Grids that are yet to be found keep to the cap by themselves, if it leaves any. Raises: InvalidInput RECIPE_ALPHA_CAP.
     """
-    if isinstance(recipe.alphas, str):
-        return
     if profile is None:
         cap, whose = Decimal(ALPHA_CAPS[recipe.unit]), "the outermost cap"
     else:
         cap, whose = profile.risk_class.alpha_caps[recipe.unit], f"the cap of the risk class {profile.risk_class}"
+    if isinstance(recipe.alphas, str):
+        if cap == 0:
+            raise InvalidInput(
+                "RECIPE_ALPHA_CAP", f"{whose} leaves no α in the unit {recipe.unit}: nothing there could be approved", "unit"
+            )
+        return
     largest = max(recipe.alphas, key=lambda alpha: abs(Decimal(alpha)))
     if abs(Decimal(largest)) > cap:
         raise InvalidInput(

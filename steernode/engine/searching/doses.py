@@ -42,20 +42,22 @@ Grids = Mapping[int, Sequence[Dose]]
 
 
 def find_grids(
-    loaded: LoadedModel, directions: Sequence[LayerDirection], items: EvalItems, recipe: SweepRecipe
+    loaded: LoadedModel, directions: Sequence[LayerDirection], items: EvalItems, recipe: SweepRecipe, *, cap: str | None = None
 ) -> tuple[Grids, dict[str, Any]]:
-    """Each layer's grid without 0, by rising α; and the document of how it was found. Layers that nothing moves are not in it.
+    """Each layer's grid without 0, by rising α up to `cap`; and the document of how it was found. Layers that nothing moves are not in it.
 
     Raises: EngineError KL_UNRESPONSIVE if no layer moves anything, and the codes of `generate` and `score_forced`.
     """
     neutral = [item.messages for item in (*items.facts, *items.refusals) if not item.expect.get("refuse")]
     texts = neutral_texts(loaded, spread(neutral, NEUTRAL_PROMPTS), max_new_tokens=NEUTRAL_TOKENS)
+    cap = cap or ALPHA_CAPS[recipe.unit]
     options = {"unit": recipe.unit, "operator": recipe.operator, "scope": recipe.scope}
-    found = calibrate_layers(loaded, directions, texts, cap=ALPHA_CAPS[recipe.unit], target=KL_TARGETS[-1], **options)
+    found = calibrate_layers(loaded, directions, texts, cap=cap, target=KL_TARGETS[-1], **options)
     grids = {layer: lay_grid(calibration) for layer, calibration in found.items()}
     document = {
         "targets": list(KL_TARGETS),
         "prompts": len(texts),
+        "cap": cap,
         "layers": {str(layer): {**each.to_document(), "grid": [dose.alpha for dose in grids[layer]]} for layer, each in found.items()},
         "unmoved": sorted({direction.layer for direction in directions} - set(found)),
     }
@@ -63,15 +65,16 @@ def find_grids(
 
 
 def lay_grid(calibration: Calibration) -> list[Dose]:
-    """An α for each target, between what was evaluated by straight lines in log α and log KL, beyond it with the square of α.
+    """An α for each target, between what was evaluated by straight lines in log α and log KL, below it with the square of α.
 
-    Where the cap ended the search no target beyond it has one; the cap is the last dose then.
+    None lies beyond what was evaluated. Where the cap ended the search no target beyond it has one; the cap is the last dose then.
     """
     known = sorted((log(abs(float(alpha))), log(max(float(kl), 1e-9))) for alpha, kl in calibration.path)
+    farthest = max(abs(Decimal(alpha)) for alpha, _ in calibration.path)
     sign, last = (-1 if Decimal(calibration.alpha) < 0 else 1), abs(Decimal(calibration.alpha))
     doses: list[Dose] = []
     for target in KL_TARGETS:
-        alpha = Decimal(format_measure(exp(_solve(known, log(float(target)))), significant_digits=3))
+        alpha = min(farthest, Decimal(format_measure(exp(_solve(known, log(float(target)))), significant_digits=3)))
         if not calibration.reached and float(target) >= float(calibration.kl_p95):
             alpha = last
         if all(alpha != abs(Decimal(dose.alpha)) for dose in doses):

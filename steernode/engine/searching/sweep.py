@@ -65,20 +65,22 @@ def sweep(
     recipe: SweepRecipe,
     *,
     items: Sequence[MarginItem] = (),
+    alpha_cap: str | None = None,
     on_progress: Progress | None = None,
     on_cell: OnCell | None = None,
 ) -> Search:
     """Screens the layers on `items`, generates for the finalists on the select split, and chooses a cell.
 
     `items` are contrast items that the directions were not extracted from, as `margin_items` makes them of the select part of
-    `split_pairs`; only the screen `none` can do without. `on_progress(done, total)` counts items and replies, each under one
+    `split_pairs`; only the screen `none` can do without. Grids that are yet to be found go up to `alpha_cap`,
+    or as far as any may. `on_progress(done, total)` counts items and replies, each under one
     (layer, α); `on_cell` is called with each cell.
 
     Raises: SearchFailed NO_CELL_PASSES, which has all that was measured; EngineError DIRECTION_MISSING, MARGIN_EMPTY, SUITE_MISSING,
     and the codes of `generate` and `score_forced`.
     """
     run = _Run(loaded, directions, suites, scorer, recipe, items, on_progress, on_cell)
-    finalists = run.lay_grids()
+    finalists = run.lay_grids(alpha_cap)
     if run.rounds:
         loaded.work.enter(stages.SCREENING)
     for number in range(len(run.rounds)):
@@ -141,12 +143,12 @@ class _Run:
         self._said: dict[tuple[int | None, str], list[Document]] = {}
         self._done = self._total = 0
 
-    def lay_grids(self) -> list[int]:
+    def lay_grids(self, cap: str | None) -> list[int]:
         """The layers that there is a grid for."""
         if self._recipe.is_auto:
             self._loaded.work.enter(stages.DOSES)
             directions = [self._directions[layer] for layer in self._layers]
-            self.grids, self._doses = find_grids(self._loaded, directions, self._items, self._recipe)
+            self.grids, self._doses = find_grids(self._loaded, directions, self._items, self._recipe, cap=cap)
             self._layers = tuple(layer for layer in self._layers if layer in self.grids)
             self.rounds = self._plan_rounds()
         self._total = self._count()

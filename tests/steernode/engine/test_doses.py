@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
-from steernode.canonical import canonical_json, parse_strict
+from steernode.canonical import canonical_json, format_decimal, parse_strict
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.measuring.metrics import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
@@ -50,6 +51,8 @@ def test_a_layer_that_bends_has_its_doses_where_it_was_seen_to() -> None:
 def test_no_dose_goes_beyond_the_cap_and_the_cap_is_the_last() -> None:
     doses = lay_grid(calibrated(("1", "0.05"), ("2", "0.2"), reached=False))
     assert [dose.alpha for dose in doses] == ["1", "1.41", "2"]
+    # As good as reached, right at the cap.
+    assert lay_grid(calibrated(("1", "0.25"), ("2", "0.97")))[-1] == Dose("2", "1")
 
 
 def test_negative_doses_keep_their_sign() -> None:
@@ -75,6 +78,15 @@ def test_a_layer_that_nothing_moves_has_no_grid_and_is_named(llama: LoadedModel,
     with pytest.raises(EngineError) as refused:
         find_grids(llama, [still], items, AUTO)
     assert refused.value.code == "KL_UNRESPONSIVE"
+
+
+def test_grids_keep_to_the_cap_that_they_are_given(llama: LoadedModel, directions: tuple) -> None:
+    items = EvalItems(*((make_item(name),) for name in ("ticket", "fact", "request")))
+    free, _ = find_grids(llama, directions[:1], items, AUTO)
+    cap = format_decimal(Decimal(free[0][-1].alpha) / 2)
+    grids, document = find_grids(llama, directions[:1], items, AUTO, cap=cap)
+    assert max(abs(Decimal(dose.alpha)) for dose in grids[0]) <= Decimal(cap)
+    assert document["cap"] == cap
 
 
 def test_the_dose_half_way_is_half_way_in_what_it_is_meant_to_reach() -> None:
