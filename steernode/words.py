@@ -81,7 +81,11 @@ NO_TEMPLATE_ARGUMENTS = (
     "dict",
     "namespace",
 )
-# The fewest pairs in the select split of a contrast set that a search screens layers on.
-MIN_PAIRS_FOR_SCREEN = 8
+# No α of a unit goes beyond these, whatever a policy allows.
+ALPHA_CAPS = {"absolute": "1000", "mean_difference": "2", "residual": "1"}
+# In the place of a grid of α: each layer's own, by how far it moves the next token.
+AUTO_ALPHAS = "auto"
+# The fewest pairs in the select split of a contrast set that a search screens layers on; with fewer, whoever asks names the layers.
+MIN_PAIRS_FOR_SCREEN = 4
 # Of each class in each split of a prompt set: fewer, and a rate says nothing.
 LEAST_PROMPTS = 20

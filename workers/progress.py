@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from registry.services.steps import Taken
+from steernode.durations import say_time_left
 
 if TYPE_CHECKING:
     from steernode.engine.access.work import Planned
@@ -69,15 +71,16 @@ class Progress:
         return self._tally(stage, name).done
 
     def say(self, stage: str, name: str) -> str:
-        """How far the kind is, for people."""
+        """How far the kind is, and how long its stage takes, for people."""
         tally = self._tally(stage, name)
-        return f"{tally.done} of {max(tally.planned, tally.done)} {name}"
+        left = self.seconds_left(stage)
+        return f"{tally.done} of {max(tally.planned, tally.done)} {name}{f', this stage {say_time_left(ceil(left))}' if left else ''}"
 
-    def seconds_left(self) -> float | None:
-        """None while something is left that nothing like it was measured of."""
+    def seconds_left(self, stage: str | None = None) -> float | None:
+        """Of the job, or of one stage; None while something is left that nothing like it was measured of."""
         seconds = 0.0
         for kind in self._tallies:
-            if left := self._left(kind):
+            if (stage in (None, kind[0])) and (left := self._left(kind)):
                 rate = self._seconds_for_one(kind)
                 if rate is None:
                     return None

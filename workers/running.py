@@ -13,6 +13,7 @@ from django.db import close_old_connections, connection
 
 from registry.models import Job
 from registry.services.jobs import claim_job, confirm_cancel, fail_job, release_job, report_progress
+from registry.services.results import FailedSearch, fail_search
 from steernode.errors import SteerError
 from workers.lease import Lease, LeaseEnded
 from workers.target import describe_use, leave_target
@@ -51,6 +52,9 @@ def run_job(job_id: str, work: Callable[[Job, Report], Any]) -> str:
             finished = work(job, Report(job, lease))
         except LeaseEnded:
             return "cancelled" if confirm_cancel(job) else "lease lost; another attempt owns it"
+        except FailedSearch as failure:
+            logger.warning("%s failed: %s %s", job, failure.code, failure)
+            return "failed" if fail_search(job, failure) else "lease lost; another attempt owns it"
         except SteerError as error:
             if _is_device_lost(error):
                 return _end_worker(job, error)

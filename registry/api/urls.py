@@ -67,6 +67,8 @@ urlpatterns = [
     path(f"gate-sets/{_VERSION}", gates.GateSetView.as_view()),
     path("jobs", jobs.JobsView.as_view()),
     path("jobs/<uuid:job_id>", jobs.JobView.as_view()),
+    path("jobs/<uuid:job_id>/sweep", jobs.JobSweepView.as_view()),
+    path("jobs/<uuid:job_id>/heatmap.png", jobs.JobHeatmapView.as_view()),
     path("jobs/<uuid:job_id>/cancel", jobs.CancelJobView.as_view()),
     path("proposals", proposals.ProposalsView.as_view()),
     path("proposals/<uuid:proposal_id>", proposals.ProposalView.as_view()),

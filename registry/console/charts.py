@@ -89,8 +89,17 @@ def draw_panels(
         marks = {float(alpha): estimate for alpha, estimate in tested.get(metric, {}).items()}
         if values or marks:
             gate = next((gate for gate in gates if gate.metric == metric), None)
-            panels.append(_draw(metric, values, marks, _threshold(gate, values, marks), gate, float(proposed)))
+            notes = {float(cell.alpha): _note(cell, metric) for cell in curve}
+            panels.append(_draw(metric, values, marks, _threshold(gate, values, marks), gate, float(proposed), notes))
     return panels
+
+
+def _note(cell: Cell, metric: str) -> tuple[str, str]:
+    """What a point says beside its α, the share of the stream that it is; and beside its value, the interval. Older cells say neither."""
+    share = cell.values.get("dose")
+    low, high = (cell.values.get(f"{metric}_{end}") for end in ("low", "high"))
+    ends = "" if low is None or high is None else f" ({_plain(float(low))} to {_plain(float(high))})"
+    return "" if share is None else f", {100 * share:.3g} % of the stream", ends
 
 
 def _threshold(gate: JudgedGate | None, values: list[tuple[float, float]], marks: dict[float, Estimate]) -> float | None:
@@ -111,6 +120,7 @@ def _draw(
     threshold: float | None,
     gate: JudgedGate | None,
     proposed: float,
+    notes: Mapping[float, tuple[str, str]],
 ) -> Panel:
     xs = [alpha for alpha, _ in values] + [*marks, 0.0, proposed]
     ys = [value for _, value in values] + ([] if threshold is None else [threshold])
@@ -135,7 +145,10 @@ def _draw(
         x_ticks=_thin([Tick(_at(x(alpha)), _plain(alpha)) for alpha in sorted({*[alpha for alpha, _ in values], *marks})]),
         y_ticks=[Tick(_at(y(low + step * index)), _plain(low + step * index)) for index in range(round((high - low) / step) + 1)],
         line=" ".join(f"{_at(x(alpha))},{_at(y(value))}" for alpha, value in values),
-        points=[Point(_at(x(alpha)), _at(y(value)), f"select split, α {_plain(alpha)}: {_plain(value)}") for alpha, value in values],
+        points=[
+            Point(_at(x(alpha)), _at(y(value)), f"select split, α {_plain(alpha)}{notes[alpha][0]}: {_plain(value)}{notes[alpha][1]}")
+            for alpha, value in values
+        ],
         tested=tested,
         gate=_draw_gate(threshold, gate, y) if threshold is not None and gate is not None else None,
         proposed_x=_at(x(proposed)),

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.http import HttpResponse
+
 from registry.blobs import get_blob
 from registry.errors import BlobMissing
 from steernode.canonical import parse_strict
@@ -127,3 +129,14 @@ def describe_engine(engine: Mapping[str, str]) -> str:
     """What a measurement was made on, in one line; of evidence of before, as much as it says."""
     known = [(name, engine[name]) for name in _MEASURED_ON if name in engine]
     return ", ".join(f"{name} {value}" if name in ("attention", "torch", "transformers") else value for name, value in known)
+
+
+def send_picture(digest: str) -> HttpResponse:
+    """A picture as a worker drew it."""
+    try:
+        picture = get_blob(digest) if digest else b""
+    except BlobMissing:
+        picture = b""
+    if not picture.startswith(b"\x89PNG"):
+        return HttpResponse("No such picture is stored.", status=404, content_type="text/plain")
+    return HttpResponse(picture, content_type="image/png")

@@ -5,10 +5,12 @@ from uuid import UUID
 
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 
 from registry.audit import Action
 from registry.audit.history import events_of
-from registry.console.documents import read_document
+from registry.console.documents import read_document, send_picture
+from registry.console.evidence import describe_evaluation, describe_search
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import AuditEvent, Evaluation, Job, Probe, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
@@ -26,21 +28,38 @@ def show_job(request: Request, job_id: UUID) -> HttpResponse:
     )
     job = get_object_or_404(jobs, pk=job_id)
     extracted = SteeringVector.objects.filter(job=job).first()
+    evaluation = Evaluation.objects.filter(job=job).select_related("vector", "revision__profile").first()
+    # One that found a cell left its search with its vector.
+    searched = read_document(extracted.sweep_digest if extracted else job.sweep_digest)
     return render_page(
         request,
         "console/job.html",
         title=f"{job.get_kind_display()} job {str(job.pk)[:8]}",
         job=job,
         extracted=extracted,
-        findings=read_sweep(read_document(extracted.sweep_digest).data).findings if extracted else (),
         probe=Probe.objects.filter(job=job).first(),
-        evaluation=Evaluation.objects.filter(job=job).select_related("vector", "revision__profile").first(),
+        search=describe_search(read_sweep(searched.data)),
+        search_problem=searched.problem if job.sweep_digest else "",
+        heatmap_url=_find_heatmap(job, extracted),
+        **describe_evaluation(evaluation),
         chain=_trace_chain(job) if job.draft_for else [],
         drafted=ProfileRevision.objects.filter(drafted_by__in=[job, getattr(job, "followed_by", None)]).select_related("profile").first(),
         suites=job.suites.all(),
         cancelled_by=_find_who_cancelled(job),
         recipe=[(_NAMES.get(key, key.replace("_", " ")), _write_entry(key, value)) for key, value in sorted(job.recipe.items())],
     )
+
+
+def _find_heatmap(job: Job, extracted: SteeringVector | None) -> str:
+    if extracted is not None and extracted.heatmap_digest:
+        return reverse("console:heatmap", args=[extracted.pk])
+    return reverse("console:job-heatmap", args=[job.pk]) if job.heatmap_digest else ""
+
+
+@page()
+def show_job_heatmap(request: Request, job_id: UUID) -> HttpResponse:
+    """The picture of a search in which no cell passed."""
+    return send_picture(get_object_or_404(Job, pk=job_id).heatmap_digest)
 
 
 def _find_who_cancelled(job: Job) -> AuditEvent | None:

@@ -6,10 +6,9 @@ from uuid import UUID
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
-from registry.console.documents import read_document
+from registry.console.documents import read_document, send_picture
 from registry.console.forms.probes import ProbeForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
-from registry.console.vectors import send_picture
 from registry.models import Probe, ProfileRevision, Role
 from registry.services.probes import request_probe
 from steernode.records.evidence import Estimate, read_estimate

@@ -7,16 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from registry.blobs import get_blob
-from registry.console.charts import Panel, draw_panels, read_tested
-from registry.console.documents import (
-    StoredDocument,
-    describe_engine,
-    read_document,
-    title_controls,
-    title_gates,
-    title_measures,
-    title_metrics,
-)
+from registry.console.evidence import describe_evaluation
 from registry.console.forms.decoding import DecodingForm
 from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
@@ -25,7 +16,7 @@ from registry.console.pages import Request, accept, action, page, render_page, t
 from registry.console.probes import Row, list_measured
 from registry.console.waivers import list_open_gates
 from registry.errors import BlobMissing
-from registry.models import Decision, Evaluation, Probe, ProfileRevision, RevisionState, Role, User
+from registry.models import Decision, Probe, ProfileRevision, RevisionState, Role, User
 from registry.reads.departures import still_may, with_departures
 from registry.reads.documents import COVERS, template_arguments_of
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
@@ -36,7 +27,6 @@ from registry.services.approvals import approve_revision, comment_on_revision, r
 from registry.services.demands import list_requirements, missing_approvals
 from registry.services.people import stands_for
 from registry.services.profiles import retire_revision, submit_revision
-from steernode.records.evidence import Evidence, read_evidence, read_gates, read_metrics
 
 _DECISIONS = {
     Decision.APPROVE: (approve_revision, "Your approval is recorded."),
@@ -63,8 +53,6 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
     vectors = [component.vector for component in components]
     # A draft has no evidence yet; what covers its components is shown as what it would be submitted with.
     evaluation = revision.evaluation or evidence_of(revision)
-    document = read_document(evaluation.digest) if evaluation else StoredDocument()
-    evidence = read_evidence(document.data)
     return render_page(
         request,
         "console/revision.html",
@@ -75,22 +63,9 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         probes=_read_probes(revision),
         covers=relate_covered(revision.base_model, COVERS.filter(revision=revision)),
         lineages=[trace_vector(vector, here=revision) for vector in vectors],
-        evaluation=evaluation,
-        problem=document.problem,
-        panels=_draw(evaluation, evidence) if evaluation else [],
-        gates=title_gates(read_gates(evaluation.gates)) if evaluation else [],
+        **describe_evaluation(evaluation),
         looks=count_looks(evaluation) if evaluation else {},
         open_gates=list_open_gates(evaluation, request.user),
-        metrics=title_metrics(evidence.metrics),
-        is_prompted=any(metric.prompt for metric in evidence.metrics.values()),
-        controls=title_controls(evidence.controls),
-        composition=evidence.composition,
-        measures=title_measures(evidence.composition) if evidence.composition else [],
-        speed=evidence.speed,
-        decoding=evidence.decoding,
-        refusal_judge=evidence.refusal_judge,
-        measured_on=", ".join(filter(None, (evidence.measured_form, describe_engine(evidence.engine)))),
-        replies=evidence.replies,
         requirements=list_requirements(revision),
         waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],
         approvals=with_departures(revision.approvals.select_related("reviewer")),
@@ -114,15 +89,6 @@ def _read_probes(revision: ProfileRevision) -> list[tuple[Probe, list[Row]]]:
     named = [probe["document"] for probe in revision.probes]
     probes = Probe.objects.select_related("prompt_set").filter(document_digest__in=named).order_by("name", "version")
     return [(probe, list_measured(probe.held_out)) for probe in probes]
-
-
-def _draw(evaluation: Evaluation, evidence: Evidence) -> list[Panel]:
-    if evaluation.alpha is None:
-        # Several components have no α in common to draw over.
-        return []
-    # The copies in the row serve where the document is lost: the page then still shows what was decided on.
-    metrics = evidence.metrics or read_metrics(evaluation.metrics)
-    return draw_panels(evidence.curve, read_tested(metrics, evaluation.alpha), read_gates(evaluation.gates), evaluation.alpha)
 
 
 def why_not_decide(revision: ProfileRevision, user: User) -> str:

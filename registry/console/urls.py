@@ -42,6 +42,7 @@ urlpatterns = [
     path("base-models/<uuid:base_model_id>/", base_models.show_base_model, name="base-model"),
     path("base-models/<uuid:base_model_id>/move/", base_models.move_here, name="move-environment"),
     path("jobs/<uuid:job_id>/", jobs.show_job, name="job"),
+    path("jobs/<uuid:job_id>/heatmap.png", jobs.show_job_heatmap, name="job-heatmap"),
     path("jobs/<uuid:job_id>/progress.json", jobs.job_progress, name="job-progress"),
     path("jobs/<uuid:job_id>/cancel/", jobs.cancel_job, name="cancel-job"),
     path("proposals/", proposals.show_proposals, name="proposals"),

@@ -6,13 +6,13 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 
-from registry.blobs import get_blob
-from registry.console.documents import read_document
+from registry.console.documents import read_document, send_picture
+from registry.console.evidence import describe_search
 from registry.console.forms.vectors import DraftForm, ValidationForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
-from registry.errors import BlobMissing
 from registry.models import Component, Evaluation, Job, JobState, Role, SteeringVector, Unit, VectorComparison
 from registry.reads.evidence import latest_evaluation
 from registry.reads.forms import list_forms
@@ -40,10 +40,8 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
         environments=sorted(served.environment.name for served in vector.base_model.served_in.select_related("environment")),
         comparison=_read_comparison(vector),
         problem=document.problem,
-        final_cells=[cell for cell in sweep.cells if cell.stage == "final"],
-        screened_count=sum(cell.stage == "screen" for cell in sweep.cells),
-        chosen=sweep.chosen,
-        findings=sweep.findings,
+        search=describe_search(sweep),
+        heatmap_url=reverse("console:heatmap", args=[vector.pk]) if vector.heatmap_digest else "",
         decoding=read_evidence(read_document(evaluation.digest).data).decoding if evaluation else "",
         # Once the test split was opened there is nothing left to validate; a running job says so itself.
         running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
@@ -80,16 +78,6 @@ def show_heatmap(request: Request, vector_id: UUID) -> HttpResponse:
 def show_trace_map(request: Request, vector_id: UUID) -> HttpResponse:
     """The picture of the causal trace, as the worker drew it."""
     return send_picture(_get_vector(vector_id).trace_map_digest)
-
-
-def send_picture(digest: str) -> HttpResponse:
-    try:
-        picture = get_blob(digest) if digest else b""
-    except BlobMissing:
-        picture = b""
-    if not picture.startswith(b"\x89PNG"):
-        return HttpResponse("No such picture is stored.", status=404, content_type="text/plain")
-    return HttpResponse(picture, content_type="image/png")
 
 
 @action(Role.AUTHOR)

@@ -15,7 +15,7 @@ from registry.models.comparisons import VectorComparison
 from registry.models.evaluations import Evaluation, Verdict
 from registry.models.purposes import TECHNIQUES, Purpose, Technique
 from registry.models.covers import FORM_VERDICTS, CoverableForms, CoveredForm
-from registry.models.policies import ALPHA_CAPS, RiskPolicy
+from registry.models.policies import RiskPolicy
 from registry.models.profiles import (
     Component,
     Operator,
@@ -40,7 +40,6 @@ from registry.models.declarations import AppliedPlan, Declaration
 from registry.models.audit import AuditEvent
 
 __all__ = [
-    "ALPHA_CAPS",
     "FORM_VERDICTS",
     "LIFT_REQUEST_LASTS",
     "MAY_KILL",

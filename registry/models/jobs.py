@@ -88,6 +88,9 @@ class Job(models.Model):
     peak_memory_bytes = models.PositiveBigIntegerField(null=True)
 
     result_digest = DigestField(blank=True, default="")
+    # What a search measured in which no cell passes, and its picture; one that found a cell leaves them with its vector.
+    sweep_digest = DigestField(blank=True, default="", db_default="")
+    heatmap_digest = DigestField(blank=True, default="", db_default="")
     error_code = models.CharField(max_length=50, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="jobs")
@@ -126,6 +129,10 @@ class Job(models.Model):
             models.CheckConstraint(
                 condition=(Q(state=JobState.FAILED) & ~Q(error_code="")) | (~Q(state=JobState.FAILED) & Q(error_code="")),
                 name="job_has_an_error_exactly_when_failed",
+            ),
+            models.CheckConstraint(
+                condition=Q(sweep_digest="", heatmap_digest="") | (Q(kind=JobKind.EXTRACTION, state=JobState.FAILED) & ~Q(sweep_digest="")),
+                name="job_keeps_its_search_only_when_it_failed",
             ),
             models.CheckConstraint(
                 condition=Q(follows__isnull=True) | Q(kind=JobKind.VALIDATION, draft_for__isnull=False),

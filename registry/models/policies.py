@@ -13,9 +13,7 @@ from registry.models.covers import CoverableForms
 from registry.models.evals import SuiteKind
 from registry.models.fields import CoefficientField
 from registry.models.vectors import Unit
-
-# The largest |α| of each unit that a node may be asked for, whatever a policy says.
-ALPHA_CAPS: dict[str, str] = {Unit.ABSOLUTE.value: "1000", Unit.MEAN_DIFFERENCE.value: "2", Unit.RESIDUAL.value: "1"}
+from steernode.words import ALPHA_CAPS
 
 
 class RiskPolicy(models.Model):

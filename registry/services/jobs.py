@@ -18,11 +18,11 @@ from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, Jo
 from registry.models.fields import refuse_rounding
 from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
-from registry.services.notices import foresee_notices
+from registry.services.notices import foresee_notices, say_few_pairs
 from registry.services.notifications import notify
 from registry.services.openings import open_splits, refuse_opened
 from registry.services.power import notice_power, refuse_certain
-from registry.services.recipes import parse_decoding, parse_extraction_recipe, parse_gates, refuse_beyond_cap, resolve_dtype
+from registry.services.recipes import LAYER_NAMES, parse_decoding, parse_extraction_recipe, parse_gates, refuse_beyond_cap, resolve_dtype
 from registry.services.repeats import refuse_known, refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
@@ -35,7 +35,7 @@ from steernode.gates import Gate
 from steernode.placement import AUTO
 from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
-from steernode.words import CLOCK_ARGUMENT
+from steernode.words import CLOCK_ARGUMENT, MIN_PAIRS_FOR_SCREEN
 
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
@@ -60,7 +60,7 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING, and POWER_MISSING with `draft_for`;
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SCREEN_PAIRS, SUITES_MISSING, and POWER_MISSING with `draft_for`;
     LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP, CONTRAST_EXTRACT_EMPTY;
     TransitionRefused VECTOR_EXISTS, where the record has the vector that it would make; TEST_SPLIT_OPENED, with `draft_for`;
     JOB_FAILED_BEFORE, unless it is asked for `again`.
@@ -74,6 +74,7 @@ def request_extraction(
     refuse_overlap(contrast_set, suites)
     refuse_nothing_to_extract(parse_pairs(get_blob(contrast_set.digest)).pairs)
     _check_axis(contrast_set, draft_for)
+    refuse_unscreened(recipe, full_recipe, contrast_set)
     refuse_known(parsed, base_model, contrast_set, suites)
     if draft_for is not None:
         # The validation that follows would be refused, after all the work.
@@ -90,6 +91,21 @@ def request_extraction(
         notices=foresee_notices(full_recipe, contrast_set, suites),
         again=again,
     )
+
+
+def refuse_unscreened(recipe: dict[str, Any], full_recipe: dict[str, Any], contrast_set: ContrastSet) -> None:
+    """Layers that nobody chose, and that cannot be screened, would each write replies at every α.
+
+    Raises: InvalidInput SCREEN_PAIRS.
+    """
+    few = say_few_pairs(full_recipe, contrast_set)
+    if few and isinstance(recipe.get("layers", LAYER_NAMES[0]), str):
+        raise InvalidInput(
+            "SCREEN_PAIRS",
+            f"the layers cannot be screened: {few}. Name the layers to search, {full_recipe['finalists']} or a few more, or make more "
+            f"pairs ({MIN_PAIRS_FOR_SCREEN} in that split are about {MIN_PAIRS_FOR_SCREEN * 7} in all)",
+            "layers",
+        )
 
 
 def refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
@@ -300,7 +316,7 @@ def fail_job(job: Job, *, code: str, message: str) -> bool:
     locked = lock_attempt(job)
     if locked is None:
         return False
-    _fail(locked, code, message)
+    end_failed(locked, code=code, message=message)
     return True
 
 
@@ -375,7 +391,7 @@ def _settle(job_id: UUID) -> bool:
         _record_end(job, Action.JOB_CANCELLED, {})
     elif job.attempt >= job.max_attempts:
         message = f"{job.attempt} attempts were lost; {job.note or 'the workers ended without a word'}"
-        _fail(job, "ATTEMPTS_EXHAUSTED", message)
+        end_failed(job, code="ATTEMPTS_EXHAUSTED", message=message)
     else:
         job.dispatched_at = now
         job.save(update_fields=["dispatched_at"])
@@ -395,10 +411,13 @@ def complete_job(job: Job, *, result_digest: str) -> None:
     _record_end(job, Action.JOB_SUCCEEDED, {"result_digest": result_digest})
 
 
-def _fail(job: Job, code: str, message: str) -> None:
-    """running -> failed. Who waits for a draft hears of it; anybody else looks at the job."""
-    _finish(job, JobState.FAILED, error_code=code, error_message=message)
-    _record_end(job, Action.JOB_FAILED, {"code": code, "message": message})
+def end_failed(job: Job, *, code: str, message: str, **left: str) -> None:
+    """running -> failed, for a row locked in the caller's transaction. `left` are digests of what it leaves all the same.
+
+    Who waits for a draft hears of it; anybody else looks at the job.
+    """
+    _finish(job, JobState.FAILED, error_code=code, error_message=message, **left)
+    _record_end(job, Action.JOB_FAILED, {"code": code, "message": message, **left})
     if job.draft_for is not None:
         notify([job.requested_by], f"No draft of {job.draft_for}: its {job.kind} failed. {code}: {message}", about=job)
 

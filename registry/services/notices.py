@@ -40,18 +40,24 @@ def notice_common_answers(suites: Sequence[EvalSuite]) -> list[Notice]:
 
 
 def _notice_screen(recipe: dict[str, Any], contrast_set: ContrastSet) -> list[Notice]:
-    layers = len(recipe["layers"])
-    if layers <= recipe["finalists"]:
-        return []
-    pairs = len(split_pairs(parse_pairs(get_blob(contrast_set.digest)).pairs)["select"])
-    if pairs >= MIN_PAIRS_FOR_SCREEN:
+    layers, few = len(recipe["layers"]), say_few_pairs(recipe, contrast_set)
+    if not few:
         return []
     sentence = (
-        f"the layers are not screened: {contrast_set} has {pairs} pairs in its select split, and a screen needs {MIN_PAIRS_FOR_SCREEN}. "
-        f"So each of the {layers} layers writes replies at every α, not only the best {recipe['finalists']}, and the job takes "
-        "longer by as much; more pairs, or fewer layers in the recipe, make it shorter"
+        f"the layers are not screened: {few}. So each of the {layers} layers writes replies at every α, not only the best "
+        f"{recipe['finalists']}, and the job takes longer by as much; more pairs, or fewer layers in the recipe, make it shorter"
     )
     return [{"code": "SCREEN_OFF", "sentence": sentence}]
+
+
+def say_few_pairs(recipe: dict[str, Any], contrast_set: ContrastSet) -> str:
+    """Why the layers of the recipe, in full, cannot be screened; empty if they can, or need not be."""
+    if len(recipe["layers"]) <= recipe["finalists"]:
+        return ""
+    pairs = len(split_pairs(parse_pairs(get_blob(contrast_set.digest)).pairs)["select"])
+    if pairs >= MIN_PAIRS_FOR_SCREEN:
+        return ""
+    return f"{contrast_set} has {pairs} pairs in its select split, and a screen needs {MIN_PAIRS_FOR_SCREEN}"
 
 
 def notices_on_worker(job: Job, slowness: str) -> list[Notice]:

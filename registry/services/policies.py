@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from registry.audit import Action, record
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import ALPHA_CAPS, CoverableForms, Environment, ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit, User
+from registry.models import CoverableForms, Environment, ProfileRevision, RevisionState, RiskPolicy, Role, SuiteKind, Unit, User
 from registry.models.fields import NAME, refuse_rounding
 from registry.reads.documents import UNSAID, policy_document
 from registry.reads.gates import find_gate_set, say_known
@@ -19,6 +19,7 @@ from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.names import check_new_name
 from registry.services.transition import lock_environments, publish_at_end, transition
 from steernode.gates import gate_sets
+from steernode.words import ALPHA_CAPS
 
 LONGEST_PERIOD_DAYS = 3650
 MOST_APPROVALS = 10

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from registry.errors import InvalidInput
-from registry.models import ALPHA_CAPS, BaseModel, Profile, Site, Unit
+from registry.models import BaseModel, Profile, Site, Unit
 from registry.models.fields import NAME, refuse_rounding
 from registry.reads.gates import find_gate_set, say_known
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
@@ -16,9 +16,8 @@ from steernode.placement import AUTO, DTYPE_BYTES, choose_dtype
 from steernode.records.decoding import GREEDY_WORD, read_decoding
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 from steernode.strict import read_template_arguments, refused_as
-from steernode.words import DTYPES, METHODS, READ_POSITIONS
+from steernode.words import ALPHA_CAPS, AUTO_ALPHAS, DTYPES, METHODS, READ_POSITIONS
 
-DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
 MAX_ALPHAS = 32
 # The layers that the recipe's own gates do not refuse for their depth, and every one.
 LAYER_NAMES = ("candidates", "all")
@@ -46,7 +45,7 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         site=site,
         read_position=read_choice(recipe, "read_position", READ_POSITIONS),
         layers=_parse_layers(recipe.get("layers", "candidates"), site, gates, base_model),
-        alphas=_parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
+        alphas=_parse_grid(recipe.get("alphas", AUTO_ALPHAS)),
         unit=read_choice(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
         gates=gates,
         dtype=read_choice(recipe, "dtype", DTYPES),
@@ -56,6 +55,7 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         decoding=parse_decoding(recipe.get("decoding", GREEDY_WORD)),
         model_dtype=resolve_dtype(read_choice(recipe, "model_dtype", MODEL_DTYPES), base_model),
         gate_set=gate_set,
+        trace=_switch(recipe, "trace"),
     )
 
 
@@ -77,12 +77,18 @@ def parse_decoding(decoding: Any) -> str | dict[str, Any]:
 def refuse_beyond_cap(recipe: ExtractionRecipe, profile: Profile | None) -> None:
     """A coefficient that no approval could cover: of the profile's risk class, or of any class where no profile is named.
 
-    Raises: InvalidInput RECIPE_ALPHA_CAP.
+    Grids that are yet to be found keep to the cap by themselves, if it leaves any. Raises: InvalidInput RECIPE_ALPHA_CAP.
     """
     if profile is None:
         cap, whose = Decimal(ALPHA_CAPS[recipe.unit]), "the outermost cap"
     else:
         cap, whose = profile.risk_class.alpha_caps[recipe.unit], f"the cap of the risk class {profile.risk_class}"
+    if isinstance(recipe.alphas, str):
+        if cap == 0:
+            raise InvalidInput(
+                "RECIPE_ALPHA_CAP", f"{whose} leaves no α in the unit {recipe.unit}: nothing there could be approved", "unit"
+            )
+        return
     largest = max(recipe.alphas, key=lambda alpha: abs(Decimal(alpha)))
     if abs(Decimal(largest)) > cap:
         raise InvalidInput(
@@ -128,9 +134,12 @@ def _named_layers(site: str, gates: Gates, base_model: BaseModel) -> dict[str, l
     return {"candidates": [layer for layer in every if layer in allowed], "all": every}
 
 
-def _parse_grid(alphas: Any) -> tuple[str, ...]:
+def _parse_grid(alphas: Any) -> str | tuple[str, ...]:
+    """Each layer's own, by how far it moves the next token, or one grid for all."""
+    if alphas == AUTO_ALPHAS:
+        return AUTO_ALPHAS
     if not isinstance(alphas, list) or not 2 <= len(alphas) <= MAX_ALPHAS:
-        raise AlphaError("ALPHA_GRID", f"alphas is a list of 2 to {MAX_ALPHAS} coefficients", "alphas")
+        raise AlphaError("ALPHA_GRID", f"alphas is {AUTO_ALPHAS} or a list of 2 to {MAX_ALPHAS} coefficients", "alphas")
     grid = sorted({refuse_rounding(parse_alpha(alpha)) for alpha in alphas})
     if 0 not in grid:
         raise AlphaError("ALPHA_GRID", "the α grid needs 0, the unsteered baseline", "alphas")
@@ -171,6 +180,13 @@ def read_choice(recipe: dict[str, Any], field: str, choices: tuple[str, ...]) ->
     if not isinstance(value, str) or value not in choices:
         raise InvalidInput(f"RECIPE_{field.upper()}", f"{field} {value!r} is not one of {', '.join(choices)}", str(value))
     return str(value)
+
+
+def _switch(recipe: dict[str, Any], field: str) -> bool:
+    value = recipe.get(field, False)
+    if not isinstance(value, bool):
+        raise InvalidInput(f"RECIPE_{field.upper()}", f"{field} {value!r} is neither true nor false", str(value))
+    return value
 
 
 def _integer(recipe: dict[str, Any], field: str, default: int, low: int, high: int) -> int:

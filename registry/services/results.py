@@ -1,4 +1,4 @@
-"""What a finished job leaves in the record, written with its completion or not at all."""
+"""What a finished job leaves in the record, written with its end or not at all."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,10 +10,11 @@ from registry.errors import InvalidInput
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.chains import follow_extraction, follow_validation
 from registry.services.comparisons import compare_evidence, compare_vector
-from registry.services.jobs import complete_job, lock_attempt
+from registry.services.jobs import complete_job, end_failed, lock_attempt
 from registry.services.transition import transition
 from registry.services.vectors import seal_vector
 from steernode.canonical import canonical_json
+from steernode.errors import SteerError
 from steernode.files.vectors import read_vector
 from steernode.records.evidence import Evidence
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
@@ -30,6 +31,15 @@ class ExtractionResult:
     alpha: Decimal
     unit: str
     trace_map: bytes = b""
+
+
+class FailedSearch(SteerError):
+    """An extraction that found no vector: why, the search all the same, and its picture (PNG)."""
+
+    def __init__(self, code: str, message: str, sweep: Sweep, heatmap: bytes) -> None:
+        super().__init__(code, message)
+        self.args = (code, message, sweep, heatmap)
+        self.sweep, self.heatmap = sweep, heatmap
 
 
 @transition
@@ -74,6 +84,17 @@ def complete_extraction(job: Job, result: ExtractionResult) -> SteeringVector | 
     complete_job(locked, result_digest=vector.digest)
     follow_extraction(locked, vector)
     return vector
+
+
+@transition
+def fail_search(job: Job, failure: FailedSearch) -> bool:
+    """running -> failed, with everything that was measured. False when another attempt owns the job: nothing is written."""
+    locked = lock_attempt(job)
+    if locked is None:
+        return False
+    left = {"sweep_digest": put_blob(canonical_json(failure.sweep.document)), "heatmap_digest": put_blob(failure.heatmap)}
+    end_failed(locked, code=failure.code, message=failure.message, **left)
+    return True
 
 
 @transition

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
-from registry.models import ALPHA_CAPS, Environment, ProfileRevision, RiskPolicy, Tenant, TenantFlag
+from registry.models import Environment, ProfileRevision, RiskPolicy, Tenant, TenantFlag
 from registry.reads.documents import is_as_approved, revision_document
 from registry.reads.inheritance import FlagsOfTenant, Id, InheritedFlag, read_tenants, text_of
 from registry.reads.steering import live_revisions, served_in
@@ -45,7 +45,7 @@ from steernode.snapshot.content import (
     write_profile,
 )
 from steernode.snapshot.records import Profile, required_capabilities
-from steernode.words import EVERYBODY, MAX_COMPONENTS
+from steernode.words import ALPHA_CAPS, EVERYBODY, MAX_COMPONENTS
 
 logger = logging.getLogger(__name__)
 # What a snapshot says of a revision in the words of the document that was approved.

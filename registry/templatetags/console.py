@@ -112,6 +112,15 @@ def short(value: Any) -> str:
         return "—" if value in (None, "") else str(value)
 
 
+@register.filter
+def percent(value: Any) -> str:
+    """A share, of 1, in hundredths."""
+    try:
+        return f"{100 * Decimal(str(value)):.3g} %"
+    except (InvalidOperation, ValueError):
+        return "—"
+
+
 # What a component does beside its operator. A field that is not here is shown by its name.
 _HOW = {"bound": " at {}", "preserve_norm": ", norm preserved"}
 

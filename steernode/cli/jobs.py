@@ -37,8 +37,26 @@ def list_jobs(hub: HubClient, state: str | None, as_json: bool) -> None:
 @output_option
 @hub_options
 def show_job(hub: HubClient, job_id: Any, as_json: bool) -> None:
-    """Show one job."""
-    show_document(hub.get(f"/jobs/{job_id}"), as_json=as_json)
+    """Show one job; of a search in which no cell passes also what it measured, and what stops each cell."""
+    document = hub.get(f"/jobs/{job_id}")
+    search = None if as_json or not isinstance(document, dict) else document.pop("search", None)
+    show_document(document, as_json=as_json)
+    if isinstance(search, dict):
+        _show_search(search)
+
+
+def _show_search(search: dict[str, Any]) -> None:
+    nearest, cells = search.get("nearest"), search.get("cells")
+    said = nearest.get("sentence") if isinstance(nearest, dict) else search.get("problem")
+    click.echo(f"search: {printable(str(said or 'nothing is kept of it'))}")
+    if isinstance(cells, list):
+        rows = [cell for cell in cells if isinstance(cell, dict)]
+        show_rows(rows, ["layer", "alpha", "behaviour", "facts", "refusals", "perplexity_ratio", ("stopped by", _say_stops)], as_json=False)
+
+
+def _say_stops(cell: dict[str, Any]) -> str:
+    gates = [gate for gate in cell.get("gates") or [] if isinstance(gate, dict) and gate.get("verdict") != "pass"]
+    return ", ".join(f"{gate.get('metric')} ({gate.get('value')})" for gate in gates)
 
 
 @job.command("watch")

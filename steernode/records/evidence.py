@@ -172,7 +172,7 @@ def read_evidence(document: Document) -> Evidence:
         gates=read_gates(document.get("gates")),
         curve=read_curve(document.get("curve")),
         controls=_read_controls(read_mapping(document, "controls")),
-        replies=tuple(_read_side_by_side(row) for row in read_mappings(document.get("replies"))),
+        replies=read_replies(document.get("replies")),
         speed=_read_metric(read_mapping(document, "speed", "milliseconds_per_token")),
         composition=_read_composition(document["composition"]) if isinstance(document.get("composition"), dict) else None,
         engine={name: str(value) for name, value in read_mapping(document, "engine").items()},
@@ -218,6 +218,11 @@ def _read_controls(found: Document) -> dict[str, Estimate]:
 
 def _read_largest(values: Iterable[Any]) -> Estimate | None:
     return max((estimate for value in values if (estimate := read_estimate(value))), key=lambda estimate: estimate.value, default=None)
+
+
+def read_replies(value: Any) -> tuple[SideBySide, ...]:
+    """Of evidence, or of the sweep of a search: both have them in one form."""
+    return tuple(_read_side_by_side(row) for row in read_mappings(value))
 
 
 def _read_side_by_side(row: Document) -> SideBySide:

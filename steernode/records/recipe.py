@@ -52,14 +52,15 @@ class ExtractionRecipe(Recipe):
 
     # Nothing random depended on it, but the digest of the file did: with another number the same direction was another vector.
     GONE = frozenset({"seed"})
-    BEFORE: ClassVar[Mapping[str, Any]] = {"finalists": 2}
+    BEFORE: ClassVar[Mapping[str, Any]] = {"finalists": 2, "trace": True}
 
     vector: str
     method: str
     site: str
     read_position: str
     layers: tuple[int, ...]
-    alphas: tuple[str, ...]
+    # One grid for all layers, or `auto`: each layer's own.
+    alphas: str | tuple[str, ...]
     unit: str
     gates: str | tuple[Gate, ...]
     dtype: str
@@ -73,6 +74,8 @@ class ExtractionRecipe(Recipe):
     model_dtype: str = BEFORE_DTYPES
     # Which set the gates are, by name, version and digest; empty where they are its own.
     gate_set: Mapping[str, Any] = field(default_factory=dict)
+    # Whether it is traced where the behaviour is carried, which may take longer than the search and decides nothing.
+    trace: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ def lines(rows: list[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
+# What these ask falls into the select split.
+SELECTED = (1005, 1010, 1013, 1021)
+
+
 def make_pair(number: int, **changes: Any) -> dict[str, Any]:
     def side(manner: str) -> list[dict[str, str]]:
         return [{"role": "system", "content": manner}, {"role": "user", "content": f"Where is refund {number}?"}]
@@ -50,7 +54,8 @@ def make_pair(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def pairs_file(count: int = 4) -> bytes:
-    return lines([make_pair(number) for number in range(count)])
+    """And four more, all of the select split, so that a search may screen whatever layers it is asked for."""
+    return lines([make_pair(number) for number in (*range(count), *SELECTED)])
 
 
 def make_suite(kind: str, *, first: int = 0) -> bytes:

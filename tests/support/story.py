@@ -77,6 +77,25 @@ def make_sweep() -> dict[str, Any]:
     return {"schema": "steerhub.sweep/1", "cells": [*screened, *cells], "finalists": [2], "chosen": cells[4], "curve": cells}
 
 
+def make_failed_sweep() -> dict[str, Any]:
+    """A search of which the perplexity ratio alone stops the nearest cell."""
+    gates = [
+        {"metric": "behaviour", "kind": "min_difference", "threshold": "2.5", "value": "2.79", "verdict": "pass"},
+        {"metric": "perplexity_ratio", "kind": "max_ratio", "threshold": "1.07", "value": "1.082", "verdict": "fail"},
+    ]
+    sweep = make_sweep()
+    del sweep["chosen"]
+    ends = {"dose": "0.138", "behaviour_low": "4.05", "behaviour_high": "4.41"}
+    cells = [cell | {"gates": gates, **ends} if cell["stage"] == "final" and cell["layer"] else cell for cell in sweep["cells"]]
+    sentence = "only perplexity_ratio stops layer 2 at α 0.5: 1.082 against at most 1.07; α 0.44 would do: search it"
+    replies = make_replies(REPLIES)
+    nearest = {"layer": 2, "alpha": "0.5", "sentence": sentence}
+    asked = {"positive": make_estimate("4.47", "4.2", "4.7"), "negative": make_estimate("1.04", "1", "1.1")}
+    more = {"instructions": {"pairs": 12, **asked, "difference": make_estimate("3.43", "3.1", "3.6")}}
+    more["ties"] = {"layers": [1, 2], "sentence": "layers 1 and 2 cannot be told apart: their intervals overlap"}
+    return sweep | {"schema": "steerhub.sweep/2", "cells": cells, "nearest": nearest, "replies": replies, **more}
+
+
 def make_screen_cell(layer: int | None, alpha: str, shift: str) -> dict[str, Any]:
     """A cell that was scored on contrast items without writing a reply."""
     return {
@@ -95,6 +114,18 @@ def make_screen_cell(layer: int | None, alpha: str, shift: str) -> dict[str, Any
 
 def make_estimate(value: str, low: str, high: str, n: int = 200) -> dict[str, Any]:
     return {"n": n, "value": value, "low": low, "high": high}
+
+
+def make_replies(replies: list[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "item": f"t{number}",
+            "messages": [{"role": "user", "content": prompt}],
+            "baseline": {"text": baseline, "score": "1.31"},
+            "steered": {"text": steered, "score": "4.42"},
+        }
+        for number, (prompt, baseline, steered) in enumerate(replies)
+    ]
 
 
 def make_evidence(vector: SteeringVector, replies: list[tuple[str, str, str]] = REPLIES) -> dict[str, Any]:
@@ -116,15 +147,7 @@ def make_evidence(vector: SteeringVector, replies: list[tuple[str, str, str]] = 
         "gates": GATES,
         "verdict": "pass",
         "curve": make_sweep()["curve"],
-        "replies": [
-            {
-                "item": f"t{number}",
-                "messages": [{"role": "user", "content": prompt}],
-                "baseline": {"text": baseline, "score": "1.31"},
-                "steered": {"text": steered, "score": "4.42"},
-            }
-            for number, (prompt, baseline, steered) in enumerate(replies)
-        ],
+        "replies": make_replies(replies),
         "controls": {
             "slope": make_estimate("6.9", "6.72", "7.07", 32),
             "random": {"count": 40, "slopes": ["-1.2", "0.4", "2.89"], "percentile_95": "2.89"},

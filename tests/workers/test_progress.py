@@ -31,6 +31,15 @@ def test_a_stage_goes_by_its_own_rate_as_soon_as_it_has_one():
     assert progress.tokens_per_second("answering", "replies") == pytest.approx(30)
 
 
+def test_a_stage_says_how_far_it_is_and_how_long_it_takes():
+    progress = Progress(PLAN)
+    assert progress.say("pairs", "replies") == "0 of 10 replies"
+    progress.add(Taken("pairs", "replies", 4, 100, 2.0))
+    assert progress.say("pairs", "replies") == "4 of 10 replies, this stage about 3 s left"
+    progress.add(Taken("pairs", "replies", 6, 100, 3.0))
+    assert progress.say("pairs", "replies") == "10 of 10 replies"
+
+
 def test_what_an_earlier_attempt_did_is_done_at_its_rate_and_the_time_between_does_not_count():
     before = [Taken("pairs", "replies", 10, 300, 5.0), Taken("dose", "texts", 60, 600, 12.0)]
     resumed, in_one_go = Progress(PLAN, before), Progress(PLAN)

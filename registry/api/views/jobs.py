@@ -3,21 +3,27 @@
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import PolymorphicProxySerializer
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api.fields import Alpha, Body, Spelled, Switch, Whole
 from registry.api.references import find_base_model, find_contrast_set, find_job, find_prompt_set, find_suite, find_vector
-from registry.api.views.base import Records, View, document
+from registry.api.views.base import Records, View, document, send_bytes
 from registry.api.views.base_models import BaseModelRefOut
 from registry.api.views.revisions import RevisionRefOut
+from registry.blobs import get_blob
+from registry.errors import BlobMissing, NotFound
 from registry.models import Job, JobKind, Profile, Role, Unit, User
 from registry.reads.lookups import get_profile, get_revision
 from registry.services.compositions import request_composition
 from registry.services.jobs import request_cancel, request_extraction, request_validation
 from registry.services.probes import request_probe
+from steernode.canonical import parse_strict
+from steernode.records.sweep import read_sweep
 
 _RELATED = ("base_model", "contrast_set", "prompt_set", "vector", "revision__profile", "requested_by")
 _LEFT = ("extracted_vector", "evaluation", "trained_probe")
@@ -77,6 +83,8 @@ class JobOut(serializers.Serializer):
     device = serializers.CharField(help_text="where the last attempt ran the model, and in which dtype")
     peak_memory_bytes = serializers.IntegerField(allow_null=True)
     result_digest = serializers.CharField()
+    sweep_digest = serializers.CharField(help_text="of the search that was measured though no cell passes; empty for any other job")
+    heatmap_digest = serializers.CharField(help_text="of its picture")
     error_code = serializers.CharField()
     error_message = serializers.CharField()
     requested_by = serializers.CharField(source="requested_by.username")
@@ -95,6 +103,24 @@ class JobOut(serializers.Serializer):
 
     def get_suites(self, job: Job) -> list[str]:
         return sorted(f"{suite.name}@{suite.version}" for suite in job.suites.all())
+
+
+class OneJobOut(JobOut):
+    search = serializers.SerializerMethodField(help_text="of a search in which no cell passes: nearest, the cells with replies, replies")
+
+    def get_search(self, job: Job) -> dict[str, Any] | None:
+        """As much of it as decides what to change next; all of it is the document of `sweep_digest`."""
+        if not job.sweep_digest:
+            return None
+        try:
+            sweep = read_sweep(parse_strict(get_blob(job.sweep_digest)))
+        except BlobMissing as error:
+            return {"problem": f"{error.message} ({error.code})"}
+        return {
+            "nearest": sweep.document.get("nearest"),
+            "cells": [cell.document for cell in sweep.final_cells],
+            "replies": sweep.document.get("replies", []),
+        }
 
 
 class ExtractionBody(Body):
@@ -233,9 +259,36 @@ class JobView(View):
 
     limited = ("GET",)
 
-    @document("One job", answer=JobOut, refuses=[404])
+    @document("One job", answer=OneJobOut, refuses=[404])
     def get(self, request: Request, job_id: UUID) -> Response:
-        return Response(JobOut(find_job(job_id)).data)
+        return Response(OneJobOut(find_job(job_id)).data)
+
+
+class JobSweepView(View):
+    """What a search measured in which no cell passes, as the document that was stored."""
+
+    limited = ("GET",)
+
+    @extend_schema(summary="The search of a failed job", responses={(200, "application/json"): OpenApiResponse(OpenApiTypes.OBJECT)})
+    def get(self, request: Request, job_id: UUID) -> HttpResponse:
+        return send_bytes(_read_kept(find_job(job_id), "sweep_digest", "search"), "application/json")
+
+
+class JobHeatmapView(View):
+    """Its picture."""
+
+    limited = ("GET",)
+
+    @extend_schema(summary="The heat map of a failed job", responses={(200, "image/png"): OpenApiResponse(OpenApiTypes.BINARY)})
+    def get(self, request: Request, job_id: UUID) -> HttpResponse:
+        return send_bytes(_read_kept(find_job(job_id), "heatmap_digest", "heat map"), "image/png")
+
+
+def _read_kept(job: Job, field: str, noun: str) -> bytes:
+    digest: str = getattr(job, field)
+    if not digest:
+        raise NotFound("NO_SWEEP", f"{job} keeps no {noun}; only a search in which no cell passes does", str(job.pk))
+    return get_blob(digest)
 
 
 class CancelJobView(View):

@@ -11,6 +11,7 @@ from registry.services.recipes import LAYER_NAMES, parse_template_arguments
 from steernode.canonical import parse_strict
 from steernode.errors import SteerError
 from steernode.placement import AUTO, DTYPE_BYTES
+from steernode.words import AUTO_ALPHAS
 
 
 class ExtractionForm(DecodingForm):
@@ -31,7 +32,11 @@ class ExtractionForm(DecodingForm):
         help_text="The job goes on to a validation, and if that passes to a draft.",
     )
     alphas = text_field(
-        label="α grid", required=False, max_length=300, help_text="Such as 0, 0.25, 0.5, 1; empty for the default. It needs 0."
+        label="α grid",
+        initial=AUTO_ALPHAS,
+        required=False,
+        max_length=300,
+        help_text="auto: each layer's own, by how far it moves the next token. Or one for all, such as 0, 0.25, 0.5, 1; it needs 0.",
     )
     gates = gates_field(left_out="default")
     model_dtype = choice_field(
@@ -58,8 +63,8 @@ class ExtractionForm(DecodingForm):
         """The fields that were filled in, as the service reads them."""
         data = self.cleaned_data
         recipe: dict[str, Any] = {"vector": data["vector"], "layers": _parse_layers(data["layers"])}
-        if data["alphas"]:
-            recipe["alphas"] = [alpha.strip() for alpha in data["alphas"].split(",")]
+        if alphas := data["alphas"].strip():
+            recipe["alphas"] = alphas if alphas == AUTO_ALPHAS else [alpha.strip() for alpha in alphas.split(",")]
         if data["gates"]:
             recipe["gates"] = data["gates"]
         if data["model_dtype"]:

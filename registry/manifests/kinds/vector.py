@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from registry.blobs import get_blob
+from registry.errors import InvalidInput
 from registry.manifests.accounts import Risk, StatusCondition, condition, judge_evidence
 from registry.manifests.documents import Fault, Manifest
 from registry.manifests.fields import (
@@ -20,6 +21,7 @@ from registry.manifests.fields import (
     mapping,
     reference,
     slug,
+    switch,
     whole,
 )
 from registry.manifests.kind import Names, Reference, References, Writer
@@ -39,17 +41,17 @@ from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, JobKind, JobState, Profile, Site, SteeringVector, Unit
 from registry.reads.gates import find_gate_set
 from registry.reads.lookups import find_version
-from registry.services.jobs import request_extraction
+from registry.services.jobs import refuse_unscreened, request_extraction
 from registry.services.notices import Notice, foresee_notices
 from registry.services.power import refuse_certain
-from registry.services.recipes import DEFAULT_ALPHAS, LAYER_NAMES, MODEL_DTYPES, ask_again, parse_extraction_recipe, refuse_beyond_cap
+from registry.services.recipes import LAYER_NAMES, MODEL_DTYPES, ask_again, parse_extraction_recipe, refuse_beyond_cap
 from registry.services.repeats import describe_failure, find_failed_before
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError
 from steernode.gates import MOST_GATES, gate_sets
 from steernode.records.decoding import GREEDY_WORD, MAX_SEEDS
 from steernode.records.recipe import ExtractionRecipe
-from steernode.words import CLOCK_ARGUMENT, DTYPES, METHODS, READ_POSITIONS
+from steernode.words import AUTO_ALPHAS, CLOCK_ARGUMENT, DTYPES, METHODS, READ_POSITIONS
 
 _GATE = mapping("A threshold that must be met.", required=GATE)
 
@@ -64,12 +66,12 @@ _SETTINGS = {
         list_of("", whole("A layer.", 0, 10_000), low=1, high=1000),
         default=LAYER_NAMES[0],
     ),
-    "alphas": list_of(
-        "Which coefficients are tried; 0 is the unsteered baseline.",
-        decimal("A coefficient."),
-        low=2,
-        high=32,
-        default=list(DEFAULT_ALPHAS),
+    "alphas": either(
+        "Which coefficients are tried: auto, each layer's own by how far they move the next token, or one grid for all, in which 0 is the "
+        "unsteered baseline.",
+        choice("", [AUTO_ALPHAS]),
+        list_of("", decimal("A coefficient."), low=2, high=32),
+        default=AUTO_ALPHAS,
     ),
     "unit": choice("Of the coefficients.", Unit.values, default=Unit.MEAN_DIFFERENCE.value),
     "gates": either(
@@ -84,6 +86,10 @@ _SETTINGS = {
         "What the model is run in; auto is its own if that is bfloat16, else float32.", MODEL_DTYPES, default=MODEL_DTYPES[0]
     ),
     "finalists": whole("How many layers are measured on the whole select split.", 1, 10_000, default=2),
+    "trace": switch(
+        "Whether the job also traces which layers and tokens carry the behaviour; it may take longer than the search and decides nothing.",
+        default=False,
+    ),
     "templateArguments": arguments(
         "What the chat template is given beside the messages, such as `enable_thinking: false`; whatever the vector is served in is asked "
         f"with the same. `{CLOCK_ARGUMENT}`, a date, is what a template that writes today's date writes.",
@@ -134,20 +140,30 @@ class Vectors(Sealed):
         return {"recipe": _render_recipe(row.job)} if row.job else {"digest": row.digest}
 
     def what_makes(self, spec: Spec) -> Spec:
-        """The profile that a recipe ends as a draft of is no part of the vector: the same recipe for another makes the same bytes."""
+        """Neither the profile that a recipe ends as a draft of nor the trace is part of the vector: with others it makes the same bytes."""
         recipe = spec.get("recipe")
-        return {"recipe": {name: value for name, value in recipe.items() if name != "profile"}} if recipe else spec
+        return {"recipe": {name: value for name, value in recipe.items() if name not in ("profile", "trace")}} if recipe else spec
 
     def govern(self, recorded: Spec, wanted: Spec) -> Spec:
-        """Without the profile that the job ended as a draft of, where the manifest no longer names it: that was said to the job alone."""
-        is_left_out = "recipe" in wanted and "profile" not in wanted["recipe"]
-        return self.what_makes(recorded) if is_left_out else recorded
+        """Without the profile that the job ended as a draft of, where the manifest no longer names it; and traced as the manifest says:
+        both were said to the job alone."""
+        if "recipe" not in recorded or "recipe" not in wanted:
+            return recorded
+        left_out = () if "profile" in wanted["recipe"] else ("profile",)
+        kept = {name: value for name, value in recorded["recipe"].items() if name not in left_out}
+        return {"recipe": kept | {name: wanted["recipe"][name] for name in ("trace",) if name in kept and name in wanted["recipe"]}}
 
     def note(self, recorded: Spec, wanted: Spec) -> str:
         if recorded == wanted or self.govern(recorded, wanted) != wanted:
             return ""
-        profile = recorded["recipe"]["profile"]
-        return f"spec.recipe.profile stays {profile}: it was said to the job that makes the vector, and leaving it out undoes nothing"
+        was, now = recorded["recipe"], wanted["recipe"]
+        notes = []
+        if "profile" in was and "profile" not in now:
+            said = "it was said to the job that makes the vector, and leaving it out undoes nothing"
+            notes.append(f"spec.recipe.profile stays {was['profile']}: {said}")
+        if was.get("trace") != now.get("trace"):
+            notes.append("spec.recipe.trace is said to the job that makes the vector: the next version is traced, or not, as it says")
+        return "; ".join(notes)
 
     def read(self, names: Names = None) -> dict[str, Recorded[Any]]:
         """By name, the latest version, or the job that is making the next one."""
@@ -264,6 +280,10 @@ def _foresee(step: Step) -> list[Notice]:
         settings = parse_extraction_recipe(_read_settings(step.name, recipe), get_base_model(recipe["baseModel"]))
     except (SteerError, IndexError):
         return []
+    try:
+        refuse_unscreened(recipe, settings.to_document(), contrast_set)
+    except InvalidInput as refusal:
+        return [{"code": refusal.code, "sentence": f"the job will be refused: {refusal.message}"}]
     return foresee_notices(settings.to_document(), contrast_set, suites)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -12,7 +12,7 @@ import numpy as np
 from steernode.engine.access.batches import Progress, count_lanes
 from steernode.engine.access.encoding import encode_dialogues, encode_prompts, encode_unanswered
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.applying.generate import MAX_BATCH_ROWS, generate
+from steernode.engine.applying.generate import MAX_BATCH_ROWS, Reply, generate
 from steernode.engine.measuring.forced import Floats, ForcedText, Variant, score_forced
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
@@ -45,14 +45,35 @@ class MarginItem:
         return replace(self, prompt=prompt[: len(prompt) - self.opened])
 
 
+def write_sides(
+    loaded: LoadedModel, pairs: Sequence[ContrastPair], *, max_new_tokens: int = MAX_NEW_TOKENS
+) -> dict[str, tuple[Reply, Reply]]:
+    """The model's own greedy replies to the positive and the negative side of each pair that does not end with an answer, by its id.
+
+    Raises: EngineError CONVERSATION_ROLE naming a pair of which one side alone is answered, and the codes of `generate`.
+    """
+    open_pairs = [pair for pair in pairs if not _is_answered(pair)]
+    asked = [side for pair in open_pairs for side in (pair.positive, pair.negative)]
+    # A batch for each lane, where one large batch would leave all but one waiting.
+    rows = min(MAX_BATCH_ROWS, ceil(len(asked) / count_lanes(loaded)) or 1)
+    replies = generate(loaded, asked, max_new_tokens=max_new_tokens, max_batch_rows=rows)
+    return {pair.id: (positive, negative) for pair, positive, negative in zip(open_pairs, replies[0::2], replies[1::2], strict=True)}
+
+
 def margin_items(
-    loaded: LoadedModel, pairs: Sequence[ContrastPair], *, max_new_tokens: int = MAX_NEW_TOKENS, mark_assistant: bool = False
+    loaded: LoadedModel,
+    pairs: Sequence[ContrastPair],
+    *,
+    sides: Mapping[str, tuple[Reply, Reply]] | None = None,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    mark_assistant: bool = False,
 ) -> tuple[MarginItem, ...]:
     """One item per pair, in order; a pair whose two completions are the same contrasts nothing and is left out.
 
     The neutral prompt is the conversation without what differs, and the completions are what the two sides say:
     the two answers, where both sides end with one; else the model's own greedy replies to the two sides, asked without the system
-    message, and where the questions themselves differ, asked the negative side's question.
+    message, and where the questions themselves differ, asked the negative side's question. `sides` are those replies, where whoever
+    asks has had them written already.
 
     A generation prompt may say more than an answered conversation says before its answer. A block that it closes, such as an empty
     `<think></think>`, belongs to the prompt; one that it leaves open does not, since what would follow is no answer.
@@ -63,10 +84,7 @@ def margin_items(
     answered = [_is_answered(pair) for pair in pairs]
     neutral = [_neutral_prompt(pair, is_answered) for pair, is_answered in zip(pairs, answered, strict=True)]
     prompts = encode_prompts(loaded, neutral, names=[pair.id for pair in pairs], mark_assistant=mark_assistant)
-    asked = [side for pair, is_answered in zip(pairs, answered, strict=True) if not is_answered for side in (pair.positive, pair.negative)]
-    # A batch for each lane, where one large batch would leave all but one waiting.
-    rows = min(MAX_BATCH_ROWS, ceil(len(asked) / count_lanes(loaded)) or 1)
-    replies = iter(generate(loaded, asked, max_new_tokens=max_new_tokens, max_batch_rows=rows))
+    replies = write_sides(loaded, pairs, max_new_tokens=max_new_tokens) if sides is None else sides
     items = []
     for pair, is_answered, conversation, encoded in zip(pairs, answered, neutral, prompts, strict=True):
         prompt, opened = encoded.token_ids, 0
@@ -76,7 +94,7 @@ def margin_items(
             positive, negative = (answer[:max_new_tokens] for answer in answers)
             prompt = prompt[: len(prompt) - opened]
         else:
-            positive, negative = next(replies).scored_token_ids, next(replies).scored_token_ids
+            positive, negative = (reply.scored_token_ids for reply in replies[pair.id])
         if positive != negative:
             cluster, mask = prompt_key(pair.positive), encoded.assistant_mask[: len(prompt)] if mark_assistant else ()
             items.append(MarginItem(pair.id, prompt, positive, negative, pair.locale, pair.product, cluster, mask, opened))

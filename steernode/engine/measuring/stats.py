@@ -63,6 +63,11 @@ def measure(value: float) -> str:
     return format_measure(value, significant_digits=6)
 
 
+def bounds(name: str, estimate: Estimate) -> dict[str, str]:
+    """The interval beside a value of this name, as a cell writes it."""
+    return {f"{name}_low": measure(estimate.low), f"{name}_high": measure(estimate.high)}
+
+
 def reference(value: float, n: int) -> Estimate:
     """A value that the others are compared with and that nothing was measured for, such as a ratio to itself."""
     return Estimate(n, value, value, value, "fixed", n)

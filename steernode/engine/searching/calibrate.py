@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import exp, log
@@ -83,16 +83,54 @@ def calibrate_alpha(
     Raises: EngineError CALIBRATION_TARGET if target or cap is not usable, KL_UNRESPONSIVE if even the cap moves nothing, and the
     codes of `score_forced` and `parse_alpha`.
     """
+    found = calibrate_layers(loaded, [direction], texts, cap=cap, target=target, unit=unit, operator=operator, scope=scope)
+    return found[direction.layer]
+
+
+def calibrate_layers(
+    loaded: LoadedModel,
+    directions: Sequence[LayerDirection],
+    texts: Sequence[ForcedText],
+    *,
+    cap: str,
+    target: str = "1",
+    unit: str = "mean_difference",
+    operator: str = "add",
+    scope: str = "generated",
+) -> dict[int, Calibration]:
+    """`calibrate_alpha` of several layers at once, which share the work on the texts; without those that even the cap does not move.
+
+    Raises: as `calibrate_alpha`; KL_UNRESPONSIVE if no layer is moved.
+    """
     limit, wanted = parse_alpha(cap), parse_alpha(target)
     if limit == 0 or wanted <= Decimal(str(_KL_FLOOR)):
         raise EngineError("CALIBRATION_TARGET", f"want a target above {_KL_FLOOR} nats and a cap other than 0, got {target} and {cap}", cap)
+    searches = {
+        direction.layer: _steps(float(wanted), FIRST_RESIDUAL_FRACTION / float(abs(_residual_fraction(direction, "1", unit))), limit)
+        for direction in directions
+    }
+    of_layer = {direction.layer: direction for direction in directions}
+    asked = {layer: next(search) for layer, search in searches.items()}
+    paths: dict[int, list[tuple[str, float]]] = {}
+    unmoved: list[EngineError] = []
+    while asked:
+        variants = [[component_of(of_layer[layer], alpha, unit, operator, scope)] for layer, alpha in asked.items()]
+        scores = score_forced(loaded, texts, variants)
+        now, asked = list(asked), {}
+        for variant, layer in enumerate(now):
+            try:
+                asked[layer] = searches[layer].send(percentile_kl(scores.kl, variant))
+            except StopIteration as end:
+                paths[layer] = end.value
+            except EngineError as error:
+                unmoved.append(error)
+    if not paths:
+        raise unmoved[0]
+    return {layer: _conclude(of_layer[layer], paths[layer], target, unit) for layer in sorted(paths)}
 
-    def evaluate(alpha: str) -> float:
-        component = component_of(direction, alpha, unit, operator, scope)
-        return percentile_kl(score_forced(loaded, texts, [[component]]).kl, 0)
 
-    first = FIRST_RESIDUAL_FRACTION / float(abs(_residual_fraction(direction, "1", unit)))
-    path = _search(evaluate, float(wanted), first, limit)
+def _conclude(direction: LayerDirection, path: Sequence[tuple[str, float]], target: str, unit: str) -> Calibration:
+    wanted = float(target)
     alpha, kl = min(path, key=lambda point: abs(_log_kl(point[1]) - log(wanted)))
     return Calibration(
         alpha,
@@ -100,12 +138,23 @@ def calibrate_alpha(
         measure(float(_residual_fraction(direction, alpha, unit))),
         measure(kl),
         target,
-        _is_met(kl, float(wanted)),
+        _is_met(kl, wanted),
         tuple((alpha, measure(kl)) for alpha, kl in path),
     )
 
 
 def _search(evaluate: Callable[[str], float], target: float, first: float, cap: Decimal) -> list[tuple[str, float]]:
+    steps = _steps(target, first, cap)
+    asked = next(steps)
+    while True:
+        try:
+            asked = steps.send(evaluate(asked))
+        except StopIteration as end:
+            return list(end.value)
+
+
+def _steps(target: float, first: float, cap: Decimal) -> Generator[str, float, list[tuple[str, float]]]:
+    """One search: yields the α that it wants evaluated, is sent the divergence there, and returns what was evaluated, in order."""
     sign, limit = (1 if cap > 0 else -1), abs(float(cap))
     low, high = 0.0, limit
     alpha = min(first, limit)
@@ -114,7 +163,7 @@ def _search(evaluate: Callable[[str], float], target: float, first: float, cap: 
         written = _write(sign * alpha, cap)
         if any(written == earlier for earlier, _ in path):
             break
-        kl = evaluate(written)
+        kl = yield written
         path.append((written, kl))
         at_cap = abs(Decimal(written)) >= abs(cap)
         if at_cap and kl < _KL_FLOOR:

@@ -27,20 +27,23 @@ def draw_heat_map(
     """`metric` over layer and α. α = 0 is the baseline; a cell that fails a gate is marked ×; the chosen one is outlined.
 
     Without a metric it is the margin shift of the screening stage, in which every layer was measured, and behaviour where there
-    was no screening. The chosen α may lie between those of the grid; its column then is empty but for it.
+    was no screening. The chosen α may lie between those of the grid; its column then is empty but for it. Where each layer has a grid
+    of its own, a column is the divergence that its α are meant to reach, and each cell says its α. The share that a dose is of the
+    stream stands below the value.
 
     Raises: EngineError CELLS_MISSING if no steered cell with this metric is there.
     """
     stage = "screen" if any(cell["stage"] == "screen" for cell in cells) else "final"
     metric = metric or ("margin_shift" if stage == "screen" else "behaviour")
     # Of the rounds that measured a cell the last one saw the most items.
-    latest = {(cell["layer"], Decimal(cell["alpha"])): cell for cell in cells if metric in cell}
-    replied = {(cell["layer"], Decimal(cell["alpha"])): cell for cell in cells if cell["stage"] == "final"}
+    column = "target_kl" if any("target_kl" in cell for cell in cells) else "alpha"
+    latest = {(cell["layer"], Decimal(cell[column])): cell for cell in cells if metric in cell}
+    replied = {(cell["layer"], Decimal(cell[column])): cell for cell in cells if cell["stage"] == "final"}
     baseline = latest.get((None, Decimal(0)))
     layers = sorted({layer for layer, _ in latest if layer is not None})
     if baseline is None or not layers:
         raise EngineError("CELLS_MISSING", f"there are no cells with {metric} to draw; run the sweep first", metric)
-    mark = None if chosen is None or chosen["layer"] not in layers else (chosen["layer"], Decimal(chosen["alpha"]))
+    mark = None if chosen is None or chosen["layer"] not in layers else (chosen["layer"], Decimal(chosen[column]))
     alphas = sorted({alpha for _, alpha in latest} | ({mark[1]} if mark else set()))
     values = np.full((len(layers), len(alphas)), np.nan)
     passes = np.ones(values.shape, dtype=bool)
@@ -59,17 +62,19 @@ def draw_heat_map(
     axes = figure.add_subplot()
     axes.set_facecolor("lightgrey")
     image = axes.imshow(values, aspect="auto", cmap="viridis", origin="lower")
-    _write_values(axes, values, passes)
+    notes = {(layers.index(layer), alphas.index(at)): _note(cell, column) for (layer, at), cell in latest.items() if layer is not None}
+    _write_values(axes, values, passes, notes)
     axes.set_xticks(range(len(alphas)), [f"{alpha:f}" for alpha in alphas])
     axes.set_yticks(range(len(layers)), [str(layer) for layer in layers])
-    axes.set_xlabel(f"coefficient α ({str(baseline['unit']).replace('_', ' ')})")
+    unit = str(baseline["unit"]).replace("_", " ")
+    axes.set_xlabel(f"coefficient α ({unit})" if column == "alpha" else f"KL per token that α ({unit}) is meant to reach, nats")
     axes.set_ylabel("layer")
     measured = "teacher-forced on contrast items" if metric in ("margin", "margin_shift") else "on replies to the select split"
     axes.set_title(f"{title}\n{measured}; × fails a gate", fontsize=10)
     figure.colorbar(image, ax=axes, label=metric.replace("_", " "))
     if mark is not None:
-        column, row = alphas.index(mark[1]), layers.index(mark[0])
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2.5))
+        position, row = alphas.index(mark[1]), layers.index(mark[0])
+        axes.add_patch(Rectangle((position - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2.5))
     return render_png(figure)
 
 
@@ -80,9 +85,18 @@ def render_png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def _write_values(axes: Any, values: np.ndarray[Any, Any], passes: np.ndarray[Any, Any]) -> None:
+def _note(cell: Mapping[str, Any], column: str) -> str:
+    """What stands below a value: its α where the column does not say it, and what share of the stream that is."""
+    alpha = "" if column == "alpha" else f"α {cell['alpha']}"
+    share = f"{100 * float(cell['dose']):.0f} %" if "dose" in cell else ""
+    return ", ".join(filter(None, (alpha, share)))
+
+
+def _write_values(axes: Any, values: np.ndarray[Any, Any], passes: np.ndarray[Any, Any], notes: Mapping[tuple[int, int], str]) -> None:
     middle = (np.nanmin(values) + np.nanmax(values)) / 2
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
             text = f"{value:.2f}" if passes[row, column] else f"{value:.2f} ×"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color="black" if value > middle else "white")
+            if note := notes.get((row, column)):
+                text += f"\n{note}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color="black" if value > middle else "white")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.engine.applying.operators import check_operator
@@ -12,7 +13,7 @@ from steernode.engine.measuring.gates import DEFAULT_GATES
 from steernode.errors import EngineError
 from steernode.gates import candidate_layers, check_gates
 from steernode.records.recipe import Recipe
-from steernode.words import STRENGTH_OPERATORS, UNITS
+from steernode.words import AUTO_ALPHAS, STRENGTH_OPERATORS, UNITS
 
 DEFAULT_ALPHAS = ("0", "0.2", "0.3", "0.4", "0.5", "0.6")
 SCREENS = ("margins", "none")
@@ -20,7 +21,8 @@ SCREENS = ("margins", "none")
 
 @dataclass(frozen=True)
 class SweepRecipe(Recipe):
-    """`layers` None means those that the gates do not refuse for their depth.
+    """`layers` None means those that the gates do not refuse for their depth. `alphas` are one grid for all layers, or `auto`: each
+    layer's own, of doses that move the next token equally far (`doses.py`).
 
     With the screen `margins`, every layer is first measured by teacher forcing, without generating: rounds of `screen_items`
     contrast items, then twice as many on the better half of the layers, until `finalists` are left. A layer is worth the shift of
@@ -30,12 +32,12 @@ class SweepRecipe(Recipe):
     """
 
     layers: tuple[int, ...] | None = None
-    alphas: tuple[str, ...] = DEFAULT_ALPHAS
+    alphas: str | tuple[str, ...] = DEFAULT_ALPHAS
     unit: str = "mean_difference"
     operator: str = "add"
     scope: str = "generated"
     screen: str = "margins"
-    screen_items: int = 8
+    screen_items: int = 16
     screen_kl: str = "0.5"
     finalists: int = 2
     refine: bool = True
@@ -43,14 +45,13 @@ class SweepRecipe(Recipe):
     gates: tuple[Mapping[str, str], ...] = DEFAULT_GATES
 
     def __post_init__(self) -> None:
-        alphas = [parse_alpha(alpha) for alpha in self.alphas]
-        if 0 not in alphas or len(set(alphas)) != len(alphas) or len(alphas) < 2:
-            raise EngineError("ALPHA_GRID", f"the α grid {', '.join(self.alphas)} needs 0, at least one more, and no value twice", "alphas")
+        alphas = self._parse_grid()
         if self.unit not in UNITS:
             raise EngineError("UNIT_UNKNOWN", f"unit {self.unit!r} is not known; known are {', '.join(UNITS)}", self.unit)
         check_scope(self.scope)
         check_operator(self.operator)
-        if self.operator in STRENGTH_OPERATORS and (self.unit != "absolute" or not all(0 <= alpha <= 1 for alpha in alphas)):
+        is_strength = self.operator in STRENGTH_OPERATORS
+        if is_strength and (self.is_auto or self.unit != "absolute" or not all(0 <= alpha <= 1 for alpha in alphas)):
             raise EngineError(
                 "ALPHA_GRID",
                 f"{self.operator} has a strength from 0 to 1 and no dose; search it in the unit 'absolute', from 0 to 1",
@@ -69,10 +70,24 @@ class SweepRecipe(Recipe):
             if getattr(self, name) < 1:
                 raise EngineError("RECIPE_INVALID", f"{name} must be at least 1, got {getattr(self, name)}", name)
 
+    @property
+    def is_auto(self) -> bool:
+        """Whether each layer has a grid of its own, that is yet to be found."""
+        return self.alphas == AUTO_ALPHAS
+
     def steered_alphas(self) -> list[str]:
-        """The grid without 0, as written in cells."""
+        """The grid without 0, as written in cells; nothing of a grid that is yet to be found."""
+        return [format_decimal(alpha) for alpha in self._parse_grid() if alpha]
+
+    def _parse_grid(self) -> list[Decimal]:
+        if self.is_auto:
+            return []
+        if isinstance(self.alphas, str):
+            raise EngineError("ALPHA_GRID", f"the α grid is {AUTO_ALPHAS} or a list of coefficients, not {self.alphas!r}", "alphas")
         alphas = [parse_alpha(alpha) for alpha in self.alphas]
-        return [format_decimal(alpha) for alpha in alphas if alpha]
+        if 0 not in alphas or len(set(alphas)) != len(alphas) or len(alphas) < 2:
+            raise EngineError("ALPHA_GRID", f"the α grid {', '.join(self.alphas)} needs 0, at least one more, and no value twice", "alphas")
+        return alphas
 
     def resolve_layers(self, n_layers: int) -> tuple[int, ...]:
         """Raises: LayerError LAYER_RANGE; EngineError LAYERS_EMPTY if the gates refuse every layer."""

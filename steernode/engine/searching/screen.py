@@ -18,7 +18,7 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
 from steernode.engine.measuring.forced import percentile_kl, score_forced
 from steernode.engine.measuring.margins import MarginItem, margin_texts, margins_of
-from steernode.engine.measuring.stats import measure
+from steernode.engine.measuring.stats import bounds, estimate_mean, measure
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.gates import allows_depth
 
@@ -58,8 +58,8 @@ def measure_screen(
 ) -> dict[tuple[int | None, str], Cell]:
     """What each (layer, α) does to the items, and the unsteered model as (None, "0"); all numbers are decimal strings.
 
-    `margin` is the mean over items, in nats; `margin_shift` its change from the unsteered model, and `share_rising` the share of
-    items on which it rose. `kl_p95` is the 95th percentile over tokens of KL(unsteered ‖ steered), `kl_last` its mean at the last
+    `margin` is the mean over items, in nats; `margin_shift` its change from the unsteered model, with its interval; `share_rising` the
+    share of items on which it rose. `kl_p95` is the 95th percentile over tokens of KL(unsteered ‖ steered), `kl_last` its mean at the last
     prompt token. `on_progress(done, total)` counts items under one (layer, α).
     """
 
@@ -77,6 +77,7 @@ def measure_screen(
             "items": {"margins": len(items)},
             "margin": measure(float(margins[index].mean())),
             "margin_shift": measure(float(shift.mean())),
+            **bounds("margin_shift", estimate_mean(shift)),
             "share_rising": measure(float((shift > 0).mean())),
             "kl_p95": measure(percentile_kl(scores.kl, index)),
             "kl_last": measure(float(np.mean([values[index, 0] for values in scores.kl]))),
@@ -96,15 +97,16 @@ def rank_layers(cells: Sequence[Mapping[str, Any]], recipe: SweepRecipe) -> list
     return sorted(layers, key=merit, reverse=True)
 
 
-def bought_shift(cells: Sequence[Mapping[str, Any]], kl: float) -> float:
-    """The largest margin shift of one layer at a divergence of at most `kl` nats, between grid points by interpolation.
+def bought_shift(cells: Sequence[Mapping[str, Any]], kl: float, field: str = "margin_shift") -> float:
+    """The largest margin shift of one layer, or an end of its interval, at a divergence of at most `kl` nats, between grid points by
+    interpolation.
 
     Layers differ in how much one unit of α does, so that they are compared at equal divergence and not at equal α. Along α the
     root of the divergence grows about linearly, and so does the shift. Beyond the grid nothing is assumed.
     """
     best = 0.0
     for sign in (1, -1):
-        doses = sorted((sign * float(cell["alpha"]), float(cell["kl_p95"]) ** 0.5, float(cell["margin_shift"])) for cell in cells)
+        doses = sorted((sign * float(cell["alpha"]), float(cell["kl_p95"]) ** 0.5, float(cell[field])) for cell in cells)
         last_root, last_shift = 0.0, 0.0
         for alpha, root, shift in doses:
             if alpha <= 0:

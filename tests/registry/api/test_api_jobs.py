@@ -3,12 +3,14 @@
 from decimal import Decimal
 
 import pytest
+from django.db import IntegrityError, transaction
 
 from registry.models import Job
 from registry.services.jobs import claim_job, request_extraction
-from registry.services.results import ExtractionResult, complete_composition, complete_extraction
+from registry.services.results import ExtractionResult, FailedSearch, complete_composition, complete_extraction, fail_search
 from steernode.canonical import canonical_json
 from steernode.records.sweep import read_sweep
+from tests.support import story
 from tests.support.api import code_of
 from tests.support.files import composition_evidence, vector_file
 
@@ -26,6 +28,11 @@ def extracted(base_model, contrast_set, suites, ada):
         vector=data, sweep=read_sweep(SWEEP), heatmap=PICTURE, alpha=Decimal("0.5"), unit="mean_difference", trace_map=TRACE
     )
     return complete_extraction(claim_job(job.pk, worker="worker-1"), result)
+
+
+@pytest.fixture
+def running_job(ada, base_model, contrast_set, suites):
+    return story.start_job(base_model=base_model, contrast_set=contrast_set, suites=suites, author=ada)
 
 
 def test_an_extraction_shows_what_it_left(api, ada, extracted):
@@ -50,6 +57,33 @@ def test_the_search_and_its_pictures_are_served_as_stored(api, grace, extracted)
 def test_an_imported_vector_has_no_search(api, grace, vector):
     for path in ("sweep", "heatmap.png", "trace.png"):
         assert code_of(api(grace).get(f"/api/v1/vectors/empathy/1/{path}")) == (404, "NO_SWEEP")
+
+
+def test_a_failed_search_shows_what_it_measured_and_serves_it_as_stored(api, ada, grace, running_job):
+    sweep = story.make_failed_sweep()
+    assert fail_search(running_job, FailedSearch("NO_CELL_PASSES", "none of 6 cells passes every gate", read_sweep(sweep), PICTURE))
+    here = f"/api/v1/jobs/{running_job.pk}"
+    job = api(ada).get(here).json()
+    assert (job["state"], job["error_code"]) == ("failed", "NO_CELL_PASSES")
+    search = job["search"]
+    assert search["nearest"] == sweep["nearest"]
+    assert [cell["alpha"] for cell in search["cells"]] == list(story.ALPHAS)
+    assert search["cells"][1]["gates"][1]["verdict"] == "fail"
+    assert len(search["replies"]) == len(story.REPLIES)
+    assert api(grace).get(f"{here}/sweep").content == canonical_json(sweep)
+    assert api(grace).get(f"{here}/heatmap.png").content == PICTURE
+
+
+def test_a_job_that_keeps_no_search_says_so(api, grace, extracted):
+    here = f"/api/v1/jobs/{extracted.job_id}"
+    assert api(grace).get(here).json()["search"] is None
+    for path in ("sweep", "heatmap.png"):
+        assert code_of(api(grace).get(f"{here}/{path}")) == (404, "NO_SWEEP")
+
+
+def test_the_database_keeps_a_search_of_nothing_but_a_failed_extraction(running_job):
+    with pytest.raises(IntegrityError, match="job_keeps_its_search_only_when_it_failed"), transaction.atomic():
+        Job.objects.filter(pk=running_job.pk).update(sweep_digest="0" * 64)
 
 
 def test_a_validation_runs_at_the_proposed_coefficient_and_once(api, ada, extracted):

@@ -11,7 +11,7 @@ def test_a_profile_goes_from_files_to_a_steered_tenant_and_back(api, ada, grace,
     model = author.post("/api/v1/base-models", {"name": "harbor-support", "source": "harbor"}).json()
     assert (model["n_layers"], model["d_model"]) == (4, 64)
     pairs = author.post("/api/v1/contrast-sets", {"name": "empathy", "axis": "empathy", "digest": author.upload(pairs_file())}).json()
-    assert (pairs["version"], pairs["pair_count"], pairs["locales"]) == (1, 4, ["en-US"])
+    assert (pairs["version"], pairs["pair_count"], pairs["locales"]) == (1, 8, ["en-US"])
     suite = author.post(
         "/api/v1/eval-suites",
         {

@@ -7,8 +7,21 @@ from django.urls import reverse
 from django.utils import timezone
 
 from registry.models import Job
-from registry.services.jobs import confirm_cancel, fail_job, release_job, report_progress, request_cancel, request_extraction
+from registry.services.jobs import (
+    claim_job,
+    confirm_cancel,
+    fail_job,
+    release_job,
+    report_progress,
+    request_cancel,
+    request_extraction,
+    request_validation,
+)
+from registry.services.results import FailedSearch, complete_validation, fail_search
 from registry.templatetags.console import took
+from steernode.records.evidence import read_evidence
+from steernode.records.sweep import read_sweep
+from tests.support import story
 
 
 @pytest.fixture
@@ -80,3 +93,37 @@ def test_a_job_of_seconds_did_not_take_0_minutes(running_job):
     assert took(running_job) == "48 s"
     running_job.finished_at = running_job.started_at + timedelta(minutes=17, seconds=10)
     assert took(running_job) == "17 min"
+
+
+def test_a_failed_search_shows_everything_that_it_measured(page_of, as_person, ada, running_job):
+    sweep = story.make_failed_sweep()
+    assert fail_search(running_job, FailedSearch("NO_CELL_PASSES", "none of 6 cells passes", read_sweep(sweep), story.make_png()))
+    page = page_of(running_job)
+    assert "Only perplexity_ratio stops layer 2 at α 0.5: 1.082 against at most 1.07; α 0.44 would do: search it." in page
+    # Each gate with its verdict in every cell, the curve with the nearest dose, and what was said.
+    assert page.count("Behaviour pass") == page.count("Perplexity ratio fail: 1.082") == len(story.ALPHAS) - 1
+    assert "nearest α = 0.5" in page
+    for words in ("13.8 %", "4.05 to 4.41", "Layers 1 and 2 cannot be told apart", "scores 4.47", "of 12 select pairs"):
+        assert words.lower() in page.lower()
+    assert "test split, 95 % interval" not in page
+    assert "I am sorry about the double charge" in page
+    address = reverse("console:job-heatmap", args=[running_job.pk])
+    assert f'src="{address}"' in page
+    assert as_person(ada).get(address).content == story.make_png()
+
+
+def test_a_failed_search_whose_document_is_lost_says_so(page_of, running_job, settings, tmp_path):
+    fail_search(running_job, FailedSearch("NO_CELL_PASSES", "none", read_sweep(story.make_failed_sweep()), story.make_png()))
+    settings.STEERHUB_BLOB_URL = f"file://{tmp_path}/elsewhere"
+    assert "BLOB_MISSING" in page_of(running_job)
+
+
+def test_the_job_of_a_failed_validation_shows_its_evidence(page_of, ada, vector, suites):
+    job = request_validation(vector=vector, suites=suites, actor=ada)
+    document = story.make_evidence(vector)
+    failing = {"metric": "facts", "kind": "min", "threshold": "0.99", "value": "0.975", "verdict": "fail"}
+    document |= {"gates": [*document["gates"], failing], "verdict": "fail"}
+    complete_validation(claim_job(job.pk, worker="w"), read_evidence(document))
+    page = page_of(job)
+    for words in ("Dose and response", "Numbers of the test split", "at least 0.99", "0.975", "I am sorry about the double charge"):
+        assert words in page

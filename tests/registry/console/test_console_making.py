@@ -49,7 +49,7 @@ def test_a_refused_recipe_comes_back_as_it_was_typed(as_person, ada, base_model,
 def test_a_recipe_that_failed_comes_back_with_the_failure_and_a_switch(as_person, ada, running_job, suites):
     fail_job(running_job, code="NO_CELL_PASSES", message="none of 14 cells passes every gate")
     data = {"vector": running_job.recipe["vector"], "base_model": running_job.base_model_id, "contrast_set": running_job.contrast_set_id}
-    data |= {"layers": "candidates", "alphas": ", ".join(running_job.recipe["alphas"]), "replies": "greedy", **suite_fields(suites)}
+    data |= {"layers": "candidates", "alphas": running_job.recipe["alphas"], "replies": "greedy", **suite_fields(suites)}
     page = as_person(ada).post(reverse("console:start-extraction"), data).text
     assert "NO_CELL_PASSES" in page
     assert 'name="again"' in page
@@ -203,7 +203,7 @@ def test_data_sets_are_sealed_or_refused_with_the_line(as_person, ada):
     client = as_person(ada)
     good = {"name": "empathy", "axis": "empathy", "file": SimpleUploadedFile("pairs.jsonl", pairs_file())}
     assert client.post(reverse("console:upload-contrast-set"), good).status_code == 302
-    assert ContrastSet.objects.get().pair_count == 4
+    assert ContrastSet.objects.get().pair_count == 8
     bad = {"name": "other", "axis": "empathy", "file": SimpleUploadedFile("pairs.jsonl", b"not json\n")}
     assert "CONTRAST_NOT_JSONL" in client.post(reverse("console:upload-contrast-set"), bad).text
     suite = {

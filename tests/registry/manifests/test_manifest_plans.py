@@ -20,7 +20,7 @@ from registry.models import (
 from registry.services.jobs import claim_job, fail_job
 from steernode.errors import AlphaError, SteerError
 from tests.support.declaring import actions, flag, manifest, profile_manifest
-from tests.support.files import make_suite, pairs_file, rubric_file, vector_file
+from tests.support.files import lines, make_pair, make_suite, pairs_file, rubric_file, vector_file
 
 
 def refusal(call, *arguments, **options):
@@ -337,11 +337,21 @@ def test_a_coefficient_beyond_every_cap_is_refused(apply, vector):
     assert isinstance(refusal(apply, [profile_manifest(revision={"components": [wild]})]), AlphaError)
 
 
-def test_a_plan_says_that_a_search_will_not_be_screened(plan, apply, world):
+@pytest.mark.parametrize(("layers", "code"), [([0, 1], "SCREEN_OFF"), ("all", "SCREEN_PAIRS")])
+def test_a_plan_says_that_a_search_will_not_be_screened(plan, apply, world, stored, layers, code):
+    world[3]["spec"]["pairs"] = stored(lines([make_pair(number) for number in range(20)]))
     apply(world[:-1])
-    recipe = world[-1]["spec"]["recipe"] | {"layers": "all", "finalists": 1}
+    recipe = world[-1]["spec"]["recipe"] | {"layers": layers, "finalists": 1}
     planned = plan([manifest("SteeringVector", "harbor-empathy", recipe=recipe)])
-    assert "SCREEN_OFF" in [risk.code for step in planned.steps for risk in Risks(planned).of(step)]
+    assert code in [risk.code for step in planned.steps for risk in Risks(planned).of(step)]
+
+
+def test_whether_a_vector_was_traced_makes_no_other_one_of_it(plan, apply, world):
+    apply(world)
+    traced = world[-1]["spec"]["recipe"] | {"trace": True}
+    planned = plan([manifest("SteeringVector", "harbor-empathy", recipe=traced)])
+    assert set(actions(planned).values()) == {"no-op"}
+    assert planned.steps[0].note.startswith("spec.recipe.trace is said to the job")
 
 
 @pytest.mark.power

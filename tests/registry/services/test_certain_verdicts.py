@@ -91,6 +91,18 @@ def test_a_coefficient_that_the_risk_class_can_never_approve_is_refused_at_once(
         ask(of_requests(36), alphas=["-3", "0"])
 
 
+def test_grids_that_are_yet_to_be_found_are_refused_only_where_the_risk_class_leaves_no_coefficient(
+    ask, of_requests, profile, policy_terms, ada
+):
+    suites = of_requests(36)
+    assert ask(suites, draft_for=profile).recipe["alphas"] == "auto"
+    change_policy("low", terms=policy_terms(alpha_caps={"residual": Decimal(0)}), reason="Less.", actor=ada)
+    profile.refresh_from_db()
+    with pytest.raises(InvalidInput, match="the cap of the risk class low leaves no α in the unit residual") as refused:
+        ask(suites, unit="residual", vector="other", draft_for=profile)
+    assert (refused.value.code, refused.value.item) == ("RECIPE_ALPHA_CAP", "unit")
+
+
 def test_an_answer_that_stands_in_most_replies_is_told_with_its_item(ask, suites, ada):
     data = make_rows("fact", 3, lambda n: {"contains": [("help", "o", "30 days")[n]]})
     facts = seal_eval_suite("common", kind="factual", data=data, author=ada)

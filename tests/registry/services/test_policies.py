@@ -47,7 +47,7 @@ def at(monkeypatch):
 
 DEMANDS = [
     ({"suite_kinds": ["behaviour", "factual", "safety", "fluency"]}, "SUITES_MISSING"),
-    ({"minimum_pairs": 5}, "PAIRS_FEW"),
+    ({"minimum_pairs": 9}, "PAIRS_FEW"),
     ({"refuses_claimed_lineage": True}, "LINEAGE_CLAIMED"),
     ({"locales": ["en-US", "de-DE"]}, "LOCALE_UNCOVERED"),
     ({"gate_set": "style_small_suite"}, "GATES_WEAK"),

@@ -40,6 +40,7 @@ BAD_RECIPES = [
     ({"alphas": ["0.5", "1"]}, "ALPHA_GRID"),
     ({"alphas": ["0"]}, "ALPHA_GRID"),
     ({"alphas": "0"}, "ALPHA_GRID"),
+    ({"trace": "yes"}, "RECIPE_TRACE"),
     ({"method": "magic"}, "RECIPE_METHOD"),
     ({"method": ["mean_difference"]}, "RECIPE_METHOD"),
     ({"site": "cloud"}, "RECIPE_SITE"),
@@ -68,7 +69,7 @@ def test_a_bad_recipe_is_refused_by_its_code(base_model, contrast_set, suites, a
 def test_defaults_are_written_down(base_model, contrast_set, suites, ada):
     job = request_extraction(base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "empathy"}, actor=ada)
     assert job.recipe["layers"] == [0, 1, 2, 3]
-    assert job.recipe["alphas"][0] == "0"
+    assert job.recipe["alphas"] == "auto"
     assert job.recipe["gates"] == list(load_gates("default"))
     assert job.recipe["gate_set"] == shipped_set("default").named
 

@@ -166,6 +166,17 @@ def test_jobs_are_listed_shown_and_cancelled(steer, recording_hub):
     assert "cancellation requested" in steer("job", "cancel", JOB).output
 
 
+def test_a_failed_search_is_shown_with_what_stops_each_cell(steer, recording_hub):
+    gates = [{"metric": "facts", "verdict": "pass", "value": "0"}, {"metric": "perplexity_ratio", "verdict": "fail", "value": "1.182"}]
+    cells = [{"layer": None, "alpha": "0"}, {"layer": 16, "alpha": "0.85", "perplexity_ratio": "1.182", "gates": gates}]
+    search = {"nearest": {"layer": 16, "alpha": "0.85", "sentence": "only perplexity_ratio stops layer 16"}, "cells": cells, "replies": []}
+    recording_hub.answers |= {f"/jobs/{JOB}": [job("failed", search=search)]}
+    shown = steer("job", "show", JOB).output
+    assert "search: only perplexity_ratio stops layer 16" in shown
+    assert "perplexity_ratio (1.182)" in shown
+    assert "facts (0)" not in shown
+
+
 def test_a_token_is_issued_alone_on_standard_output_and_revoked(steer, recording_hub):
     issued = {"id": JOB, "prefix": "sht_abcdefgh", "name": "ci", "expires_at": "2026-12-01T00:00:00Z", "token": "sht_the-secret"}
     recording_hub.answers |= {

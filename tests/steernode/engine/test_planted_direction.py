@@ -13,7 +13,8 @@ from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.measuring.margins import margin_items
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.engine.searching.recipe import SweepRecipe
-from steernode.engine.searching.sweep import Search, sweep
+from steernode.engine.searching.search import Search
+from steernode.engine.searching.sweep import sweep
 from steernode.errors import EngineError
 from steernode.files.splits import split_pairs
 from tests.support.candidates import make_candidate

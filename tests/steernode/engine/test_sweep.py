@@ -19,10 +19,12 @@ from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.measuring.margins import MarginItem, margin_items
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.reading.directions import LayerDirection, extract_directions
+from steernode.engine.searching.doses import Dose, refine_doses
 from steernode.engine.searching.plots import draw_heat_map
 from steernode.engine.searching.recipe import SweepRecipe
 from steernode.engine.searching.screen import bought_shift, measure_screen, plan_rounds, rank_layers, spread_items
-from steernode.engine.searching.sweep import Search, dose_response, measure_grid, refine_alphas, sweep
+from steernode.engine.searching.search import Search, SearchFailed, dose_response
+from steernode.engine.searching.sweep import KEPT_TICKETS, measure_grid, sweep
 from steernode.errors import EngineError
 from steernode.files.suites import RubricExample, SuiteFile, parse_suite
 from tests.support.candidates import make_candidate
@@ -173,6 +175,33 @@ def test_no_cell_that_passes_is_an_error_that_says_why(
     assert kept
 
 
+def test_a_search_that_fails_has_everything_it_measured(
+    llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple, swept: Search
+) -> None:
+    strict = replace(RECIPE, gates=({"metric": "facts", "kind": "min", "threshold": "2"},))
+    with pytest.raises(SearchFailed) as refused:
+        sweep(llama, directions, suites, scorer, strict, items=items)
+    found = refused.value.search
+    assert places(found.cells, "screen") == places(swept.cells, "screen")
+    assert places(found.cells, "final") == places(swept.cells, "final")
+    assert found.nearest["layer"] == found.layers[0]
+    assert refused.value.message.endswith(found.nearest["sentence"])
+    document = found.to_document()
+    assert parse_strict(canonical_json(document)) == document
+    assert "chosen" not in document
+    assert {cell["layer"] for cell in document["curve"]} == {None, found.nearest["layer"]}
+    steered = [cell for cell in document["cells"] if cell["stage"] == "final" and cell["layer"] is not None]
+    assert all([judged["verdict"] for judged in cell["gates"]] == ["fail"] for cell in steered)
+    png = draw_heat_map(found.cells, title="Empathy", chosen=found.shown, gates=strict.gates)
+    assert png.startswith(b"\x89PNG")
+
+
+def test_the_replies_of_a_few_tickets_are_kept_side_by_side(swept: Search, suites: dict) -> None:
+    asked = [item.id for item in suites["behaviour"].split("select")]
+    assert [reply["item"] for reply in swept.replies] == asked[:KEPT_TICKETS]
+    assert all(set(reply[side]) == {"text", "score"} for reply in swept.replies for side in ("baseline", "steered"))
+
+
 def test_missing_directions_and_suites_are_named(
     llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer, items: tuple
 ) -> None:
@@ -230,6 +259,10 @@ def test_every_beginning_of_the_items_is_spread_over_them_all(items: tuple) -> N
     order = [int(item.id) for item in spread_items(many)]
     assert sorted(order) == list(range(40))
     assert all(any(low <= index < low + 10 for index in order[:8]) for low in (0, 10, 20, 30))
+
+
+def refine_alphas(cells: list[dict], layer: int, recipe: SweepRecipe) -> list[str]:
+    return [dose.alpha for dose in refine_doses(cells, layer, [Dose(alpha) for alpha in recipe.steered_alphas()], recipe.gates)]
 
 
 def test_the_grid_is_refined_around_the_best_alpha() -> None:

@@ -16,6 +16,8 @@ FACTS = {"metric": "facts", "kind": "min", "threshold": "0.9"}
     [
         ({"alphas": ["0.5", "1"]}, "ALPHA_GRID"),
         ({"alphas": ["0"]}, "ALPHA_GRID"),
+        ({"alphas": "some"}, "ALPHA_GRID"),
+        ({"alphas": "auto", "operator": "ablate", "unit": "absolute"}, "ALPHA_GRID"),
         ({"alphas": ["0", "0.5", "0.50"]}, "ALPHA_GRID"),
         ({"alphas": ["0", "NaN"]}, "ALPHA_FORMAT"),
         ({"alphas": ["0", "1e309"]}, "ALPHA_FORMAT"),

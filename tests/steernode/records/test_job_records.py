@@ -40,6 +40,8 @@ def test_a_recipe_from_when_it_had_a_seed_is_read_without_it() -> None:
         unit="residual", gates="default", dtype="F32", max_new_tokens=8, finalists=1,
     )  # fmt: skip
     assert ExtractionRecipe.from_document({**recipe.to_document(), "seed": 7}) == recipe
+    # Before it was asked for, every search was traced.
+    assert ExtractionRecipe.from_document({name: value for name, value in recipe.to_document().items() if name != "trace"}).trace
     assert "seed" not in recipe.to_document()
 
 
@@ -53,6 +55,16 @@ def test_evidence_of_before_intervals_is_read_as_the_values_that_it_states() -> 
     assert metrics["facts"].baseline == Estimate(Decimal("0.98"), Decimal("0.95"), Decimal(1), 6)
     assert metrics["factual"].steered == Estimate(Decimal("0.94"))
     assert metrics["factual"].difference is None
+
+
+def test_a_search_without_a_window_is_read_with_what_came_nearest_and_one_of_before_without() -> None:
+    nearest = {"layer": 16, "alpha": "0.85", "sentence": "only facts stops it"}
+    ties = {"layers": [15, 16], "sentence": "layers 15 and 16 cannot be told apart"}
+    sweep = read_sweep({"cells": [], "nearest": nearest, "ties": ties})
+    assert (sweep.shown, sweep.nearest.sentence, sweep.findings) == ((16, Decimal("0.85")), "only facts stops it", (ties["sentence"],))
+    before = read_sweep({"schema": "steerhub.sweep/1", "chosen": {"layer": 2, "alpha": "0.5"}})
+    assert (before.shown, before.nearest, before.findings) == ((2, Decimal("0.5")), None, ())
+    assert read_sweep({}).shown is None
 
 
 def test_a_record_cannot_be_changed_after_it_was_read() -> None:
