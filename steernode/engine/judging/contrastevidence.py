@@ -51,27 +51,33 @@ class ContrastEvidence:
         """Why each of its metrics will be missing, by metric."""
         return dict.fromkeys(OF_ONE_DIRECTION, self._why_not) if self._why_not else {}
 
-    def measure(self, loaded: LoadedModel) -> None:
-        """Raises: the codes of `margin_items`, `extract_directions` and `score_forced`."""
+    def measure_dose(self, loaded: LoadedModel) -> None:
+        """Raises: the codes of `margin_items` and `score_forced`."""
         if self._why_not:
             return
-        component = self._component
         test = spread(self._pairs["test"], TEST_PAIRS)
         loaded.work.enter(stages.PAIRS)
         items = margin_items(loaded, test)
         self._asked = len(test)
         loaded.work.enter(stages.DOSE)
-        self.dose = measure_dose_response(loaded, component, self._alpha, self._unit, items, test)
+        self.dose = measure_dose_response(loaded, self._component, self._alpha, self._unit, items, test)
+
+    def measure_controls(self, loaded: LoadedModel) -> None:
+        """After the dose. Raises: the codes of `extract_directions` and `score_forced`."""
+        if self.dose is None:
+            return
         loaded.work.enter(stages.CONTROLS)
         extract = spread(self._pairs.get("extract", ()), SHUFFLED_PAIRS)
         shuffled = shuffle_labels(loaded, extract, self._direction) if len(extract) > 1 else []
         if len(whole := spread(self._pairs.get("extract", ()), STABILITY_PAIRS)) > 1:
             self._stability = estimate_draws(measure_stability(loaded, whole, self._direction, seed=SEED), len(whole))
         unrelated = unrelated_directions(loaded, self._direction)
-        self.controls = measure_controls(
-            loaded, component, self._alpha, spread(items, CONTROL_ITEMS), test, shuffled, unrelated, self._direction.norm
-        )
-        if len(self._pairs.get("select", ())) > 1:
+        items, test = spread(self.dose.items, CONTROL_ITEMS), spread(self._pairs["test"], TEST_PAIRS)
+        self.controls = measure_controls(loaded, self._component, self._alpha, items, test, shuffled, unrelated, self._direction.norm)
+
+    def measure_promise(self, loaded: LoadedModel) -> None:
+        """What the select split says of the same. Raises: the codes of `margin_items` and `score_forced`."""
+        if self.dose is not None and len(self._pairs.get("select", ())) > 1:
             self._select_slopes = self._measure_select(loaded)
 
     def _measure_select(self, loaded: LoadedModel) -> Floats | None:
@@ -86,9 +92,9 @@ class ContrastEvidence:
         return margin_slopes([0.0, float(self._alpha)], measure_margins(loaded, items, [[], [self._component]]))
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        if self.dose is None or self.controls is None:
-            return {}
-        estimates = self.dose.metrics() | self.controls.metrics() | ({"stability": self._stability} if self._stability else {})
+        """As far as they are measured."""
+        estimates = {name: found for part in (self.dose, self.controls) if part is not None for name, found in part.metrics().items()}
+        estimates |= {"stability": self._stability} if self._stability else {}
         return {name: beside(estimate, 0.0) for name, estimate in estimates.items()}
 
     def describe_dose(self) -> dict[str, Any] | None:

@@ -49,7 +49,7 @@ def write_evidence(
     tells of.
     Raises: EngineError EVIDENCE_INVALID naming the path; GATE_UNMEASURED, GATE_INVALID; CanonicalError.
     """
-    verdicts = judge_evidence(gates, {**metrics, "layer_depth": {"steered": reference(float(layer_depth), 1).to_document()}})
+    verdicts = judge_evidence(gates, {**metrics, **describe_depth(layer_depth)})
     engine = describe_engine(loaded)
     document = {
         "schema": SCHEMA,
@@ -64,6 +64,11 @@ def write_evidence(
     }
     check_evidence(document)
     return read_evidence(document)
+
+
+def describe_depth(layer_depth: Decimal) -> dict[str, dict[str, Any]]:
+    """What is known of a candidate before anything is measured, as gates read it."""
+    return {"layer_depth": {"steered": reference(float(layer_depth), 1).to_document()}}
 
 
 def check_evidence(document: Mapping[str, Any]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from steernode.engine.access.models import LoadedModel
@@ -12,20 +11,12 @@ from steernode.engine.judging.acting import Rows, find_acting
 from steernode.engine.judging.attacks import measure_attacks
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.randomreplies import measure_random_replies
-from steernode.engine.judging.runs import Runs
+from steernode.engine.judging.runs import Metrics, Runs
 from steernode.engine.judging.turns import measure_turns
 from steernode.engine.measuring.metrics import EvalItems, Scorer
 from steernode.files.suites import SuiteFile, SuiteItem
 from steernode.gates import OF_ATTACKS, OF_RANDOM, OF_TURNS
 from steernode.records.decoding import Decoding
-
-
-@dataclass
-class Further:
-    """Metrics, and sections of the document by name."""
-
-    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def missing_further(items: EvalItems, conversations: Sequence[SuiteItem]) -> dict[str, str]:
@@ -51,35 +42,46 @@ def find_conversations(
     return tuple(item for item, meets in zip(found, find_acting(loaded, candidate, found), strict=True) if meets)
 
 
-def measure_further(
-    loaded: LoadedModel,
-    runs: Runs,
-    components: Sequence[Component],
-    gates: Sequence[Mapping[str, str]],
-    scorer: Scorer,
-    conversations: Sequence[SuiteItem],
-    *,
-    acts: Rows | None = None,
-    max_new_tokens: int,
-    decoding: Decoding,
-) -> Further:
-    """`acts` as `run_both` takes it; on the `conversations` the components act.
+class Further:
+    """What the gates ask for, once the items are answered: metrics, and sections of the document by name, as far as they are measured.
 
-    Of several components together no gate asks for random directions.
-
-    Raises: the codes of `generate`.
+    `acts` as `run_both` takes it; on the `conversations` the components act. Of several components together no gate asks for random
+    directions.
     """
-    asked, found = {gate["metric"] for gate in gates}, Further()
-    if acts is not None and asked & set(OF_RANDOM):
-        pushed = measure_random_replies(loaded, runs, components[0], asked, acts=acts, max_new_tokens=max_new_tokens, decoding=decoding)
-        found.metrics |= pushed.metrics
-        found.sections["random_replies"] = pushed.document
-    if asked & set(OF_ATTACKS):
-        attacks = measure_attacks(loaded, runs, components, max_new_tokens=max_new_tokens, decoding=decoding)
-        found.metrics[OF_ATTACKS[0]] = attacks.metric
-        found.sections["attacks"] = attacks.document
-    if asked & set(OF_TURNS):
-        turns = measure_turns(loaded, conversations, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding)
-        found.metrics |= turns.metrics
-        found.sections["turns"] = turns.document
-    return found
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        components: Sequence[Component],
+        gates: Sequence[Mapping[str, str]],
+        scorer: Scorer,
+        conversations: Sequence[SuiteItem],
+        *,
+        acts: Rows | None = None,
+        max_new_tokens: int,
+        decoding: Decoding,
+    ) -> None:
+        self._loaded, self._components, self._scorer, self._conversations, self._acts = loaded, components, scorer, conversations, acts
+        self._max_new_tokens, self._decoding = max_new_tokens, decoding
+        self._asked = {gate["metric"] for gate in gates}
+        self.metrics: Metrics = {}
+        self.sections: dict[str, dict[str, Any]] = {}
+
+    def measure(self, runs: Runs) -> Iterator[Metrics]:
+        """What each stage says as gates read it, once it is measured. Raises: EngineError TURNS_MISSING; the codes of `generate`."""
+        for section, found, document in self._stages(runs):
+            self.sections[section] = document
+            self.metrics |= found
+            yield found
+
+    def _stages(self, runs: Runs) -> Iterator[tuple[str, Metrics, dict[str, Any]]]:
+        loaded, components, asked, limit, decoding = self._loaded, self._components, self._asked, self._max_new_tokens, self._decoding
+        if self._acts is not None and asked & set(OF_RANDOM):
+            pushed = measure_random_replies(loaded, runs, components[0], asked, acts=self._acts, max_new_tokens=limit, decoding=decoding)
+            yield "random_replies", pushed.metrics, pushed.document
+        if asked & set(OF_ATTACKS):
+            attacks = measure_attacks(loaded, runs, components, max_new_tokens=limit, decoding=decoding)
+            yield "attacks", {OF_ATTACKS[0]: attacks.metric}, attacks.document
+        if asked & set(OF_TURNS):
+            turns = measure_turns(loaded, self._conversations, components, self._scorer, max_new_tokens=limit, decoding=decoding)
+            yield "turns", turns.metrics, turns.document

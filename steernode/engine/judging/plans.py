@@ -43,12 +43,12 @@ def plan_evaluation(
         Planned(stages.PAIRS, "replies", _replies(asked)),
         # Every step of α, and three of them again under the changed system message.
         Planned(stages.DOSE, "texts", _TWO * test * (len(STEPS) + 3)),
+        *_plan_runs(suites, is_prompted=bool(positive_systems(pair for part in parts.values() for pair in part))),
         # Unsteered, under every direction, and under the positive side's own prompt.
         Planned(stages.CONTROLS, "texts", _TWO * min(test, CONTROL_ITEMS) * (1 + directions + 1)),
+        *_plan_further(suites, gates),
         Planned(stages.PROMISE, "replies", _replies(promised)),
         Planned(stages.PROMISE, "texts", _TWO * select * 2),
-        *_plan_runs(suites, is_prompted=bool(positive_systems(pair for part in parts.values() for pair in part))),
-        *_plan_further(suites, gates),
         _plan_speed(suites),
     ]
 
@@ -81,9 +81,15 @@ def _replies(pairs: Sequence[ContrastPair]) -> int:
 
 def _plan_runs(suites: Mapping[str, SuiteFile], *, is_prompted: bool = False) -> list[Planned]:
     items, runs = EvalItems.of(suites, "test", with_capability=True), 3 if is_prompted else 2
+    known = len(items.facts) + len(items.capability)
     return [
-        Planned(stages.ANSWERS, "replies", runs * len(items.all)),
-        Planned(stages.LOSSES, "texts", runs * len(items.behaviour) + _neutral(items) * (2 if is_prompted else 1)),
+        Planned(stages.TICKETS, "replies", runs * len(items.behaviour)),
+        Planned(stages.TICKETS, "texts", runs * len(items.behaviour)),
+        Planned(stages.REQUESTS, "replies", runs * len(items.refusals)),
+        # What the model says by itself is written here, to be read again under steering.
+        Planned(stages.LOSSES, "replies", known),
+        Planned(stages.LOSSES, "texts", _neutral(items) * (2 if is_prompted else 1)),
+        Planned(stages.KNOWN, "replies", (runs - 1) * known),
     ]
 
 

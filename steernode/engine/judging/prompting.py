@@ -49,25 +49,28 @@ def ask_prompted(loaded: LoadedModel, conversations: Sequence[Conversation], sys
     return put_under(loaded, conversations, list(islice(cycle(systems), len(conversations))))
 
 
-def compare_with_prompt(
-    items: EvalItems, own: ReplyScores, steered: ReplyScores, prompted: Prompted, last_prompt_token: Floats
-) -> dict[str, dict[str, Any]]:
-    """What gates may be about. `last_prompt_token` (neutral items,) is how far steering moves the first token, in nats.
+def compare_with_prompt(items: EvalItems, own: ReplyScores, steered: ReplyScores, prompted: ReplyScores) -> dict[str, dict[str, Any]]:
+    """What gates may be about, of the replies to the tickets.
 
     `behaviour_share` is the part of the prompt's gain in behaviour that steering gives, whatever the scale of the rubric; it means
-    nothing where the prompt gains nothing for certain. The others are ratios to what the prompt costs.
+    nothing where the prompt gains nothing for certain. The other is a ratio to what the prompt costs.
     """
     tickets = clusters_of(items.behaviour)
-    gain = estimate_difference(prompted.scores.behaviour, own.behaviour, tickets)
-    share = estimate_ratio(steered.behaviour - own.behaviour, prompted.scores.behaviour - own.behaviour, tickets)
-    fluency = estimate_perplexity_ratio((steered.nats, steered.tokens), (prompted.scores.nats, prompted.scores.tokens), tickets)
-    alone = estimate_perplexity_ratio((own.nats, own.tokens), (prompted.scores.nats, prompted.scores.tokens), tickets)
+    gain = estimate_difference(prompted.behaviour, own.behaviour, tickets)
+    share = estimate_ratio(steered.behaviour - own.behaviour, prompted.behaviour - own.behaviour, tickets)
+    alone, fluency = (
+        estimate_perplexity_ratio((scores.nats, scores.tokens), (prompted.nats, prompted.tokens), tickets) for scores in (own, steered)
+    )
     found: dict[str, dict[str, Any]] = {
         "behaviour_share": beside(share, 0.0),
         "perplexity_over_prompt": {"baseline": alone.to_document(), "steered": fluency.to_document()},
-        "kl_over_prompt": beside(estimate_ratio(last_prompt_token, prompted.shift), 0.0),
     }
     if gain.low <= 0:
         reason = f"the prompt itself raises the behaviour by {gain.value:.3g}, from {gain.low:.3g} to {gain.high:.3g}"
         found["behaviour_share"]["undecidable"] = {"code": "PROMPT_NO_GAIN", "reason": reason}
     return found
+
+
+def compare_shift(last_prompt_token: Floats, prompted: Floats) -> dict[str, dict[str, Any]]:
+    """How far steering moves the first token (neutral items,) as a part of how far the prompt does, both in nats."""
+    return {"kl_over_prompt": beside(estimate_ratio(last_prompt_token, prompted), 0.0)}

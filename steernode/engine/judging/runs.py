@@ -1,4 +1,4 @@
-"""Both runs over the test items: the model's own replies and those under steering, and what is measured of the two."""
+"""Both runs over the test items, as they are told of: the model's own replies and those under steering, and what is measured of the two."""
 
 from __future__ import annotations
 
@@ -10,32 +10,20 @@ from typing import Any
 import numpy as np
 
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.access.systems import Conversation
 from steernode.engine.access.work import NO_WORK
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import Reply, generate
 from steernode.engine.judging import stages
-from steernode.engine.judging.acting import Rows
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, find_empty_baseline, measure_losses
-from steernode.engine.judging.prompting import Prompted, ask_prompted, compare_with_prompt
-from steernode.engine.measuring.metrics import (
-    MAY_REFUSE,
-    EvalItems,
-    ReplyScores,
-    Scorer,
-    TokenDivergence,
-    measure_divergence,
-    measure_first_token_shift,
-    measure_surprisal,
-    score_replies,
-)
+from steernode.engine.judging.prompting import Prompted, compare_shift, compare_with_prompt
+from steernode.engine.measuring.metrics import MAY_REFUSE, EvalItems, ReplyScores, Scorer, TokenDivergence
 from steernode.engine.measuring.refusaljudge import shipped_judge
-from steernode.engine.measuring.stats import SEED, estimate_mean, measure
+from steernode.engine.measuring.stats import SEED, Floats, estimate_mean, measure
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile
-from steernode.records.decoding import GREEDY_DECODING, Decoding
+from steernode.records.decoding import Decoding
 from steernode.strict import are_same_arguments
 
 SIDE_BY_SIDE = 8
@@ -44,12 +32,14 @@ OF_REFUSALS = ("refusals", "harmful_refused", "harmful_compliance_gained")
 UNSURE_REPLIES = 100
 SPEED_CONVERSATIONS = 4
 SPEED_RUNS = 3
+# By metric, as gates read it.
+Metrics = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
     """The replies to `items.conversations` without and with steering, their scores, what was lost, and the divergence on the rest;
-    and what the prompt makes of them, where there is one."""
+    what the prompt makes of them, where there is one; and what gates read of all that."""
 
     items: EvalItems
     own: list[Reply]
@@ -58,24 +48,8 @@ class Runs:
     steered_scores: ReplyScores
     losses: Mapping[str, Loss]
     divergence: TokenDivergence
-    prompted: Prompted | None = None
-
-    def metrics(self) -> dict[str, dict[str, Any]]:
-        described = {
-            **describe_metrics(self.items, self.own_scores, self.steered_scores, self.prompted and self.prompted.scores),
-            **describe_divergence(self.divergence),
-            **{name: beside(loss.share, 0.0) for name, loss in self.losses.items()},
-        }
-        if self.prompted is not None:
-            compared = compare_with_prompt(
-                self.items, self.own_scores, self.steered_scores, self.prompted, self.divergence.last_prompt_token
-            )
-            described |= compared
-            described["kl_last_prompt_token"]["prompt"] = estimate_mean(self.prompted.shift).to_document()
-        if empty := find_empty_baseline(self.own_scores):
-            for name in OF_REFUSALS:
-                described[name]["undecidable"] = empty
-        return described
+    prompted: Prompted | None
+    metrics: Metrics
 
     def collateral(self) -> dict[str, dict[str, Any]]:
         return {name: loss.to_document() for name, loss in self.losses.items()}
@@ -133,57 +107,25 @@ def neutral_rows(items: EvalItems) -> list[int]:
     return [row for row in items.first_rows if row >= len(items.behaviour) and not asked[row].expect.get("refuse")]
 
 
-def run_both(
-    loaded: LoadedModel,
-    items: EvalItems,
-    components: Sequence[Component],
-    scorer: Scorer,
-    *,
-    max_new_tokens: int,
-    decoding: Decoding = GREEDY_DECODING,
-    systems: Sequence[str] = (),
-    acts: Rows | None = None,
-) -> Runs:
-    """Answers every item without and with steering, once or once for each seed, both with the same noise; and, where there are
-    `systems`, without steering under these messages in turn, which is the prompt to compare with.
+def describe_replies(items: EvalItems, own: ReplyScores, steered: ReplyScores, prompted: ReplyScores | None = None) -> Metrics:
+    """What the replies to these items say as gates read it, of whichever kinds there are."""
+    described = describe_metrics(items, own, steered, prompted)
+    described |= {name: beside(loss.share, 0.0) for name, loss in measure_losses(items, own, steered).items()}
+    if items.behaviour and prompted is not None:
+        described |= compare_with_prompt(items, own, steered, prompted)
+    if empty := find_empty_baseline(own):
+        for name in OF_REFUSALS:
+            described[name]["undecidable"] = empty
+    return described
 
-    `acts` (items,) says where the components act, and the prompt with them; elsewhere the model's own reply stands. None is everywhere.
 
-    Raises: the codes of `generate` and `score_forced`.
-    """
-    acts = items.repeat_rows(np.ones(len(items.all), np.bool_) if acts is None else acts, decoding.replies_per_item)
-    items = items.repeated(decoding.replies_per_item)
-    sampling = None if decoding.is_greedy else items.sampling(decoding)
-    asked, rows = items.conversations, np.flatnonzero(acts).tolist()
-    loaded.work.enter(stages.ANSWERS)
-    own = generate(loaded, asked, max_new_tokens=max_new_tokens, sampling=sampling)
-
-    def answer(conversations: Sequence[Conversation], steering: Sequence[Component] = ()) -> list[Reply]:
-        drawn = None if sampling is None else [sampling[row] for row in rows]
-        wanted = [conversations[row] for row in rows]
-        written = generate(loaded, wanted, components=steering, max_new_tokens=max_new_tokens, sampling=drawn) if rows else []
-        replaced = dict(zip(rows, written, strict=True))
-        return [replaced.get(row, reply) for row, reply in enumerate(own)]
-
-    def score(replies: Sequence[Reply]) -> ReplyScores:
-        # However a reply was brought about, what is unexpected about it is read by the model alone.
-        tickets = [item.messages for item in items.behaviour]
-        return score_replies(items, replies, scorer, measure_surprisal(loaded, tickets, replies[: len(tickets)]))
-
-    steered = answer(asked, components)
-    told = ask_prompted(loaded, asked, systems) if systems else []
-    prompted_replies = answer(told) if told else []
-    loaded.work.enter(stages.LOSSES)
-    own_scores, steered_scores = score(own), score(steered)
-    losses = measure_losses(items, own_scores, steered_scores)
-    neutral = neutral_rows(items)
-    divergence = measure_divergence(loaded, *neutral_of(items, own), components, acts[neutral])
-    prompted = None
-    if told:
-        moved = [told[row] if acts[row] else asked[row] for row in neutral]
-        shift = measure_first_token_shift(loaded, [asked[row] for row in neutral], moved)
-        prompted = Prompted(tuple(systems), prompted_replies, score(prompted_replies), shift)
-    return Runs(items, own, steered, own_scores, steered_scores, losses, divergence, prompted)
+def describe_shift(divergence: TokenDivergence, prompted: Floats | None = None) -> Metrics:
+    """What steering does to the next token on neutral items, beside what the prompt does to the first one."""
+    described = describe_divergence(divergence)
+    if prompted is not None:
+        described |= compare_shift(divergence.last_prompt_token, prompted)
+        described["kl_last_prompt_token"]["prompt"] = estimate_mean(prompted).to_document()
+    return described
 
 
 def measure_speed(loaded: LoadedModel, items: EvalItems, components: Sequence[Component], max_new_tokens: int) -> dict[str, Any]:

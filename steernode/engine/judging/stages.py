@@ -1,15 +1,17 @@
-"""What an evaluation goes through, in its order."""
+"""What an evaluation goes through, in its order: the cheapest first, so that what fails fails early."""
 
 from __future__ import annotations
 
 PAIRS = "answering the pairs"
 DOSE = "dose-response"
-CONTROLS = "controls"
-PROMISE = "the select split"
-ANSWERS = "answering"
+TICKETS = "answering the tickets"
+REQUESTS = "answering requests to refuse"
 LOSSES = "comparing"
+KNOWN = "answering questions"
+CONTROLS = "controls"
 RANDOM = "random directions"
 ATTACKS = "attacking"
 TURNS = "several turns"
+PROMISE = "the select split"
 TOGETHER = "composing"
 SPEED = "timing"

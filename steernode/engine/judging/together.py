@@ -11,11 +11,12 @@ from typing import Any
 
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging import stages
+from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import beside
 from steernode.engine.judging.composition import METRICS, Part, measure_composition
 from steernode.engine.judging.evidence import write_evidence
-from steernode.engine.judging.further import find_conversations, measure_further, missing_further
+from steernode.engine.judging.further import Further, find_conversations, missing_further
 from steernode.engine.judging.refusals import refusal_items
 from steernode.engine.judging.runs import (
     describe_run,
@@ -24,7 +25,6 @@ from steernode.engine.judging.runs import (
     missing_metrics,
     neutral_of,
     refuse_other_template,
-    run_both,
 )
 from steernode.engine.measuring.gates import refuse_unmeasurable
 from steernode.engine.measuring.margins import MarginItem, margin_items
@@ -78,7 +78,9 @@ def evaluate_together(
     refusals = refusal_items(loaded, harmful, harmless, mark_assistant=mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
     runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding)
-    further = measure_further(loaded, runs, components, gates, scorer, conversations, max_new_tokens=max_new_tokens, decoding=decoding)
+    further = Further(loaded, components, gates, scorer, conversations, max_new_tokens=max_new_tokens, decoding=decoding)
+    for _ in further.measure(runs):
+        pass
     loaded.work.enter(stages.TOGETHER)
     composition = measure_composition(
         loaded,
@@ -96,7 +98,7 @@ def evaluate_together(
         layer_depth=layer_depth(max(candidate.direction.layer for candidate in candidates.values()), loaded.n_layers),
         items=items.counts,
         splits={"suites": describe_suite_splits(suites), "pairs": None},
-        metrics={**runs.metrics(), **further.metrics, **_joint_metrics(composition)},
+        metrics={**runs.metrics, **further.metrics, **_joint_metrics(composition)},
         collateral=runs.collateral(),
         refusal_judge=runs.describe_judge(),
         dose_response=None,

@@ -166,7 +166,7 @@ class EvalItems:
         """All of them as they are served: under this system message, where an item has none of its own."""
         if not system:
             return self
-        return EvalItems(*(tuple(_serve(loaded, part, system)) for part in self._parts), self.repeats)
+        return EvalItems(*(tuple(_serve(loaded, part, system)) for part in self.parts), self.repeats)
 
     def subset(self, behaviour: int, facts: int, refusals: int) -> EvalItems:
         """At most so many of each, spread evenly over the suite so that every part of it is seen."""
@@ -174,27 +174,28 @@ class EvalItems:
 
     def repeated(self, times: int) -> EvalItems:
         """All of each kind, so many times over."""
-        behaviour, facts, refusals, capability = (part * times for part in self._parts)
+        behaviour, facts, refusals, capability = (part * times for part in self.parts)
         return EvalItems(behaviour, facts, refusals, capability, self.repeats * times)
 
     def repeat_rows(self, rows: npt.NDArray[np.bool_], times: int) -> npt.NDArray[np.bool_]:
         """What is said of each of `all`, of each of `repeated(times).all`."""
-        ends = list(accumulate(len(part) for part in self._parts))
+        ends = list(accumulate(len(part) for part in self.parts))
         return np.concatenate([np.tile(part, times) for part in np.split(rows, ends[:-1])])
 
     def sampling(self, decoding: Decoding) -> list[Sampling]:
         """How the reply to each of `all` is chosen, where each item stands there once for each reply of the decoding."""
-        ways = [[decoding.sample(item.id) for item in part[: len(part) // self.repeats]] for part in self._parts]
+        ways = [[decoding.sample(item.id) for item in part[: len(part) // self.repeats]] for part in self.parts]
         return [way[reply] for part in ways for reply in range(self.repeats) for way in part]
 
     @property
     def first_rows(self) -> list[int]:
         """The rows of `all` at which each item stands for the first time."""
-        starts = accumulate((len(part) for part in self._parts), initial=0)
-        return [start + row for start, part in zip(starts, self._parts, strict=False) for row in range(len(part) // self.repeats)]
+        starts = accumulate((len(part) for part in self.parts), initial=0)
+        return [start + row for start, part in zip(starts, self.parts, strict=False) for row in range(len(part) // self.repeats)]
 
     @property
-    def _parts(self) -> tuple[tuple[SuiteItem, ...], ...]:
+    def parts(self) -> tuple[tuple[SuiteItem, ...], ...]:
+        """By kind, in the order of `all`."""
         return self.behaviour, self.facts, self.refusals, self.capability
 
     @property

@@ -11,8 +11,8 @@ import torch
 
 from steernode.engine.applying.components import Component
 from steernode.engine.judging.acting import count_acting, find_acting, keep_acting
+from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.evaluate import evaluate
-from steernode.engine.judging.runs import run_both
 from steernode.engine.measuring.metrics import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError

@@ -12,7 +12,7 @@ from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.systems import put_under
 from steernode.engine.judging.evaluate import evaluate
-from steernode.engine.judging.prompting import Prompted, ask_prompted, compare_with_prompt, positive_systems
+from steernode.engine.judging.prompting import ask_prompted, compare_shift, compare_with_prompt, positive_systems
 from steernode.engine.measuring.metrics import EvalItems, ReplyScores, measure_first_token_shift
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
@@ -100,8 +100,8 @@ def scores(behaviour: list[float], nats: float = 10.0) -> ReplyScores:
 
 def compare(own: list[float], steered: list[float], prompted: list[float]) -> dict:
     items = EvalItems(tuple(SuiteItem(f"t{number}", "test", ask("?"), {}, "en-US", "", "0" * 64) for number in range(len(own))), (), ())
-    told = Prompted(("Be warm.",), [], scores(prompted, nats=12.0), np.array([0.4, 0.6]))
-    return compare_with_prompt(items, scores(own), scores(steered, nats=11.0), told, np.array([0.1, 0.4]))
+    of_replies = compare_with_prompt(items, scores(own), scores(steered, nats=11.0), scores(prompted, nats=12.0))
+    return of_replies | compare_shift(np.array([0.1, 0.4]), np.array([0.4, 0.6]))
 
 
 def test_a_gain_is_told_as_a_share_of_the_prompt_s_whatever_the_scale_of_the_rubric() -> None:

@@ -10,8 +10,9 @@ import torch
 
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import generate
+from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.evaluate import evaluate
-from steernode.engine.judging.runs import neutral_of, run_both
+from steernode.engine.judging.runs import neutral_of
 from steernode.engine.measuring.metrics import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.files.splits import split_pairs
