@@ -23,7 +23,7 @@ class SuiteKind(models.TextChoices):
 
 @spelled(SPLITS)
 class Split(models.TextChoices):
-    """The select split chooses layer and α; the test split is opened once, for the evaluation that an approval names."""
+    """The select split chooses layer and α; the test split is opened once for an axis and a base model, for evidence."""
 
     SELECT = "select"
     TEST = "test"

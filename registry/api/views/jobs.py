@@ -184,7 +184,7 @@ class JobsView(Records):
     filters = {"kind": "kind", "state": "state", "requested_by": "requested_by__username"}
 
     @document(
-        "Ask for an extraction; for a validation, which opens a vector's test split, once; for a composition, which opens it, once,"
+        "Ask for an extraction; for a validation, which opens the test split of its suites; for a composition, which opens it, once,"
         " for all components of a draft together; or for a probe, from labelled prompts",
         body=PolymorphicProxySerializer("NewJob", _BODIES, resource_type_field_name=None),
         answer=JobOut,

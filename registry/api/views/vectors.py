@@ -73,7 +73,7 @@ class VectorOut(serializers.Serializer):
     sweep_digest = serializers.CharField()
     heatmap_digest = serializers.CharField()
     trace_map_digest = serializers.CharField()
-    evaluation = serializers.SerializerMethodField(help_text="id of its evaluation, once its test split was opened")
+    evaluation = serializers.SerializerMethodField(help_text="id of the last evaluation of it; null before there is one")
     comparison = ComparisonOut(default=None, allow_null=True, help_text="with the version it replaces")
     author = serializers.CharField(source="author.username")
     sealed_at = serializers.DateTimeField()
