@@ -14,6 +14,8 @@ from steernode.power import Power, bound_unseen, weigh
 DEFAULT_GATES = load_gates("selection")
 # Points of the rubric's 1 to 5 that its scorer cannot tell apart.
 BEHAVIOUR_TOLERANCE = Decimal("0.1")
+# What a metric says of itself where its value is that of no measurement, so that there is nothing to compare.
+MEANINGLESS = ("PROMPT_NO_GAIN",)
 # Documents round to six digits.
 _ROUNDING = 1 + 1e-5
 
@@ -79,7 +81,8 @@ def _judge_estimate(gate: Mapping[str, str], metrics: Mapping[str, Mapping[str, 
             verdict["items_needed"] = power.needed
             verdict["note"] = f"none {seen} on {power.items} independent items; {power.needed} without one show {gate['threshold']}"
     is_met = verdict["verdict"] == PASS
-    if power.items == 0 or is_met or is_unopposed:
+    is_meaningless = power.items == 0 or (why is not None and why["code"] in MEANINGLESS)
+    if is_meaningless or is_met or is_unopposed:
         verdict |= _doubt(why, power, is_met=is_met)
     return verdict
 

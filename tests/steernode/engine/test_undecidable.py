@@ -104,3 +104,11 @@ def test_where_no_item_could_be_lost_nothing_is_decided(kind: str) -> None:
         judged = judge_seen(gate("facts_lost", kind, "0.08"), found)
         assert (judged["verdict"], judged["code"]) == ("undecidable", "ITEMS_FEW")
         assert judged["note"].startswith("there is no item that could have been lost")
+
+
+@pytest.mark.parametrize(("value", "low"), [("0", "0"), ("0.2", "-3"), ("0.9", "0.6")])
+@pytest.mark.parametrize("kind", ["min", "min_low"])
+def test_a_share_of_no_gain_is_undecidable_whatever_its_number(value: str, low: str, kind: str) -> None:
+    why = {"code": "PROMPT_NO_GAIN", "reason": "the prompt itself raises the behaviour by 0.01, from -0.2 to 0.2"}
+    judged = judge_metric(gate("behaviour_share", kind, "0.5"), estimate(value, low, "2"), why)
+    assert (judged["verdict"], judged["code"], judged["note"]) == ("undecidable", why["code"], why["reason"])
