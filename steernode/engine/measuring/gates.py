@@ -15,7 +15,7 @@ DEFAULT_GATES = load_gates("selection")
 # Points of the rubric's 1 to 5 that its scorer cannot tell apart.
 BEHAVIOUR_TOLERANCE = Decimal("0.1")
 # What a metric says of itself where its value is that of no measurement, so that there is nothing to compare.
-MEANINGLESS = ("PROMPT_NO_GAIN",)
+MEANINGLESS = ("PROMPT_NO_GAIN", "PROMPT_NO_SHIFT")
 # Documents round to six digits.
 _ROUNDING = 1 + 1e-5
 
