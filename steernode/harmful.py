@@ -26,8 +26,8 @@ BUCKETS = 2**18
 STRETCH, STEP = 80, 20
 # Of words, by which a language is told.
 WORDS = 12
-# More than a node's models read; beyond it nobody looks.
-MAX_LETTERS = 200_000
+# Of all that was said, more than a node's models read; beyond it nobody looks.
+MAX_CHARACTERS = 200_000
 _FILE = Path(__file__).parent / "data" / "harmful.json"
 Floats = NDArray[np.float64]
 Buckets = NDArray[np.int64]
@@ -55,9 +55,11 @@ class Classifier:
 
     def judge(self, texts: Sequence[str]) -> Verdict:
         """Of all that was said, one after the other and each alone: a request may be spread over several messages."""
-        parts = [spell_out(text[: MAX_LETTERS + 1]) for text in (*texts, " ".join(texts))]
-        if not parts or any(len(part) > MAX_LETTERS for part in parts):
-            return Verdict("undecided", f"more than {MAX_LETTERS} letters were said")
+        whole = " ".join(texts)
+        # As it was sent: blanks and invisible characters count, since what stands behind them is to be read as well.
+        if len(whole) > MAX_CHARACTERS:
+            return Verdict("undecided", f"more than {MAX_CHARACTERS} characters were said")
+        parts = [spell_out(text) for text in (*texts, whole)]
         if len(parts[-1].split()) == 0:
             return Verdict("undecided", "there is nothing to read")
         undecided = ""
