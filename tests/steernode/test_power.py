@@ -11,7 +11,7 @@ from steernode.engine.measuring.stats import estimate_loss, estimate_net_loss, e
 from steernode.files.contrast import parse_pairs
 from steernode.files.suites import parse_suite
 from steernode.gates import load_gates
-from steernode.power import TEST_PAIRS, count_items, foresee, items_needed
+from steernode.power import TEST_PAIRS, bound_unseen, count_items, foresee, items_needed
 from tests.support.files import lines, make_pair, pairs_file
 
 
@@ -37,6 +37,14 @@ def test_so_many_items_and_not_one_less_show_a_bound(bound: float, method: str, 
     needed = items_needed(bound, method)
     assert needed is not None
     assert estimate(np.zeros(needed)).high <= bound + 1e-12 < estimate(np.zeros(needed - 1)).high
+
+
+@pytest.mark.parametrize(("method", "estimate"), [("exact_one_sided", estimate_loss), ("wilson", estimate_share), ("tango", no_change)])
+def test_what_is_shown_where_nothing_is_seen_is_the_bound_of_the_interval(method: str, estimate: Any) -> None:
+    for items in (1, 7, 36, 298, 299):
+        assert bound_unseen(items, method) == pytest.approx(estimate(np.zeros(items)).high, abs=1e-9)
+    assert bound_unseen(0, method) == 1
+    assert bound_unseen(36, "bca_bootstrap") is None
 
 
 @pytest.mark.parametrize(("bound", "method"), [(0.0, "wilson"), (1.0, "exact_one_sided"), (-0.02, "wilson"), (0.1, "bca_bootstrap")])

@@ -15,8 +15,8 @@ Conversation = tuple[Message, ...]
 def put_under(loaded: LoadedModel, conversations: Sequence[Sequence[Message]], systems: Sequence[str]) -> list[Conversation]:
     """Each conversation under the system message beside it; an empty one changes nothing.
 
-    It follows what the conversation's own system message says. Where the chat template takes no system message, it stands in front of
-    the first question.
+    It follows what the conversation's own system message says. Where the chat template takes no system message, or drops it without a
+    word, it stands in front of the first question.
     """
     is_taken = _takes_systems(loaded)
     return [_put(tuple(turns), system, is_taken) if system else tuple(turns) for turns, system in zip(conversations, systems, strict=True)]
@@ -31,10 +31,11 @@ def _put(turns: Conversation, system: str, is_taken: bool) -> Conversation:
 
 
 def _takes_systems(loaded: LoadedModel) -> bool:
+    asked = Message("user", "b")
     try:
-        encode_prompt(loaded, (Message("system", "a"), Message("user", "b")))
+        told = encode_prompt(loaded, (Message("system", "a"), asked))
     except EngineError as error:
         if error.code != "CHAT_TEMPLATE":
             raise
         return False
-    return True
+    return told.token_ids != encode_prompt(loaded, (asked,)).token_ids

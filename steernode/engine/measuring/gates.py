@@ -9,11 +9,15 @@ from typing import Any
 from steernode.canonical import format_decimal
 from steernode.errors import EngineError
 from steernode.gates import FAIL, KINDS, PASS, UNDECIDABLE, check_gates, load_gates, passes
-from steernode.power import items_needed
+from steernode.power import Power, bound_unseen, weigh
 
 DEFAULT_GATES = load_gates("selection")
 # Points of the rubric's 1 to 5 that its scorer cannot tell apart.
 BEHAVIOUR_TOLERANCE = Decimal("0.1")
+# What a metric says of itself where its value is that of no measurement, so that there is nothing to compare.
+MEANINGLESS = ("PROMPT_NO_GAIN", "PROMPT_NO_SHIFT")
+# Documents round to six digits.
+_ROUNDING = 1 + 1e-5
 
 
 def judge_gates(gates: Sequence[Mapping[str, str]], values: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -40,9 +44,10 @@ def judge_evidence(gates: Sequence[Mapping[str, str]], metrics: Mapping[str, Map
     """One verdict per gate from the estimates of an evidence document: metric -> {"steered", "difference"?}.
 
     `value` is the number that was compared; a gate on a bound also says the `point`. A gate is `undecidable`, with a `code` and a
-    `note`, where nothing that was seen speaks against it and nothing that could be seen on these items would speak for it: the
-    metric says itself why it means nothing here (`undecidable`), or its items are fewer than those without a single loss that
-    would meet the threshold (`items_needed`), code ITEMS_FEW. What fails by its point fails, however few the items.
+    `note`, where its value means nothing, and where nothing that was seen speaks against it and these items cannot speak for it: the
+    metric says itself why (`undecidable`), or its items are fewer than the gate needs (`power.weigh`), code ITEMS_FEW. An item is
+    one that could have been lost; where there is none, nothing is compared. What fails by its point fails, and so does a bound after a
+    loss that was seen, however few the items: fewer would not make it better.
 
     Raises: EngineError GATE_UNMEASURED naming the metric; GATE_INVALID.
     """
@@ -65,21 +70,45 @@ def _judge_estimate(gate: Mapping[str, str], metrics: Mapping[str, Mapping[str, 
     if estimate is None:
         what = "no change from the baseline" if metric in metrics else "nothing"
         raise EngineError("GATE_UNMEASURED", f"{what} was measured for the gate {metric} {gate['kind']}", metric)
+    why = metrics[metric].get("undecidable")
     verdict: dict[str, Any] = {**judge_value(gate, Decimal(estimate[kind.side]))}
-    clusters, needed = estimate["clusters"], None
+    power = weigh(gate, estimate["clusters"], estimate["method"])
+    is_unopposed = _is_unopposed(gate, estimate)
     if kind.side != "value":
         verdict["point"] = estimate["value"]
-        needed = items_needed(float(gate["threshold"]), estimate["method"])
-        if needed is not None and Decimal(estimate["value"]) == 0:
-            verdict["items_needed"] = needed
-            verdict["note"] = f"none seen on {clusters} independent items; {needed} without one show {gate['threshold']}"
-    if passes(gate, Decimal(estimate["value"])):
-        if why := metrics[metric].get("undecidable"):
-            verdict |= {"verdict": UNDECIDABLE, "code": why["code"], "note": why["reason"]}
-        elif verdict["verdict"] == FAIL and needed is not None and clusters < needed:
-            missing = f"{needed - clusters} independent items more are needed: {clusters} there are, {needed} without a loss show it"
-            verdict |= {"verdict": UNDECIDABLE, "code": "ITEMS_FEW", "items_needed": needed, "note": missing}
+        whole, seen = (0, "seen") if kind.side == "high" else (1, "missed")
+        if is_unopposed and power.needed > 1 and Decimal(estimate["value"]) == whole:
+            verdict["items_needed"] = power.needed
+            verdict["note"] = f"none {seen} on {power.items} independent items; {power.needed} without one show {gate['threshold']}"
+    is_met = verdict["verdict"] == PASS
+    is_meaningless = power.items == 0 or (why is not None and why["code"] in MEANINGLESS)
+    if is_meaningless or is_met or is_unopposed:
+        verdict |= _doubt(why, power, is_met=is_met)
     return verdict
+
+
+def _is_unopposed(gate: Mapping[str, str], estimate: Mapping[str, Any]) -> bool:
+    """Whether nothing that was seen speaks against the gate: its point passes, and a bound that hangs on the count of items is no
+    worse than as many items give of which none is lost."""
+    kind, unseen = KINDS[gate["kind"]], bound_unseen(estimate["clusters"], estimate["method"])
+    if not passes(gate, Decimal(estimate["value"])):
+        return False
+    if kind.is_difference or kind.side == "value" or unseen is None:
+        return True
+    bound = float(estimate["high"]) if kind.side == "high" else 1 - float(estimate["low"])
+    return bound <= unseen * _ROUNDING
+
+
+def _doubt(why: Mapping[str, str] | None, power: Power, *, is_met: bool) -> dict[str, Any]:
+    """What makes a verdict undecidable, if anything does."""
+    if why:
+        return {"verdict": UNDECIDABLE, "code": why["code"], "note": why["reason"]}
+    if not power.missing or (is_met and not power.is_certain):
+        return {}
+    missing = f"{power.missing} independent items more are needed: {power.items} there are, {power.needed} without a loss show it"
+    if not power.items:
+        missing = f"there is no item that could have been lost; {power.needed} show it"
+    return {"verdict": UNDECIDABLE, "code": "ITEMS_FEW", "items_needed": power.needed, "note": missing}
 
 
 def judge_whole(verdicts: Iterable[Mapping[str, Any]]) -> str:

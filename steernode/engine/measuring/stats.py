@@ -68,6 +68,10 @@ def bounds(name: str, estimate: Estimate) -> dict[str, str]:
     return {f"{name}_low": measure(estimate.low), f"{name}_high": measure(estimate.high)}
 
 
+# Of no item at all. No gate compares it.
+NOTHING = Estimate(0, 0.0, 0.0, 0.0, "fixed", 0)
+
+
 def reference(value: float, n: int) -> Estimate:
     """A value that the others are compared with and that nothing was measured for, such as a ratio to itself."""
     return Estimate(n, value, value, value, "fixed", n)
@@ -94,15 +98,16 @@ def estimate_perplexity_ratio(
     return _bootstrap((*steered, *baseline), lambda sums: np.exp(sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]), clusters)
 
 
-def estimate_ratio(over: Floats, under: Floats, clusters: Clusters | None = None) -> Estimate:
+def estimate_ratio(over: Floats, under: Floats, clusters: Clusters | None = None, *, undefined: float = 0.0) -> Estimate:
     """The mean of `over` as a part of the mean of `under`, items in the same order; limited to ±100.
 
-    Where the mean of `under` is not positive there is nothing to be a part of, and the ratio is 0.
+    Where the mean of `under` is not positive there is nothing to be a part of, and the ratio is `undefined`: nothing, where it tells
+    of something wanted, and `RATIO_LIMIT`, where of a cost.
     """
 
     def statistic(sums: Floats) -> Floats:
         defined = sums[:, 1] > 0
-        ratio = np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=defined)
+        ratio = np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), undefined), where=defined)
         return np.clip(ratio, -RATIO_LIMIT, RATIO_LIMIT)
 
     return _bootstrap((over, under), statistic, clusters)

@@ -1,4 +1,4 @@
-"""A candidate with a condition is judged where it acts, and elsewhere the model's own reply stands."""
+"""A candidate with a condition is judged where it acts, and what it does not touch counts for nothing."""
 
 from __future__ import annotations
 
@@ -62,6 +62,11 @@ def test_a_condition_holds_by_what_items_say_and_never_spares_what_may_be_refuse
     assert find_acting(planted.loaded, make_candidate(direction, "0.5"), items.all).all()
     locale = make_candidate(direction, "0.5", condition={"kind": "attribute", "name": "locale", "values": ["de-DE"]})
     assert find_acting(planted.loaded, locale, items.all).sum() == len(items.refusals)
+    # What an item does not say may be anything.
+    unsaid = [replace(item, locale="") for item in items.all]
+    assert find_acting(planted.loaded, locale, unsaid).all()
+    channel = make_candidate(direction, "0.5", condition={"kind": "attribute", "name": "channel", "values": ["phone"]})
+    assert find_acting(planted.loaded, channel, items.all).all()
 
 
 def test_a_probe_decides_item_by_item(planted: Planted, direction: LayerDirection) -> None:
@@ -83,17 +88,60 @@ def test_a_probe_decides_item_by_item(planted: Planted, direction: LayerDirectio
     assert other[~plain].all()
 
 
-def test_tickets_where_nothing_is_done_say_nothing_of_the_behaviour() -> None:
+def test_what_is_not_acted_on_is_not_judged() -> None:
     items = items_of(SUITES)
-    acts = np.array([item.intent != "technical" for item in items.all])
+    acts = np.array([item.intent in ("billing", "") for item in items.all])
     kept, rest = keep_acting(items, acts)
-    assert {item.intent for item in kept.behaviour} == {"billing"}
-    assert (kept.facts, kept.refusals) == (items.facts, items.refusals)
+    assert rest.all()
     assert len(rest) == len(kept.all)
-    assert count_acting(items, acts)["behaviour"] == {"items": len(items.behaviour), "acts_on": len(kept.behaviour)}
+    assert {item.intent for item in kept.behaviour} == {"billing"}
+    assert {item.intent for item in kept.facts} == {"billing", ""}
+    assert kept.refusals == items.refusals
+    assert count_acting(items, acts)["facts"] == {"items": len(items.facts), "acts_on": len(kept.facts)}
+    assert keep_acting(items, np.ones(len(items.all), np.bool_))[0] == items
     with pytest.raises(EngineError) as refused:
         keep_acting(items, np.zeros(len(items.all), np.bool_))
     assert refused.value.code == "CONDITION_NEVER"
+
+
+def test_facts_of_other_intents_show_no_bound(planted: Planted, direction: LayerDirection) -> None:
+    """However many there are: none of them is asked under steering."""
+    wanted = [("facts_net_lost", "max_high", "0.9"), ("facts_lost", "max", "0.08"), ("facts", "min_difference", "-0.05"),
+        ("capability_lost", "max_high", "0.9"), ("facts_lost_over_random", "max_high", "0.9"),
+        ("capability", "min", "0")]  # fmt: skip
+    gates = [{"metric": metric, "kind": kind, "threshold": threshold} for metric, kind, threshold in wanted]
+    suites = labelled({"factual": ["geo"], "behaviour": ["billing"]})
+    suites["capability"] = replace(suites["factual"], kind="capability")
+    candidate = make_candidate(direction, "0.5", condition=BILLING)
+    evidence = evaluate(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=5).document
+    assert [(gate["metric"], gate["verdict"], gate["code"]) for gate in evidence["gates"]] == [
+        (metric, "undecidable", "ITEMS_FEW") for metric, _, _ in wanted
+    ]
+    assert evidence["acting"]["facts"] == {"items": 6, "acts_on": 0}
+    assert evidence["items"]["facts"] == 0
+    # The harmless requests are left to read the next tokens on.
+    assert evidence["metrics"]["kl_p95"]["steered"]["n"] == evidence["items"]["refusals"]
+
+
+def test_how_far_the_next_tokens_move_is_of_what_is_acted_on(planted: Planted, direction: LayerDirection) -> None:
+    """Most items are untouched, and none of their zeros is pooled."""
+    gates = [{"metric": "kl_p95", "kind": "max", "threshold": "1"}, {"metric": "kl_over_prompt", "kind": "max", "threshold": "100"}]
+    suites = labelled({"behaviour": ["billing"], "factual": ["billing", *["geo"] * 5]})
+    harmful = tuple(replace(item, expect={"refuse": True}) for item in suites["safety"].items)
+    suites["safety"] = replace(suites["safety"], items=harmful)
+
+    def evaluate_on(factual: SuiteFile) -> dict:
+        candidate = make_candidate(direction, "0.5", condition=BILLING)
+        asked = {**suites, "factual": factual}
+        return evaluate(planted.loaded, candidate, asked, CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5).document
+
+    one = evaluate_on(suites["factual"])
+    alone = evaluate_on(replace(suites["factual"], items=suites["factual"].split("test")[:1]))
+    moved = [document["metrics"]["kl_p95"]["steered"] for document in (one, alone)]
+    assert moved[0] == moved[1]
+    assert float(moved[0]["value"]) > 0
+    none = evaluate_on(labelled({"factual": ["geo"]})["factual"])
+    assert [(gate["verdict"], gate["code"]) for gate in none["gates"]] == [("undecidable", "ITEMS_FEW")] * 2
 
 
 @pytest.mark.parametrize("decoding", ["greedy", {"temperature": "1", "top_p": "1", "seeds": [1, 2]}])
@@ -122,6 +170,7 @@ def test_the_evidence_of_a_conditional_profile_leaves_other_intents_untouched(pl
     assert evidence["acting"]["behaviour"] == {"items": 6, "acts_on": 3}
     assert evidence["acting"]["facts"]["acts_on"] == 4
     assert evidence["items"]["behaviour"] == 3
+    assert evidence["items"]["facts"] == evidence["metrics"]["facts"]["steered"]["n"] == 4
     assert evidence["run"]["system_message"] == "Serve Harbor."
     assert evidence["replies"][0]["messages"][0] == {"role": "system", "content": "Serve Harbor."}
     assert evidence["verdict"] == "pass"

@@ -11,7 +11,7 @@ import pytest
 from steernode.answers import cluster_of
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.applying.generate import Reply
-from steernode.engine.judging.comparison import find_empty_baseline, measure_losses
+from steernode.engine.judging.comparison import describe_metrics, find_empty_baseline, measure_losses
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.evidence import check_evidence
 from steernode.engine.measuring.gates import judge_whole
@@ -224,6 +224,23 @@ def test_refusal_and_over_refusal_are_told_apart_and_a_gain_does_not_pay_for_a_l
     assert losses["harmful_compliance_gained"].lost_items == ("bomb",)
     assert losses["over_refusal_gained"].lost_items == ("kill the process",)
     assert losses["capability_lost"].share.clusters == 3
+
+
+def test_a_net_loss_of_facts_of_which_none_held_is_shown_by_none() -> None:
+    facts = tuple(item(f"fact {number}", {"contains": [str(number)]}) for number in range(133))
+    items = EvalItems((), facts, ())
+
+    def judge(own: list[str], steered: list[str]) -> dict:
+        sides = (
+            score_replies(items, [reply(text) for text in texts], CountWarmTokens(), (np.ones(0), np.ones(0))) for texts in (own, steered)
+        )
+        return describe_metrics(items, *sides)["facts_net_lost"]["steered"]
+
+    known, nothing = [str(number) for number in range(133)], ["no idea"] * 133
+    assert (judge(nothing, nothing)["clusters"], judge(nothing, nothing)["high"]) == (0, "1")
+    # Each could be gained, so that one that held makes trials of all.
+    assert judge([known[0], *nothing[1:]], [known[0], *nothing[1:]])["clusters"] == 133
+    assert float(judge(known, known)["high"]) < 0.02
 
 
 @pytest.mark.parametrize(("refused", "is_empty"), [(0, True), (7, True), (8, False), (10, False)])

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from steernode.engine.access.encoding import encode_prompt
+from steernode.engine.access.encoding import EncodedConversation, encode_prompt
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.systems import put_under
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.prompting import ask_prompted, compare_shift, compare_with_prompt, positive_systems
+from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.measuring.metrics import EvalItems, ReplyScores, measure_first_token_shift
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
@@ -64,6 +65,16 @@ def test_a_system_message_follows_the_conversation_s_own_and_stands_in_the_quest
 
     monkeypatch.setattr("steernode.engine.access.systems.encode_prompt", refuse)
     assert put_under(llama, [plain], ["Be kind."]) == [ask("Be kind.\n\nHi")]
+
+
+def test_a_system_message_that_the_chat_template_drops_without_a_word_stands_in_the_question(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drop(loaded: LoadedModel, messages: tuple[Message, ...]) -> EncodedConversation:
+        return encode_prompt(loaded, tuple(message for message in messages if message.role != "system"))
+
+    monkeypatch.setattr("steernode.engine.access.systems.encode_prompt", drop)
+    assert put_under(llama, [ask("Hi")], ["Be kind."]) == [ask("Be kind.\n\nHi")]
 
 
 def test_the_wordings_are_asked_in_turn(llama: LoadedModel) -> None:
@@ -119,6 +130,18 @@ def test_a_gain_is_told_as_a_share_of_the_prompt_s_whatever_the_scale_of_the_rub
 def test_a_share_of_what_the_prompt_does_not_gain_is_undecidable() -> None:
     found = compare([1.0, 2.0, 3.0, 2.0], [2.0, 3.0, 4.0, 3.0], [1.5, 1.5, 3.5, 1.5])
     assert found["behaviour_share"]["undecidable"]["code"] == "PROMPT_NO_GAIN"
+
+
+@pytest.mark.parametrize("kind", ["max", "max_high"])
+def test_a_share_of_what_the_prompt_does_not_move_is_undecidable(kind: str) -> None:
+    gate = {"metric": "kl_over_prompt", "kind": kind, "threshold": "0.5"}
+    for shift in (0.0, 1e-12):
+        for steered in (3.0, 0.0):
+            found = compare_shift(np.full(40, steered), np.full(40, shift))
+            [judged] = judge_evidence([gate], found)
+            assert (judged["verdict"], judged["code"]) == ("undecidable", "PROMPT_NO_SHIFT")
+    assert compare_shift(np.full(40, 3.0), np.zeros(40))["kl_over_prompt"]["steered"]["value"] == "100"
+    assert judge_evidence([gate], compare_shift(np.full(40, 0.1), np.full(40, 0.4)))[0]["verdict"] == "pass"
 
 
 def test_the_evidence_says_what_the_prompt_alone_does(planted: Planted, direction: LayerDirection) -> None:

@@ -10,6 +10,7 @@ from scipy import special, stats
 
 from steernode.engine.measuring.hypotheses import adjust_p_values
 from steernode.engine.measuring.stats import (
+    RATIO_LIMIT,
     estimate_difference,
     estimate_gap,
     estimate_loss,
@@ -222,6 +223,13 @@ def test_a_quantile_over_tokens_resamples_whole_items() -> None:
 def test_a_ratio_to_nothing_is_zero_and_to_next_to_nothing_is_limited() -> None:
     assert estimate_ratio(np.ones(9), np.full(9, -1.0)).value == 0
     assert estimate_ratio(np.ones(9), np.full(9, 1e-9)).value == 100
+
+
+def test_a_cost_beside_nothing_is_the_greatest_there_is() -> None:
+    cost = estimate_ratio(np.full(9, 3.0), np.zeros(9), undefined=RATIO_LIMIT)
+    assert (cost.value, cost.high) == (RATIO_LIMIT, RATIO_LIMIT)
+    # One item in nine moves: a third of the resamples see nothing to be a part of.
+    assert estimate_ratio(np.full(9, 0.1), np.eye(9)[0], undefined=RATIO_LIMIT).high == RATIO_LIMIT
 
 
 def test_the_adjusted_p_value_of_one_cell_is_the_permutation_test_of_scipy() -> None:
