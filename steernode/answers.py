@@ -24,7 +24,7 @@ def is_right(item: SuiteItem, text: str) -> bool:
 
 
 def states_facts(text: str, contains: Sequence[str | Sequence[str]]) -> bool:
-    """Every fact that a right answer contains is in the text, whatever its case.
+    """Every fact that a right answer contains is in the text, whatever its case and the blanks around it.
 
     A fact is a text that stands anywhere in the reply, within a word too ("Rom" is in "Roman"); one of at most two characters stands
     there as a word. Or it is a list of texts that mean the same ("seven", "7"), one of which stands there as words.
@@ -35,14 +35,19 @@ def states_facts(text: str, contains: Sequence[str | Sequence[str]]) -> bool:
 
 def _states(folded: str, fact: str | Sequence[str]) -> bool:
     if isinstance(fact, str):
-        return bool(_as_words(fact).search(folded)) if len(fact.strip()) <= SHORT_TEXT else fact.casefold() in folded
+        text = _fold(fact)
+        return bool(_as_words(text).search(folded)) if len(text) <= SHORT_TEXT else text in folded
     return any(_as_words(way).search(folded) for way in fact)
+
+
+def _fold(text: str) -> str:
+    return text.strip().casefold()
 
 
 @lru_cache(maxsize=4096)
 def _as_words(text: str) -> re.Pattern[str]:
     """The text where no letter or digit adjoins it. A number is whole: "7" is not in "7,000" and "15" not in "15.50"."""
-    folded = text.strip().casefold()
+    folded = _fold(text)
     before = (r"(?<!\w)" if folded[0].isalnum() else "") + (r"(?<!\d[.,])" if folded[0].isdigit() else "")
     after = (r"(?!\w)" if folded[-1].isalnum() else "") + (r"(?![.,]\d)" if folded[-1].isdigit() else "")
     return re.compile(before + re.escape(folded) + after)
@@ -71,7 +76,7 @@ def cluster_of(item: SuiteItem) -> str:
     facts = item.expect.get("contains")
     if facts is None:
         return item.id
-    return " | ".join(sorted(fact.casefold() if isinstance(fact, str) else " / ".join(sorted(map(str.casefold, fact))) for fact in facts))
+    return " | ".join(sorted(_fold(fact) if isinstance(fact, str) else " / ".join(sorted(map(_fold, fact))) for fact in facts))
 
 
 def find_common(items: Iterable[SuiteItem], replies: Sequence[str]) -> list[SuiteItem]:

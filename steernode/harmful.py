@@ -8,11 +8,13 @@ moderation: docs/security.md says how often it is right. What it cannot read is 
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +26,11 @@ RUNS = (3, 4, 5)
 BUCKETS = 2**18
 # A request may hide in a long text, so it is looked for in every stretch of so many letters.
 STRETCH, STEP = 80, 20
-# Of words, by which a language is told.
-WORDS = 12
-# More than a node's models read; beyond it nobody looks.
-MAX_LETTERS = 200_000
+# Of words, by which a language is told; a longer one counts once for every so many letters.
+WORDS, LETTERS = 12, 6
+# Of all that was said, more than a node's models read; beyond it nobody looks.
+MAX_CHARACTERS = 200_000
+_NUMBER = re.compile("0+")
 _FILE = Path(__file__).parent / "data" / "harmful.json"
 Floats = NDArray[np.float64]
 Buckets = NDArray[np.int64]
@@ -44,7 +47,8 @@ class Verdict:
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """Fires on a stretch with bias + Σ weights / √runs ≥ threshold, in log-odds. `least_known` is the share of the words of any stretch
-    that are among those of the labelled requests: with fewer, the text is in no language that was learned."""
+    that are among those of the labelled requests: with fewer, the text is in no language that was learned. A long word counts as several,
+    since a whole sentence without blanks is one."""
 
     weights: Floats
     words: frozenset[str]
@@ -55,12 +59,15 @@ class Classifier:
 
     def judge(self, texts: Sequence[str]) -> Verdict:
         """Of all that was said, one after the other and each alone: a request may be spread over several messages."""
-        parts = [spell_out(text[: MAX_LETTERS + 1]) for text in (*texts, " ".join(texts))]
-        if not parts or any(len(part) > MAX_LETTERS for part in parts):
-            return Verdict("undecided", f"more than {MAX_LETTERS} letters were said")
+        whole = " ".join(texts)
+        # As it was sent: blanks and invisible characters count, since what stands behind them is to be read as well.
+        if len(whole) > MAX_CHARACTERS:
+            return Verdict("undecided", f"more than {MAX_CHARACTERS} characters were said")
+        parts = [spell_out(text) for text in (*texts, whole)]
         if len(parts[-1].split()) == 0:
             return Verdict("undecided", "there is nothing to read")
-        undecided = ""
+        foreign = find_foreign(whole)
+        undecided = f"{foreign!a} is of no script that {self.name} learned" if foreign else ""
         for part in filter(str.strip, parts):
             score, known = self.score(part), self.share_known(part)
             if score >= self.threshold:
@@ -83,11 +90,12 @@ class Classifier:
         return float((self.bias + weight / np.sqrt(np.maximum(1, runs))).max())
 
     def share_known(self, text: str) -> float:
-        """Of the words of the least known stretch of what `spell_out` gave."""
-        known = np.array([word in self.words for word in text.split()], dtype=np.float64)
-        if len(known) <= WORDS:
-            return float(known.mean())
-        return float(np.convolve(known, np.ones(WORDS) / WORDS, "valid").min())
+        """Of the words of the least known stretch of what `spell_out` gave; a number is one letter, however long it is."""
+        words = text.split()
+        counts = [ceil(len(_NUMBER.sub("0", word)) / LETTERS) for word in words]
+        known = np.repeat([float(word in self.words) for word in words], counts)
+        stretch = min(WORDS, len(known))
+        return float(np.convolve(known, np.ones(stretch) / stretch, "valid").min())
 
 
 def spell_out(text: str) -> str:
@@ -96,6 +104,16 @@ def spell_out(text: str) -> str:
     kept = (character for character in plain if unicodedata.category(character) not in ("Mn", "Cf"))
     spaced = "".join("0" if character.isdigit() else character if character.isalpha() else " " for character in kept)
     return f" {' '.join(spaced.split())} "
+
+
+def find_foreign(text: str) -> str:
+    """The first character of a script in which no labelled request is written, or of which nobody says what it is; empty without one."""
+    for character in sorted(set(unicodedata.normalize("NFKD", text.casefold()))):
+        if character.isalpha() and not unicodedata.name(character, "").startswith("LATIN "):
+            return character
+        if unicodedata.category(character) in ("Cn", "Co", "Cs"):
+            return character
+    return ""
 
 
 def hash_runs(text: str, run: int) -> Buckets:

@@ -91,7 +91,7 @@ def parse_suite(data: bytes, kind: str) -> SuiteFile:
         raise SuiteError("SUITE_KIND", f"unknown suite kind {kind!r}; known are {', '.join(SUITE_KINDS)}", kind)
     items: list[SuiteItem] = []
     line_of_id: dict[str, int] = {}
-    line_of_messages: dict[tuple[Message, ...], int] = {}
+    line_of_asked: dict[tuple[tuple[Message, ...], tuple[str, ...]], int] = {}
     for number, line, value in read_lines(data, _SUITE):
         refuse_unknown_fields(value, _ITEM_FIELDS, number, _SUITE)
         split = value.get("split")
@@ -112,9 +112,11 @@ def parse_suite(data: bytes, kind: str) -> SuiteFile:
             raise _SUITE.problem("MESSAGES", number, f"item {item.id!r} must end with a user message, the one to answer")
         if item.id in line_of_id:
             raise _SUITE.problem("DUPLICATE_ITEM", number, f"id {item.id!r} was already used on line {line_of_id[item.id]}")
-        if item.messages in line_of_messages:
-            raise _SUITE.problem("DUPLICATE_ITEM", number, f"item {item.id!r} asks the same as line {line_of_messages[item.messages]}")
-        line_of_id[item.id] = line_of_messages[item.messages] = number
+        # Two conversations may well begin alike.
+        asked = item.messages, item.turns
+        if asked in line_of_asked:
+            raise _SUITE.problem("DUPLICATE_ITEM", number, f"item {item.id!r} asks the same as line {line_of_asked[asked]}")
+        line_of_id[item.id] = line_of_asked[asked] = number
         items.append(item)
     return SuiteFile(kind, tuple(items), sha256_hex(data))
 

@@ -28,6 +28,7 @@ from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.vectors import VectorFile
 from steernode.node.responder import Generation
+from steernode.node.watching import watch_request
 from steernode.placement import AUTO, CPU
 from steernode.records.decoding import GREEDY, Sampling
 from steernode.snapshot.conditions import NO_FACTS, Condition, ProbeCondition, RequestFacts, parse_condition_bytes, profile_vectors
@@ -145,6 +146,8 @@ class TransformersEngine:
         stop_reason: Callable[[], str] | None = None,
     ) -> Generation:
         """Raises: EngineError VECTOR_MISSING if what is effective was never swapped in, and the codes of the engine's `generate`."""
+        # Whoever asks without a `Responder` need not think of it.
+        effective, facts = watch_request(effective, messages, facts)
         with self._one_at_a_time:
             loaded = self._asked_for(effective)
             settled = apply_conditions(effective, self._decide(loaded, effective, messages, facts))

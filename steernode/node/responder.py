@@ -14,7 +14,7 @@ from steernode.files.conversations import Message
 from steernode.node.deciding import InForce, decide
 from steernode.node.follower import Follower
 from steernode.node.gate import BatchGate
-from steernode.node.watching import watch
+from steernode.node.watching import watch_request
 from steernode.records.decoding import GREEDY, Sampling
 from steernode.snapshot.conditions import NO_FACTS, RequestFacts
 from steernode.snapshot.resolve import Effective
@@ -53,8 +53,9 @@ class Generates(Protocol):
     ) -> Generation:
         """A reply chosen as `sampling` says, steered by `effective.components`; their vectors are found by `component.vector.sha256`.
 
-        `facts` are what conditions on intents and attributes look at. `stop_reason` is to be asked before every token: once it has a
-        reason, the rest is what the unsteered model says after the prompt and the tokens that are there (`Effective.until`).
+        `facts` are what conditions look at, and say that the text was read for the safety override. `stop_reason` is to be asked before
+        every token: once it has a reason, the rest is what the unsteered model says after the prompt and the tokens that are there
+        (`Effective.until`).
         """
         ...
 
@@ -88,8 +89,7 @@ class Responder:
             return decide(in_force, tenant, route, now=self.follower.now(), key=key, alpha=alpha)
 
         with self._gate.batch():
-            said = [message.content for message in messages if message.role != "system"]
-            effective = watch(decide_by(self.follower.in_force), said)
+            effective, facts = watch_request(decide_by(self.follower.in_force), messages, facts)
             stop_reason = _StopReason(self.follower, decide_by) if effective.profile else None
             try:
                 generation = self._engine.generate(

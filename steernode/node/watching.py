@@ -1,17 +1,28 @@
 """The safety override as a node decides it: by reading the request itself, and not only by facts that somebody in front may send.
 
-Whoever answers asks this between `deciding.decide` and its engine. It needs no engine and no model, so it is the same for all of them.
+Whoever answers asks this between `deciding.decide` and its first token. It needs no engine and no model, so it is the same for all of them.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
+from steernode.files.conversations import Message
 from steernode.harmful import Verdict, load_classifier
+from steernode.snapshot.conditions import RequestFacts
 from steernode.snapshot.resolve import Effective
 
 log = logging.getLogger(__name__)
+
+
+def watch_request(effective: Effective, messages: Sequence[Message], facts: RequestFacts) -> tuple[Effective, RequestFacts]:
+    """`watch` of all that was said but the system message, and the facts that say so; as they are if somebody did that before."""
+    if facts.is_watched:
+        return effective, facts
+    said = [message.content for message in messages if message.role != "system"]
+    return watch(effective, said), replace(facts, is_watched=True)
 
 
 def watch(effective: Effective, said: Sequence[str]) -> Effective:

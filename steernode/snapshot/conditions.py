@@ -8,8 +8,9 @@
 
 Facts about a request come from whatever stands in front of the node, never from the text of the request. A fact that was not
 given is not there: a component that waits for it does not fire, and an override that watches for it does not act. So that no override
-hangs on facts alone, a node reads the text of every request to a profile that has one (`node.watching`). A probe
-reads the unsteered activation h of the prompt, which only an engine has; u is the unit direction in its vector file.
+hangs on facts alone, a node reads the text of every request to a profile that has one (`node.watching`), and what nobody has read is
+taken for harmful. A probe reads the unsteered activation h of the prompt, which only an engine has; u is the unit direction in its
+vector file.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ _NAME = re.compile(LABEL_PATTERN, re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """What is known about a request besides its text."""
+    """What is known about a request besides its text, and whether `node.watching` has read that and left it steered."""
 
     intents: frozenset[str] = frozenset()
     attributes: Mapping[str, str] = field(default_factory=dict)
+    is_watched: bool = False
 
 
 NO_FACTS = RequestFacts()
@@ -75,10 +77,10 @@ class ProbeCondition:
 
 @dataclass(frozen=True, slots=True)
 class HarmfulCondition:
-    """Decided by whoever answers before any engine is asked (`node.watching`), so nothing is left to hold when one is."""
+    """Decided by reading the text (`node.watching`). Of what nobody has read it holds."""
 
-    def holds(self, _facts: RequestFacts) -> bool:
-        return False
+    def holds(self, facts: RequestFacts) -> bool:
+        return not facts.is_watched
 
 
 Condition = IntentCondition | AttributeCondition | ProbeCondition | HarmfulCondition

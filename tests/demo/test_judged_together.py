@@ -11,11 +11,14 @@ from demo.corpus.files import DATA_FOLDER
 from demo.train_model import MODEL_FOLDER
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.access.models import LoadedModel, load_model
+from steernode.engine.judging import refusals
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.evidence import check_evidence
 from steernode.engine.judging.together import evaluate_together
+from steernode.engine.measuring import metrics
 from steernode.engine.measuring.margins import margin_items, margin_texts
+from steernode.engine.measuring.refusaljudge import COMPLIANCE, REFUSAL, UNSURE
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
@@ -24,6 +27,7 @@ from steernode.files.splits import split_pairs
 from steernode.files.suites import SuiteFile, parse_rubric, parse_suite
 from steernode.gates import composition_gates
 from tests.support.candidates import make_candidate
+from tests.support.judging import SaysOfAll
 from tests.support.rounding import tolerance_of_scores
 
 PAIRS = split_pairs(parse_pairs((DATA_FOLDER / "empathy.pairs.jsonl").read_bytes()).pairs)
@@ -165,6 +169,28 @@ def test_without_a_refusal_to_lose_nothing_is_judged(
     with pytest.raises(EngineError, match="no harmful request") as refused:
         judge(loaded, two, harmless, scorer)
     assert refused.value.code == "GATE_UNMEASURED"
+
+
+@pytest.mark.parametrize(
+    ("label", "code"),
+    [(COMPLIANCE, "SAFETY_BASELINE_EMPTY"), (UNSURE, "SAFETY_BASELINE_EMPTY"), (REFUSAL, "REFUSALS_MISSING")],
+)
+def test_a_model_without_refusals_that_are_sure_gets_evidence_that_is_undecidable(
+    loaded: LoadedModel,
+    two: dict[str, Candidate],
+    suites: dict[str, SuiteFile],
+    scorer: RubricScorer,
+    monkeypatch: pytest.MonkeyPatch,
+    label: str,
+    code: str,
+) -> None:
+    for module in (refusals, metrics):
+        monkeypatch.setattr(module, "shipped_judge", lambda: SaysOfAll(label))
+    evidence = judge(loaded, two, suites, scorer)
+    found = {gate["metric"]: (gate["verdict"], gate.get("code")) for gate in evidence["gates"]}
+    assert found["refusal_margin_kept"] == found["refusal_lost"] == ("undecidable", code)
+    assert evidence["verdict"] != "pass"
+    assert evidence["composition"]["refusals"]["joint"]["kept"]["n"] == 0
 
 
 def test_what_is_measured_of_several_is_not_asked_of_one(

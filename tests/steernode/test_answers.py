@@ -25,6 +25,13 @@ def test_a_long_text_may_be_a_part_of_a_word() -> None:
     assert states_facts("They turn into butterflies.", ["butterfl"])
 
 
+@pytest.mark.parametrize("fact", [" Rome ", " Rome", "Rome\n", [" Rome ", "Roma"], " O "])
+def test_blanks_around_a_fact_are_no_part_of_it(fact: str | list[str]) -> None:
+    assert states_facts("The answer is Rome", [fact]) or states_facts("Its symbol is O.", [fact])
+    bare = [way.strip() for way in fact] if isinstance(fact, list) else fact.strip()
+    assert cluster_of(read_item({"contains": [fact]})) == cluster_of(read_item({"contains": [bare]}))
+
+
 @pytest.mark.parametrize("text", ["Its chemical symbol is O.", "**O**", "O is for oxygen", "o"])
 def test_one_letter_counts_as_a_word(text: str) -> None:
     assert states_facts(text, ["O"])

@@ -10,8 +10,19 @@ from steernode.engine.applying.generate import Reply
 from steernode.engine.judging.comparison import Loss, beside, measure_losses
 from steernode.engine.measuring.labelledreplies import LabelledReply, read_labelled
 from steernode.engine.measuring.metrics import EvalItems, ReplyScores, score_replies
+from steernode.engine.measuring.refusaljudge import Judged
 from steernode.files.suites import SuiteItem
 from tests.support.tiny_models import ask
+
+
+class SaysOfAll:
+    """A judge that calls every reply the same."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def judge(self, texts: Sequence[str]) -> list[Judged]:
+        return [Judged(self._label, 1.0, 1.0) for _ in texts]
 
 
 class CountNothing:

@@ -18,19 +18,20 @@ import torch
 
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component
-from steernode.engine.judging.refusals import describe_refusals
+from steernode.engine.judging.refusals import describe_refusals, find_no_preference
 from steernode.engine.measuring.forced import Floats, ForcedText, percentile_kl, score_forced
-from steernode.engine.measuring.gates import judge_value
+from steernode.engine.measuring.gates import judge_value, judge_whole
 from steernode.engine.measuring.margins import MarginItem, margin_texts, margins_of
-from steernode.engine.measuring.stats import Estimate, estimate_mean, measure
+from steernode.engine.measuring.stats import Estimate, estimate_mean, measure, reference
 from steernode.errors import EngineError
-from steernode.gates import OF_A_COMPOSITION, check_gates, load_gates
+from steernode.gates import FAIL, OF_A_COMPOSITION, PASS, UNDECIDABLE, check_gates, load_gates
 from steernode.records.evidence import JOINT
 
 SCHEMA = "steerhub.composition/1"
 # What stands beside the names of parts in the document.
 _RESERVED = (JOINT, "unsteered", "interaction")
 METRICS = (*OF_A_COMPOSITION, "kl_p95")
+OF_REFUSING = ("refusal_margin_kept", "refusal_lost")
 # Those of the set that are judged without writing replies.
 COMPOSITION_GATES = tuple(gate for gate in load_gates("composition") if gate["metric"] in METRICS)
 
@@ -52,11 +53,14 @@ class _Effects:
     clusters: Sequence[str] | None = None
 
     def mean(self, row: int) -> Estimate:
-        return estimate_mean(self.shifts[row], self.clusters)
+        return self._estimate(self.shifts[row])
 
     def interaction(self, whole: int, parts: Sequence[int]) -> Estimate:
         """What the row `whole` does beyond the sum of what its parts do."""
-        return estimate_mean(self.shifts[whole] - self.shifts[list(parts)].sum(axis=0), self.clusters)
+        return self._estimate(self.shifts[whole] - self.shifts[list(parts)].sum(axis=0))
+
+    def _estimate(self, values: Floats) -> Estimate:
+        return estimate_mean(values, self.clusters) if len(values) else reference(0.0, 0)
 
 
 def measure_composition(
@@ -68,6 +72,7 @@ def measure_composition(
     neutral: Sequence[ForcedText],
     mean_residual_norms: Mapping[int, float],
     gates: Sequence[Mapping[str, str]] = COMPOSITION_GATES,
+    undecidable: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The composition document: canonical JSON, numbers as decimal strings.
 
@@ -75,12 +80,15 @@ def measure_composition(
     divergence is collateral, `mean_residual_norms` the mean length of the residual stream by layer, in activation units.
     Each part, each pair and all together are scored in one teacher-forced run.
 
-    The verdict is that of all parts together. `breaks_jointly` is true when every part alone passes and all together do not.
+    The verdict is that of all parts together. `breaks_jointly` is true when no part fails alone and all together do.
+    `undecidable` says, with code and reason, why nothing can be concluded on refusals, of which there may then be none. The model that
+    prefers none of those given says so by itself.
 
     Raises: EngineError COMPOSITION_PARTS without parts or for a name used twice, COMPOSITION_EMPTY naming what has no
     items, COMPOSITION_NORM naming a layer without a residual norm, GATE_INVALID, and the codes of `score_forced`.
     """
-    _check(parts, axes, refusals, neutral, mean_residual_norms, gates)
+    required = {**axes, **({} if undecidable else {"refusals": refusals}), "neutral": neutral}
+    _check(parts, required, mean_residual_norms, gates)
     names = [*(part.name for part in parts), JOINT]
     sets = [part.components for part in parts]
     # Of two parts the pair is all there is.
@@ -99,6 +107,7 @@ def measure_composition(
     effects = {group: _Effects(margins[group][1:] - margins[group][0], [item.cluster for item in items]) for group, items in groups.items()}
     effects["divergence"] = _Effects(np.array([values.mean(axis=1) for values in kl]).T[1:])
     refusal = describe_refusals(names, margins["refusals"], refusals)
+    undecidable = undecidable or find_no_preference(margins["refusals"][0])
     norms = {name: _norm_shares(components, mean_residual_norms) for name, components in zip(names, sets, strict=True)}
     values = {
         name: {
@@ -109,8 +118,8 @@ def measure_composition(
         }
         for index, name in enumerate(names)
     }
-    judged = {name: [judge_value(gate, Decimal(values[name][gate["metric"]])) for gate in gates] for name in names}
-    passes = {name: all(each["verdict"] == "pass" for each in verdicts) for name, verdicts in judged.items()}
+    judged = {name: [_judge(gate, values[name][gate["metric"]], undecidable) for gate in gates] for name in names}
+    verdicts = {name: judge_whole(judged[name]) for name in names}
     return {
         "schema": SCHEMA,
         "base_model_fingerprint": loaded.fingerprint,
@@ -122,16 +131,22 @@ def measure_composition(
         "refusals": {**refusal, "interaction": effects["refusals"].interaction(len(parts), range(len(parts))).to_document()},
         "divergence": _describe_divergence(names, effects["divergence"], kl),
         "gates": judged,
-        "breaks_jointly": all(passes[part.name] for part in parts) and not passes[JOINT],
-        "verdict": "pass" if passes[JOINT] else "fail",
+        "breaks_jointly": all(verdicts[part.name] != FAIL for part in parts) and verdicts[JOINT] == FAIL,
+        "verdict": verdicts[JOINT],
+        **({"undecidable": dict(undecidable)} if undecidable else {}),
     }
+
+
+def _judge(gate: Mapping[str, str], value: str, undecidable: Mapping[str, str] | None) -> dict[str, str]:
+    judged = judge_value(gate, Decimal(value))
+    if undecidable and gate["metric"] in OF_REFUSING and judged["verdict"] == PASS:
+        judged |= {"verdict": UNDECIDABLE, "code": undecidable["code"], "note": undecidable["reason"]}
+    return judged
 
 
 def _check(
     parts: Sequence[Part],
-    axes: Mapping[str, Sequence[MarginItem]],
-    refusals: Sequence[MarginItem],
-    neutral: Sequence[ForcedText],
+    required: Mapping[str, Sequence[MarginItem] | Sequence[ForcedText]],
     mean_residual_norms: Mapping[int, float],
     gates: Sequence[Mapping[str, str]],
 ) -> None:
@@ -139,7 +154,7 @@ def _check(
     repeated = [name for index, name in enumerate(names) if name in (*names[:index], *_RESERVED)]
     if not parts or repeated:
         raise EngineError("COMPOSITION_PARTS", f"a composition needs parts with names of their own, got {names}", *repeated[:1])
-    for name, items in {**axes, "refusals": refusals, "neutral": neutral}.items():
+    for name, items in required.items():
         if not items:
             raise EngineError("COMPOSITION_EMPTY", f"there are no items for {name}; a composition is not judged without them", name)
     for part in parts:

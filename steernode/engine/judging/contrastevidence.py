@@ -21,7 +21,7 @@ from steernode.engine.reading.stability import measure_stability
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.gates import OF_ONE_DIRECTION
-from steernode.power import TEST_PAIRS
+from steernode.power import FEWEST_CLUSTERS, TEST_PAIRS
 
 # As `TEST_PAIRS`, of the select split.
 SELECT_PAIRS = 48
@@ -49,7 +49,9 @@ class ContrastEvidence:
     @property
     def missing(self) -> dict[str, str]:
         """Why each of its metrics will be missing, by metric."""
-        return dict.fromkeys(OF_ONE_DIRECTION, self._why_not) if self._why_not else {}
+        if self._why_not:
+            return dict.fromkeys(OF_ONE_DIRECTION, self._why_not)
+        return {} if self._pairs.get("extract") else {"stability": "the contrast set has no pairs in its extract split, or none were given"}
 
     def measure_dose(self, loaded: LoadedModel) -> None:
         """Raises: the codes of `margin_items` and `score_forced`."""
@@ -69,8 +71,9 @@ class ContrastEvidence:
         loaded.work.enter(stages.CONTROLS)
         extract = spread(self._pairs.get("extract", ()), SHUFFLED_PAIRS)
         shuffled = shuffle_labels(loaded, extract, self._direction) if len(extract) > 1 else []
-        if len(whole := spread(self._pairs.get("extract", ()), STABILITY_PAIRS)) > 1:
-            self._stability = estimate_draws(measure_stability(loaded, whole, self._direction, seed=SEED), len(whole))
+        if whole := spread(self._pairs.get("extract", ()), STABILITY_PAIRS):
+            stability = measure_stability(loaded, whole, self._direction, seed=SEED)
+            self._stability = estimate_draws(stability.cosines, len(whole), stability.questions)
         unrelated = unrelated_directions(loaded, self._direction)
         items, test = spread(self.dose.items, CONTROL_ITEMS), spread(self._pairs["test"], TEST_PAIRS)
         self.controls = measure_controls(loaded, self._component, self._alpha, items, test, shuffled, unrelated, self._direction.norm)
@@ -94,8 +97,13 @@ class ContrastEvidence:
     def metrics(self) -> dict[str, dict[str, Any]]:
         """As far as they are measured."""
         estimates = {name: found for part in (self.dose, self.controls) if part is not None for name, found in part.metrics().items()}
-        estimates |= {"stability": self._stability} if self._stability else {}
-        return {name: beside(estimate, 0.0) for name, estimate in estimates.items()}
+        found = {name: beside(estimate, 0.0) for name, estimate in estimates.items()}
+        if self._stability:
+            found["stability"] = beside(self._stability, 0.0)
+            if (questions := self._stability.clusters) < FEWEST_CLUSTERS:
+                reason = f"drawing from the pairs of {questions} questions says little of others; {FEWEST_CLUSTERS} are needed"
+                found["stability"]["undecidable"] = {"code": "ITEMS_FEW", "reason": reason}
+        return found
 
     def describe_dose(self) -> dict[str, Any] | None:
         return None if self.dose is None else {**self.dose.to_document(), "left_out": self._asked - len(self.dose.items)}

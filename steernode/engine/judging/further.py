@@ -68,7 +68,7 @@ class Further:
         self.sections: dict[str, dict[str, Any]] = {}
 
     def measure(self, runs: Runs) -> Iterator[Metrics]:
-        """What each stage says as gates read it, once it is measured. Raises: EngineError TURNS_MISSING; the codes of `generate`."""
+        """What each stage says as gates read it, once it is measured. Raises: the codes of `generate`."""
         for section, found, document in self._stages(runs):
             self.sections[section] = document
             self.metrics |= found

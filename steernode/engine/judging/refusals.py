@@ -13,7 +13,7 @@ from steernode.engine.applying.generate import generate
 from steernode.engine.measuring.forced import Floats
 from steernode.engine.measuring.margins import MarginItem
 from steernode.engine.measuring.refusaljudge import COMPLIANCE, REFUSAL, shipped_judge
-from steernode.engine.measuring.stats import estimate_loss, estimate_mean, estimate_ratio
+from steernode.engine.measuring.stats import Estimate, estimate_loss, estimate_mean, estimate_ratio, reference
 from steernode.errors import EngineError
 from steernode.files.conversations import Message, prompt_key
 
@@ -21,6 +21,8 @@ from steernode.files.conversations import Message, prompt_key
 # 98 % of the margin over 8 tokens while it complies, and 22 % over 2.
 REFUSAL_TOKENS = 2
 _REPLY_TOKENS = 32
+# What is kept of nothing: it may be all or none.
+_NOTHING_KEPT = Estimate(0, 1.0, 0.0, 1.0, "fixed", 0)
 
 
 def refusal_items(
@@ -70,17 +72,26 @@ def refusal_items(
 
 def describe_refusals(names: Sequence[str], margins: Floats, items: Sequence[MarginItem]) -> dict[str, Any]:
     """Per variant: the mean margin of refusing over complying in nats, the share of it that is kept, and how many requests that
-    the unsteered model would rather refuse are lost."""
+    the unsteered model would rather refuse are lost. Where it would not (`find_no_preference`), no share is kept or lost."""
     clusters = [item.cluster for item in items]
     own = margins[0]
-    if own.mean() <= 0:
-        raise EngineError("REFUSALS_MISSING", "the unsteered model does not prefer to refuse these requests; there is no safety to keep")
-    described: dict[str, Any] = {"unsteered": estimate_mean(own, clusters).to_document()}
+
+    def mean(margin: Floats) -> dict[str, Any]:
+        return (estimate_mean(margin, clusters) if items else reference(0.0, 0)).to_document()
+
+    described: dict[str, Any] = {"unsteered": mean(own)}
     for name, margin in zip(names, margins[1 : len(names) + 1], strict=True):
         lost = ((own > 0) & (margin <= 0)).astype(np.float64)
-        described[name] = {
-            "margin": estimate_mean(margin, clusters).to_document(),
-            "kept": estimate_ratio(margin, own, clusters).to_document(),
-            "lost": estimate_loss(lost, clusters).to_document(),
-        }
+        kept = _NOTHING_KEPT if find_no_preference(own) else estimate_ratio(margin, own, clusters)
+        described[name] = {"margin": mean(margin), "kept": kept.to_document(), "lost": estimate_loss(lost, clusters).to_document()}
     return described
+
+
+def find_no_preference(own: Floats) -> dict[str, str] | None:
+    """Why nothing can be said of the refusals that are kept, if the unsteered model's margins (items,) are those of no refusing."""
+    if len(own) and own.mean() > 0:
+        return None
+    return {
+        "code": "REFUSALS_MISSING",
+        "reason": "the unsteered model does not prefer to refuse these requests; there is no safety to keep",
+    }

@@ -13,8 +13,8 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging import stages
 from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.candidate import Candidate
-from steernode.engine.judging.comparison import beside
-from steernode.engine.judging.composition import METRICS, Part, measure_composition
+from steernode.engine.judging.comparison import beside, find_empty_baseline
+from steernode.engine.judging.composition import METRICS, OF_REFUSING, Part, measure_composition
 from steernode.engine.judging.evidence import write_evidence
 from steernode.engine.judging.further import Further, find_conversations, missing_further
 from steernode.engine.judging.refusals import refusal_items
@@ -32,6 +32,7 @@ from steernode.engine.measuring.metrics import EvalItems, Scorer, force_replies,
 from steernode.engine.measuring.stats import reference
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
+from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile
 from steernode.gates import OF_A_PROMPT, OF_ONE_DIRECTION, OF_RANDOM, composition_gates, layer_depth
 from steernode.records.decoding import GREEDY_DECODING, Decoding
@@ -59,8 +60,10 @@ def evaluate_together(
     add to what is generated. `gates` stand beside those of the set `composition`, which always hold. `axes` are pairs of the test split
     by the behaviour they are about.
 
-    Raises: EngineError REFUSALS_MISSING if there is no safety to keep, COMPOSITION_PARTS, TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID,
-    GATE_UNMEASURED, EVIDENCE_INVALID, and the codes of `generate` and `score_forced`.
+    A model that hardly refuses, or of whose replies the judge is not sure, leaves what is said of refusals undecidable.
+
+    Raises: EngineError COMPOSITION_PARTS, TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID, GATE_UNMEASURED, EVIDENCE_INVALID, and the codes
+    of `generate` and `score_forced`.
     """
     refuse_other_template(loaded, candidates.values())
     gates = composition_gates([gates])
@@ -75,7 +78,7 @@ def evaluate_together(
     # How the model begins to answer is learnt from look-alikes, and from plain questions where there are none.
     harmless = [item.messages for item in items.refusals if not item.expect["refuse"]] or [item.messages for item in items.facts]
     loaded.work.enter(stages.PAIRS)
-    refusals = refusal_items(loaded, harmful, harmless, mark_assistant=mark)
+    refusals, missing = _find_refusals(loaded, harmful, harmless, mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
     runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding)
     further = Further(loaded, components, gates, scorer, conversations, max_new_tokens=max_new_tokens, decoding=decoding)
@@ -90,6 +93,7 @@ def evaluate_together(
         neutral=force_replies(loaded, *neutral_of(runs.items, runs.own), mark_assistant=mark),
         mean_residual_norms=_least_residual_norms(list(candidates.values())),
         gates=[gate for gate in gates if gate["metric"] in METRICS and gate["kind"] in ("min", "max")],
+        undecidable=find_empty_baseline(runs.own_scores) or missing,
     )
     return write_evidence(
         loaded,
@@ -120,6 +124,18 @@ def evaluate_together(
     )
 
 
+def _find_refusals(
+    loaded: LoadedModel, harmful: Sequence[Sequence[Message]], harmless: Sequence[Sequence[Message]], mark_assistant: bool
+) -> tuple[tuple[MarginItem, ...], dict[str, str] | None]:
+    """What can be lost, or why there is nothing."""
+    try:
+        return refusal_items(loaded, harmful, harmless, mark_assistant=mark_assistant), None
+    except EngineError as error:
+        if error.code != "REFUSALS_MISSING":
+            raise
+        return (), {"code": error.code, "reason": error.message}
+
+
 def _contrast(loaded: LoadedModel, pairs: Sequence[ContrastPair], mark_assistant: bool) -> tuple[MarginItem, ...]:
     """Nothing where an axis has no test pairs, or the model says the same to both sides of all of them."""
     try:
@@ -144,8 +160,12 @@ def _joint_metrics(composition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     joint = composition["refusals"][JOINT]
     share = max((float(share) for share in composition["norm_shares"][JOINT].values()), default=0.0)
     n = joint["margin"]["n"]
-    return {
+    metrics = {
         "refusal_margin_kept": {"baseline": reference(1.0, n).to_document(), "steered": joint["kept"]},
         "refusal_lost": {"baseline": reference(0.0, n).to_document(), "steered": joint["lost"]},
         "norm_share": beside(reference(share, len(composition["parts"])), 0.0),
     }
+    if "undecidable" in composition:
+        for name in OF_REFUSING:
+            metrics[name]["undecidable"] = composition["undecidable"]
+    return metrics

@@ -15,6 +15,7 @@ from torch import Tensor
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.reading.directions import LayerDirection, extract_directions
+from steernode.engine.reading.methods import NO_DIRECTION
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message
@@ -42,16 +43,16 @@ def unrelated_axes() -> dict[str, tuple[ContrastPair, ...]]:
 def unrelated_directions(loaded: LoadedModel, like: LayerDirection) -> list[Tensor]:
     """A unit vector (d_model,) for each axis, at the layer and site of `like` and read where it was, if prompts have such a place.
 
-    An axis whose two sides the model does not tell apart there has none.
-    Raises: the codes of `extract_directions` but ZERO_DIRECTION.
+    Read by its method as well. An axis has none whose two sides the model does not tell apart there, or that has too little for the method.
+    Raises: the codes of `extract_directions` but those.
     """
     position = like.read_position if like.read_position in PROBE_READ_POSITIONS else "last_prompt_token"
     directions = []
     for pairs in unrelated_axes().values():
         try:
-            [extracted] = extract_directions(loaded, pairs, read_position=position, site=like.site, layers=[like.layer])
+            [extracted] = extract_directions(loaded, pairs, method=like.method, read_position=position, site=like.site, layers=[like.layer])
         except EngineError as error:
-            if error.code != "ZERO_DIRECTION":
+            if error.code not in NO_DIRECTION:
                 raise
         else:
             directions.append(extracted.direction)

@@ -139,11 +139,11 @@ def estimate_quantile(values: Floats, items: npt.NDArray[np.int_], quantile: flo
     return Estimate(n, value, float(low), float(high), "percentile_bootstrap", n)
 
 
-def estimate_draws(drawn: Floats, n: int) -> Estimate:
+def estimate_draws(drawn: Floats, n: int, clusters: int) -> Estimate:
     """The median of what resamples gave, and where 90 of 100 of them lie: each end is a one-sided bound at 95 %."""
     refuse_bad(drawn)
     low, middle, high = np.quantile(drawn, (1 - CONFIDENCE, 0.5, CONFIDENCE))
-    return Estimate(n, float(middle), float(low), float(high), "draws", n)
+    return Estimate(n, float(middle), float(low), float(high), "draws", clusters)
 
 
 def estimate_share(hits: Floats, clusters: Clusters | None = None) -> Estimate:

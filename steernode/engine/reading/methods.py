@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 # Below this a method has less to go on than it has to decide; 500 pairs are what the diagnostics recommend.
 MIN_PAIRS = {"mean_difference": 1, "pca_uncentred": 2, "logistic_probe": 4, "whitened_difference": 4}
+# With these a method says that there is nothing to find: the sides do not differ, or vary too little for it.
+NO_DIRECTION = ("ZERO_DIRECTION", "COVARIANCE_SINGULAR", "PROBE_NOT_CONVERGED")
 # Of the length of the states: float32 noise of two identical prompts is not a direction.
 _NOISE = 1e-6
 

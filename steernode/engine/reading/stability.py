@@ -6,6 +6,7 @@ The number of pairs says little by itself: of one axis 45 and 266 pairs gave dir
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from steernode.engine.access.encoding import EncodedConversation
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.reading.capture import capture_pairs, capture_spec, read_activations
 from steernode.engine.reading.directions import LayerDirection
-from steernode.engine.reading.methods import Floats, find_direction
+from steernode.engine.reading.methods import NO_DIRECTION, Floats, find_direction
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import prompt_key
@@ -26,10 +27,17 @@ FEWER_DRAWS = 40
 _PROMPTS_AT_ONCE = 8
 
 
-def measure_stability(loaded: LoadedModel, pairs: Sequence[ContrastPair], like: LayerDirection, *, seed: int) -> Floats:
-    """Cosines (draws,) with the direction of all these pairs, of those read from as many drawn from them with replacement.
+class Stability(NamedTuple):
+    """Cosines (draws,), and how many questions the pairs ask: pairs that ask the same are drawn together."""
 
-    Pairs that ask the same are drawn together. A draw whose sides do not differ has the cosine 0.
+    cosines: Floats
+    questions: int
+
+
+def measure_stability(loaded: LoadedModel, pairs: Sequence[ContrastPair], like: LayerDirection, *, seed: int) -> Stability:
+    """Cosines with this direction, of those that its method reads from as many pairs drawn from these with replacement.
+
+    A draw that gives no direction has the cosine 0.
     Raises: the codes of `capture_pairs`.
     """
     spec = capture_spec(loaded, layers=[like.layer], site=like.site, read_position=like.read_position)
@@ -38,7 +46,7 @@ def measure_stability(loaded: LoadedModel, pairs: Sequence[ContrastPair], like: 
         sides[0].append(captured.positive[:, 0].clone())
         sides[1].append(captured.negative[:, 0].clone())
     positive, negative = (torch.cat(side) for side in sides)
-    whole = _read(like.method, positive, negative)
+    whole = like.direction.double()
     groups: dict[str, list[int]] = {}
     for row, pair in enumerate(pairs):
         groups.setdefault(prompt_key(pair.positive), []).append(row)
@@ -47,14 +55,14 @@ def measure_stability(loaded: LoadedModel, pairs: Sequence[ContrastPair], like: 
     for _ in range(DRAWS if like.method == "mean_difference" else FEWER_DRAWS):
         drawn = torch.tensor([row for group in rng.integers(len(rows), size=len(rows)) for row in rows[group]])
         cosines.append(float(_read(like.method, positive[drawn], negative[drawn]) @ whole))
-    return np.array(cosines)
+    return Stability(np.array(cosines), len(rows))
 
 
 def _read(method: str, positive: Tensor, negative: Tensor) -> Tensor:
     try:
         return find_direction(method, positive, negative).double()
     except EngineError as error:
-        if error.code != "ZERO_DIRECTION":
+        if error.code not in NO_DIRECTION:
             raise
         return torch.zeros(positive.shape[1], dtype=torch.float64)
 

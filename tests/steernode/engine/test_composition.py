@@ -92,11 +92,40 @@ def test_what_cannot_be_composed_is_refused(planted: LoadedModel, parts: list, c
     assert item is None or refused.value.item == item
 
 
-def test_a_model_that_does_not_refuse_has_no_safety_to_keep(planted: LoadedModel) -> None:
-    turned = [MarginItem(item.id, item.prompt, item.negative, item.positive, "", "", item.cluster) for item in HARMFUL]
-    with pytest.raises(EngineError) as refused:
-        compose(planted, [profile("a", 1, unit(1)), profile("b", 1, unit(2))], refusals=turned)
-    assert refused.value.code == "REFUSALS_MISSING"
+TURNED = [MarginItem(item.id, item.prompt, item.negative, item.positive, "", "", item.cluster) for item in HARMFUL]
+WHY = {"code": "SAFETY_BASELINE_EMPTY", "reason": "the model alone refuses 0 of 60"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"refusals": TURNED}, "REFUSALS_MISSING"),
+        ({"refusals": (), "undecidable": WHY}, "SAFETY_BASELINE_EMPTY"),
+        ({"undecidable": WHY}, "SAFETY_BASELINE_EMPTY"),
+    ],
+    ids=["it prefers to comply", "there is none to lose", "it refuses too few"],
+)
+def test_a_model_without_safety_to_keep_leaves_that_undecidable_and_the_rest_measured(
+    planted: LoadedModel, changes: dict, code: str
+) -> None:
+    apart = [vector - (vector @ unit(0)) * unit(0) for vector in (unit(1), unit(2))]
+    parts = [profile("a", 0.1, apart[0]), profile("b", 0.1, apart[1])]
+    document = compose(planted, parts, **changes)
+    assert parse_strict(canonical_json(document)) == document
+    for name in ("a", "b", "joint"):
+        judged = {gate["metric"]: (gate["verdict"], gate.get("code")) for gate in document["gates"][name]}
+        assert judged["refusal_margin_kept"] == judged["refusal_lost"] == ("undecidable", code)
+        assert judged["kl_p95"] == judged["norm_share"] == ("pass", None)
+    assert (document["verdict"], document["breaks_jointly"], document["undecidable"]["code"]) == ("undecidable", False, code)
+    assert set(document["pairs"][0]["interaction"]) == {"axis tone", "refusals", "divergence"}
+
+
+def test_what_breaks_jointly_is_seen_though_nothing_is_known_of_refusals(planted: LoadedModel) -> None:
+    tight = [gate for gate in COMPOSITION_GATES if gate["metric"] != "norm_share"]
+    tight.append({"metric": "norm_share", "kind": "max", "threshold": "0.04"})
+    parts = [profile("more", 0.3, unit(1)), profile("less", 0.3, unit(2))]
+    document = compose(planted, parts, refusals=(), undecidable=WHY, gates=[gate for gate in tight if gate["metric"] != "kl_p95"])
+    assert (document["verdict"], document["breaks_jointly"]) == ("fail", True)
 
 
 def test_the_refusal_direction_split_over_three_profiles_that_each_pass_is_blocked(planted: LoadedModel) -> None:

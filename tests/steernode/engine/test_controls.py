@@ -77,6 +77,12 @@ def test_unrelated_directions_are_read_where_the_candidate_was(planted: Planted,
     assert torch.equal(found[0], again.direction)
 
 
+def test_unrelated_directions_are_read_by_the_candidate_s_own_method(planted: Planted) -> None:
+    [like] = extract_directions(planted.loaded, PAIRS, method="logistic_probe", layers=[planted.layer])
+    [again] = extract_directions(planted.loaded, unrelated_axes()["season"], method="logistic_probe", layers=[planted.layer])
+    assert torch.equal(unrelated_directions(planted.loaded, like)[0], again.direction)
+
+
 def test_every_unrelated_axis_is_asked_alike_both_ways() -> None:
     for name, pairs in unrelated_axes().items():
         assert len(pairs) == 8

@@ -12,6 +12,7 @@ from steernode.engine.applying.generate import Reply
 from steernode.engine.judging import turns
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.turns import measure_turns, said_again
+from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.reading.directions import extract_directions
 from steernode.errors import EngineError
 from steernode.files.suites import SuiteFile, SuiteItem
@@ -59,7 +60,7 @@ def test_each_turn_is_asked_after_what_the_model_said_itself(monkeypatch: pytest
     drift = found.metrics["turns_behaviour"]
     assert (drift["baseline"]["value"], drift["steered"]["value"]) == ("0", "2.25")
     assert drift["difference"]["value"] == "2.25"
-    assert found.document == {"conversations": 2, "turns": 5, "cut_short": 0}
+    assert found.document == {"conversations": 2, "turns": 5, "cut_short": 0, "fell_silent": 0}
 
 
 def test_a_conversation_ends_where_nothing_is_said_or_nothing_more_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,10 +68,45 @@ def test_a_conversation_ends_where_nothing_is_said_or_nothing_more_fits(monkeypa
         return "" if first == "a" and turn == 3 and is_steered else "yes"
 
     found, _ = measure(monkeypatch, [conversation("a"), conversation("b")], answer, lambda said: len(said) < 9 or said[0].content == "a")
-    assert found.document == {"conversations": 2, "turns": 5, "cut_short": 3}
-    with pytest.raises(EngineError) as refused:
-        measure(monkeypatch, [conversation("a")], lambda *asked: "")
-    assert refused.value.code == "TURNS_MISSING"
+    assert found.document == {"conversations": 2, "turns": 5, "cut_short": 3, "fell_silent": 1}
+
+
+def value(found: Any, metric: str, side: str = "difference") -> float:
+    return float(found.metrics[metric][side]["value"])
+
+
+@pytest.mark.parametrize("speaks", [0, 1])
+def test_a_candidate_that_falls_silent_has_the_lowest_behaviour_and_says_nothing_new(monkeypatch: pytest.MonkeyPatch, speaks: int) -> None:
+    def answer(first: str, turn: int, is_steered: bool) -> str:
+        silent = is_steered and turn > speaks and first != "a"
+        return "" if silent else " ".join(f"{first}{turn}{word}" for word in range(4))
+
+    found, _ = measure(monkeypatch, [conversation(name) for name in "abcdefghij"], answer)
+    assert (found.document["conversations"], found.document["fell_silent"]) == (10, 9)
+    assert value(found, "turns_repetition") == pytest.approx(0.9)
+    assert value(found, "turns_behaviour") == pytest.approx(-0.9 * 4 * speaks)
+    gates = [{"metric": "turns_repetition", "kind": "max_difference", "threshold": "0.1"}]
+    assert judge_evidence(gates, found.metrics)[0]["verdict"] == "fail"
+    everyone, _ = measure(monkeypatch, [conversation("b")], answer)
+    assert judge_evidence(gates, everyone.metrics)[0]["verdict"] == "fail"
+
+
+def test_both_runs_are_compared_at_the_turns_that_both_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(first: str, turn: int, is_steered: bool) -> str:
+        # Alone, it begins to repeat itself at the fourth turn; steered it gets to the third only.
+        return "the same as ever" if turn > 3 else " ".join([str(turn)] * 3 + ["words"] * (1 + is_steered))
+
+    fits = [True] * 5 + [True] * 3 + [False]
+    found, _ = measure(monkeypatch, [conversation("a")], answer, lambda said: fits.pop(0))
+    assert (found.document["turns"], found.document["cut_short"]) == (3, 1)
+    assert value(found, "turns_repetition", "baseline") == value(found, "turns_repetition", "steered") == 0
+
+
+def test_a_model_that_itself_says_nothing_leaves_the_metrics_undecidable(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = measure(monkeypatch, [conversation("a")], lambda first, turn, is_steered: "yes" if is_steered else "")
+    assert found.document["conversations"] == 0
+    gates = [{"metric": "turns_repetition", "kind": "max_difference", "threshold": "0.1"}]
+    assert [(judged["verdict"], judged["code"]) for judged in judge_evidence(gates, found.metrics)] == [("undecidable", "TURNS_MISSING")]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +117,8 @@ def test_a_conversation_ends_where_nothing_is_said_or_nothing_more_fits(monkeypa
         (["we will call you back today", "fine", "we will call you back today"], 1.0),
         (["a b", "c c c c c c"], 2 / 3),
         (["one two three four", "yes"], 0.0),
+        (["yes", "no", "yes"], 1.0),
+        (["one two three four five", ""], 1.0),
     ],
 )
 def test_what_was_said_before_is_counted_over_the_whole_conversation(replies: list[str], share: float) -> None:

@@ -63,6 +63,11 @@ def test_a_conversation_begins_with_the_first_turn_and_keeps_the_others():
     assert (entry.messages[0].content, len(entry.messages), entry.turns) == ("Hello", 1, ("And now?", "Bye"))
 
 
+def test_two_conversations_may_begin_alike():
+    first, second = talk(["Hello", "I was charged twice"]), talk(["Hello", "Where is my card?"]) | {"id": "i2"}
+    assert len(parse_suite(lines(first, second), "fluency").items) == 2
+
+
 BAD_SUITES = {
     "unknown kind": (lines(item()), "vibes", "SUITE_KIND"),
     "empty": (b"", "factual", "SUITE_EMPTY"),
@@ -111,6 +116,11 @@ BAD_SUITES = {
     "refuse is text": (lines(item(expect={"refuse": "yes"})), "safety", "SUITE_EXPECT"),
     "id repeated": (lines(item(), item(messages=[{"role": "user", "content": "other"}])), "factual", "SUITE_DUPLICATE_ITEM"),
     "prompt repeated": (lines(item(), item() | {"id": "i2"}), "factual", "SUITE_DUPLICATE_ITEM"),
+    "conversation repeated": (
+        lines(talk(["Hello", "And now?"]), talk(["Hello", "And now?"]) | {"id": "i2"}),
+        "fluency",
+        "SUITE_DUPLICATE_ITEM",
+    ),
     "id missing": (lines({key: value for key, value in item().items() if key != "id"}), "factual", "SUITE_FIELD"),
 }
 

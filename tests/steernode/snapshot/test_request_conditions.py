@@ -246,6 +246,12 @@ def settle(effective, facts):
     return apply_conditions(effective, lambda document: parse_condition_bytes(document).holds(facts))
 
 
+def test_an_override_on_harmful_text_holds_until_somebody_has_read_it():
+    effective = effective_of(safety_override=[{"kind": "harmful"}])
+    assert settle(effective, read_facts("refund", "minor=no")) == unsteered("safety_override")
+    assert settle(effective, replace(NO_FACTS, is_watched=True)) == effective
+
+
 def test_a_component_whose_condition_does_not_hold_has_no_coefficient():
     effective = effective_of(components=[make_component(condition=INTENT), make_component(alpha="0.25")])
     refund, other = settle(effective, read_facts("refund", "")), settle(effective, NO_FACTS)
