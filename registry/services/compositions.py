@@ -8,10 +8,11 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
+from registry.reads.openings import axis_of
 from registry.reads.waivers import waivers_in_force
 from registry.services.demands import demanded_gates, find_unmet_gate
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
-from registry.services.openings import open_splits
+from registry.services.openings import open_splits, refuse_chosen_by
 from registry.services.power import notice_power, refuse_certain
 from registry.services.recipes import parse_decoding, resolve_dtype
 from registry.services.transition import transition
@@ -33,7 +34,7 @@ def request_composition(
     them. Replies are chosen as in the vectors' own validations, unless `decoding` says how.
     Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, GATES_UNDECIDABLE, TEST_SPLIT_OPENED, COMPOSITION_RUNNING,
     JOB_FAILED_BEFORE unless it is asked for `again`;
-    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING, POWER_MISSING;
+    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING, SUITE_AXIS, POWER_MISSING;
     ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     revision = (
@@ -51,7 +52,10 @@ def request_composition(
     evaluations = [_need_evidence(vector) for vector in vectors]
     digest = digest_components(revision)
     _refuse_second_look(revision, digest)
-    check_suites(suites)
+    axes = {axis_of(vector) for vector in vectors}
+    check_suites(suites, axes)
+    for axis in sorted(axes):
+        refuse_chosen_by(suites, axis, revision.base_model)
     for vector in vectors:
         if vector.contrast_set is not None:
             refuse_overlap(vector.contrast_set, suites)

@@ -278,7 +278,7 @@ def evaluate(ada, suites) -> Callable:
 
     def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True, undecidable=()):
         asked = {"vector": vector, "actor": ada, "alpha": Decimal(alpha), "unit": unit}
-        job = request_validation(suites=unopened_suites(suites, vector.base_model, ada), **asked)
+        job = request_validation(suites=unopened_suites(suites, vector, ada), **asked)
         verdict = "pass" if passed else "fail"
         gates = [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")]
         for gate in gates:
