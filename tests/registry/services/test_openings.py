@@ -61,6 +61,15 @@ def test_new_items_are_another_look_which_is_counted(ask, suites, ada):
     assert count_looks(second) == {"behaviour": 2, "factual": 2, "safety": 2}
 
 
+def test_another_name_of_a_suite_hides_no_look(ask, suites, ada):
+    validate(ask(), passed=False)
+    named = [
+        seal_eval_suite(f"quite-new-{suite.kind}", kind=suite.kind, data=make_suite(suite.kind, first=500), rubric=rubric, author=ada)
+        for suite, rubric in zip(suites, (rubric_file(), None, None), strict=True)
+    ]
+    assert count_looks(validate(ask(suites=named))) == {"behaviour": 2, "factual": 2, "safety": 2}
+
+
 def test_one_suite_whose_items_were_asked_is_enough_to_refuse_the_look(ask, suites, ada):
     validate(ask())
     tickets, *_ = fresh_suites(suites, ada)
