@@ -210,8 +210,8 @@ def test_whether_items_are_new_is_asked_in_as_many_queries_however_often_they_we
 
     validate(ask())
     before = count()
-    for _ in range(3):
-        validate(ask(suites=fresh_suites(suites, ada)))
+    for number in range(3):
+        validate(ask(suites=fresh_suites(suites, ada)), note=f"look {number}")
     assert count() == before
 
 
