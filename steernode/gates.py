@@ -31,6 +31,8 @@ OF_ATTACKS = ("attack_success_rise",)
 OF_TURNS = ("turns_behaviour", "turns_repetition")
 # What compares one direction with what the contrast set's positive side is told, asked as a prompt.
 OF_A_PROMPT = ("behaviour_share", "perplexity_over_prompt", "kl_over_prompt")
+# What each vector's own evidence has to say, because that of several together does not.
+OF_EACH_PART = OF_ONE_DIRECTION + OF_A_PROMPT + OF_RANDOM
 # What says that a behaviour rose, which components that only remove are not there for.
 OF_A_RISE = ("behaviour", "anti_steered")
 # What is measured where components are judged as they act together, and nowhere else.
@@ -160,7 +162,7 @@ def composition_gates(asked: Iterable[str | Sequence[Mapping[str, str]]], *, onl
     Components that only remove (ablate, clamp) need not raise the behaviour, and must not.
     Raises: as `load_gates`.
     """
-    left_out = OF_ONE_DIRECTION + OF_A_PROMPT + OF_RANDOM + (OF_A_RISE if only_removes else ())
+    left_out = OF_EACH_PART + (OF_A_RISE if only_removes else ())
     found = [gate for gates in ("composition", *asked) for gate in load_gates(gates) if gate["metric"] not in left_out]
     if only_removes:
         found.append(_NO_RISE)

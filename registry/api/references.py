@@ -64,7 +64,8 @@ def find_base_model(reference: str) -> BaseModel:
 
 
 def find_evaluation(reference: str | UUID) -> Evaluation:
-    return _find(Evaluation.objects.select_related("vector", "revision__profile"), reference, "EVALUATION_NOT_FOUND", "evaluation")
+    related = ("vector__contrast_set", "revision__profile", "job__base_model")
+    return _find(Evaluation.objects.select_related(*related), reference, "EVALUATION_NOT_FOUND", "evaluation")
 
 
 def find_waiver(reference: str | UUID) -> Waiver:

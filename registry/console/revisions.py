@@ -21,7 +21,7 @@ from registry.reads.departures import still_may, with_departures
 from registry.reads.documents import COVERS, template_arguments_of
 from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
 from registry.reads.forms import relate_covered
-from registry.reads.openings import count_looks
+from registry.reads.openings import count_looks, list_other_looks
 from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.demands import list_requirements, missing_approvals
@@ -65,6 +65,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         lineages=[trace_vector(vector, here=revision) for vector in vectors],
         **describe_evaluation(evaluation),
         looks=count_looks(evaluation) if evaluation else {},
+        other_looks=list_other_looks(revision, evaluation),
         open_gates=list_open_gates(evaluation, request.user),
         requirements=list_requirements(revision),
         waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],

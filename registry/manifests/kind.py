@@ -178,6 +178,10 @@ class Kind(ABC, Generic[Row, Found]):
         """The spec with every reference in its one form, and what is wrong with it. All that it refers to is there."""
         return manifest.spec, []
 
+    def find_refused(self, step: Step) -> Iterable[Fault]:
+        """What keeps a step that has something to write from being taken. What stands as it is on record is refused for nothing."""
+        return ()
+
     def find_recorded(self, manifest: Manifest, recorded: Recorded[Row] | None, references: References) -> Recorded[Row] | None:
         """The object that the manifest is compared with, where it is not the one that was read."""
         return recorded

@@ -85,9 +85,11 @@ def _compare_all(manifests: list[Manifest]) -> tuple[list[Step], References]:
         found = kind.find_missing(manifest, references)
         if not found:
             spec, found = kind.resolve(manifest, references)
-        faults += found
         on_record = kind.find_recorded(manifest, recorded[manifest.kind].get(manifest.name), references)
         step = _compare(manifest, spec, on_record, declarations.get((manifest.kind, manifest.name)))
+        if not found and step.changes_record:
+            found = list(kind.find_refused(step))
+        faults += found
         if step.changes_field("spec"):
             references.expect(step)
         steps.append(step)

@@ -17,7 +17,7 @@ class SuiteOpening(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
-    # Of the behaviour suite: what the items were to tell of.
+    # Of the behaviour suite: what the items were to tell of. It is the vector's, where the record knows what that is about.
     axis = models.SlugField(max_length=50)
     base_model = models.ForeignKey("registry.BaseModel", models.PROTECT, related_name="+")
     suite = models.ForeignKey("registry.EvalSuite", models.PROTECT, related_name="openings")

@@ -5,13 +5,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
+from registry.models import (
+    Component,
+    EvalSuite,
+    Evaluation,
+    Job,
+    JobKind,
+    JobState,
+    ProfileRevision,
+    RevisionState,
+    RiskPolicy,
+    SteeringVector,
+    User,
+)
 from registry.reads.documents import digest_components, evaluated_components
-from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
+from registry.reads.evidence import evidence_of_part, is_plain_addition, only_removes
+from registry.reads.openings import axis_of
 from registry.reads.waivers import waivers_in_force
-from registry.services.demands import demanded_gates, find_unmet_gate
+from registry.services.demands import demanded_gates, find_unmet_gate, find_weaker_part, say_unmeasured
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
-from registry.services.openings import open_splits
+from registry.services.openings import open_splits, refuse_chosen_by
 from registry.services.power import notice_power, refuse_certain
 from registry.services.recipes import parse_decoding, resolve_dtype
 from registry.services.transition import transition
@@ -28,12 +41,13 @@ def request_composition(
 ) -> Job:
     """nothing -> queued: open the test split for all components of a draft together, once for these components.
 
-    Every vector must have passed alone, but for what is waived. The whole is held to the gates of a composition, to those that each
+    Every vector must have passed alone, at its α or beyond it, but for what is waived, and by gates as strict as the policy's where these
+    can only be asked of one vector. The whole is held to the gates of a composition, to those that each
     vector had to pass, and to those of the profile's risk policy (`steernode.gates.composition_gates`); nobody chooses among
     them. Replies are chosen as in the vectors' own validations, unless `decoding` says how.
-    Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, GATES_UNDECIDABLE, TEST_SPLIT_OPENED, COMPOSITION_RUNNING,
-    JOB_FAILED_BEFORE unless it is asked for `again`;
-    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING, POWER_MISSING;
+    Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, GATES_UNDECIDABLE, GATES_WEAK, TEST_SPLIT_OPENED,
+    COMPOSITION_RUNNING, JOB_FAILED_BEFORE unless it is asked for `again`;
+    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING, SUITE_AXIS, POWER_MISSING;
     ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     revision = (
@@ -48,10 +62,13 @@ def request_composition(
     vectors = list(dict.fromkeys(component.vector for component in components))
     # The vectors' rows make two requests for the same components queue, whichever drafts they are of.
     list(SteeringVector.objects.select_for_update(no_key=True).filter(pk__in=[vector.pk for vector in vectors]).order_by("pk"))
-    evaluations = [_need_evidence(vector) for vector in vectors]
+    evaluations = list(dict.fromkeys(_need_evidence(component, revision.profile.risk_class) for component in components))
     digest = digest_components(revision)
     _refuse_second_look(revision, digest)
-    check_suites(suites)
+    axes = {axis_of(vector) for vector in vectors}
+    check_suites(suites, axes)
+    for axis in sorted(axes):
+        refuse_chosen_by(suites, axis, revision.base_model)
     for vector in vectors:
         if vector.contrast_set is not None:
             refuse_overlap(vector.contrast_set, suites)
@@ -102,12 +119,16 @@ def _check_components(revision: ProfileRevision, components: Sequence[Component]
         )
 
 
-def _need_evidence(vector: SteeringVector) -> Evaluation:
-    evaluation = latest_evaluation(vector)
+def _need_evidence(component: Component, policy: RiskPolicy) -> Evaluation:
+    """What the vector showed alone at the α that it is to have, by gates as strict as the policy's where the whole is not asked."""
+    evaluation = evidence_of_part(component)
     if evaluation is None:
-        raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {vector} alone; validate it first", str(vector))
+        raise say_unmeasured(component)
     if problem := find_unmet_gate(evaluation, list(waivers_in_force(evaluation))):
+        vector = component.vector
         raise TransitionRefused(problem.code, f"{vector} is no part of a composition: alone, {problem.message}", str(vector))
+    if problem := find_weaker_part(component, policy.gate_set):
+        raise problem
     return evaluation
 
 

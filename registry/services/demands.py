@@ -5,7 +5,7 @@ of an earlier form: what was not demanded then is not on its checklist. Nothing 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import ROUND_UP, Decimal, localcontext
@@ -28,17 +28,18 @@ from registry.models import (
     Waiver,
 )
 from registry.reads.documents import COVERS, UNSAID, describe_waiver, digest_components, policy_document, waiver_document
-from registry.reads.evidence import evidence_of, is_plain_addition, only_removes, valid_approvals
+from registry.reads.evidence import evidence_of, evidence_of_part, is_plain_addition, only_removes, valid_approvals
 from registry.reads.gates import find_gate_set, say_known
 from registry.reads.waivers import gate_of, waivers_in_force, without_waived
 from registry.services.covers import COVERABLE, find_uncoverable
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, GateError, SteerError
-from steernode.gates import Gate, composition_gates, find_weaker_gates
+from steernode.gates import OF_EACH_PART, Gate, composition_gates, find_weaker_gates
 from steernode.records.evidence import blocking_gates, read_gates
 from steernode.records.lenient import read_number
 from steernode.snapshot.records import AlphaBounds
 from steernode.snapshot.resolve import absolute_coefficient
+from steernode.words import STRENGTH_OPERATORS
 
 _SHARE = Decimal("0.000001")
 
@@ -231,19 +232,42 @@ def demanded_gates(gate_set: str) -> tuple[Gate, ...]:
 
 
 def _find_weaker_gate(components: Sequence[Component], evaluation: Evaluation, gate_set: str) -> SteerError | None:
+    """Of several components, the gates that can only be asked of each vector alone are asked of its own evidence."""
     try:
         demanded = demanded_gates(gate_set)
     except GateError as error:
         # A set that this hub no longer has: nobody can say any more what it demanded.
         return error
-    if evaluation.components_digest:
-        demanded = composition_gates([demanded], only_removes=only_removes(components))
+    if not evaluation.components_digest:
+        return _compare_gates(evaluation, demanded, gate_set)
+    whole = composition_gates([demanded], only_removes=only_removes(components))
+    parts = (find_weaker_part(component, gate_set) for component in components)
+    return _compare_gates(evaluation, whole, gate_set) or next(filter(None, parts), None)
+
+
+def find_weaker_part(component: Component, gate_set: str) -> SteerError | None:
+    """The refusal of a part whose own evidence was not held to what the evidence of the whole cannot say. Raises: GateError."""
+    evaluation = evidence_of_part(component)
+    if evaluation is None:
+        return say_unmeasured(component)
+    return _compare_gates(evaluation, [gate for gate in demanded_gates(gate_set) if gate["metric"] in OF_EACH_PART], gate_set)
+
+
+def say_unmeasured(component: Component) -> SteerError:
+    """The refusal of a part of which nothing was measured alone at the α that it has."""
+    where = "" if component.operator in STRENGTH_OPERATORS else f" at α = {format_decimal(component.alpha)} {component.unit}"
+    problem = f"no evaluation covers {component.vector} alone{where}; validate it{' there' if where else ''} first"
+    return TransitionRefused("EVIDENCE_MISSING", problem, str(component.vector))
+
+
+def _compare_gates(evaluation: Evaluation, demanded: Iterable[Gate], gate_set: str) -> SteerError | None:
     held_to = [gate for gate in read_gates(evaluation.gates) if read_number(gate.threshold) is not None]
     weaker = find_weaker_gates([{"metric": gate.metric, "kind": gate.kind, "threshold": gate.threshold} for gate in held_to], demanded)
     if not weaker:
         return None
     rules = ", ".join(f"{gate['metric']} {gate['kind']} {gate['threshold']}" for gate in weaker)
-    return TransitionRefused("GATES_WEAK", f"the evidence was not held to what the set {gate_set} demands: {rules}", weaker[0]["metric"])
+    problem = f"the evidence of {evaluation} was not held to what the set {gate_set} demands: {rules}"
+    return TransitionRefused("GATES_WEAK", problem, weaker[0]["metric"])
 
 
 def _find_missing_kind(evaluation: Evaluation, kinds: Sequence[str]) -> SteerError | None:

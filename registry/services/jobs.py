@@ -1,6 +1,6 @@
 """Jobs: request, claim by lease, report, finish. The row is the truth; a worker owns it only while its attempt is current."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,6 +16,7 @@ from registry.dispatch import send_job
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, Profile, SteeringVector, SuiteKind, User
 from registry.models.fields import refuse_rounding
+from registry.reads.openings import ANY_AXIS, axis_of, judged_axis
 from registry.services.base_models import resolve_model_folder
 from registry.services.names import check_new_name
 from registry.services.notices import foresee_notices, say_few_pairs
@@ -60,7 +61,7 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SCREEN_PAIRS, SUITES_MISSING, and POWER_MISSING with `draft_for`;
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SCREEN_PAIRS, SUITES_MISSING, SUITE_AXIS, and POWER_MISSING with `draft_for`;
     LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP, CONTRAST_EXTRACT_EMPTY;
     TransitionRefused VECTOR_EXISTS, where the record has the vector that it would make; TEST_SPLIT_OPENED, with `draft_for`;
     JOB_FAILED_BEFORE, unless it is asked for `again`.
@@ -70,7 +71,7 @@ def request_extraction(
     full_recipe = parsed.to_document()
     refuse_clock(base_model, full_recipe)
     check_new_name(SteeringVector, full_recipe["vector"])
-    check_suites(suites)
+    check_suites(suites, [contrast_set.axis])
     refuse_overlap(contrast_set, suites)
     refuse_nothing_to_extract(parse_pairs(get_blob(contrast_set.digest)).pairs)
     _check_axis(contrast_set, draft_for)
@@ -79,7 +80,7 @@ def request_extraction(
     if draft_for is not None:
         # The validation that follows would be refused, after all the work.
         refuse_certain(parsed.gates, suites, contrast_set)
-        refuse_opened(suites, base_model)
+        refuse_opened(suites, contrast_set.axis, base_model, searched=suites)
     return queue_job(
         JobKind.EXTRACTION,
         suites=suites,
@@ -141,14 +142,14 @@ def request_validation(
     by its name or a list, or to those of that recipe, or to the set `default`. With `draft_for` it ends as a draft revision of the
     profile, if it passes.
     Raises: TransitionRefused TEST_SPLIT_OPENED, VALIDATION_RUNNING, JOB_FAILED_BEFORE unless `again`;
-    InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES, SUITES_MISSING, RECIPE_PROFILE_AXIS, POWER_MISSING;
+    InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES, SUITES_MISSING, SUITE_AXIS, RECIPE_PROFILE_AXIS, POWER_MISSING;
     GateError GATE_INVALID.
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
     if vector.validations.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).exists():
         raise TransitionRefused("VALIDATION_RUNNING", f"a validation of {vector} is under way", str(vector))
-    check_suites(suites)
+    check_suites(suites, [axis_of(vector)])
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
@@ -192,7 +193,7 @@ def queue_validation(
         decoding=parse_decoding(decoding),
         model_dtype=extraction.model_dtype if extraction else resolve_dtype(AUTO, vector.base_model),
     )
-    refuse_opened(fields["suites"], vector.base_model)
+    refuse_opened(fields["suites"], axis_of(vector), vector.base_model)
     job = queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
     open_splits(job, fields["suites"])
     return job
@@ -233,10 +234,11 @@ def queue_job(kind: JobKind, *, suites: Sequence[EvalSuite], again: bool = False
     return job
 
 
-def check_suites(suites: Sequence[EvalSuite]) -> None:
-    """What is named is what judges: one suite of each kind that there must be, and at most one of any other.
+def check_suites(suites: Sequence[EvalSuite], axes: Collection[str]) -> None:
+    """What is named is what judges: one suite of each kind that there must be, and at most one of any other. The behaviour suite judges
+    one of the axes that the vectors are about.
 
-    Raises: InvalidInput SUITES_MISSING, SUITES_OF_ONE_KIND, SUITE_NOT_RUN.
+    Raises: InvalidInput SUITES_MISSING, SUITES_OF_ONE_KIND, SUITE_NOT_RUN, SUITE_AXIS.
     """
     of_kind = {kind: [str(suite) for suite in suites if suite.kind == kind] for kind in SuiteKind.values}
     for kind, named in of_kind.items():
@@ -251,6 +253,11 @@ def check_suites(suites: Sequence[EvalSuite]) -> None:
     for kind in NEEDED_KINDS:
         if not of_kind[kind]:
             raise InvalidInput("SUITES_MISSING", f"name a {kind} suite", kind)
+    judged = judged_axis(suites)
+    if judged not in axes and ANY_AXIS not in axes:
+        (named,) = of_kind[SuiteKind.BEHAVIOUR]
+        problem = f"{named} judges {judged}, and what it is to judge is about {' and '.join(sorted(axes))}; name a suite of that axis"
+        raise InvalidInput("SUITE_AXIS", problem, named)
 
 
 def refuse_overlap(contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> None:

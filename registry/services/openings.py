@@ -6,14 +6,29 @@ from registry.audit import Action, record
 from registry.errors import TransitionRefused
 from registry.locks import hold_numbers
 from registry.models import BaseModel, EvalSuite, Job, SuiteOpening
-from registry.reads.openings import axis_of, find_opened
+from registry.reads.openings import find_chosen_by, find_opened, judged_axis
 from steernode.canonical import canonical_json, sha256_hex
 
 
-def refuse_opened(suites: Sequence[EvalSuite], base_model: BaseModel) -> None:
-    """Of two who ask, one waits and then finds the other's opening. Raises: TransitionRefused TEST_SPLIT_OPENED saying what would do."""
-    hold_numbers(f"openings:{axis_of(suites)}:{base_model.pk}")
-    if found := find_opened(suites, base_model):
+def refuse_opened(suites: Sequence[EvalSuite], axis: str, base_model: BaseModel, *, searched: Sequence[EvalSuite] = ()) -> None:
+    """Test items that judge a vector of this axis are new, and chose none. Of two who ask, one waits and then finds the other's opening.
+
+    `searched` are suites that a search is asked for with, which goes on to this look.
+    Raises: TransitionRefused TEST_SPLIT_OPENED saying what would do.
+    """
+    # Not by axis: what a vector is about may not be on record, and then its looks count for all.
+    hold_numbers(f"openings:{base_model.pk}")
+    refuse_chosen_by(suites, axis, base_model, searched=searched)
+    _refuse(find_opened(suites, axis, base_model))
+
+
+def refuse_chosen_by(suites: Sequence[EvalSuite], axis: str, base_model: BaseModel, *, searched: Sequence[EvalSuite] = ()) -> None:
+    """Raises: TransitionRefused TEST_SPLIT_OPENED saying what would do."""
+    _refuse(find_chosen_by(suites, axis, base_model, searched))
+
+
+def _refuse(found: tuple[EvalSuite, str] | None) -> None:
+    if found:
         suite, problem = found
         raise TransitionRefused("TEST_SPLIT_OPENED", problem, str(suite))
 
@@ -21,7 +36,7 @@ def refuse_opened(suites: Sequence[EvalSuite], base_model: BaseModel) -> None:
 def open_splits(job: Job, suites: Sequence[EvalSuite]) -> None:
     """A step of the transition that queues the job: an opening of each suite, and one event with the gates."""
     gates_digest = sha256_hex(canonical_json(job.recipe["gates"]))
-    axis = axis_of(suites)
+    axis = judged_axis(suites)
     for suite in suites:
         SuiteOpening.objects.create(
             axis=axis,

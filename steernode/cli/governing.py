@@ -49,7 +49,8 @@ def approve(
         revision_digest = revision_digest or _read_digest(revision, "digest")
         evidence_digest = evidence_digest or _read_digest(revision, "evidence_digest")
     click.echo(f"revision {reference[0]}@{reference[1]}: {revision_digest}\nevidence: {evidence_digest}", err=as_json)
-    for line in [*_describe_covers(revision), *_describe_waivers(revision)]:
+    looks = _describe_looks(hub.get(f"{_revision_path(reference)}/checklist"))
+    for line in [*_describe_covers(revision), *_describe_waivers(revision), *looks]:
         click.echo(printable(line), err=as_json)
     if not yes:
         click.confirm("Approve this revision on this evidence?", abort=True, err=as_json)
@@ -122,6 +123,19 @@ def _describe_waivers(revision: Any) -> list[str]:
         f"{row.get('confirmed_by')} until {str(row.get('ends_at'))[:10]}: {row.get('reason')}"
         for row in waivers
     ]
+
+
+def _describe_looks(checklist: Any) -> list[str]:
+    """How often test items were looked at before this evidence was there, and what came of every other look at these vectors."""
+    shown = checklist if isinstance(checklist, dict) else {}
+    counts = ", ".join(f"{kind} {count}" for kind, count in shown.get("looks", {}).items())
+    others = [
+        f"measured too: {row.get('vector') or 'the components together'}"
+        + (f" at α = {row.get('alpha')} {row.get('unit')}" if row.get("alpha") is not None else "")
+        + f": {row.get('verdict')}, {str(row.get('evaluated_at'))[:10]}"
+        for row in shown.get("other_looks", [])
+    ]
+    return [*([f"looks at test items of this axis on this base model: {counts}"] if counts else []), *others]
 
 
 def _read_digest(revision: Any, field: str) -> str:

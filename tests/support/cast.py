@@ -272,16 +272,17 @@ def vector(ada, base_model, contrast_set):
 
 @pytest.fixture
 def evaluate(ada, suites) -> Callable:
-    """Open a vector's test split with this outcome: evaluate(vector, passed=False), or evaluate(vector, undecidable=("slope",))."""
+    """Open a vector's test split with this outcome: evaluate(vector, passed=False), or evaluate(vector, undecidable=("slope",)). What the
+    evidence was held to is `gates`, a set that ships or a list."""
     from registry.services.jobs import claim_job, request_validation
     from registry.services.results import complete_validation
 
-    def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True, undecidable=()):
+    def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True, undecidable=(), gates="default"):
         asked = {"vector": vector, "actor": ada, "alpha": Decimal(alpha), "unit": unit}
-        job = request_validation(suites=unopened_suites(suites, vector.base_model, ada), **asked)
+        job = request_validation(suites=unopened_suites(suites, vector, ada), **asked)
         verdict = "pass" if passed else "fail"
-        gates = [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates("default")]
-        for gate in gates:
+        judged = [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in load_gates(gates)]
+        for gate in judged:
             if passed and gate["metric"] in undecidable:
                 verdict = "undecidable"
                 gate |= {"verdict": verdict, "code": "ITEMS_FEW", "note": f"more items are needed for {gate['metric']}"}
@@ -291,7 +292,7 @@ def evaluate(ada, suites) -> Callable:
             "alpha": alpha,
             "unit": unit,
             "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}, "factual": {"baseline": "0.95", "steered": "0.94"}},
-            "gates": gates,
+            "gates": judged,
             "verdict": verdict,
         }
         return complete_validation(claim_job(job.pk, worker="worker-1"), read_evidence(evidence))

@@ -5,11 +5,12 @@ import json
 from tests.support.files import lines
 
 
-def unopened_suites(suites, base_model, author):
-    """The suites themselves while their test items are new for their axis on this base model; else next versions of them with others."""
-    from registry.reads.openings import find_opened
+def unopened_suites(suites, vector, author):
+    """The suites themselves while their test items are new for what the vector is about on its base model; else next versions of them
+    with others."""
+    from registry.reads.openings import axis_of, find_opened
 
-    return fresh_suites(suites, author) if find_opened(suites, base_model) else suites
+    return fresh_suites(suites, author) if find_opened(suites, axis_of(vector), vector.base_model) else suites
 
 
 def fresh_suites(suites, author):

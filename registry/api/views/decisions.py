@@ -8,11 +8,13 @@ from rest_framework.response import Response
 
 from registry.api.fields import Body, Digest, Text
 from registry.api.views.base import View, document
+from registry.api.views.evaluations import LOOKS, LookOut
 from registry.api.views.revisions import RevisionOut, render_revision
 from registry.api.views.waivers import WaiverOut, list_waivers
 from registry.models import Role
 from registry.reads.evidence import evidence_of
 from registry.reads.lookups import get_revision
+from registry.reads.openings import count_looks, list_other_looks
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.demands import Requirement, list_requirements, missing_approvals
 from registry.services.profiles import retire_revision
@@ -31,6 +33,8 @@ class RequirementOut(serializers.Serializer):
 class ChecklistOut(serializers.Serializer):
     requirements = RequirementOut(many=True)
     waivers = WaiverOut(many=True, help_text="of undecidable gates of this evidence, whatever became of them")
+    looks = serializers.DictField(child=serializers.IntegerField(), help_text=LOOKS)
+    other_looks = LookOut(many=True, help_text="whatever else was measured of these vectors, or of this revision, and what came of it")
     waits_for = serializers.ListField(child=serializers.CharField(), help_text="what a submitted revision still needs to be approved")
 
 
@@ -43,8 +47,13 @@ class ChecklistView(View):
     def get(self, request: Request, name: str, number: int) -> Response:
         revision = get_revision(name, number)
         evaluation = revision.evaluation or evidence_of(revision)
-        waivers = list_waivers(evaluation) if evaluation else []
-        shown = {"requirements": list_requirements(revision), "waivers": waivers, "waits_for": missing_approvals(revision)}
+        shown = {
+            "requirements": list_requirements(revision),
+            "waivers": list_waivers(evaluation) if evaluation else [],
+            "looks": count_looks(evaluation) if evaluation else {},
+            "other_looks": list_other_looks(revision, evaluation),
+            "waits_for": missing_approvals(revision),
+        }
         return Response(ChecklistOut(shown).data)
 
 

@@ -17,28 +17,38 @@ from registry.blobs import get_blob
 from registry.models import Evaluation
 from registry.reads.openings import count_looks
 
+LOOKS = "by kind of suite: openings of any such suite for this axis and base model, up to now"
 
-class EvaluationOut(serializers.Serializer):
+
+class LookOut(serializers.Serializer):
+    """One look at test items, and what became of it."""
+
     id = serializers.UUIDField()
     vector = serializers.SerializerMethodField(help_text="name@version; null where all components of a revision were judged together")
     revision = RevisionRefOut(allow_null=True, help_text="the draft that was judged as a whole; null for a vector")
-    components_digest = serializers.CharField(help_text="which components were judged together; empty for a vector")
-    job = serializers.UUIDField(source="job_id")
     alpha = Alpha(allow_null=True)
     unit = serializers.CharField(help_text="of α; empty where each component has its own")
     digest = serializers.CharField(help_text="of the evidence document; an approval names it")
-    metrics = serializers.JSONField()
-    gates = serializers.JSONField()
     verdict = serializers.CharField(help_text="pass, fail or undecidable: nothing failed, and nothing can be concluded on some gate")
-    passed = serializers.BooleanField()
-    looks = serializers.SerializerMethodField(help_text="by suite: openings of any of its versions, for this axis and base model")
     evaluated_at = serializers.DateTimeField()
-
-    def get_looks(self, evaluation: Evaluation) -> dict[str, int]:
-        return dict(count_looks(evaluation))
 
     def get_vector(self, evaluation: Evaluation) -> str | None:
         return f"{evaluation.vector.name}@{evaluation.vector.version}" if evaluation.vector else None
+
+
+class EvaluationOut(LookOut):
+    components_digest = serializers.CharField(help_text="which components were judged together; empty for a vector")
+    job = serializers.UUIDField(source="job_id")
+    metrics = serializers.JSONField()
+    gates = serializers.JSONField()
+    passed = serializers.BooleanField()
+
+
+class OneEvaluationOut(EvaluationOut):
+    looks = serializers.SerializerMethodField(help_text=LOOKS)
+
+    def get_looks(self, evaluation: Evaluation) -> dict[str, int]:
+        return dict(count_looks(evaluation))
 
 
 class EvaluationsView(Records):
@@ -51,13 +61,13 @@ class EvaluationsView(Records):
 
 
 class EvaluationView(View):
-    """One evaluation, as lists and pages show it."""
+    """One evaluation, with how often test items of its axis were looked at."""
 
     limited = ("GET",)
 
-    @document("One evaluation", answer=EvaluationOut, refuses=[404])
+    @document("One evaluation", answer=OneEvaluationOut, refuses=[404])
     def get(self, request: Request, evaluation_id: UUID) -> Response:
-        return Response(EvaluationOut(find_evaluation(evaluation_id)).data)
+        return Response(OneEvaluationOut(find_evaluation(evaluation_id)).data)
 
 
 class EvidenceView(View):

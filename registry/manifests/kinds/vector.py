@@ -202,11 +202,20 @@ class Vectors(Sealed):
             return {"recipe": {**recipe, **versions}}, []
         try:
             settings = parse_extraction_recipe(_read_settings(manifest.name, {**recipe, **versions}), base_model)
-            _refuse_what_leads_nowhere(settings, {**recipe, **versions})
         except SteerError as error:
             return manifest.spec, [manifest.fault("spec.recipe", error.code, error.message)]
         rendered = _render_settings(settings.to_document(), base_model)
         return {"recipe": {**recipe, **versions, "baseModel": refer_to_base_model(base_model), **rendered}}, []
+
+    def find_refused(self, step: Step) -> Iterator[Fault]:
+        """A job that would be asked for, and whose request would be refused by what is on record already."""
+        recipe = step.spec.get("recipe")
+        if recipe is None or step.manifest is None or (settings := _parse(step)) is None:
+            return
+        try:
+            _refuse_what_leads_nowhere(settings, recipe)
+        except SteerError as error:
+            yield step.manifest.fault("spec.recipe", error.code, error.message)
 
     def write(self, step: Step, writer: Writer) -> None:
         if "digest" in step.spec:
@@ -276,15 +285,23 @@ def _foresee(step: Step) -> list[Notice]:
     contrast_set, suites = _find_inputs(recipe)
     if contrast_set is None or not suites:
         return []
-    try:
-        settings = parse_extraction_recipe(_read_settings(step.name, recipe), get_base_model(recipe["baseModel"]))
-    except (SteerError, IndexError):
+    settings = _parse(step)
+    if settings is None:
         return []
     try:
         refuse_unscreened(recipe, settings.to_document(), contrast_set)
     except InvalidInput as refusal:
         return [{"code": refusal.code, "sentence": f"the job will be refused: {refusal.message}"}]
     return foresee_notices(settings.to_document(), contrast_set, suites)
+
+
+def _parse(step: Step) -> ExtractionRecipe | None:
+    """None while the plan is yet to bring its base model or its gates; the job's own check comes then."""
+    recipe = step.spec["recipe"]
+    try:
+        return parse_extraction_recipe(_read_settings(step.name, recipe), get_base_model(recipe["baseModel"]))
+    except (SteerError, IndexError):
+        return None
 
 
 def _render_recipe(job: Job) -> Spec:

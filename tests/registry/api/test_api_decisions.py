@@ -74,6 +74,21 @@ def test_the_checklist_of_what_is_submitted_is_met_but_for_the_approvals(api, gr
     assert api(grace).get("/api/v1/profiles/harbor-empathy/revisions/9/checklist").status_code == 404
 
 
+def test_the_checklist_shows_every_other_look_at_its_vectors(api, grace, draft, vector, evaluation, evaluate, ada):
+    """The author chooses which evidence to submit: a look that failed stands beside it, whatever its suites are called."""
+    evaluate(vector, alpha="0.4")
+    failed = evaluate(vector, passed=False)
+    author = api(ada)
+    author.post(f"{REVISION}/submit", {"evaluation": str(evaluation.pk)})
+    shown = api(grace).get(f"{REVISION}/checklist").json()
+    assert shown["looks"] == {"behaviour": 3, "factual": 3, "safety": 3}
+    assert [(row["vector"], row["alpha"], row["verdict"]) for row in shown["other_looks"]] == [
+        ("empathy@1", "0.5", "fail"),
+        ("empathy@1", "0.4", "pass"),
+    ]
+    assert author.get(f"/api/v1/evaluations/{failed.pk}").json()["looks"] == shown["looks"]
+
+
 def test_an_approved_revision_says_what_it_was_held_to_and_until_when(api, grace, approved):
     shown = api(grace).get(REVISION).json()
     assert shown["demands"]["gate_set"] == "selection"

@@ -60,6 +60,17 @@ def test_undecidable_evidence_is_neither_passed_nor_failed_on_any_page(as_person
     assert "nothing can be concluded on slope (more items are needed for slope). (GATES_UNDECIDABLE)" in texts[1]
 
 
+def test_an_approver_sees_every_other_look_at_the_vectors(as_person, grace, vector, submitted, evaluate):
+    client, here = as_person(grace), reverse("console:revision", args=[submitted.pk])
+    assert 'id="other-looks"' not in client.get(here).text
+    failed = evaluate(vector, passed=False)
+    page = client.get(here).text
+    section = page.split('id="other-looks"')[1].split("</section>")[0]
+    assert "empathy v1 at α = 0.5 mean_difference" in section
+    assert failed.digest in section
+    assert "behaviour 2, factual 2, safety 2" in page
+
+
 def test_what_the_prompt_alone_does_stands_beside_what_steering_does(as_person, grace, vector, suites, ada, draft):
     job = request_validation(vector=vector, suites=suites, actor=ada, alpha="0.5")
     evidence = story.make_evidence(vector)

@@ -1,5 +1,7 @@
 """Plan and apply: what is looked at is what is done, once, whole, and by its owner."""
 
+from decimal import Decimal
+
 import pytest
 
 from registry.errors import TransitionRefused
@@ -18,6 +20,7 @@ from registry.models import (
     TenantFlag,
 )
 from registry.services.jobs import claim_job, fail_job
+from registry.services.policies import change_policy
 from steernode.errors import AlphaError, SteerError
 from tests.support.declaring import actions, flag, manifest, profile_manifest
 from tests.support.files import lines, make_pair, make_suite, pairs_file, rubric_file, vector_file
@@ -364,6 +367,25 @@ def test_a_plan_refuses_a_recipe_whose_verdict_is_certain_and_says_what_one_that
     apply([profile_manifest("harbor-empathy", intent="Warm.")])
     error = refusal(plan, [manifest("SteeringVector", "harbor-empathy", recipe={**recipe, "profile": "harbor-empathy"})])
     assert (error.errors[0]["code"], error.errors[0]["field"]) == ("POWER_MISSING", "documents.0.spec.recipe")
+
+
+@pytest.mark.power
+def test_what_stands_is_no_fault_of_a_plan_when_less_is_allowed_by_now(plan, apply, world, root, policy_terms, monkeypatch):
+    """Nothing would be done for a vector that is on record, so that neither a policy nor gates of now keep the rest from being planned."""
+    recipe = world[-1]["spec"]["recipe"] | {"alphas": ["0", "1.5"], "profile": "harbor-empathy"}
+    world[-1] = manifest("SteeringVector", "harbor-empathy", recipe=recipe)
+    with monkeypatch.context() as patch:
+        # Its gates asked for less then.
+        patch.setattr("registry.services.power.find_missing", lambda powers: [])
+        apply(world)
+    assert set(actions(plan(world)).values()) == {"no-op"}
+    change_policy("low", terms=policy_terms(alpha_caps={"mean_difference": Decimal(1)}), reason="An incident.", actor=root)
+    assert set(actions(plan(world)).values()) == {"no-op"}
+    labelled = manifest("SteeringVector", "harbor-empathy", labels={"team": "billing"}, **world[-1]["spec"])
+    assert apply([*world[:-1], labelled]).changes
+    # What would have to be made is refused, as its job would be.
+    error = refusal(plan, [manifest("SteeringVector", "harbor-empathy", recipe=recipe | {"method": "pca_uncentred"})])
+    assert (error.errors[0]["code"], error.errors[0]["field"]) == ("RECIPE_ALPHA_CAP", "documents.0.spec.recipe")
 
 
 def test_a_plan_says_that_the_same_recipe_failed_before(plan, apply, world):

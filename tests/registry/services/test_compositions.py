@@ -12,12 +12,13 @@ from registry.reads.evidence import evidence_of
 from registry.services.approvals import approve_revision
 from registry.services.compositions import request_composition
 from registry.services.jobs import claim_job, fail_job
+from registry.services.policies import change_policy
 from registry.services.profiles import draft_revision, edit_revision, submit_revision
 from registry.services.results import complete_composition
 from registry.services.vectors import import_vector
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, ContrastSetError, SteerError
-from tests.support.components import restate
+from tests.support.components import add, restate
 from tests.support.files import composition_evidence, vector_file, write_model_folder
 
 
@@ -193,6 +194,56 @@ def test_a_part_that_is_undecidable_alone_is_no_part(ada, profile, component, ba
     revision = draft_revision(profile, components=[component, restate(component, vector=fresh)], author=ada)
     with refused("GATES_UNDECIDABLE"):
         request_composition(revision=revision, suites=suites, actor=ada)
+
+
+def test_a_part_is_held_to_what_was_measured_at_its_own_coefficient(ada, profile, component, evaluate, brevity, suites):
+    """A look at a weaker α does not make up for one that failed, and one at a stronger α takes nothing back."""
+    vector = component.vector
+
+    def ask(alpha):
+        revision = draft_revision(profile, components=[add(vector, alpha), add(brevity, "0.3")], author=ada)
+        return request_composition(revision=revision, suites=suites, actor=ada)
+
+    evaluate(vector, alpha="1", passed=False)
+    evaluate(vector, alpha="0.1")
+    with refused("GATES_FAILED"):
+        ask("1")
+    with refused("GATES_FAILED"):
+        ask("0.5")
+    assert ask("0.1").state == JobState.QUEUED
+    evaluate(vector, alpha="0.5")
+    evaluate(vector, alpha="0.7", passed=False)
+    assert ask("0.5").state == JobState.QUEUED
+    # Evidence reaches from no steering to the α that was judged.
+    assert ask("0.4").state == JobState.QUEUED
+    with refused("EVIDENCE_MISSING"):
+        ask("1.5")
+    negative = restate(add(vector, "-0.2"), alpha_min=Decimal("-0.2"), alpha_max=Decimal(0))
+    for part in (negative, restate(component, unit="residual")):
+        revision = draft_revision(profile, components=[part, add(brevity, "0.3")], author=ada)
+        with refused("EVIDENCE_MISSING"):
+            request_composition(revision=revision, suites=suites, actor=ada)
+
+
+def test_what_only_one_vector_can_be_asked_is_asked_of_each_by_the_policy(
+    ada, root, profile, component, evaluate, brevity, suites, compose, policy_terms
+):
+    """The evidence of the whole says nothing of a slope, so that a vector's own has to."""
+    loose = [{"metric": "reply_tokens", "kind": "max", "threshold": "1000"}]
+    evaluate(component.vector, gates=loose)
+    revision = draft_revision(profile, components=[component, add(brevity, "0.3")], author=ada)
+    evaluation = compose(revision)
+    change_policy("low", terms=policy_terms(gate_set="default"), reason="An incident.", actor=root)
+    other = draft_revision(profile, components=[add(brevity, "0.3"), component], author=ada)
+    for act in (
+        lambda: submit_revision(revision.pk, evaluation=evaluation, actor=ada),
+        lambda: request_composition(revision=other, suites=suites, actor=ada),
+    ):
+        with pytest.raises(TransitionRefused, match=r"empathy v1 at α = 0\.5 mean_difference was not held to .* slope above_low 0") as weak:
+            act()
+        assert weak.value.code == "GATES_WEAK"
+    evaluate(component.vector)
+    assert submit_revision(revision.pk, evaluation=evaluation, actor=ada).state == RevisionState.SUBMITTED
 
 
 def test_a_submitted_revision_and_a_missing_suite_are_refused(ada, combined, compose, suites):

@@ -1,17 +1,21 @@
 """Openings: test items judge one axis on one base model once, whoever asks and of whatever vector; a second look takes new ones."""
 
+import json
 from decimal import Decimal
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
-from registry.errors import TransitionRefused
+from registry.errors import InvalidInput, TransitionRefused
 from registry.models import AuditEvent, SuiteOpening
-from registry.reads.openings import count_looks
+from registry.reads.openings import count_looks, find_opened
+from registry.services.compositions import request_composition
+from registry.services.contrast import seal_contrast_set
 from registry.services.evals import seal_eval_suite
 from registry.services.jobs import claim_job, fail_job, request_cancel, request_extraction, request_validation
 from registry.services.vectors import import_vector
-from tests.support.files import make_suite, rubric_file, vector_file
+from tests.support.files import lines, make_pair, make_suite, rubric_file, vector_file
 from tests.support.unopened import fresh_suites
 from tests.support.working import extract, validate
 
@@ -54,7 +58,16 @@ def test_new_items_are_another_look_which_is_counted(ask, suites, ada):
     assert set(count_looks(first).values()) == {1}
     second = validate(ask(suites=fresh_suites(suites, ada), alpha=Decimal("0.4")))
     assert (second.vector, second.alpha, second.passed) == (first.vector, Decimal("0.4"), True)
-    assert count_looks(second) == {"tickets": 2, "facts": 2, "refusals": 2}
+    assert count_looks(second) == {"behaviour": 2, "factual": 2, "safety": 2}
+
+
+def test_another_name_of_a_suite_hides_no_look(ask, suites, ada):
+    validate(ask(), passed=False)
+    named = [
+        seal_eval_suite(f"quite-new-{suite.kind}", kind=suite.kind, data=make_suite(suite.kind, first=500), rubric=rubric, author=ada)
+        for suite, rubric in zip(suites, (rubric_file(), None, None), strict=True)
+    ]
+    assert count_looks(validate(ask(suites=named))) == {"behaviour": 2, "factual": 2, "safety": 2}
 
 
 def test_one_suite_whose_items_were_asked_is_enough_to_refuse_the_look(ask, suites, ada):
@@ -84,14 +97,122 @@ def test_a_job_that_left_nothing_stops_no_other(ask, ada):
     assert SuiteOpening.objects.count() == 9
 
 
-def test_another_base_model_or_another_axis_is_another_question(ask, suites, ada, vector):
-    validate(ask())
-    from registry.reads.openings import find_opened
+def relabel(suites, ada, axis="formality"):
+    """The same items, judged by a rubric that says it is of another axis."""
+    rubric = rubric_file().replace(b"empathy", axis.encode())
+    return [seal_eval_suite(f"{axis}-tickets", kind="behaviour", data=make_suite("behaviour"), rubric=rubric, author=ada), *suites[1:]]
 
-    assert find_opened(suites, vector.base_model)
-    rubric = rubric_file().replace(b"empathy", b"formality")
-    formal = seal_eval_suite("formal-tickets", kind="behaviour", data=make_suite("behaviour"), rubric=rubric, author=ada)
-    assert find_opened([formal, *suites[1:]], vector.base_model) is None
+
+def about(axis, base_model, ada, *, seed):
+    """A vector of other pairs than those of empathy."""
+    pairs = lines([make_pair(number) for number in range(100 + seed, 110 + seed)])
+    contrast_set = seal_contrast_set(axis, axis=axis, data=pairs, author=ada)
+    return import_vector(axis, data=vector_file(base_model.fingerprint, contrast_set.digest, seed=seed), author=ada)
+
+
+def test_another_axis_is_another_question(ask, suites, base_model, ada):
+    validate(ask())
+    formal = about("formality", base_model, ada, seed=3)
+    assert ask(vector=formal, suites=relabel(suites, ada)).openings.count() == 3
+
+
+def test_a_rubric_that_names_another_axis_makes_no_test_item_new(ask, suites, base_model, contrast_set, ada, combined):
+    """The axis is that of the pairs that the vector was read from, whatever the suite says of itself."""
+    relabelled = relabel(suites, ada)
+    inputs = {"base_model": base_model, "contrast_set": contrast_set, "recipe": {"vector": "warm"}, "actor": ada}
+    for request in (
+        lambda: ask(suites=relabelled),
+        lambda: request_extraction(**inputs, suites=relabelled),
+        lambda: request_composition(revision=combined, suites=relabelled, actor=ada),
+    ):
+        with pytest.raises(
+            InvalidInput, match="formality-tickets v1 judges formality, and what it is to judge is about empathy"
+        ) as refused:
+            request()
+        assert refused.value.code == "SUITE_AXIS"
+
+
+def test_a_vector_of_which_nobody_knows_what_it_is_about_may_be_about_anything(ask, suites, base_model, ada):
+    validate(ask())
+    unknown = import_vector("unknown", data=vector_file(base_model.fingerprint, "c" * 64, seed=4), author=ada)
+    with opened():
+        ask(vector=unknown, suites=relabel(suites, ada))
+    fresh = fresh_suites(suites, ada)
+    assert validate(ask(vector=unknown, suites=fresh))
+    for vector in (about("formality", base_model, ada, seed=3), unknown):
+        with opened():
+            ask(vector=vector, suites=relabel(fresh, ada))
+    with opened():
+        ask(suites=fresh)
+
+
+def swap_splits(suites, ada):
+    """Versions whose lines say of themselves that they are in the other split."""
+    swapped = {b'"select"': b'"other"', b'"test"': b'"select"', b'"other"': b'"test"'}
+
+    def swap(data):
+        for old, new in swapped.items():
+            data = data.replace(old, new)
+        return data
+
+    rubrics = [rubric_file(), None, None]
+    return [
+        seal_eval_suite(suite.name, kind=suite.kind, data=swap(make_suite(suite.kind)), rubric=rubric, author=ada)
+        for suite, rubric in zip(suites, rubrics, strict=True)
+    ]
+
+
+def test_what_a_search_chose_by_judges_nothing_that_it_chose(ask, base_model, contrast_set, suites, ada, combined):
+    inputs = {"base_model": base_model, "contrast_set": contrast_set, "suites": suites, "actor": ada}
+    vector = extract(request_extraction(**inputs, recipe={"vector": "warm"}), seed=11)
+    swapped = swap_splits(suites, ada)
+    for request in (
+        lambda: ask(vector=vector, suites=swapped),
+        lambda: ask(suites=[suites[0], swapped[1], suites[2]]),
+        lambda: request_composition(revision=combined, suites=swapped, actor=ada),
+    ):
+        with opened() as refused:
+            request()
+        assert "chose by what 2 of the test items of" in refused.value.message
+    # A few new ones do not make up for them.
+    more = make_suite("factual").replace(b'"select"', b'"test"') + make_suite("factual", first=900)
+    mixed = seal_eval_suite("facts", kind="factual", data=more, author=ada)
+    fresh = fresh_suites(suites, ada)
+    with opened():
+        ask(vector=vector, suites=[fresh[0], mixed, fresh[2]])
+    assert ask(vector=vector, suites=fresh).kind == "validation"
+
+
+def test_a_search_that_left_nothing_chose_nothing(ask, base_model, contrast_set, suites, ada):
+    inputs = {"base_model": base_model, "contrast_set": contrast_set, "suites": suites, "recipe": {"vector": "warm"}, "actor": ada}
+    fail_job(claim_job(request_extraction(**inputs).pk, worker="w"), code="OUT_OF_MEMORY", message="too large")
+    request_cancel(request_extraction(**inputs).pk, actor=ada)
+    assert ask(suites=swap_splits(suites, ada)).kind == "validation"
+
+
+def test_a_chain_is_not_begun_whose_test_items_its_own_search_would_choose_by(base_model, contrast_set, suites, ada, profile):
+    items = [json.loads(line) for line in make_suite("factual").splitlines()]
+    briefly = [{**item, "id": f"brief-{item['id']}", "split": "select"} for item in items if item["split"] == "test"]
+    for item in briefly:
+        item["messages"] = [{"role": "system", "content": "Be brief."}, *item["messages"]]
+    both = lines([*items, *briefly])
+    twice = seal_eval_suite("twice", kind="factual", data=both, author=ada)
+    inputs = {"base_model": base_model, "contrast_set": contrast_set, "suites": [suites[0], twice, suites[2]], "actor": ada}
+    with opened():
+        request_extraction(**inputs, recipe={"vector": "warm"}, draft_for=profile)
+
+
+def test_whether_items_are_new_is_asked_in_as_many_queries_however_often_they_were_looked_at(ask, suites, vector, ada):
+    def count() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert find_opened(suites, "empathy", vector.base_model) is not None
+        return len(queries)
+
+    validate(ask())
+    before = count()
+    for number in range(3):
+        validate(ask(suites=fresh_suites(suites, ada)), note=f"look {number}")
+    assert count() == before
 
 
 def test_a_search_whose_vector_exists_is_refused_before_any_work(base_model, contrast_set, suites, ada):
@@ -134,5 +255,10 @@ def test_database_takes_no_second_look_at_the_same_items(ask, ada, suites, other
     job = ask(suites=fresh_suites(suites, ada), vector=other)
     with pytest.raises(IntegrityError, match="opening_is_the_first_of_these_items"), transaction.atomic():
         SuiteOpening.objects.create(**copy, job=job, opened_by=ada)
+    unknown = import_vector("unknown", data=vector_file(opening.base_model.fingerprint, "c" * 64, seed=4), author=ada)
+    with pytest.raises(IntegrityError, match="opening_is_the_first_of_these_items"), transaction.atomic():
+        SuiteOpening.objects.create(**copy | {"vector": unknown, "axis": "formality"}, job=job, opened_by=ada)
+    with pytest.raises(IntegrityError, match="opening_is_of_the_axis_of_its_vector"), transaction.atomic():
+        SuiteOpening.objects.create(**copy | {"axis": "formality"}, job=job, opened_by=ada)
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
         SuiteOpening.objects.filter(pk=opening.pk).delete()

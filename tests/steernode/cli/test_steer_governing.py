@@ -8,11 +8,21 @@ from tests.support.serving import served
 from tests.support.steer_rig import JOB, error_of
 
 REVISION = {"number": 3, "digest": "aa" * 32, "evidence_digest": "bb" * 32, "state": "submitted"}
+CHECKLIST = {
+    "requirements": [],
+    "waits_for": [],
+    "looks": {"behaviour": 5, "factual": 5},
+    "other_looks": [
+        {"vector": "empathy@1", "alpha": "0.5", "unit": "mean_difference", "verdict": "fail", "evaluated_at": "2026-11-30T10:00:00Z"},
+        {"vector": None, "alpha": None, "unit": "", "verdict": "undecidable", "evaluated_at": "2026-11-29T10:00:00Z"},
+    ],
+}
 
 
 def test_an_approval_names_the_digests_that_were_shown(steer, recording_hub):
     path = "/profiles/harbor-empathy/revisions/3"
     recording_hub.answers |= {path: [REVISION], f"{path}/approve": [REVISION], f"{path}/submit": [REVISION], f"{path}/reject": [REVISION]}
+    recording_hub.answers[f"{path}/checklist"] = [CHECKLIST]
     declined = steer("profile", "approve", "harbor-empathy@3", input="n\n")
     assert declined.exit_code == 1
     assert "aa" * 32 in declined.output
@@ -27,11 +37,20 @@ def test_an_approval_names_the_digests_that_were_shown(steer, recording_hub):
 def test_who_approves_is_shown_the_forms_that_nothing_was_measured_on(steer, recording_hub):
     path = "/profiles/harbor-empathy/revisions/3"
     form = {"name": "small", "fingerprint": "1a" * 32, "verdict": "quantised", "worst": "0.05", "changes": ["config: config.json changed"]}
-    recording_hub.answers |= {path: [REVISION | {"covers": [form]}]}
+    recording_hub.answers |= {path: [REVISION | {"covers": [form]}], f"{path}/checklist": [CHECKLIST]}
     for digests in ((), ("--revision-digest", "aa" * 32, "--evidence-digest", "bb" * 32)):
         declined = steer("profile", "approve", "harbor-empathy@3", *digests, input="n\n")
         assert "covers too, and nothing was measured on it: small 1a1a1a1a1a1a, quantised, off by at most 0.05" in declined.output
         assert "of the largest weight of a tensor; config: config.json changed" in declined.output
+
+
+def test_who_approves_is_shown_every_other_look(steer, recording_hub):
+    path = "/profiles/harbor-empathy/revisions/3"
+    recording_hub.answers |= {path: [REVISION], f"{path}/checklist": [CHECKLIST]}
+    shown = steer("profile", "approve", "harbor-empathy@3", input="n\n").output
+    assert "looks at test items of this axis on this base model: behaviour 5, factual 5" in shown
+    assert "measured too: empathy@1 at α = 0.5 mean_difference: fail, 2026-11-30" in shown
+    assert "measured too: the components together: undecidable, 2026-11-29" in shown
 
 
 def test_a_reviewer_asks_for_changes_or_only_says_something(steer, recording_hub):
