@@ -162,8 +162,8 @@ def _refuse_author(evaluation: Evaluation, actor: User) -> None:
 
 
 def _lock_evaluation(evaluation_id: UUID) -> Evaluation:
-    """So that of two who ask for the same waiver one finds the other's."""
-    locking = Evaluation.objects.select_for_update(of=("self",), no_key=True)
+    """So that of two who ask for the same waiver one finds the other's. By its job: no process may change an evaluation, or lock it."""
+    locking = Evaluation.objects.select_for_update(of=("job",), no_key=True)
     return locking.select_related("vector", "revision__profile", "job__base_model").get(pk=evaluation_id)
 
 

@@ -26,7 +26,12 @@ def as_app(transactional_db):
 
 
 REFUSED = {
-    "to empty": ["TRUNCATE registry_auditevent", "TRUNCATE registry_tenant CASCADE", "TRUNCATE registry_user"],
+    "to empty": [
+        "TRUNCATE registry_auditevent",
+        "TRUNCATE registry_tenant CASCADE",
+        "TRUNCATE registry_user",
+        "TRUNCATE registry_evaluation CASCADE",
+    ],
     "to change what is kept": [
         "UPDATE registry_auditevent SET actor_name = 'mallory'",
         "DELETE FROM registry_auditevent",
@@ -35,6 +40,8 @@ REFUSED = {
         "UPDATE registry_snapshot SET cause = 'nothing'",
         "DELETE FROM registry_snapshot",
         "DELETE FROM registry_revisioncomment",
+        "UPDATE registry_evaluation SET verdict = 'pass'",
+        "DELETE FROM registry_evaluation",
     ],
     "to lay a guard aside": [
         "ALTER TABLE registry_auditevent DISABLE TRIGGER ALL",
@@ -102,6 +109,7 @@ def test_a_process_may_write_every_table_but_what_is_kept(as_app):
         "registry_approval",
         "registry_snapshot",
         "registry_revisioncomment",
+        "registry_evaluation",
     }
 
 
