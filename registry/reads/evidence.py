@@ -35,6 +35,19 @@ def latest_evaluation(vector: SteeringVector) -> Evaluation | None:
     return vector.evaluations.order_by("-evaluated_at").first()
 
 
+def evidence_of_part(component: Component) -> Evaluation | None:
+    """What the vector of a component showed alone: the newest look at its α, or else at the nearest α beyond it in the same unit, because
+    evidence reaches from no steering to the α that was judged. What only removes has a strength and no α: the newest look.
+    """
+    looks = component.vector.evaluations.order_by("-evaluated_at")
+    if component.operator in STRENGTH_OPERATORS:
+        return looks.first()
+    looks = looks.filter(unit=component.unit)
+    if component.alpha < 0:
+        return looks.filter(alpha__lte=component.alpha).order_by("-alpha", "-evaluated_at").first()
+    return looks.filter(alpha__gte=component.alpha).order_by("alpha", "-evaluated_at").first()
+
+
 def evidence_of(revision: ProfileRevision) -> Evaluation | None:
     """The evaluation that covers what the revision does: of its one vector, or of its components together."""
     components = list(revision.components.select_related("vector"))

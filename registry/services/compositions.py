@@ -48,7 +48,7 @@ def request_composition(
     vectors = list(dict.fromkeys(component.vector for component in components))
     # The vectors' rows make two requests for the same components queue, whichever drafts they are of.
     list(SteeringVector.objects.select_for_update(no_key=True).filter(pk__in=[vector.pk for vector in vectors]).order_by("pk"))
-    evaluations = [_need_evidence(vector) for vector in vectors]
+    evaluations = [_need_evidence(vector, revision.author) for vector in vectors]
     digest = digest_components(revision)
     _refuse_second_look(revision, digest)
     check_suites(suites)
@@ -102,11 +102,11 @@ def _check_components(revision: ProfileRevision, components: Sequence[Component]
         )
 
 
-def _need_evidence(vector: SteeringVector) -> Evaluation:
+def _need_evidence(vector: SteeringVector, author: User) -> Evaluation:
     evaluation = latest_evaluation(vector)
     if evaluation is None:
         raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {vector} alone; validate it first", str(vector))
-    if problem := find_unmet_gate(evaluation, list(waivers_in_force(evaluation))):
+    if problem := find_unmet_gate(evaluation, list(waivers_in_force(evaluation, author=author)), author=author):
         raise TransitionRefused(problem.code, f"{vector} is no part of a composition: alone, {problem.message}", str(vector))
     return evaluation
 

@@ -14,6 +14,8 @@ from registry.services.flags import set_flag
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.profiles import retire_revision
 from registry.services.tenants import create_environment, create_tenant
+from registry.services.waivers import withdraw_waiver
+from tests.support.waiving import approve, submit, waive
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,6 +93,15 @@ def test_a_process_does_all_that_the_hub_does(flag_on, harbor, approved, oscar, 
     assert not Kill.objects.filter(lifted_at=None).exists()
     assert TenantFlag.objects.get().alpha_scale == Decimal("0.5")
     assert production.snapshots.exists()
+
+
+def test_a_process_waives_what_it_may_not_change(vector, evaluate, draft, grace, mary, oscar, as_app):
+    open_gates = evaluate(vector, undecidable=["slope"])
+    waiver = waive(open_gates, "slope", asked_by=grace, confirmed_by=mary)
+    approved = approve(submit(draft, open_gates), mary)
+    withdraw_waiver(waiver.pk, reason="x", actor=oscar)
+    approved.refresh_from_db()
+    assert approved.state == "invalidated"
 
 
 def test_a_process_may_write_every_table_but_what_is_kept(as_app):

@@ -13,6 +13,7 @@ from registry.api.views.waivers import WaiverOut, list_waivers
 from registry.models import Role
 from registry.reads.evidence import evidence_of
 from registry.reads.lookups import get_revision
+from registry.reads.waivers import rested_on
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.demands import Requirement, list_requirements, missing_approvals
 from registry.services.profiles import retire_revision
@@ -30,7 +31,7 @@ class RequirementOut(serializers.Serializer):
 
 class ChecklistOut(serializers.Serializer):
     requirements = RequirementOut(many=True)
-    waivers = WaiverOut(many=True, help_text="of undecidable gates of this evidence, whatever became of them")
+    waivers = WaiverOut(many=True, help_text="of undecidable gates of this evidence and of that of its parts, whatever became of them")
     waits_for = serializers.ListField(child=serializers.CharField(), help_text="what a submitted revision still needs to be approved")
 
 
@@ -43,7 +44,7 @@ class ChecklistView(View):
     def get(self, request: Request, name: str, number: int) -> Response:
         revision = get_revision(name, number)
         evaluation = revision.evaluation or evidence_of(revision)
-        waivers = list_waivers(evaluation) if evaluation else []
+        waivers = list_waivers(rested_on(revision, evaluation))
         shown = {"requirements": list_requirements(revision), "waivers": waivers, "waits_for": missing_approvals(revision)}
         return Response(ChecklistOut(shown).data)
 

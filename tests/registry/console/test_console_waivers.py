@@ -5,7 +5,9 @@ from django.urls import reverse
 
 from registry.manifests.export import export_manifests
 from registry.models import Waiver
-from registry.services.profiles import submit_revision
+from registry.services.profiles import draft_revision, submit_revision
+from tests.support.components import add
+from tests.support.waiving import submit, waive
 
 ASKED = {"metric": "slope", "kind": "above_low", "threshold": "0", "reason": "One kind of request.", "days": "30"}
 
@@ -47,3 +49,28 @@ def test_a_refusal_is_told_on_the_page(as_person, grace, draft, evaluation):
     asking = reverse("console:ask-waiver", args=[draft.pk, evaluation.pk])
     page = as_person(grace).post(asking, {**ASKED, "days": "4000"}, follow=True)
     assert "WAIVER_END" in page.text
+
+
+def test_what_the_author_gave_is_said_to_count_elsewhere_and_others_may_ask(as_person, person, grace, mary, profile, component, evaluation):
+    cid = person("cid", "author", "approver")
+    own = draft_revision(profile, components=[component], author=cid)
+    here = reverse("console:revision", args=[own.pk])
+    assert "Ask for a waiver" not in as_person(cid).get(here).text
+    waive(evaluation, "slope", asked_by=cid, confirmed_by=grace, days=366)
+    assert "It does not count here: cid wrote the revision." in as_person(mary).get(here).text
+    assert "Ask for a waiver" in as_person(mary).get(here).text
+    assert "Ask for a waiver" not in as_person(grace).get(here).text
+    as_person(mary).post(reverse("console:ask-waiver", args=[own.pk, evaluation.pk]), ASKED)
+    assert Waiver.objects.filter(asked_by=mary).exists()
+
+
+def test_the_gates_of_a_part_are_waived_on_the_page_of_the_whole(
+    as_person, grace, mary, profile, component, brevity, evaluation, compose, ada
+):
+    given = waive(evaluation, "slope", asked_by=grace, confirmed_by=mary)
+    combined = draft_revision(profile, components=[component, add(brevity, "0.3")], author=ada)
+    submit(combined, compose(combined))
+    text = as_person(mary).get(reverse("console:revision", args=[combined.pk])).text
+    assert f"of {evaluation} alone:" in text
+    assert reverse("console:withdraw-waiver", args=[combined.pk, given.pk]) in text
+    assert f"slope above_low 0 of {evaluation} alone, waived by grace and mary until" in text
