@@ -6,8 +6,9 @@ from django.urls import reverse
 from registry.manifests.export import export_manifests
 from registry.models import Waiver
 from registry.services.profiles import draft_revision, submit_revision
+from registry.services.waivers import withdraw_waiver
 from tests.support.components import add
-from tests.support.waiving import submit, waive
+from tests.support.waiving import age, approve, submit, waive
 
 ASKED = {"metric": "slope", "kind": "above_low", "threshold": "0", "reason": "One kind of request.", "days": "30"}
 
@@ -74,3 +75,30 @@ def test_the_gates_of_a_part_are_waived_on_the_page_of_the_whole(
     assert f"of {evaluation} alone:" in text
     assert reverse("console:withdraw-waiver", args=[combined.pk, given.pk]) in text
     assert f"slope above_low 0 of {evaluation} alone, waived by grace and mary until" in text
+
+
+def complete():
+    (profile,) = export_manifests(kinds=["SteeringProfile"], with_status=True)
+    (found,) = [each for each in profile["status"]["conditions"] if each["type"] == "EvidenceComplete"]
+    return found["status"], found["reason"]
+
+
+def test_evidence_is_complete_no_longer_than_its_waivers_stand(draft, evaluation, grace, mary, oscar):
+    waiver = waive(evaluation, "slope", asked_by=grace, confirmed_by=mary)
+    submitted = submit(draft, evaluation)
+    assert complete() == ("True", "GatesWaived")
+    grace.groups.clear()
+    assert complete() == ("False", "WaiverEnded")
+    grace.groups.set(mary.groups.all())
+    approve(submitted, mary)
+    grace.groups.clear()
+    assert complete() == ("True", "GatesWaived")
+    age(waiver, days=31)
+    assert complete() == ("False", "WaiverEnded")
+
+
+def test_evidence_is_not_complete_after_its_waiver_was_withdrawn(draft, evaluation, grace, mary, oscar):
+    waiver = waive(evaluation, "slope", asked_by=grace, confirmed_by=mary)
+    approve(submit(draft, evaluation), mary)
+    withdraw_waiver(waiver.pk, reason="No longer.", actor=oscar)
+    assert complete() == ("False", "WaiverEnded")
