@@ -66,7 +66,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         **describe_evaluation(evaluation),
         looks=count_looks(evaluation) if evaluation else {},
         other_looks=list_other_looks(revision, evaluation),
-        open_gates=list_open_gates(evaluation, request.user),
+        open_gates=list_open_gates(revision, evaluation, request.user),
         requirements=list_requirements(revision),
         waits_for=missing_approvals(revision) if revision.state == RevisionState.SUBMITTED else [],
         approvals=with_departures(revision.approvals.select_related("reviewer")),

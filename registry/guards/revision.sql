@@ -19,6 +19,7 @@ END $$;
 CREATE OR REPLACE FUNCTION registry_guard_revision() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     evidence text;
+    rests_on uuid[];
     stray text;
     persons integer;
     roles text[];
@@ -50,24 +51,60 @@ BEGIN
     ) THEN
         PERFORM registry_break_rule('revision_is_sealed_once_submitted', 'only a draft is edited');
     END IF;
-    -- What it rests on did not fail, and for every gate that is undecidable two people who did not write it answer.
+    -- What it rests on did not fail, and for every gate that is undecidable two people who did not write it answer, by a waiver that it
+    -- names: in its evidence, and where that is of components together, in what was said of each alone. That is the newest at its α, or at
+    -- the nearest beyond; of what only removes, whose strength is no α, the newest.
     IF (OLD.state, NEW.state) IN (('draft', 'submitted'), ('submitted', 'approved')) THEN
+        rests_on := NEW.evaluation_id || ARRAY(
+            SELECT part.id
+                FROM registry_component AS component
+                    JOIN registry_evaluation AS whole ON whole.id = NEW.evaluation_id AND whole.components_digest <> ''
+                    CROSS JOIN LATERAL (
+                        SELECT alone.id FROM registry_evaluation AS alone
+                            WHERE alone.vector_id = component.vector_id AND (
+                                component.operator IN ('ablate', 'clamp') OR (
+                                    alone.unit = component.unit AND CASE WHEN component.alpha < 0
+                                        THEN alone.alpha <= component.alpha ELSE alone.alpha >= component.alpha END
+                                )
+                            )
+                            ORDER BY CASE WHEN component.operator IN ('ablate', 'clamp') THEN 0 ELSE abs(alone.alpha) END,
+                                alone.evaluated_at DESC
+                            LIMIT 1
+                    ) AS part
+                WHERE component.revision_id = NEW.id
+        );
+        -- By its gates, and where none of them says why not, by its verdict.
+        IF EXISTS (
+            SELECT FROM registry_evaluation AS judged WHERE judged.id = ANY (rests_on) AND (
+                judged.verdict = 'fail' OR EXISTS (
+                    SELECT FROM jsonb_array_elements(judged.gates) AS gate
+                        WHERE coalesce(gate ->> 'verdict', '') NOT IN ('pass', 'undecidable')
+                ) OR (judged.verdict = 'undecidable' AND NOT judged.gates @> '[{"verdict": "undecidable"}]')
+            )
+        ) THEN
+            PERFORM registry_break_rule('revision_rests_on_evidence_that_did_not_fail', 'a failed gate is never waived');
+        END IF;
         SELECT gate ->> 'metric' INTO stray
             FROM registry_evaluation AS judged CROSS JOIN jsonb_array_elements(judged.gates) AS gate
-                JOIN registry_user AS wrote ON wrote.id = NEW.author_id
-            WHERE judged.id = NEW.evaluation_id AND judged.verdict = 'undecidable' AND gate ->> 'verdict' = 'undecidable'
-                AND NOT EXISTS (
-                    SELECT FROM registry_waiver AS waiver WHERE waiver.evaluation_id = judged.id AND waiver.metric = gate ->> 'metric'
-                        AND waiver.kind = gate ->> 'kind' AND waiver.threshold = gate ->> 'threshold'
-                        AND waiver.confirmed_at IS NOT NULL AND waiver.withdrawn_at IS NULL AND waiver.ends_at > now()
-                        AND wrote.person NOT IN (waiver.asked_by_person, waiver.confirmed_by_person)
-                )
+            WHERE judged.id = ANY (rests_on) AND gate ->> 'verdict' = 'undecidable' AND NOT EXISTS (
+                SELECT FROM jsonb_array_elements(NEW.waivers) AS said JOIN registry_waiver AS waiver ON waiver.id = (said ->> 'id')::uuid
+                    WHERE waiver.evaluation_id = judged.id AND waiver.metric = gate ->> 'metric' AND waiver.kind = gate ->> 'kind'
+                        AND waiver.threshold = gate ->> 'threshold' AND registry_waiver_counts(waiver.id, NEW.author_id)
+            )
             LIMIT 1;
         IF FOUND THEN
             PERFORM registry_break_rule('revision_rests_on_no_undecidable_gate_without_a_waiver', stray);
         END IF;
-        IF EXISTS (SELECT FROM registry_evaluation WHERE id = NEW.evaluation_id AND verdict = 'fail') THEN
-            PERFORM registry_break_rule('revision_rests_on_evidence_that_did_not_fail', 'a failed gate is never waived');
+        SELECT said ->> 'id' INTO stray FROM jsonb_array_elements(NEW.waivers) AS said
+            WHERE NOT registry_waiver_counts((said ->> 'id')::uuid, NEW.author_id) LIMIT 1;
+        IF FOUND THEN
+            PERFORM registry_break_rule('revision_rests_on_waivers_that_count', stray);
+        END IF;
+        IF NEW.state = 'approved' AND EXISTS (
+            SELECT FROM jsonb_array_elements(NEW.waivers) AS said JOIN registry_waiver AS waiver ON waiver.id = (said ->> 'id')::uuid
+                WHERE waiver.ends_at < NEW.review_due_at
+        ) THEN
+            PERFORM registry_break_rule('revision_is_reviewed_when_its_first_waiver_ends', 'its review is due later');
         END IF;
     END IF;
     -- A form is covered as what comparisons on record make of it: its family is that of what was measured, and its files are others.

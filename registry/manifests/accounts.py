@@ -1,6 +1,6 @@
 """What is said of objects beside their specs: why one stays, what changing it means, what the hub makes of it, what nodes do."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -58,8 +58,11 @@ def condition(kind: str, holds: bool, reason: str, message: str = "", *, since: 
 _EVIDENCE = {None: "NoEvaluation", Verdict.PASSED: "GatesPassed", Verdict.FAILED: "GatesFailed", Verdict.UNDECIDABLE: "GatesUndecidable"}
 
 
-def judge_evidence(verdict: str | None, waivers: Sequence[Mapping[str, str]] = ()) -> StatusCondition:
-    """`EvidenceComplete` by the verdict of an evaluation; None where there is none. `waivers` are those that a revision rests on."""
+def judge_evidence(verdict: str | None, waivers: Sequence[Mapping[str, str]] = (), *, ended: Collection[str] = ()) -> StatusCondition:
+    """`EvidenceComplete` by the verdict of an evaluation; None where there is none. `waivers` are those that a revision was submitted with,
+    and `ended` the ids of those of them that stand for nothing any more."""
+    if gone := [waiver for waiver in waivers if waiver["id"] in ended]:
+        return condition("EvidenceComplete", False, "WaiverEnded", "; ".join(describe_waiver(waiver) for waiver in gone))
     if waivers:
         return condition("EvidenceComplete", True, "GatesWaived", "; ".join(describe_waiver(waiver) for waiver in waivers))
     return condition("EvidenceComplete", verdict == Verdict.PASSED, _EVIDENCE[Verdict(verdict) if verdict else None])

@@ -13,7 +13,7 @@ from django.db import migrations, models
 FOLDER = Path(__file__).parent.parent / "guards"
 # That of a revision asks for what it rests on.
 GUARDS = "".join((FOLDER / f"{name}.sql").read_text(encoding="utf-8") for name in ("waiver", "revision"))
-UNGUARD = "DROP FUNCTION registry_guard_waiver, registry_judged_people CASCADE;"
+UNGUARD = "DROP FUNCTION registry_guard_waiver, registry_waiver_counts CASCADE;"
 
 
 class Migration(migrations.Migration):

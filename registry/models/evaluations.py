@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -21,7 +22,8 @@ class Verdict(models.TextChoices):
 class Evaluation(models.Model):
     """What the held-out items said about one vector at one α, or about all components of a revision together.
 
-    Written once by its job, never edited. Which test items it looked at, and that they were new, openings say.
+    Written once by its job, never edited: registry/guards/evaluation.sql. Which test items it looked at, and that they were new, openings
+    say.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
@@ -40,6 +42,8 @@ class Evaluation(models.Model):
     gates = models.JSONField()
     # As the document says: the gates are judged there, and nowhere else.
     verdict = models.CharField(max_length=11, choices=Verdict)
+    # Whose work it is, as persons: of the vectors and probes that were judged, and of the draft. The database writes it, and only then.
+    judged_people = ArrayField(models.BigIntegerField(), db_default=[])
     evaluated_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -6,8 +6,9 @@ What was complete stays as it was decided, and shows who left since.
 from dataclasses import dataclass
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
 
-from registry.models import Approval, Decision, Kill, ProfileRevision, RevisionState, Role, Tenant, User
+from registry.models import Approval, Decision, Kill, ProfileRevision, RevisionState, Role, Tenant, User, Waiver
 from registry.reads.visibility import is_limited
 
 
@@ -40,15 +41,19 @@ class StandsBehind:
     pending_approvals: list[ProfileRevision]
     submitted: list[ProfileRevision]
     lifts: list[Kill]
+    waivers: list[Waiver]
 
 
 def stands_behind(user: User) -> StandsBehind:
-    """What an administrator should know of before taking an account's roles away."""
+    """What an administrator should know of before taking an account's roles away. Waivers that it asked for or confirmed, until they end:
+    nothing new is submitted or approved on them then."""
     revisions = ProfileRevision.objects.select_related("profile").order_by("profile__name", "number")
+    waivers = Waiver.objects.filter(Q(asked_by=user) | Q(confirmed_by=user), withdrawn_at__isnull=True, ends_at__gt=Now())
     given = revisions.filter(approvals__reviewer=user, approvals__decision=Decision.APPROVE, approvals__revision_digest=F("digest"))
     return StandsBehind(
         approved=list(given.filter(state=RevisionState.APPROVED)),
         pending_approvals=list(given.filter(state=RevisionState.SUBMITTED)),
         submitted=list(revisions.filter(state=RevisionState.SUBMITTED, author=user)),
         lifts=list(Kill.objects.filter(lifted_at__isnull=True, lift_requested_by=user).select_related("profile", "tenant", "environment")),
+        waivers=list(waivers.select_related("evaluation__vector", "evaluation__revision__profile")),
     )

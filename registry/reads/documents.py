@@ -4,7 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from registry.models import Component, CoverableForms, CoveredForm, FlagArm, ProfileRevision, RiskPolicy, SteeringVector, TenantFlag, Waiver
+from registry.models import (
+    Component,
+    CoverableForms,
+    CoveredForm,
+    Evaluation,
+    FlagArm,
+    ProfileRevision,
+    RiskPolicy,
+    SteeringVector,
+    TenantFlag,
+    Waiver,
+)
 from steernode.canonical import canonical_json, format_decimal, sha256_hex
 from steernode.snapshot.records import STATED
 
@@ -48,13 +59,16 @@ def revision_document(
     }
 
 
-def waiver_document(waiver: Waiver) -> dict[str, str]:
-    """A waiver that is in force, as a submitted revision keeps it."""
+def waiver_document(waiver: Waiver, evaluation: Evaluation | None) -> dict[str, str]:
+    """A waiver that counts, as a revision keeps it that is submitted with this evidence. Of a part's own evidence it says so."""
+    judged = waiver.evaluation
+    part = {"part": str(judged), "part_evidence": judged.digest} if evaluation is None or judged.pk != evaluation.pk else {}
     return {
         "id": str(waiver.pk),
         "metric": waiver.metric,
         "kind": waiver.kind,
         "threshold": waiver.threshold,
+        **part,
         "asked_by": str(waiver.asked_by),
         "confirmed_by": str(waiver.confirmed_by),
         "reason": waiver.reason,
@@ -65,7 +79,8 @@ def waiver_document(waiver: Waiver) -> dict[str, str]:
 def describe_waiver(said: Mapping[str, str]) -> str:
     """A `waiver_document` in one line."""
     gate = f"{said['metric']} {said['kind']} {said['threshold']}"
-    return f"{gate}, waived by {said['asked_by']} and {said['confirmed_by']} until {said['ends_at'][:10]}: {said['reason']}"
+    part = f" of {said['part']} alone" if "part" in said else ""
+    return f"{gate}{part}, waived by {said['asked_by']} and {said['confirmed_by']} until {said['ends_at'][:10]}: {said['reason']}"
 
 
 def waiver_details(revision: ProfileRevision) -> dict[str, list[str]]:

@@ -62,7 +62,7 @@ def request_composition(
     vectors = list(dict.fromkeys(component.vector for component in components))
     # The vectors' rows make two requests for the same components queue, whichever drafts they are of.
     list(SteeringVector.objects.select_for_update(no_key=True).filter(pk__in=[vector.pk for vector in vectors]).order_by("pk"))
-    evaluations = list(dict.fromkeys(_need_evidence(component, revision.profile.risk_class) for component in components))
+    evaluations = list(dict.fromkeys(_need_evidence(component, revision) for component in components))
     digest = digest_components(revision)
     _refuse_second_look(revision, digest)
     axes = {axis_of(vector) for vector in vectors}
@@ -119,15 +119,15 @@ def _check_components(revision: ProfileRevision, components: Sequence[Component]
         )
 
 
-def _need_evidence(component: Component, policy: RiskPolicy) -> Evaluation:
+def _need_evidence(component: Component, revision: ProfileRevision) -> Evaluation:
     """What the vector showed alone at the α that it is to have, by gates as strict as the policy's where the whole is not asked."""
     evaluation = evidence_of_part(component)
     if evaluation is None:
         raise say_unmeasured(component)
-    if problem := find_unmet_gate(evaluation, list(waivers_in_force(evaluation))):
+    if problem := find_unmet_gate(evaluation, list(waivers_in_force(evaluation, author=revision.author)), author=revision.author):
         vector = component.vector
         raise TransitionRefused(problem.code, f"{vector} is no part of a composition: alone, {problem.message}", str(vector))
-    if problem := find_weaker_part(component, policy.gate_set):
+    if problem := find_weaker_part(component, revision.profile.risk_class.gate_set):
         raise problem
     return evaluation
 

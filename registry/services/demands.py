@@ -24,13 +24,14 @@ from registry.models import (
     RevisionState,
     SteeringVector,
     Unit,
+    User,
     Verdict,
     Waiver,
 )
 from registry.reads.documents import COVERS, UNSAID, describe_waiver, digest_components, policy_document, waiver_document
 from registry.reads.evidence import evidence_of, evidence_of_part, is_plain_addition, only_removes, valid_approvals
 from registry.reads.gates import find_gate_set, say_known
-from registry.reads.waivers import gate_of, waivers_in_force, without_waived
+from registry.reads.waivers import gate_of, list_uncounted, rested_on, waivers_for, without_waived
 from registry.services.covers import COVERABLE, find_uncoverable
 from steernode.canonical import format_decimal
 from steernode.errors import AlphaError, GateError, SteerError
@@ -95,11 +96,11 @@ def check_limits(components: Sequence[Component], demands: Mapping[str, Any]) ->
 def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, demands: Mapping[str, Any]) -> list[Requirement]:
     """Every demand on the revision and on this evidence, in the order in which a person would see to them."""
     components = list(revision.components.select_related("vector__contrast_set"))
-    waivers = waivers_for(revision, evaluation)
+    rests_on, waivers = rested_on(revision, evaluation), waivers_for(revision, evaluation)
     always: list[tuple[str, _Find]] = [
         ("evidence of exactly these components", lambda found: _find_other_subject(revision, components, found)),
         ("every range inside the evaluated α", lambda _: _find_beyond_evidence(components)),
-        (_say_gates(waivers), lambda found: find_unmet_gate(found, waivers)),
+        (_say_gates(evaluation, waivers), lambda _: _find_unmet(revision, rests_on, waivers)),
     ]
     by_term: dict[str, Callable[[Any], tuple[str, _Find]]] = {
         "gate_set": lambda name: (f"gates as strict as the set {name}", lambda found: _find_weaker_gate(components, found, name)),
@@ -119,17 +120,19 @@ def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, dem
     return [*check_limits(components, demands), *covered, *judged]
 
 
-def waivers_for(revision: ProfileRevision, evaluation: Evaluation | None) -> list[Waiver]:
-    """What stands in for gates that are undecidable: in force now, and by nobody who wrote the revision; of each gate what ends last."""
-    if evaluation is None or evaluation.verdict != Verdict.UNDECIDABLE:
-        return []
-    given = waivers_in_force(evaluation, author=revision.author).order_by("ends_at")
-    return list({gate_of(waiver): waiver for waiver in given}.values())
-
-
-def _say_gates(waivers: Sequence[Waiver]) -> str:
-    said = "; ".join(describe_waiver(waiver_document(waiver)) for waiver in waivers)
+def _say_gates(evaluation: Evaluation | None, waivers: Sequence[Waiver]) -> str:
+    said = "; ".join(describe_waiver(waiver_document(waiver, evaluation)) for waiver in waivers)
     return f"every gate of the evidence passed, but for what is waived: {said}" if said else "every gate of the evidence passed"
+
+
+def _find_unmet(revision: ProfileRevision, rests_on: Sequence[Evaluation], waivers: Sequence[Waiver]) -> SteerError | None:
+    """The refusal of any of what a revision rests on: of a waiver that it was submitted with and that counts no more, then of a gate."""
+    counting = {str(waiver.pk) for waiver in waivers}
+    if gone := [said for said in revision.waivers if said["id"] not in counting]:
+        problem = f"{revision} was submitted with a waiver that counts no more: {describe_waiver(gone[0])}; submit it again"
+        return TransitionRefused("WAIVER_ENDED", problem, str(revision))
+    found = (find_unmet_gate(judged, waivers, author=revision.author) for judged in rests_on)
+    return next((problem for problem in found if problem), None)
 
 
 def list_requirements(revision: ProfileRevision) -> list[Requirement]:
@@ -207,20 +210,24 @@ def _find_beyond_evidence(components: Sequence[Component]) -> SteerError | None:
     return None
 
 
-def find_unmet_gate(evaluation: Evaluation, waivers: Sequence[Waiver] = ()) -> SteerError | None:
-    """The refusal of evidence that does not pass: by the gates that failed, or else by those that are undecidable and not waived."""
+def find_unmet_gate(evaluation: Evaluation, waivers: Sequence[Waiver], *, author: User) -> SteerError | None:
+    """The refusal of evidence that does not pass: by the gates that failed, or else by those that are undecidable and not waived by
+    somebody whose word counts for what this author writes."""
     if evaluation.passed:
         return None
     blocking = blocking_gates(read_gates(evaluation.gates))
-    if evaluation.verdict == Verdict.UNDECIDABLE:
-        blocking = without_waived(blocking, waivers)
-        if waivers and not blocking:
-            return None
     named = ", ".join(gate.describe() for gate in blocking) or "the whole"
-    if evaluation.verdict == Verdict.UNDECIDABLE:
-        problem = f"of {evaluation} nothing failed, and nothing can be concluded on {named}"
-        return TransitionRefused("GATES_UNDECIDABLE", problem, str(evaluation.pk))
-    return TransitionRefused("GATES_FAILED", f"{evaluation} failed its gates on {named}", str(evaluation.pk))
+    if evaluation.verdict != Verdict.UNDECIDABLE:
+        return TransitionRefused("GATES_FAILED", f"{evaluation} failed its gates on {named}", str(evaluation.pk))
+    left = without_waived(evaluation, blocking, waivers)
+    if blocking and not left:
+        return None
+    named = ", ".join(gate.describe() for gate in left) or "the whole"
+    problem = f"of {evaluation} nothing failed, and nothing can be concluded on {named}"
+    for waiver, why in list_uncounted(evaluation, author):
+        if gate_of(waiver) in map(gate_of, left):
+            problem += f"; the waiver of {waiver.metric} by {waiver.asked_by} and {waiver.confirmed_by} does not count here: {why}"
+    return TransitionRefused("GATES_UNDECIDABLE", problem, str(evaluation.pk))
 
 
 def demanded_gates(gate_set: str) -> tuple[Gate, ...]:

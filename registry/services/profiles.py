@@ -23,12 +23,14 @@ from registry.models import (
     RiskPolicy,
     StalePolicy,
     User,
+    Waiver,
 )
 from registry.reads.documents import COVERS, policy_document, revision_document, tag_revision, waiver_details, waiver_document
 from registry.reads.lookups import get_policy
+from registry.reads.waivers import rested_on, waivers_for
 from registry.services.components import make_components, write_components
 from registry.services.covers import details_of, make_covers, write_covers
-from registry.services.demands import check_revision, measure_peaks, refuse_unmet, waivers_for
+from registry.services.demands import check_revision, measure_peaks, refuse_unmet
 from registry.services.names import check_new_name
 from registry.services.people import stands_for
 from registry.services.transition import lock_environments, publish_at_end, transition
@@ -201,12 +203,13 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
         raise TransitionRefused("REVISION_STATE", f"{revision} is {revision.state}, not draft", str(revision))
     revision.demands = policy_document(policy)
     # Whoever withdraws one waits, and then finds this revision among those that rest on it.
-    list(evaluation.waivers.select_for_update(of=("self",)).order_by("pk"))
+    rests_on = rested_on(revision, evaluation)
+    list(Waiver.objects.select_for_update(of=("self",)).filter(evaluation__in=rests_on).order_by("pk"))
     refuse_unmet(check_revision(revision, evaluation, revision.demands))
     for peak, value in measure_peaks(list(revision.components.select_related("vector"))).items():
         setattr(revision, peak, value)
     revision.evaluation, revision.submission = evaluation, revision.submission + 1
-    revision.waivers = [waiver_document(waiver) for waiver in waivers_for(revision, evaluation)]
+    revision.waivers = [waiver_document(waiver, evaluation) for waiver in waivers_for(revision, evaluation)]
     revision.digest = put_blob(canonical_json(revision_document(revision)))
     revision.state, revision.submitted_at = RevisionState.SUBMITTED, timezone.now()
     revision.save()

@@ -15,7 +15,7 @@ from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import Environment, Evaluation, ProfileRevision, RevisionState, Role, User, Waiver
 from registry.models.waivers import LONGEST_WAIVER
 from registry.reads.departures import still_may
-from registry.reads.waivers import gate_of, judged_people, undecidable_gates
+from registry.reads.waivers import gate_of, people_may, undecidable_gates
 from registry.services.approvals import return_to_draft
 from registry.services.invalidation import invalidate_revisions, lock_revisions
 from registry.services.notifications import notify
@@ -42,10 +42,14 @@ def ask_waiver(
     _refuse_author(evaluation, actor)
     gate = _find_gate(evaluation, metric, kind, threshold)
     now = timezone.now()
-    ends_at = now + timedelta(days=days)
-    for other in evaluation.waivers.filter(withdrawn_at__isnull=True, ends_at__gt=now):
+    # Of whole seconds, as the documents have it that a review date is read from.
+    ends_at = (now + timedelta(days=days)).replace(microsecond=0)
+    for other in evaluation.waivers.filter(withdrawn_at__isnull=True, ends_at__gt=now).select_related("asked_by", "confirmed_by"):
+        # Of other people it may count where theirs does not: for a revision that one of them wrote, or since they left.
+        is_theirs = stands_for(actor) in (other.asked_by_person, other.confirmed_by_person)
         # Another in its place ends on a later day, or there is no reason for it.
-        if gate_of(other) == gate_of(gate) and (other.confirmed_at is None or other.ends_at > ends_at - timedelta(days=1)):
+        is_enough = other.confirmed_at is None or other.ends_at > ends_at - timedelta(days=1)
+        if gate_of(other) == gate_of(gate) and is_theirs and is_enough and people_may(other):
             raise TransitionRefused("WAIVER_EXISTS", f"{other.asked_by} asked for it already, until {other.ends_at:%F}", str(other.pk))
     said = dict(zip(("metric", "kind", "threshold"), gate_of(gate), strict=True))
     waiver = Waiver.objects.create(
@@ -93,7 +97,8 @@ def withdraw_waiver(waiver_id: UUID, *, reason: str, actor: User) -> Waiver:
     if not says_something(reason):
         raise InvalidInput("WAIVER_REASON", "say why the waiver is withdrawn", "reason")
     environments = lock_environments(Environment.objects.all())
-    resting = ProfileRevision.objects.filter(evaluation__waivers=waiver_id)
+    # In their own evidence, or in that of a part.
+    resting = ProfileRevision.objects.filter(waivers__contains=[{"id": str(waiver_id)}])
     # A decision that is under way finishes first: what it approves is found by the second of these.
     lock_revisions(resting)
     waiver = _lock_waiver(waiver_id)
@@ -101,7 +106,7 @@ def withdraw_waiver(waiver_id: UUID, *, reason: str, actor: User) -> Waiver:
         raise TransitionRefused("WAIVER_STATE", f"the {waiver} is withdrawn already", str(waiver_id))
     waiver.withdrawn_by, waiver.withdrawn_at, waiver.withdrawn_reason = actor, timezone.now(), reason
     waiver.save(update_fields=["withdrawn_by", "withdrawn_at", "withdrawn_reason"])
-    held = [revision for revision in lock_revisions(resting) if any(said["id"] == str(waiver.pk) for said in revision.waivers)]
+    held = lock_revisions(resting)
     _record(Action.WAIVER_WITHDRAWN, waiver, actor, reason=reason, revisions=[str(revision) for revision in held])
     _end_what_rests_on(waiver, held, actor)
     if any(revision.state == RevisionState.APPROVED for revision in held):
@@ -157,13 +162,13 @@ def _find_gate(evaluation: Evaluation, metric: str, kind: str, threshold: str) -
 
 
 def _refuse_author(evaluation: Evaluation, actor: User) -> None:
-    if stands_for(actor) in judged_people(evaluation):
+    if stands_for(actor) in evaluation.judged_people:
         raise TransitionRefused("WAIVER_AUTHOR", f"{actor} made what was judged; others answer for what it lacks", str(evaluation.pk))
 
 
 def _lock_evaluation(evaluation_id: UUID) -> Evaluation:
-    """So that of two who ask for the same waiver one finds the other's."""
-    locking = Evaluation.objects.select_for_update(of=("self",), no_key=True)
+    """So that of two who ask for the same waiver one finds the other's. By its job: no process may change an evaluation, or lock it."""
+    locking = Evaluation.objects.select_for_update(of=("job",), no_key=True)
     return locking.select_related("vector", "revision__profile", "job__base_model").get(pk=evaluation_id)
 
 

@@ -119,8 +119,9 @@ def _describe_waivers(revision: Any) -> list[str]:
     """The gates that nobody could show, and who answers for each."""
     waivers = revision.get("waivers", []) if isinstance(revision, dict) else []
     return [
-        f"not shown, and waived: {row.get('metric')} {row.get('kind')} {row.get('threshold')}, by {row.get('asked_by')} and "
-        f"{row.get('confirmed_by')} until {str(row.get('ends_at'))[:10]}: {row.get('reason')}"
+        f"not shown, and waived: {row.get('metric')} {row.get('kind')} {row.get('threshold')}"
+        + (f" of {row['part']} alone" if row.get("part") else "")
+        + f", by {row.get('asked_by')} and {row.get('confirmed_by')} until {str(row.get('ends_at'))[:10]}: {row.get('reason')}"
         for row in waivers
     ]
 

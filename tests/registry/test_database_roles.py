@@ -14,6 +14,8 @@ from registry.services.flags import set_flag
 from registry.services.kills import confirm_lift, engage_kill, request_lift
 from registry.services.profiles import retire_revision
 from registry.services.tenants import create_environment, create_tenant
+from registry.services.waivers import withdraw_waiver
+from tests.support.waiving import approve, submit, waive
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +28,12 @@ def as_app(transactional_db):
 
 
 REFUSED = {
-    "to empty": ["TRUNCATE registry_auditevent", "TRUNCATE registry_tenant CASCADE", "TRUNCATE registry_user"],
+    "to empty": [
+        "TRUNCATE registry_auditevent",
+        "TRUNCATE registry_tenant CASCADE",
+        "TRUNCATE registry_user",
+        "TRUNCATE registry_evaluation CASCADE",
+    ],
     "to change what is kept": [
         "UPDATE registry_auditevent SET actor_name = 'mallory'",
         "DELETE FROM registry_auditevent",
@@ -35,6 +42,8 @@ REFUSED = {
         "UPDATE registry_snapshot SET cause = 'nothing'",
         "DELETE FROM registry_snapshot",
         "DELETE FROM registry_revisioncomment",
+        "UPDATE registry_evaluation SET verdict = 'pass'",
+        "DELETE FROM registry_evaluation",
     ],
     "to lay a guard aside": [
         "ALTER TABLE registry_auditevent DISABLE TRIGGER ALL",
@@ -86,6 +95,15 @@ def test_a_process_does_all_that_the_hub_does(flag_on, harbor, approved, oscar, 
     assert production.snapshots.exists()
 
 
+def test_a_process_waives_what_it_may_not_change(vector, evaluate, draft, grace, mary, oscar, as_app):
+    open_gates = evaluate(vector, undecidable=["slope"])
+    waiver = waive(open_gates, "slope", asked_by=grace, confirmed_by=mary)
+    approved = approve(submit(draft, open_gates), mary)
+    withdraw_waiver(waiver.pk, reason="x", actor=oscar)
+    approved.refresh_from_db()
+    assert approved.state == "invalidated"
+
+
 def test_a_process_may_write_every_table_but_what_is_kept(as_app):
     """Also tables that a later migration makes; a test of one that is forgotten would be a refused request."""
     with connection.cursor() as cursor:
@@ -102,6 +120,7 @@ def test_a_process_may_write_every_table_but_what_is_kept(as_app):
         "registry_approval",
         "registry_snapshot",
         "registry_revisioncomment",
+        "registry_evaluation",
     }
 
 

@@ -367,14 +367,15 @@ def combined(ada, profile, component, evaluation, brevity):
 
 @pytest.fixture
 def compose(ada, suites) -> Callable:
-    """Judge a draft's components together with this outcome: compose(revision, passed=False)."""
+    """Judge a draft's components together with this outcome: compose(revision, passed=False), or undecidable=("facts",)."""
     from registry.services.compositions import request_composition
     from registry.services.jobs import claim_job
     from registry.services.results import complete_composition
 
-    def run(revision, *, passed: bool = True):
+    def run(revision, *, passed: bool = True, undecidable=()):
         job = request_composition(revision=revision, suites=suites, actor=ada)
-        return complete_composition(claim_job(job.pk, worker="worker-1"), composition_evidence(job, passed=passed))
+        evidence = composition_evidence(job, passed=passed, undecidable=undecidable)
+        return complete_composition(claim_job(job.pk, worker="worker-1"), evidence)
 
     return run
 

@@ -1,6 +1,7 @@
 """The bytes that the sealed world of the tests is made from: a model folder, pairs, suites, a rubric, a vector file."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +119,19 @@ def vector_file(fingerprint: str, contrast_digest: str, *, seed: int = 7, size: 
     return write_vector(make_direction(seed, size), {**full, **lineage})
 
 
-def composition_evidence(job: Any, *, passed: bool = True, **changes: Any) -> Evidence:
+def composition_evidence(job: Any, *, passed: bool = True, undecidable: Collection[str] = (), **changes: Any) -> Evidence:
     """What a composition leaves, as far as the record reads it."""
     verdict = "pass" if passed else "fail"
+    gates = [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in job.recipe["gates"]]
+    for gate in gates:
+        if gate["metric"] in undecidable:
+            verdict = "undecidable"
+            gate |= {"verdict": verdict, "code": "ITEMS_FEW"}
     document = {
         "schema": "steerhub.evidence/1",
         "candidate": None,
         "metrics": {"behaviour": {"baseline": "1.4", "steered": "4.2"}},
-        "gates": [{**gate, "value": gate["threshold"], "verdict": verdict} for gate in job.recipe["gates"]],
+        "gates": gates,
         "composition": {"components_digest": job.components_digest},
         "verdict": verdict,
     }

@@ -36,7 +36,8 @@ def train(job: Job, *, layer: int = 1, threshold: str = "0.2", seed: int = 11) -
     condition = {"kind": "probe", "vector": entry, **place, "scale": "3.1", "bias": "-0.4", "threshold": threshold}
     judged = {"positives": 20, "negatives": 20, "auc": AUC, "true_positive_rate": RATE, "false_positive_rate": {**RATE, "value": "0.05"}}
     held_out = {**judged, "by_locale": {"en-GB": judged}, "by_kind": {}, "roc": []}
-    document = {"schema": "steerhub.probe/1", **condition, "prompt_set": job.prompt_set.digest, "held_out": held_out, "layers": []}
+    document = {"schema": "steerhub.probe/1", **condition, "prompt_set": job.prompt_set.digest, "held_out": held_out}
+    document["layers"] = [{"layer": each} for each in job.recipe["layers"]]
     return complete_probe(claim_job(job.pk, worker="w"), ProbeResult(data, document, condition, PICTURE))
 
 

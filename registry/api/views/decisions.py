@@ -15,6 +15,7 @@ from registry.models import Role
 from registry.reads.evidence import evidence_of
 from registry.reads.lookups import get_revision
 from registry.reads.openings import count_looks, list_other_looks
+from registry.reads.waivers import rested_on
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
 from registry.services.demands import Requirement, list_requirements, missing_approvals
 from registry.services.profiles import retire_revision
@@ -32,7 +33,7 @@ class RequirementOut(serializers.Serializer):
 
 class ChecklistOut(serializers.Serializer):
     requirements = RequirementOut(many=True)
-    waivers = WaiverOut(many=True, help_text="of undecidable gates of this evidence, whatever became of them")
+    waivers = WaiverOut(many=True, help_text="of undecidable gates of this evidence and of that of its parts, whatever became of them")
     looks = serializers.DictField(child=serializers.IntegerField(), help_text=LOOKS)
     other_looks = LookOut(many=True, help_text="whatever else was measured of these vectors, or of this revision, and what came of it")
     waits_for = serializers.ListField(child=serializers.CharField(), help_text="what a submitted revision still needs to be approved")
@@ -49,7 +50,7 @@ class ChecklistView(View):
         evaluation = revision.evaluation or evidence_of(revision)
         shown = {
             "requirements": list_requirements(revision),
-            "waivers": list_waivers(evaluation) if evaluation else [],
+            "waivers": list_waivers(rested_on(revision, evaluation)),
             "looks": count_looks(evaluation) if evaluation else {},
             "other_looks": list_other_looks(revision, evaluation),
             "waits_for": missing_approvals(revision),

@@ -41,6 +41,7 @@ class StandsBehindOut(serializers.Serializer):
     pending_approvals = serializers.ListField(child=serializers.CharField(), help_text="submitted revisions, that it approved")
     submitted = serializers.ListField(child=serializers.CharField(), help_text="submitted revisions, that it wrote")
     lifts = serializers.ListField(child=serializers.CharField(), help_text="kills whose lift it asked for")
+    waivers = serializers.ListField(child=serializers.CharField(), help_text="that it asked for or confirmed, and that did not end")
 
 
 class UserDetailOut(UserOut):

@@ -1,5 +1,6 @@
 """Waivers of gates on which nothing can be concluded: asked for by one approver, confirmed by another, and neither made what was judged."""
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -38,8 +39,8 @@ class WaiverOut(serializers.Serializer):
         return state_of(waiver)
 
 
-def list_waivers(evaluation: Evaluation) -> QuerySet[Waiver]:
-    return _WAIVERS.filter(evaluation=evaluation).order_by("asked_at")
+def list_waivers(evaluations: Iterable[Evaluation]) -> QuerySet[Waiver]:
+    return _WAIVERS.filter(evaluation__in=evaluations).order_by("asked_at")
 
 
 class WaiversView(Records):

@@ -63,6 +63,7 @@ class People(ReadOnlyList):
             "approved, and waits for others": behind.pending_approvals,
             "submitted": behind.submitted,
             "asks to lift the kill of": behind.lifts,
+            "answers for the": behind.waivers,
         }
         return "; ".join(f"{what} {', '.join(map(str, records))}" for what, records in said.items() if records) or "—"
 

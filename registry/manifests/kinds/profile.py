@@ -18,6 +18,7 @@ from registry.manifests.kinds.vector import Vectors
 from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import Probe, Profile, ProfileRevision, Purpose, RevisionState, Role, SteeringVector
 from registry.reads.documents import COVERS
+from registry.reads.waivers import find_ended
 from registry.services.people import stands_for
 from registry.services.profiles import create_profile, delete_profile, draft_revision, edit_profile, edit_revision
 
@@ -121,6 +122,7 @@ class Profiles(Kind[Profile, Revisions]):
         current = current_fingerprints()
         latest = _latest_revisions(rows.values()).select_related("base_model", "evaluation").prefetch_related(Prefetch("covers", COVERS))
         revisions = {revision.profile_id: revision for revision in latest}
+        ended = find_ended(revisions.values())
 
         def judge(revision: ProfileRevision | None) -> Iterator[StatusCondition]:
             if revision is None:
@@ -129,7 +131,8 @@ class Profiles(Kind[Profile, Revisions]):
             approved = revision.state == RevisionState.APPROVED
             message = f"revision {revision.number} is {revision.state}"
             yield condition("Approved", approved, revision.state.title(), message, since=revision.decided_at)
-            yield judge_evidence(revision.evaluation.verdict if revision.evaluation else None, revision.waivers)
+            verdict = revision.evaluation.verdict if revision.evaluation else None
+            yield judge_evidence(verdict, revision.waivers, ended=ended.get(revision.pk, ()))
             yield match_base_model(revision.base_model, current, [covered.base_model.fingerprint for covered in revision.covers.all()])
 
         return {name: list(judge(revisions.get(row.pk))) for name, row in rows.items()}

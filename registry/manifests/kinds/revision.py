@@ -1,6 +1,7 @@
 """What a profile's revision does: components and conditions, by the names of vectors where nodes have their bytes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -140,23 +141,27 @@ def render_revisions(revisions: QuerySet[ProfileRevision]) -> dict[UUID, Spec]:
     # The rows of conditions have no names of vectors.
     digests = {condition["vector"]["sha256"] for condition in conditions if condition and "vector" in condition}
     vectors = {row.digest: _name_vector(row) for row in SteeringVector.objects.filter(digest__in=digests)}
-    probes = {canonical_json(row.condition): row for row in Probe.objects.filter(digest__in=digests)}
+    # Several may say the same, of other documents: the revision lists the one that was meant.
+    named = {probe["document"] for revision in revisions for probe in revision.probes}
+    probes = defaultdict(list)
+    for row in Probe.objects.filter(document_digest__in=named).order_by("name", "version"):
+        probes[canonical_json(row.condition)].append(row)
 
-    def name_probe(condition: dict[str, Any] | None, named: set[tuple[str, int]]) -> dict[str, Any] | None:
+    def name_probe(condition: dict[str, Any] | None, listed: Set[str]) -> dict[str, Any] | None:
         if not condition or "vector" not in condition:
             return condition
-        probe = probes.get(canonical_json(condition))
-        if probe is not None and (probe.name, probe.version) in named:
-            return {"kind": "probe", "probe": f"{probe.name}@{probe.version}"}
+        for probe in probes.get(canonical_json(condition), []):
+            if probe.document_digest in listed:
+                return {"kind": "probe", "probe": f"{probe.name}@{probe.version}"}
         return {**condition, "vector": vectors[condition["vector"]["sha256"]]}
 
     def render(revision: ProfileRevision) -> Spec:
-        named = {(probe["name"], probe["version"]) for probe in revision.probes}
+        listed = {probe["document"] for probe in revision.probes}
         components = [
-            {**_COMPONENT_FIELDS.pick(row), "vector": _name_vector(row.vector), "condition": name_probe(row.condition, named)}
+            {**_COMPONENT_FIELDS.pick(row), "vector": _name_vector(row.vector), "condition": name_probe(row.condition, listed)}
             for row in sorted(revision.components.all(), key=lambda row: row.position)
         ]
-        overrides = [name_probe(condition, named) for condition in revision.safety_override]
+        overrides = [name_probe(condition, listed) for condition in revision.safety_override]
         covers = sorted(refer_to_base_model(covered.base_model) for covered in revision.covers.all())
         return _FIELDS.to_spec({**_FIELDS.pick(revision), "components": components, "safety_override": overrides, "covers": covers})
 

@@ -8,6 +8,7 @@ from registry.models import Evaluation, Job, SteeringVector
 from registry.services.profiles import draft_revision
 from steernode.canonical import canonical_json
 from tests.support.components import add
+from tests.support.world import unguarded
 
 DRAWN = {"replies": "drawn", "temperature": "0.7", "top_p": "0.95", "seeds": "0, 1, 2"}
 STATED = {"temperature": "0.7", "top_p": "0.95", "seeds": [0, 1, 2]}
@@ -76,7 +77,8 @@ def test_a_validation_and_a_composition_are_asked_for_with_it(as_person, ada, ve
 def test_who_reads_evidence_is_told_how_its_replies_were_chosen(as_person, grace, vector, evaluation, submitted):
     run = {"decoding": STATED, "template_arguments": {"enable_thinking": False}}
     digest = put_blob(canonical_json({"run": run}))
-    Evaluation.objects.filter(pk=evaluation.pk).update(digest=digest)
+    with unguarded("registry_evaluation"):
+        Evaluation.objects.filter(pk=evaluation.pk).update(digest=digest)
     SteeringVector.objects.filter(pk=vector.pk).update(template_arguments={"enable_thinking": False})
     for where in (reverse("console:vector", args=[vector.pk]), reverse("console:revision", args=[submitted.pk])):
         text = as_person(grace).get(where).text

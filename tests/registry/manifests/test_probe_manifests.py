@@ -60,3 +60,16 @@ def test_a_profile_names_a_probe_and_is_exported_with_the_name(plan, apply, vect
         plan(missing)
     assert [each["code"] for each in refused.value.errors] == ["MANIFEST_REFERENCE"]
     assert Probe.objects.count() == 1
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_of_two_probes_that_say_the_same_the_one_that_is_named_is_exported(plan, apply, vector, train_probe, version):
+    first, second = train_probe(layers=[0, 1]), train_probe(layers=[1])
+    assert (first.condition == second.condition, first.document_digest == second.document_digest) == (True, False)
+    named = {"kind": "probe", "probe": f"refund-intent@{version}"}
+    revision = {"components": [{**PART, "condition": named}], "safetyOverride": [named]}
+    apply([profile_manifest("warm", revision=revision)])
+    (exported,) = export_manifests(kinds=["SteeringProfile"], names=["warm"])
+    assert exported["spec"]["revision"]["components"][0]["condition"] == named
+    assert exported["spec"]["revision"]["safetyOverride"] == [named]
+    assert set(actions(plan([exported])).values()) == {"no-op"}

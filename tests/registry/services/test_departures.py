@@ -122,7 +122,7 @@ def asked(harbor, oscar):
 def test_an_administrator_is_told_what_rests_on_whom_they_remove(api, approved, grace, root):
     body = {"roles": [], "tenants": None, "is_active": False}
     answer = api(root).put("/api/v1/users/grace", body)
-    behind = {"approved": ["harbor-empathy r1"], "pending_approvals": [], "submitted": [], "lifts": []}
+    behind = {"approved": ["harbor-empathy r1"], "pending_approvals": [], "submitted": [], "lifts": [], "waivers": []}
     assert answer.json()["stands_behind"] == behind == api(root).get("/api/v1/users/grace").json()["stands_behind"]
 
 
