@@ -14,7 +14,6 @@ from registry.models import (
     JobState,
     ProfileRevision,
     RevisionState,
-    RiskPolicy,
     SteeringVector,
     User,
 )
