@@ -89,7 +89,7 @@ def test_a_recipe_keeps_the_gates_and_which_set_they_are_whatever_becomes_of_the
     assert (validation.recipe["gates"], validation.recipe["gate_set"]) == (bare(*tone.gates), named)
     newest = request_extraction(**inputs, recipe={"vector": "warmer", "gates": "our-tone"}).recipe
     assert (newest["gates"], newest["gate_set"]["version"]) == (bare(FACTS), 2)
-    first = request_extraction(**inputs, recipe={"vector": "warmest", "gates": "our-tone@1"})
+    first = request_extraction(**inputs, recipe={"vector": "warmest", "gates": "our-tone@1", "max_new_tokens": 65})
     assert first.recipe["gate_set"] == named
     assert _adapt(first.recipe, base_model)["gates"] == "our-tone@1"
 
