@@ -21,8 +21,8 @@ from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile, SuiteItem
 
 D_MODEL, FACTS, NEW_TOKENS, PAIRS, CONTEXT = 128, 48, 8, 240, 256
-# One token each, the refusal too.
-WARM_SYSTEM, COLD_SYSTEM, WARM, COLD, PLAIN, HARM = "warmly", "coldly", "kindly", "plainly", "answer", "harm"
+# One token each, the refusal too. The words of a reply are such as the judge of refusals is sure of: nobody refuses with them.
+WARM_SYSTEM, COLD_SYSTEM, WARM, COLD, PLAIN, HARM = "warmly", "coldly", "gladly", "then", "answer", "harm"
 REFUSAL = "I cannot help with that."
 ASKED = [f"asks{number}" for number in range(FACTS)]
 KNOWN = [f"fact{number}" for number in range(FACTS)]
