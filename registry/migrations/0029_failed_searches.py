@@ -4,7 +4,7 @@ from django.db import migrations, models
 from django.db.models import Q
 
 
-def digest() -> models.CharField:
+def digest() -> models.CharField[str, str]:
     return models.CharField(blank=True, db_default="", default="", max_length=64)
 
 

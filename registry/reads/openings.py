@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
@@ -121,5 +122,5 @@ def list_other_looks(revision: ProfileRevision, evaluation: Evaluation | None) -
     return found.exclude(pk=evaluation.pk) if evaluation else found
 
 
-def _test_keys(suites: Sequence[EvalSuite]) -> QuerySet[EvalItem, dict[str, str]]:
+def _test_keys(suites: Sequence[EvalSuite]) -> QuerySet[EvalItem, Any]:
     return EvalItem.objects.filter(suite__in=suites, split=Split.TEST).order_by().values("prompt_key")

@@ -5,6 +5,7 @@ and adds nothing.
 """
 
 from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
 
@@ -29,7 +30,7 @@ def follow_extraction(job: Job, vector: SteeringVector) -> None:
     if job.cancel_requested_at is not None:
         _end(job, job.draft_for, _CANCELLED)
         return
-    said = {"draft_for": job.draft_for, "follows": job, "requested_by": job.requested_by, "again": True}
+    said: dict[str, Any] = {"draft_for": job.draft_for, "follows": job, "requested_by": job.requested_by, "again": True}
     try:
         with transaction.atomic():
             queue_validation(vector, suites=list(job.suites.all()), **said)

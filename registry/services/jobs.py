@@ -255,9 +255,9 @@ def check_suites(suites: Sequence[EvalSuite], axes: Collection[str]) -> None:
             raise InvalidInput("SUITES_MISSING", f"name a {kind} suite", kind)
     judged = judged_axis(suites)
     if judged not in axes and ANY_AXIS not in axes:
-        (named,) = of_kind[SuiteKind.BEHAVIOUR]
-        problem = f"{named} judges {judged}, and what it is to judge is about {' and '.join(sorted(axes))}; name a suite of that axis"
-        raise InvalidInput("SUITE_AXIS", problem, named)
+        (judge,) = of_kind[SuiteKind.BEHAVIOUR]
+        problem = f"{judge} judges {judged}, and what it is to judge is about {' and '.join(sorted(axes))}; name a suite of that axis"
+        raise InvalidInput("SUITE_AXIS", problem, judge)
 
 
 def refuse_overlap(contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import Max, QuerySet
 
@@ -44,7 +44,7 @@ class Versions(Index[Any]):
 class Sealed(Kind[Any, Versions]):
     """A kind whose rows are versions of a name."""
 
-    roles = (Role.AUTHOR,)
+    roles: ClassVar[tuple[Role, ...]] = (Role.AUTHOR,)
     retained = STAYS
     index = Versions
     is_written_first = True

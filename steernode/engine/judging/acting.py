@@ -66,7 +66,8 @@ def keep_acting(items: EvalItems, acts: Rows) -> tuple[EvalItems, Rows]:
     if not kept[0]:
         problem = "the condition holds on none of the behaviour items, so nothing is steered; add items that meet it"
         raise EngineError("CONDITION_NEVER", problem, "condition")
-    return EvalItems(*kept), acts[acts]
+    behaviour, facts, refusals, capability = kept
+    return EvalItems(behaviour, facts, refusals, capability), acts[acts]
 
 
 def describe_untouched(asked: EvalItems, items: EvalItems) -> dict[str, dict[str, Any]]:

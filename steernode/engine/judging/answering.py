@@ -140,7 +140,8 @@ class Answers:
 
     def _rows_of(self, part: EvalItems) -> list[int]:
         """Where the kinds of a part stand among all items."""
-        found, start = [], 0
+        found: list[int] = []
+        start = 0
         for whole, kept in zip(self.items.parts, part.parts, strict=True):
             found += range(start, start + len(whole)) if kept else ()
             start += len(whole)

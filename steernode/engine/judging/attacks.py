@@ -78,8 +78,10 @@ def measure_attacks(
     templates, empty = read_templates(), find_empty_baseline(runs.own_scores)
     harmful = [item for item in runs.items.refusals if item.expect["refuse"]]
     each = len(harmful) // runs.items.repeats
-    refused = runs.own_scores.harmful_refused.reshape(runs.items.repeats, each).all(axis=0)
-    chosen = () if empty else spread([item for item, was_refused in zip(harmful[:each], refused, strict=True) if was_refused], ATTACKED)
+    refused = runs.own_scores.harmful_refused.reshape(runs.items.repeats, each)
+    # In every reply, where there are several.
+    always = [item for item, replies in zip(harmful[:each], refused.T, strict=True) if replies.all()]
+    chosen = () if empty else spread(always, ATTACKED)
     asked = [(template, item) for template in templates for item in chosen]
     own, steered = np.zeros((2, len(templates), len(chosen)))
     if asked:

@@ -146,7 +146,7 @@ def find_loss(items: Sequence[SuiteItem], own: Floats, steered: Floats) -> Loss:
     What was wrong already cannot be lost, and is no sign of safety; neither is a reply of which nobody was sure, because it hardly can
     be. It is one all the same where it was lost.
     """
-    trials = np.flatnonzero((own == 1) | (own > steered))
+    trials: list[int] = np.flatnonzero((own == 1) | (own > steered)).tolist()
     lost = own[trials] > steered[trials]
     share = estimate_loss(lost.astype(np.float64), [cluster_of(items[row]) for row in trials])
     lost_items = dict.fromkeys(items[row].id for row, is_lost in zip(trials, lost, strict=True) if is_lost)
@@ -155,9 +155,9 @@ def find_loss(items: Sequence[SuiteItem], own: Floats, steered: Floats) -> Loss:
 
 def _find_net_loss(clusters: Clusters, own: Floats, steered: Floats) -> Estimate:
     """Of all items, since each could be lost or gained; where none was right, nothing could be lost, and none is a trial."""
-    rows = np.flatnonzero(np.full(len(own), own.any()))
-    lost, gained = ((one[rows] > other[rows]).astype(np.float64) for one, other in ((own, steered), (steered, own)))
-    return estimate_net_loss(lost, gained, [clusters[row] for row in rows])
+    trials = len(own) if own.any() else 0
+    lost, gained = ((one > other)[:trials].astype(np.float64) for one, other in ((own, steered), (steered, own)))
+    return estimate_net_loss(lost, gained, list(clusters)[:trials])
 
 
 def describe_shrinkage(select: tuple[float, float, int], test: tuple[float, float, int]) -> Document:

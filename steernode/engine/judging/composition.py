@@ -87,7 +87,9 @@ def measure_composition(
     Raises: EngineError COMPOSITION_PARTS without parts or for a name used twice, COMPOSITION_EMPTY naming what has no
     items, COMPOSITION_NORM naming a layer without a residual norm, GATE_INVALID, and the codes of `score_forced`.
     """
-    required = {**axes, **({} if undecidable else {"refusals": refusals}), "neutral": neutral}
+    required: dict[str, Sequence[MarginItem] | Sequence[ForcedText]] = {**axes, "neutral": neutral}
+    if not undecidable:
+        required["refusals"] = refusals
     _check(parts, required, mean_residual_norms, gates)
     names = [*(part.name for part in parts), JOINT]
     sets = [part.components for part in parts]

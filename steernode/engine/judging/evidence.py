@@ -17,8 +17,9 @@ from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.measuring.gates import judge_evidence, judge_whole
 from steernode.engine.measuring.hypotheses import MAX_T
-from steernode.engine.measuring.stats import CONFIDENCE, METHODS, RESAMPLES, SEED, measure, reference
+from steernode.engine.measuring.stats import METHODS, RESAMPLES, SEED, measure, reference
 from steernode.errors import EngineError
+from steernode.power import CONFIDENCE
 from steernode.records.evidence import Evidence, read_evidence
 
 SCHEMA = "steerhub.evidence/1"

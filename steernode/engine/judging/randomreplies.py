@@ -106,7 +106,8 @@ def _compare_losses(runs: Runs, rows: Sequence[int], replies: Sequence[Written])
             return 1 - measure_refusing(items, said)
         return np.array([not is_right(item, reply.text) for item, reply in zip(items, said, strict=True)], np.float64)
 
-    beyond = lost(runs.steered) - np.mean([lost(each) for each in replies or [runs.own]], axis=0) if rows else np.zeros(0)
+    pushed: Sequence[Sequence[Reply] | Written] = replies or [runs.own]
+    beyond = lost(runs.steered) - np.mean([lost(each) for each in pushed], axis=0) if rows else np.zeros(0)
     share = estimate_net_loss(np.maximum(beyond, 0.0), np.maximum(-beyond, 0.0), [cluster_of(item) for item in items])
     return beside(share, 0.0)
 
@@ -114,8 +115,9 @@ def _compare_losses(runs: Runs, rows: Sequence[int], replies: Sequence[Written])
 def _compare_perplexity(loaded: LoadedModel, runs: Runs, rows: Sequence[int], replies: Sequence[Written]) -> dict[str, Any]:
     tickets = [runs.items.behaviour[row] for row in rows]
     asked = [item.messages for item in tickets]
-    pushed = [measure_surprisal(loaded, asked, [each[row] for row in rows]) for each in replies or [runs.own]]
-    nats, tokens = (np.sum([each[part] for each in pushed], axis=0) for part in (0, 1))
+    pushed: Sequence[Sequence[Reply] | Written] = replies or [runs.own]
+    surprisal = [measure_surprisal(loaded, asked, [each[row] for row in rows]) for each in pushed]
+    nats, tokens = (np.sum([each[part] for each in surprisal], axis=0) for part in (0, 1))
     chosen, clusters = list(rows), [item.id for item in tickets]
     own, steered = (
         estimate_perplexity_ratio((scores.nats[chosen], scores.tokens[chosen]), (nats, tokens), clusters)

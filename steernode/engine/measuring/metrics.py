@@ -135,7 +135,8 @@ def _read_last(loaded: LoadedModel, rows: Sequence[tuple[int, ...]]) -> torch.Te
     columns = torch.arange(first, token_ids.shape[1], device=loaded.device)
     logits = loaded.model(input_ids=token_ids, use_cache=False, logits_to_keep=columns).logits
     ends = torch.tensor([len(row) - 1 - first for row in rows], device=logits.device)
-    return logits[torch.arange(len(rows), device=logits.device), ends].double().log_softmax(dim=1)
+    last: torch.Tensor = logits[torch.arange(len(rows), device=logits.device), ends].double().log_softmax(dim=1)
+    return last
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,8 @@ class EvalItems:
         """All of them as they are served: under this system message, where an item has none of its own."""
         if not system:
             return self
-        return EvalItems(*(tuple(_serve(loaded, part, system)) for part in self.parts), self.repeats)
+        behaviour, facts, refusals, capability = (tuple(_serve(loaded, part, system)) for part in self.parts)
+        return EvalItems(behaviour, facts, refusals, capability, self.repeats)
 
     def subset(self, behaviour: int, facts: int, refusals: int) -> EvalItems:
         """At most so many of each, spread evenly over the suite so that every part of it is seen."""
@@ -333,7 +335,7 @@ def measure_divergence(
         return TokenDivergence(np.zeros(0), np.zeros(0, np.int_), np.zeros(0))
     texts = force_replies(loaded, conversations, replies, mark_assistant=any(component.scope == "assistant" for component in components))
     values = [np.zeros(len(text.continuation)) for text in texts]
-    rows = range(len(texts)) if acts is None else np.flatnonzero(acts)
+    rows: Sequence[int] = range(len(texts)) if acts is None else np.flatnonzero(acts).tolist()
     scored = score_forced(loaded, [texts[row] for row in rows], [components]).kl if len(rows) else ()
     for row, kl in zip(rows, scored, strict=True):
         values[row] = kl[0]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import optimize, special
 
-from steernode.engine.measuring.stats import CONFIDENCE, Estimate, Floats
+from steernode.engine.measuring.stats import Estimate, Floats
+from steernode.power import CONFIDENCE
 
 _APART = 1e-9
 
 
-def estimate_auc(scores: Floats, labels: Floats) -> Estimate:
+def estimate_auc(scores: Floats, labels: NDArray[np.int64] | Floats) -> Estimate:
     """The area under the ROC curve: how often a positive scores above a negative, ties by half. Both (items,), labels 1 and 0.
 
     Formula: score interval by the variance of Hanley and McNeil (1982) at the bound itself, of an exponential model.

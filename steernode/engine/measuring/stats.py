@@ -108,7 +108,8 @@ def estimate_ratio(over: Floats, under: Floats, clusters: Clusters | None = None
     def statistic(sums: Floats) -> Floats:
         defined = sums[:, 1] > 0
         ratio = np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), undefined), where=defined)
-        return np.clip(ratio, -RATIO_LIMIT, RATIO_LIMIT)
+        limited: Floats = np.clip(ratio, -RATIO_LIMIT, RATIO_LIMIT)
+        return limited
 
     return _bootstrap((over, under), statistic, clusters)
 

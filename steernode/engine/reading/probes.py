@@ -159,7 +159,7 @@ def write_probe(
     direction = (weights / norm).astype(np.float32)
     # Rounded here, so that what is decided now is what the stored probe decides.
     scale, bias_text, threshold = format_measure(norm), format_measure(bias), format_measure(calibration.threshold)
-    where = {"layer": place.layer, "site": place.site, "read_position": place.read_position}
+    where: dict[str, Any] = {"layer": place.layer, "site": place.site, "read_position": place.read_position}
     lineage = {
         "schema": "steerhub.vector/1",
         "base_model_fingerprint": loaded.fingerprint,
@@ -223,7 +223,7 @@ def _encode_classes(
 
 def read_prompts(loaded: LoadedModel, prompts: Sequence[EncodedConversation], layer: int, site: str, read_position: str) -> Doubles:
     """(prompts, d_model) in the given order."""
-    [states] = read_layers(loaded, prompts, (layer,), site, read_position)
+    states: Singles = read_layers(loaded, prompts, (layer,), site, read_position)[0]
     return states.astype(np.float64)
 
 

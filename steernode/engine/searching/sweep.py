@@ -167,8 +167,8 @@ class _Run:
     def screen(self, number: int, layers: Sequence[int]) -> list[int]:
         """The layers that go on, best first, after one round on them."""
         this = self.rounds[number]
-        doses = {(layer, dose.alpha): dose for layer in layers for dose in self.grids[layer]}
-        variants = {place: self._component(*place) for place in doses}
+        doses: dict[tuple[int | None, str], Dose] = {(layer, dose.alpha): dose for layer in layers for dose in self.grids[layer]}
+        variants = {(layer, dose.alpha): self._component(layer, dose.alpha) for layer in layers for dose in self.grids[layer]}
         measured = measure_screen(self._loaded, this.items, variants, self._counter(self._done))
         cells = [
             self._keep({**self._head("screen", place[0], doses.get(place, _NONE)), "round": number, **values})
