@@ -176,6 +176,7 @@ def queue_validation(
     Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES; AlphaError ALPHA_FORMAT;
     GateError GATE_INVALID.
     """
+    refuse_opened(fields["suites"], axis_of(vector), vector.base_model)
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
         raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
@@ -193,7 +194,6 @@ def queue_validation(
         decoding=parse_decoding(decoding),
         model_dtype=extraction.model_dtype if extraction else resolve_dtype(AUTO, vector.base_model),
     )
-    refuse_opened(fields["suites"], axis_of(vector), vector.base_model)
     job = queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
     open_splits(job, fields["suites"])
     return job

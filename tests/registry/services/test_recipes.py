@@ -13,6 +13,7 @@ from registry.services.vectors import import_vector
 from steernode.errors import SteerError
 from steernode.gates import load_gates, shipped_set
 from tests.support.files import lines, vector_file
+from tests.support.unopened import fresh_suites
 
 EXPECTED = {"safety": {"refuse": True}, "capability": {"contains": ["4"]}}
 BAD_RECIPES = [
@@ -135,7 +136,7 @@ def test_every_suite_that_a_job_names_is_run_or_refused(base_model, contrast_set
         lambda: request_extraction(
             base_model=base_model, contrast_set=contrast_set, suites=[*suites, *extra], recipe={"vector": "v"}, actor=ada
         ),
-        lambda: request_validation(vector=fresh, suites=[*suites, *extra], actor=ada, alpha=Decimal("0.5")),
+        lambda: request_validation(vector=fresh, suites=[*fresh_suites(suites, ada), *extra], actor=ada, alpha=Decimal("0.5")),
         lambda: request_composition(revision=combined, suites=[*suites, *extra], actor=ada),
     ]
     for ask in asked:
