@@ -16,8 +16,9 @@ from steernode.files.suites import SuiteFile, SuiteItem
 from tests.support.tiny_models import CONTEXT, SPECIAL, ask, build_tokenizer
 
 D_MODEL = 128
-# One token each: the system messages, the fact that every reply begins with, and the two ways to go on.
-WARM_SYSTEM, COLD_SYSTEM, FACT, WARM, COLD = "+", "-", "f", "y", "n"
+# One token each: the system messages, the fact that every reply begins with (no letter, which would have to stand as a word), and the two
+# ways to go on.
+WARM_SYSTEM, COLD_SYSTEM, FACT, WARM, COLD = "+", "-", "!", "y", "n"
 LETTERS = "abcdeghijklm"
 
 
