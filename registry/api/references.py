@@ -64,7 +64,7 @@ def find_base_model(reference: str) -> BaseModel:
 
 
 def find_evaluation(reference: str | UUID) -> Evaluation:
-    related = ("vector__contrast_set", "revision__profile", "job__base_model")
+    related = ("vector__contrast_set", "revision__profile", "job")
     return _find(Evaluation.objects.select_related(*related), reference, "EVALUATION_NOT_FOUND", "evaluation")
 
 

@@ -36,7 +36,7 @@ def find_base_model(records: QuerySet[BaseModel], reference: str) -> BaseModel |
 def get_revision(profile: str, number: int) -> ProfileRevision:
     """A revision by its profile's name and its number. Raises: NotFound REVISION_NOT_FOUND."""
     revision = (
-        ProfileRevision.objects.select_related("profile", "base_model", "author", "evaluation__vector")
+        ProfileRevision.objects.select_related("profile", "base_model", "author", "evaluation__vector__contrast_set", "evaluation__job")
         .filter(profile__name=profile, number=number)
         .first()
     )

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
@@ -36,9 +37,9 @@ def judged_axis(suites: Iterable[EvalSuite]) -> str:
     return next((suite.axis for suite in suites if suite.kind == SuiteKind.BEHAVIOUR), ANY_AXIS)
 
 
-def openings_of(axis: str, base_model: BaseModel) -> QuerySet[SuiteOpening]:
+def openings_of(axis: str, base_model_id: UUID) -> QuerySet[SuiteOpening]:
     """Those that looked at this axis, or may have, and whose job left evidence, or may yet."""
-    openings = SuiteOpening.objects.filter(base_model=base_model).exclude(job__state__in=_LEAVES_NOTHING)
+    openings = SuiteOpening.objects.filter(base_model=base_model_id).exclude(job__state__in=_LEAVES_NOTHING)
     if axis == ANY_AXIS:
         return openings
     of_a_vector = Q(vector__contrast_set__axis=axis) | Q(vector__isnull=False, vector__contrast_set__isnull=True)
@@ -51,7 +52,7 @@ def find_opened(suites: Sequence[EvalSuite], axis: str, base_model: BaseModel) -
     Items are told by what they ask, so that neither another name nor another version makes them new. A version that keeps the old ones
     will do with at least as many new ones as there were old.
     """
-    opened = openings_of(axis, base_model).filter(vector__isnull=False)
+    opened = openings_of(axis, base_model.pk).filter(vector__isnull=False)
     repeated = EvalItem.objects.filter(split=Split.TEST, suite__openings__in=opened, prompt_key__in=_test_keys(suites))
     told = list(repeated.order_by().values_list("suite", "suite__kind", "prompt_key").distinct())
     if not told:
@@ -110,7 +111,7 @@ def count_looks(evaluation: Evaluation) -> Mapping[str, int]:
     """By kind of suite: how many openings of any suite there were for this axis on this base model, up to now."""
     suites = list(evaluation.job.suites.all())
     axis = axis_of(evaluation.vector) if evaluation.vector else judged_axis(suites)
-    openings = openings_of(axis, evaluation.job.base_model).order_by()
+    openings = openings_of(axis, evaluation.job.base_model_id).order_by()
     counts = dict(openings.values("suite__kind").annotate(looks=Count("pk")).values_list("suite__kind", "looks"))
     return {kind: counts.get(kind, 0) for kind in sorted(suite.kind for suite in suites)}
 

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.db.models import prefetch_related_objects
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -48,6 +49,9 @@ class ChecklistView(View):
     def get(self, request: Request, name: str, number: int) -> Response:
         revision = get_revision(name, number)
         evaluation = revision.evaluation or evidence_of(revision)
+        if evaluation is not None:
+            # What several demands, and the count of looks, read of it.
+            prefetch_related_objects([evaluation], "job__suites", "vector__contrast_set")
         shown = {
             "requirements": list_requirements(revision),
             "waivers": list_waivers(rested_on(revision, evaluation)),
