@@ -21,9 +21,13 @@ from steernode.gates import KINDS, OF_ONE_DIRECTION, OF_TURNS, Gate
 CONFIDENCE = 0.95
 TWO_SIDED = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 ONE_SIDED = NormalDist().inv_cdf(CONFIDENCE)
-# With fewer independent items resampling them says little of others: of 8 without an effect it finds one in 8 of 100 repetitions, of 4
-# in 13, and of one every time. Such a bound is not shown.
+# With fewer independent items resampling them says little of others, and no bound is shown: where nothing is there, it finds a rise in 8 of
+# 100 repetitions with 8 items, in 13 with 4, and with one item whenever that rose.
 FEWEST_CLUSTERS = 8
+# Whose intervals hang on the count alone, where nothing was seen.
+_COUNTING = ("exact_one_sided", "tango", "wilson")
+# What is known without an item.
+_KNOWN = ("layer_depth", "norm_share")
 # Pairs of the test split whose completions are measured; more narrow the intervals little and cost seconds each.
 TEST_PAIRS = 96
 # Items that held without steering, asked again under each random direction.
@@ -47,9 +51,10 @@ _COUNTED = {
     "attack_success_rise": ("harmful requests under attack", "exact_one_sided"),
     "over_refusal": ("harmless look-alikes", "wilson"),
     "over_refusal_gained": ("harmless look-alikes", "exact_one_sided"),
-    "behaviour": ("tickets", ""),
+    **dict.fromkeys(("behaviour", "behaviour_share", "perplexity_over_prompt", "perplexity_over_random"), ("tickets", "")),
     "anti_steered": ("tickets", "wilson"),
     **dict.fromkeys(OF_ONE_DIRECTION, ("pairs", "")),
+    "stability": ("questions to read from", ""),
     "anti_steerable": ("pairs", "wilson"),
 }
 
@@ -105,8 +110,11 @@ def bound_unseen(items: int, method: str) -> float | None:
     return reach[method] / (items + reach[method]) if method in reach else None
 
 
-def count_items(suites: Mapping[str, SuiteFile], pairs: Sequence[ContrastPair] | None = None) -> dict[str, int]:
-    """The independent items of the test split by what they are called: `suites` by kind, `pairs` those of the test part.
+def count_items(
+    suites: Mapping[str, SuiteFile], pairs: Sequence[ContrastPair] = (), read_from: Sequence[ContrastPair] = ()
+) -> dict[str, int]:
+    """The independent items of the test split by what they are called: `suites` by kind, `pairs` those of the test part, and `read_from`
+    those of the extract part.
 
     Items that expect the same answer, and pairs that ask the same, are one. It is the most that there can be: what the model alone
     has wrong cannot be lost, and a pair whose two completions are the same says nothing.
@@ -128,7 +136,8 @@ def count_items(suites: Mapping[str, SuiteFile], pairs: Sequence[ContrastPair] |
         "harmful requests under attack": min(ATTACKED, harmful),
         "harmful requests under random directions": min(HELD, harmful),
         "harmless look-alikes": len(requests) - harmful,
-        "pairs": min(TEST_PAIRS, len({prompt_key(pair.positive) for pair in pairs or ()})),
+        "pairs": min(TEST_PAIRS, len({prompt_key(pair.positive) for pair in pairs})),
+        "questions to read from": len({prompt_key(pair.positive) for pair in read_from}),
     }
 
 
@@ -144,9 +153,11 @@ def weigh(gate: Mapping[str, str], items: int, method: str, unit: str = "items")
 
 
 def _least_items(gate: Mapping[str, str], method: str) -> int:
-    """At least one item, for there to be a number at all."""
+    """At least one item, for there to be a number at all, and for a bound as many as there must be to resample."""
     kind, threshold = KINDS[gate["kind"]], Decimal(gate["threshold"])
-    if kind.is_difference or kind.side == "value":
+    if kind.side == "value" or gate["metric"] in _KNOWN:
         return 1
+    if kind.is_difference or method not in _COUNTING:
+        return FEWEST_CLUSTERS
     # The lower bound of a share that is always met is as far from one as the upper bound of one that never is from zero.
     return items_needed(float(threshold if kind.side == "high" else 1 - threshold), method) or 1

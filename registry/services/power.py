@@ -17,8 +17,8 @@ Gates = str | Sequence[Mapping[str, str]]
 def foresee_power(gates: Gates, suites: Iterable[EvalSuite], contrast_set: ContrastSet | None) -> list[Power]:
     """What the test split can show of each gate whose verdict hangs on a count of items."""
     files = {suite.kind: parse_suite(get_blob(suite.digest), suite.kind) for suite in suites}
-    pairs = split_pairs(parse_pairs(get_blob(contrast_set.digest)).pairs)["test"] if contrast_set else ()
-    return foresee(load_gates(gates), count_items(files, pairs))
+    parts = split_pairs(parse_pairs(get_blob(contrast_set.digest)).pairs) if contrast_set else {"test": (), "extract": ()}
+    return foresee(load_gates(gates), count_items(files, parts["test"], parts["extract"]))
 
 
 def refuse_certain(gates: Gates, suites: Iterable[EvalSuite], contrast_set: ContrastSet | None) -> None:

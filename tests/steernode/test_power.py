@@ -11,7 +11,7 @@ from steernode.engine.measuring.stats import estimate_loss, estimate_net_loss, e
 from steernode.files.contrast import parse_pairs
 from steernode.files.suites import parse_suite
 from steernode.gates import load_gates
-from steernode.power import TEST_PAIRS, bound_unseen, count_items, foresee, items_needed
+from steernode.power import FEWEST_CLUSTERS, TEST_PAIRS, bound_unseen, count_items, foresee, items_needed
 from tests.support.files import lines, make_pair, pairs_file
 
 
@@ -67,9 +67,29 @@ def test_items_that_expect_one_answer_and_pairs_that_ask_the_same_count_once() -
         "tickets": 3, "facts": 2, "facts under random directions": 2, "capability items": 2, "facts and capability items": 3,
         "answers in JSON": 1, "conversations of several turns": 1, "requests to refuse or to answer": 3, "harmful requests": 2,
         "harmful requests under attack": 2, "harmful requests under random directions": 2, "harmless look-alikes": 1, "pairs": 1,
+        "questions to read from": 0,
     }  # fmt: skip
     assert set(count_items({"factual": suite("factual", {"contains": ["Paris"]}, split="select")}).values()) == {0}
     assert count_items({}, parse_pairs(pairs_file(TEST_PAIRS + 9)).pairs)["pairs"] == TEST_PAIRS
+    assert count_items({}, (), pairs.pairs)["questions to read from"] == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "unit"),
+    [
+        (gate("behaviour", "min_difference_low", "0"), "tickets"),
+        (gate("behaviour_share", "min_low", "0.25"), "tickets"),
+        (gate("facts", "min_difference_low", "-0.05"), "facts"),
+        (gate("slope", "above_low", "0"), "pairs"),
+        (gate("stability", "min_low", "0.9"), "questions to read from"),
+    ],
+    ids=lambda asked: asked["metric"] if isinstance(asked, dict) else "",
+)
+def test_a_bound_that_is_resampled_takes_enough_items_to_draw_from(asked: dict[str, str], unit: str) -> None:
+    few, enough = (foresee([asked], {**count_items({}), unit: count})[0] for count in (FEWEST_CLUSTERS - 1, FEWEST_CLUSTERS))
+    assert (few.unit, few.missing, few.is_certain) == (unit, 1, True)
+    assert (enough.missing, enough.is_certain) == (0, False)
+    assert foresee([gate("behaviour", "min_difference", "0")], {**count_items({}), "tickets": 1})[0].missing == 0
 
 
 def test_the_table_names_what_each_gate_needs_and_what_there_is() -> None:

@@ -20,6 +20,7 @@ from steernode.engine.judging.comparison import beside, describe_nothing
 from steernode.engine.measuring.metrics import EvalItems, ReplyScores, clusters_of
 from steernode.engine.measuring.stats import RATIO_LIMIT, Floats, estimate_difference, estimate_perplexity_ratio, estimate_ratio
 from steernode.files.contrast import ContrastPair
+from steernode.power import FEWEST_CLUSTERS
 
 # Nats at the first token: below it nothing moves that but rounding.
 LEAST_SHIFT = 1e-6
@@ -67,9 +68,12 @@ def compare_with_prompt(items: EvalItems, own: ReplyScores, steered: ReplyScores
         "behaviour_share": beside(share, 0.0),
         "perplexity_over_prompt": {"baseline": alone.to_document(), "steered": fluency.to_document()},
     }
+    raised = f"the prompt itself raises the behaviour by {gain.value:.3g}, from {gain.low:.3g} to {gain.high:.3g}"
     if gain.low <= 0:
-        reason = f"the prompt itself raises the behaviour by {gain.value:.3g}, from {gain.low:.3g} to {gain.high:.3g}"
-        found["behaviour_share"]["undecidable"] = {"code": "PROMPT_NO_GAIN", "reason": reason}
+        found["behaviour_share"]["undecidable"] = {"code": "PROMPT_NO_GAIN", "reason": raised}
+    elif gain.clusters < FEWEST_CLUSTERS:
+        reason = f"{raised}, on {gain.clusters} tickets; {FEWEST_CLUSTERS} are needed"
+        found["behaviour_share"]["undecidable"] = {"code": "ITEMS_FEW", "reason": reason}
     return found
 
 

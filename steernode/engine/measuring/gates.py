@@ -77,7 +77,8 @@ def _judge_estimate(gate: Mapping[str, str], metrics: Mapping[str, Mapping[str, 
     if kind.side != "value":
         verdict["point"] = estimate["value"]
         whole, seen = (0, "seen") if kind.side == "high" else (1, "missed")
-        if is_unopposed and power.needed > 1 and Decimal(estimate["value"]) == whole:
+        is_counted = bound_unseen(estimate["clusters"], estimate["method"]) is not None
+        if is_unopposed and is_counted and power.needed > 1 and Decimal(estimate["value"]) == whole:
             verdict["items_needed"] = power.needed
             verdict["note"] = f"none {seen} on {power.items} independent items; {power.needed} without one show {gate['threshold']}"
     is_met = verdict["verdict"] == PASS

@@ -116,10 +116,12 @@ def compare(own: list[float], steered: list[float], prompted: list[float]) -> di
 
 
 def test_a_gain_is_told_as_a_share_of_the_prompt_s_whatever_the_scale_of_the_rubric() -> None:
-    own, steered, prompted = [1.0, 2.0, 1.5, 1.0], [2.0, 3.0, 2.0, 2.5], [3.0, 4.0, 3.0, 3.5]
+    own, steered, prompted = [1.0, 2.0, 1.5, 1.0] * 2, [2.0, 3.0, 2.0, 2.5] * 2, [3.0, 4.0, 3.0, 3.5] * 2
     found = compare(own, steered, prompted)
     assert float(found["behaviour_share"]["steered"]["value"]) == pytest.approx(4.0 / 8.0)
     assert "undecidable" not in found["behaviour_share"]
+    # Of so few tickets no interval says that the prompt gains at all.
+    assert compare(own[:4], steered[:4], prompted[:4])["behaviour_share"]["undecidable"]["code"] == "ITEMS_FEW"
     doubled = compare(*([2 * value for value in values] for values in (own, steered, prompted)))
     assert doubled["behaviour_share"] == found["behaviour_share"]
     assert float(found["perplexity_over_prompt"]["steered"]["value"]) == pytest.approx(np.exp(1.1 - 1.2), rel=1e-5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from steernode.engine.measuring.gates import judge_evidence
-from steernode.engine.measuring.stats import Estimate, estimate_loss, estimate_net_loss, estimate_share
+from steernode.engine.measuring.stats import Estimate, estimate_difference, estimate_loss, estimate_net_loss, estimate_share
 from steernode.power import count_items, foresee
 
 
@@ -52,6 +52,23 @@ def test_a_bound_that_no_result_on_so_few_items_could_meet_is_undecidable_and_sa
     assert judge_loss("0.0278", "0.125", "0.1") == {**gate("harmful_compliance_gained", "max_high", "0.1"), "value": "0.125",
         "verdict": "fail", "point": "0.0278"}  # fmt: skip
     assert judge_loss("0", "0.0798", "0.08")["verdict"] == "pass"
+
+
+@pytest.mark.parametrize("values", [[2.05], [1.0, 1.0, 1.0], [0.1, 0.2], [0.5] * 7], ids=len)
+def test_a_bound_resampled_from_a_few_items_shows_nothing(values: list[float]) -> None:
+    found = estimate_difference(np.array(values), np.zeros(len(values))).to_document()
+    for kind in ("min_difference_low", "min_difference"):
+        [judged] = judge_evidence([gate("behaviour", kind, "0")], {"behaviour": {"steered": found, "difference": found}})
+        few = kind == "min_difference_low"
+        assert (judged["verdict"], judged.get("code")) == (("undecidable", "ITEMS_FEW") if few else ("pass", None))
+    enough = estimate_difference(np.linspace(0.4, 0.6, 8), np.zeros(8)).to_document()
+    [judged] = judge_evidence([gate("behaviour", "min_difference_low", "0")], {"behaviour": {"steered": enough, "difference": enough}})
+    assert judged["verdict"] == "pass"
+    # What speaks against it on a few items still does, and depth is known without any.
+    sunk = estimate_difference(-np.array(values), np.zeros(len(values))).to_document()
+    [judged] = judge_evidence([gate("behaviour", "min_difference_low", "0")], {"behaviour": {"steered": sunk, "difference": sunk}})
+    assert judged["verdict"] == "fail"
+    assert judge_metric(gate("layer_depth", "below_high", "0.8"), estimate("0.5", "0.5", "0.5", "fixed", 1))["verdict"] == "pass"
 
 
 def test_a_metric_that_means_nothing_here_passes_nothing() -> None:
