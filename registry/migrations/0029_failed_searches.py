@@ -1,5 +1,7 @@
 """What a search measured stays on its job where no cell passes; nothing is left of those that failed before."""
 
+from __future__ import annotations
+
 from django.db import migrations, models
 from django.db.models import Q
 
