@@ -83,10 +83,7 @@ def evaluate(
     )
     return write_evidence(
         loaded,
-        run={
-            **describe_run(loaded, suites, scorer, max_new_tokens, decoding, systems),
-            **({"system_message": system_message} if system_message else {}),
-        },
+        run=describe_run(loaded, suites, scorer, max_new_tokens, decoding, systems, system_message),
         candidate=candidate.to_document(),
         layer_depth=layer_depth(candidate.direction.layer, loaded.n_layers),
         items=items.counts,

@@ -12,10 +12,10 @@ import numpy as np
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.systems import Conversation
 from steernode.engine.access.work import NO_WORK
-from steernode.engine.applying.components import Component
+from steernode.engine.applying.components import Component, group_acting
 from steernode.engine.applying.generate import Reply, generate
 from steernode.engine.judging import stages
-from steernode.engine.judging.acting import Rows
+from steernode.engine.judging.acting import Rows, by_component
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, find_empty_baseline, measure_losses
 from steernode.engine.judging.prompting import Prompted, ask_prompted, compare_with_prompt
@@ -147,32 +147,36 @@ def run_both(
     """Answers every item without and with steering, once or once for each seed, both with the same noise; and, where there are
     `systems`, without steering under these messages in turn, which is the prompt to compare with.
 
-    `acts` (items,) says where the components act, and the prompt with them; elsewhere the model's own reply stands. None is everywhere.
+    `acts` (items,) says where the components act, or (items, components) where each does, and the prompt with any; elsewhere the model's
+    own reply stands. None is everywhere.
 
     Raises: the codes of `generate` and `score_forced`.
     """
-    acts = items.repeat_rows(np.ones(len(items.all), np.bool_) if acts is None else acts, decoding.replies_per_item)
+    acts = items.repeat_rows(by_component(acts, len(items.all), len(components)), decoding.replies_per_item)
     items = items.repeated(decoding.replies_per_item)
     sampling = None if decoding.is_greedy else items.sampling(decoding)
-    asked, rows = items.conversations, np.flatnonzero(acts).tolist()
+    asked, is_acted_on = items.conversations, acts.any(axis=1)
     loaded.work.enter(stages.ANSWERS)
     own = generate(loaded, asked, max_new_tokens=max_new_tokens, sampling=sampling)
 
-    def answer(conversations: Sequence[Conversation], steering: Sequence[Component] = ()) -> list[Reply]:
-        drawn = None if sampling is None else [sampling[row] for row in rows]
-        wanted = [conversations[row] for row in rows]
-        written = generate(loaded, wanted, components=steering, max_new_tokens=max_new_tokens, sampling=drawn) if rows else []
-        replaced = dict(zip(rows, written, strict=True))
-        return [replaced.get(row, reply) for row, reply in enumerate(own)]
+    def answer(conversations: Sequence[Conversation], groups: Iterable[tuple[Sequence[int], Sequence[Component]]]) -> list[Reply]:
+        replies = list(own)
+        for rows, steering in groups:
+            drawn = None if sampling is None else [sampling[row] for row in rows]
+            wanted = [conversations[row] for row in rows]
+            written = generate(loaded, wanted, components=steering, max_new_tokens=max_new_tokens, sampling=drawn) if rows else []
+            for row, reply in zip(rows, written, strict=True):
+                replies[row] = reply
+        return replies
 
     def score(replies: Sequence[Reply]) -> ReplyScores:
         # However a reply was brought about, what is unexpected about it is read by the model alone.
         tickets = [item.messages for item in items.behaviour]
         return score_replies(items, replies, scorer, measure_surprisal(loaded, tickets, replies[: len(tickets)]))
 
-    steered = answer(asked, components)
+    steered = answer(asked, group_acting(components, acts))
     told = ask_prompted(loaded, asked, systems) if systems else []
-    prompted_replies = answer(told) if told else []
+    prompted_replies = answer(told, [(np.flatnonzero(is_acted_on).tolist(), ())]) if told else []
     loaded.work.enter(stages.LOSSES)
     own_scores, steered_scores = score(own), score(steered)
     losses = measure_losses(items, own_scores, steered_scores)
@@ -180,7 +184,7 @@ def run_both(
     divergence = measure_divergence(loaded, *neutral_of(items, own), components, acts[neutral])
     prompted = None
     if told:
-        moved = [told[row] if acts[row] else asked[row] for row in neutral]
+        moved = [told[row] if is_acted_on[row] else asked[row] for row in neutral]
         shift = measure_first_token_shift(loaded, [asked[row] for row in neutral], moved)
         prompted = Prompted(tuple(systems), prompted_replies, score(prompted_replies), shift)
     return Runs(items, own, steered, own_scores, steered_scores, losses, divergence, prompted)
@@ -211,6 +215,7 @@ def describe_run(
     max_new_tokens: int,
     decoding: Decoding,
     systems: Sequence[str] = (),
+    system_message: str = "",
 ) -> dict[str, Any]:
     return {
         "base_model_fingerprint": loaded.fingerprint,
@@ -224,6 +229,7 @@ def describe_run(
         "template_arguments": dict(loaded.template_arguments),
         "decoding": decoding.to_document(),
         **({"prompt": list(systems)} if systems else {}),
+        **({"system_message": system_message} if system_message else {}),
         "seed": SEED,
     }
 
