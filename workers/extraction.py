@@ -17,7 +17,7 @@ from steernode.gates import candidate_layers, load_gates
 from steernode.records.recipe import ExtractionRecipe
 from steernode.records.sweep import read_sweep
 from steernode.words import MIN_PAIRS_FOR_SCREEN
-from workers.candidates import write_candidate
+from workers.candidates import read_served, write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import confirm_target, load_target, train_scorer
@@ -165,7 +165,7 @@ def search(
     searched = sweep(
         loaded,
         directions,
-        read_suites(job),
+        read_served(job, loaded),
         scorer,
         swept,
         items=items,

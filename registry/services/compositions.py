@@ -7,7 +7,8 @@ from typing import Any
 from registry.errors import InvalidInput, TransitionRefused
 from registry.models import Component, EvalSuite, Evaluation, Job, JobKind, JobState, ProfileRevision, RevisionState, SteeringVector, User
 from registry.reads.documents import digest_components, evaluated_components
-from registry.reads.evidence import is_plain_addition, latest_evaluation, only_removes
+from registry.reads.evidence import is_as_validated, latest_evaluation, only_removes
+from registry.services.conditions import refuse_unmet_condition
 from registry.services.demands import find_unmet_gate
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
 from registry.services.power import notice_power, refuse_certain
@@ -31,7 +32,8 @@ def request_composition(
     the vectors' own validations, unless `decoding` says how.
     Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, GATES_UNDECIDABLE, TEST_SPLIT_OPENED, COMPOSITION_RUNNING,
     JOB_FAILED_BEFORE unless it is asked for `again`;
-    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING, POWER_MISSING;
+    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, SYSTEM_MESSAGE_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING,
+    INTENT_NOBODY_SENDS, CONDITION_NEVER, POWER_MISSING;
     ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     revision = (
@@ -50,6 +52,8 @@ def request_composition(
     digest = digest_components(revision)
     _refuse_second_look(revision, digest)
     check_suites(suites)
+    for component in components:
+        refuse_unmet_condition(component.condition, suites)
     for vector in vectors:
         if vector.contrast_set is not None:
             refuse_overlap(vector.contrast_set, suites)
@@ -64,6 +68,7 @@ def request_composition(
         # Every vector's, or there would be no such draft.
         template_arguments=vectors[0].template_arguments,
         decoding=_agree_on_decoding(validations) if decoding is None else parse_decoding(decoding),
+        system_message=_agree_on_system_message(validations),
         # Those that were judged in one dtype are judged together in it.
         model_dtype=dtypes.pop() if len(dtypes) == 1 else resolve_dtype(AUTO, revision.base_model),
     )
@@ -83,7 +88,7 @@ def request_composition(
 
 
 def _check_components(revision: ProfileRevision, components: Sequence[Component]) -> None:
-    if is_plain_addition(components):
+    if is_as_validated(components):
         problem = f"{revision} adds one vector to what is generated, which the validation of the vector covers"
         raise InvalidInput("COMPOSITION_SIZE", problem, str(revision))
     if len(components) > MAX_COMPONENTS:
@@ -119,6 +124,15 @@ def _agree_on_decoding(validations: Sequence[ValidationRecipe]) -> str | Mapping
     if any(validation.decoding != first for validation in validations):
         raise InvalidInput(
             "DECODING_DIFFERS", "the vectors were validated with replies chosen in different ways; say in which to judge them"
+        )
+    return first
+
+
+def _agree_on_system_message(validations: Sequence[ValidationRecipe]) -> str:
+    first = validations[0].system_message
+    if any(validation.system_message != first for validation in validations):
+        raise InvalidInput(
+            "SYSTEM_MESSAGE_DIFFERS", "the vectors were validated under different system messages, and a model is served under one"
         )
     return first
 

@@ -17,6 +17,7 @@ from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, Profile, SteeringVector, SuiteKind, User
 from registry.models.fields import refuse_rounding
 from registry.services.base_models import resolve_model_folder
+from registry.services.conditions import refuse_unmet_condition
 from registry.services.names import check_new_name
 from registry.services.notices import foresee_notices
 from registry.services.notifications import notify
@@ -28,11 +29,10 @@ from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
 from steernode.files.suites import parse_suite
 from steernode.files.templates import reads_clock
-from steernode.gates import Gate
 from steernode.placement import AUTO
 from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
-from steernode.words import CLOCK_ARGUMENT
+from steernode.words import CLOCK_ARGUMENT, SPLITS
 
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
@@ -57,7 +57,7 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING, and POWER_MISSING with `draft_for`;
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SUITES_MISSING, INTENT_NOBODY_SENDS, CONDITION_NEVER, and POWER_MISSING with `draft_for`;
     LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP;
     TransitionRefused JOB_FAILED_BEFORE, unless it is asked for `again`.
     """
@@ -69,8 +69,9 @@ def request_extraction(
     check_suites(suites)
     refuse_overlap(contrast_set, suites)
     _check_axis(contrast_set, draft_for)
+    refuse_unmet_condition(parsed.condition, suites, SPLITS)
     if draft_for is not None:
-        refuse_certain(parsed.gates, suites, contrast_set)
+        refuse_certain(parsed.gates, suites, contrast_set, parsed.condition)
     return queue_job(
         JobKind.EXTRACTION,
         suites=suites,
@@ -113,7 +114,7 @@ def request_validation(
     Replies are chosen as `decoding` says, or as the recipe of the vector's extraction does, or greedily. With `draft_for` it ends as a
     draft revision of the profile, if it passes.
     Raises: TransitionRefused TEST_SPLIT_OPENED, VALIDATION_RUNNING, JOB_FAILED_BEFORE unless `again`;
-    InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING, RECIPE_PROFILE_AXIS, POWER_MISSING.
+    InvalidInput ALPHA_MISSING, RECIPE_DECODING, SUITES_MISSING, RECIPE_PROFILE_AXIS, INTENT_NOBODY_SENDS, CONDITION_NEVER, POWER_MISSING.
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
@@ -125,35 +126,39 @@ def request_validation(
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
-    gates = _gates_of(vector)
-    refuse_certain(gates, suites, vector.contrast_set)
-    asked = {"alpha": alpha, "unit": unit, "decoding": decoding, "notices": notice_power(gates, suites, vector.contrast_set)}
+    made_by = _recipe_of(vector)
+    gates, condition = (made_by.gates, made_by.condition) if made_by else ("default", None)
+    refuse_unmet_condition(condition, suites)
+    refuse_certain(gates, suites, vector.contrast_set, condition)
+    asked = {"alpha": alpha, "unit": unit, "decoding": decoding, "notices": notice_power(gates, suites, vector.contrast_set, condition)}
     return queue_validation(vector, suites=suites, **asked, requested_by=actor, draft_for=draft_for, again=again)
 
 
-def _gates_of(vector: SteeringVector) -> str | tuple[Gate, ...]:
-    return ExtractionRecipe.from_document(vector.job.recipe).gates if vector.job else "default"
+def _recipe_of(vector: SteeringVector) -> ExtractionRecipe | None:
+    return ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
 
 
 def queue_validation(vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, **fields: Any) -> Job:
-    """A validation by the gates of the vector's extraction, with the `fields` of `queue_job`.
+    """A validation by the gates of the vector's extraction, where it is to act and as it is to be served; with the `fields` of `queue_job`.
 
     Raises: InvalidInput ALPHA_MISSING, RECIPE_DECODING; AlphaError ALPHA_FORMAT.
     """
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
         raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
-    extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
+    extraction = _recipe_of(vector)
     if decoding is None:
         decoding = extraction.decoding if extraction else GREEDY_WORD
     recipe = ValidationRecipe(
         alpha=format_decimal(refuse_rounding(alpha)),
         unit=unit or vector.proposed_unit or "mean_difference",
-        gates=_gates_of(vector),
+        gates=extraction.gates if extraction else "default",
         max_new_tokens=extraction.max_new_tokens if extraction else 64,
         template_arguments=vector.template_arguments,
         decoding=parse_decoding(decoding),
         model_dtype=extraction.model_dtype if extraction else resolve_dtype(AUTO, vector.base_model),
+        system_message=extraction.system_message if extraction else "",
+        condition=extraction.condition if extraction else None,
     )
     return queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
 

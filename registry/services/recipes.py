@@ -7,14 +7,16 @@ from typing import Any
 from registry.errors import InvalidInput
 from registry.models import ALPHA_CAPS, BaseModel, Profile, Site, Unit
 from registry.models.fields import NAME, refuse_rounding
+from registry.services.conditions import parse_recipe_condition
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.errors import AlphaError
 from steernode.gates import Gate, candidate_layers, gate_sets
 from steernode.placement import AUTO, DTYPE_BYTES, choose_dtype
 from steernode.records.decoding import GREEDY_WORD, read_decoding
 from steernode.records.recipe import ExtractionRecipe
+from steernode.spelling import says_something
 from steernode.strict import read_template_arguments, refused_as
-from steernode.words import DTYPES, METHODS, READ_POSITIONS
+from steernode.words import DTYPES, MAX_SYSTEM_MESSAGE, METHODS, READ_POSITIONS
 
 DEFAULT_ALPHAS = ("0", "0.25", "0.4", "0.5", "0.6", "0.75", "1")
 MAX_ALPHAS = 32
@@ -28,7 +30,8 @@ Gates = str | tuple[Gate, ...]
 def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> ExtractionRecipe:
     """The recipe with every default filled in; coefficients as decimal strings, layers as integers.
 
-    Raises: InvalidInput RECIPE_*; LayerError LAYER_RANGE; AlphaError ALPHA_FORMAT, ALPHA_RANGE, ALPHA_GRID.
+    Raises: InvalidInput RECIPE_*; LayerError LAYER_RANGE; AlphaError ALPHA_FORMAT, ALPHA_RANGE, ALPHA_GRID;
+    as `parse_recipe_condition`.
     """
     unknown = sorted(set(recipe) - {field.name for field in fields(ExtractionRecipe)})
     if unknown:
@@ -37,21 +40,25 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         raise InvalidInput("RECIPE_VECTOR", "a recipe names the vector it makes, in letters, digits, '-' and '_'", "vector")
     site = read_choice(recipe, "site", (Site.RESID_POST.value, *(value for value in Site.values if value != Site.RESID_POST.value)))
     gates = _parse_gates(recipe.get("gates", "default"))
+    layers = _parse_layers(recipe.get("layers", "candidates"), site, gates, base_model)
+    arguments = parse_template_arguments(recipe.get("template_arguments", {}))
     return ExtractionRecipe(
         vector=recipe["vector"],
         method=read_choice(recipe, "method", METHODS),
         site=site,
         read_position=read_choice(recipe, "read_position", READ_POSITIONS),
-        layers=_parse_layers(recipe.get("layers", "candidates"), site, gates, base_model),
+        layers=layers,
         alphas=_parse_grid(recipe.get("alphas", list(DEFAULT_ALPHAS))),
         unit=read_choice(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
         gates=gates,
         dtype=read_choice(recipe, "dtype", DTYPES),
         max_new_tokens=_integer(recipe, "max_new_tokens", 64, 1, 1024),
         finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),
-        template_arguments=parse_template_arguments(recipe.get("template_arguments", {})),
+        template_arguments=arguments,
         decoding=parse_decoding(recipe.get("decoding", GREEDY_WORD)),
         model_dtype=resolve_dtype(read_choice(recipe, "model_dtype", MODEL_DTYPES), base_model),
+        system_message=_parse_system_message(recipe.get("system_message", "")),
+        condition=parse_recipe_condition(recipe.get("condition"), base_model=base_model, layers=layers, template_arguments=arguments),
     )
 
 
@@ -68,6 +75,17 @@ def parse_template_arguments(arguments: Any) -> dict[str, str | int | bool]:
 def parse_decoding(decoding: Any) -> str | dict[str, Any]:
     """How the replies of an evaluation are chosen, as its recipe keeps it. Raises: InvalidInput RECIPE_DECODING naming the field."""
     return read_decoding(decoding, "decoding").to_document()
+
+
+def _parse_system_message(message: Any) -> str:
+    """As it is served: line breaks and tabs are part of it, and nothing else that cannot be seen."""
+    if not isinstance(message, str) or len(message) > MAX_SYSTEM_MESSAGE:
+        raise InvalidInput("RECIPE_SYSTEM_MESSAGE", f"system_message is text of at most {MAX_SYSTEM_MESSAGE} characters", "system_message")
+    unseen = next((each for each in message if not each.isprintable() and each not in "\n\t"), "")
+    if unseen or (message and not says_something(message)):
+        fault = f"holds {unseen!r}, which cannot be seen" if unseen else "says nothing; leave it out"
+        raise InvalidInput("RECIPE_SYSTEM_MESSAGE", f"system_message {fault}", "system_message")
+    return message
 
 
 def refuse_beyond_cap(recipe: ExtractionRecipe, profile: Profile | None) -> None:

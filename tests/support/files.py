@@ -1,6 +1,7 @@
 """The bytes that the sealed world of the tests is made from: a model folder, pairs, suites, a rubric, a vector file."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def pairs_file(count: int = 4) -> bytes:
     return lines([make_pair(number) for number in range(count)])
 
 
-def make_suite(kind: str) -> bytes:
-    """Two items of each split."""
+def make_suite(kind: str, intents: Sequence[str] = ()) -> bytes:
+    """Two items of each split; with `intents` each split has the first and the second of them."""
     return lines(
         [
             {
@@ -64,6 +65,7 @@ def make_suite(kind: str) -> bytes:
                 "expect": EXPECTATIONS[kind],
                 "locale": "en-US",
                 "product": "billing",
+                **({"intent": intents[number // 2]} if intents else {}),
             }
             for number in range(4)
         ]
