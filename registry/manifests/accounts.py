@@ -6,9 +6,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple, NotRequired, TypedDict
 
-from registry.models import Environment, Verdict
+from registry.models import Environment, Evaluation, Verdict
 from registry.reads.fleet import Standings, standings
 from registry.snapshots import read_heads
+from steernode.snapshot.conditions import describe_condition
 from steernode.snapshot.records import Snapshot
 
 
@@ -57,9 +58,14 @@ def condition(kind: str, holds: bool, reason: str, message: str = "", *, since: 
 _EVIDENCE = {None: "NoEvaluation", Verdict.PASSED: "GatesPassed", Verdict.FAILED: "GatesFailed", Verdict.UNDECIDABLE: "GatesUndecidable"}
 
 
-def judge_evidence(verdict: str | None) -> StatusCondition:
-    """`EvidenceComplete` by the verdict of an evaluation; None where there is none."""
-    return condition("EvidenceComplete", verdict == Verdict.PASSED, _EVIDENCE[Verdict(verdict) if verdict else None])
+def judge_evidence(evaluation: Evaluation | None) -> StatusCondition:
+    """`EvidenceComplete` by the verdict of an evaluation, with where and under what it was measured if that is not everywhere; None
+    where there is none."""
+    if evaluation is None:
+        return condition("EvidenceComplete", False, _EVIDENCE[None])
+    where = f"measured {describe_condition(evaluation.condition)}" if evaluation.condition else ""
+    under = f"under the system message {evaluation.system_message!r}" if evaluation.system_message else ""
+    return condition("EvidenceComplete", evaluation.passed, _EVIDENCE[Verdict(evaluation.verdict)], ", ".join(filter(None, (where, under))))
 
 
 # Where an account has nothing to say of a kind.

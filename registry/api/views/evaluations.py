@@ -25,6 +25,10 @@ class EvaluationOut(serializers.Serializer):
     job = serializers.UUIDField(source="job_id")
     alpha = Alpha(allow_null=True)
     unit = serializers.CharField(help_text="of α; empty where each component has its own")
+    condition = serializers.JSONField(
+        allow_null=True, help_text="where the vector acted, as snapshots carry it; null is everywhere, or as the components say"
+    )
+    system_message = serializers.CharField(help_text="what the model was served under; empty where there was nothing")
     digest = serializers.CharField(help_text="of the evidence document; an approval names it")
     metrics = serializers.JSONField()
     gates = serializers.JSONField()

@@ -22,7 +22,7 @@ from registry.manifests.kinds.vector import Vectors
 from registry.manifests.steps import Step
 
 _ALL: tuple[type[Kind[Any, Any]], ...] = (
-    *(BaseModels, ContrastSets, EvalSuites, PromptSets, Vectors, Probes),
+    *(BaseModels, ContrastSets, EvalSuites, PromptSets, Probes, Vectors),
     *(Policies, Profiles, Environments, Tenants, Flags),
 )
 KINDS = {kind.name: kind() for kind in _ALL}

@@ -129,7 +129,7 @@ class Profiles(Kind[Profile, Revisions]):
             approved = revision.state == RevisionState.APPROVED
             message = f"revision {revision.number} is {revision.state}"
             yield condition("Approved", approved, revision.state.title(), message, since=revision.decided_at)
-            yield judge_evidence(revision.evaluation.verdict if revision.evaluation else None)
+            yield judge_evidence(revision.evaluation)
             yield match_base_model(revision.base_model, current, [covered.base_model.fingerprint for covered in revision.covers.all()])
 
         return {name: list(judge(revisions.get(row.pk))) for name, row in rows.items()}

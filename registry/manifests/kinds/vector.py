@@ -32,12 +32,15 @@ from registry.manifests.kinds.base_model import (
     match_base_model,
     refer_to_base_model,
 )
+from registry.manifests.kinds.condition import CONDITION
 from registry.manifests.kinds.contrast_set import ContrastSets
 from registry.manifests.kinds.eval_suite import EvalSuites
+from registry.manifests.kinds.probe import Probes
 from registry.manifests.kinds.sealed import Sealed, get_version
 from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, JobKind, JobState, Profile, Site, SteeringVector, Unit
 from registry.reads.lookups import find_version
+from registry.services.conditions import refuse_unmet_condition
 from registry.services.jobs import request_extraction
 from registry.services.notices import Notice, foresee_notices
 from registry.services.power import refuse_certain
@@ -48,7 +51,7 @@ from steernode.errors import SteerError
 from steernode.gates import gate_sets
 from steernode.records.decoding import GREEDY_WORD, MAX_SEEDS
 from steernode.records.recipe import ExtractionRecipe
-from steernode.words import CLOCK_ARGUMENT, DTYPES, METHODS, READ_POSITIONS
+from steernode.words import CLOCK_ARGUMENT, DTYPES, MAX_SYSTEM_MESSAGE, METHODS, READ_POSITIONS, SPLITS
 
 _GATE = mapping(
     "A threshold that must be met.",
@@ -105,6 +108,13 @@ _SETTINGS = {
         ),
         default=GREEDY_WORD,
     ),
+    "systemMessage": text(
+        "What the model is served under; every item of the suites is asked under it that has no system message of its own.",
+        max_length=MAX_SYSTEM_MESSAGE,
+        min_length=0,
+        default="",
+    ),
+    "condition": {**CONDITION, "description": "Where the vector is to act; its validation judges it there, and elsewhere nothing is done."},
 }
 _FIELDS = FieldMap(_SETTINGS, as_text=True)
 
@@ -171,6 +181,9 @@ class Vectors(Sealed):
         yield Reference(ContrastSets.name, "spec.recipe.contrastSet", recipe["contrastSet"])
         for index, suite in enumerate(recipe["suites"]):
             yield Reference(EvalSuites.name, f"spec.recipe.suites.{index}", suite)
+        for named, kind in (("probe", Probes), ("vector", Vectors)):
+            if named in recipe.get("condition", {}):
+                yield Reference(kind.name, f"spec.recipe.condition.{named}", recipe["condition"][named])
 
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
         recipe = manifest.spec.get("recipe")
@@ -180,12 +193,17 @@ class Vectors(Sealed):
             "contrastSet": references.of(ContrastSets).complete(recipe["contrastSet"]),
             "suites": sorted(references.of(EvalSuites).complete(suite) for suite in recipe["suites"]),
         }
+        if "condition" in recipe:
+            complete = {"probe": references.of(Probes).complete, "vector": references.of(Vectors).complete}
+            versions["condition"] = {
+                name: complete[name](value) if name in complete else value for name, value in recipe["condition"].items()
+            }
         base_model = references.of(BaseModels).find(recipe["baseModel"])
         if base_model is None:
             # Its layers are not known before it is registered; the job's own check comes then.
             return {"recipe": {**recipe, **versions}}, []
         try:
-            settings = parse_extraction_recipe(_read_settings(manifest.name, recipe), base_model)
+            settings = parse_extraction_recipe(_read_settings(manifest.name, {**recipe, **versions}), base_model)
             _refuse_what_leads_nowhere(settings, {**recipe, **versions})
         except SteerError as error:
             return manifest.spec, [manifest.fault("spec.recipe", error.code, error.message)]
@@ -211,12 +229,12 @@ class Vectors(Sealed):
     def judge(self, rows: Mapping[str, Any]) -> Mapping[str, list[StatusCondition]]:
         vectors = {name: row for name, row in rows.items() if not isinstance(row, Job)}
         current = current_fingerprints()
-        verdicts = dict(Evaluation.objects.filter(vector__in=vectors.values()).values_list("vector_id", "verdict"))
+        evaluations = {row.vector_id: row for row in Evaluation.objects.filter(vector__in=vectors.values())}
         found = dict(super().judge(vectors))
         for name, row in vectors.items():
             found[name] += [
                 match_base_model(row.base_model, current),
-                judge_evidence(verdicts.get(row.pk)),
+                judge_evidence(evaluations.get(row.pk)),
                 condition("LineageKnown", not row.is_lineage_claimed, "Claimed" if row.is_lineage_claimed else "MadeHere"),
             ]
         for name in rows.keys() - vectors.keys():
@@ -239,12 +257,17 @@ class Vectors(Sealed):
 
 
 def _refuse_what_leads_nowhere(settings: ExtractionRecipe, recipe: Spec) -> None:
-    """As the request of the job would, of what is on record already. Raises: InvalidInput RECIPE_ALPHA_CAP, POWER_MISSING."""
+    """As the request of the job would, of what is on record already.
+
+    Raises: InvalidInput RECIPE_ALPHA_CAP, INTENT_NOBODY_SENDS, CONDITION_NEVER, POWER_MISSING.
+    """
     profile = Profile.objects.select_related("risk_class").filter(name=recipe.get("profile", "")).first()
     refuse_beyond_cap(settings, profile)
     contrast_set, suites = _find_inputs(recipe)
+    if suites:
+        refuse_unmet_condition(settings.condition, suites, SPLITS)
     if profile is not None and contrast_set is not None and suites:
-        refuse_certain(settings.gates, suites, contrast_set)
+        refuse_certain(settings.gates, suites, contrast_set, settings.condition)
 
 
 def _find_inputs(recipe: Spec) -> tuple[ContrastSet | None, list[EvalSuite]]:
@@ -282,7 +305,8 @@ def _render_settings(settings: dict[str, Any], base_model: BaseModel) -> Spec:
     """Layers by name where they have one. A recipe that this hub cannot read any more is shown as it was written."""
     try:
         recipe = ExtractionRecipe.from_document(settings)
-        return {**_FIELDS.to_spec(recipe.to_document()), "layers": name_layers(recipe, base_model)}
+        said = {"system_message": recipe.system_message, **recipe.to_document()}
+        return {**_FIELDS.to_spec(said), "layers": name_layers(recipe, base_model)}
     except SteerError:
         return _FIELDS.to_spec(settings)
 
