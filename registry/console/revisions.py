@@ -27,7 +27,7 @@ from registry.errors import BlobMissing
 from registry.models import Decision, Evaluation, Probe, ProfileRevision, RevisionState, Role, User
 from registry.reads.departures import still_may, with_departures
 from registry.reads.documents import COVERS, template_arguments_of
-from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
+from registry.reads.evidence import evidence_of, is_as_validated, valid_approvals
 from registry.reads.forms import relate_covered
 from registry.reads.steering import flags_pointing_at
 from registry.services.approvals import approve_revision, comment_on_revision, reject_revision, request_changes
@@ -85,6 +85,8 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         speed=evidence.speed,
         decoding=evidence.decoding,
         refusal_judge=evidence.refusal_judge,
+        system_message=evidence.system_message,
+        acting=evidence.acting,
         measured_on=", ".join(filter(None, (evidence.measured_form, describe_engine(evidence.engine)))),
         replies=evidence.replies,
         requirements=list_requirements(revision),
@@ -98,7 +100,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         decision_form=DecisionForm(),
         submit_form=SubmitForm(revision=revision) if revision.state == RevisionState.DRAFT else None,
         compose_form=DecodingForm()
-        if not is_plain_addition(components) and revision.state == RevisionState.DRAFT and evaluation is None
+        if not is_as_validated(components) and revision.state == RevisionState.DRAFT and evaluation is None
         else None,
         retire_form=ReasonForm(),
         flags=flags_pointing_at(revision).select_related("environment", "tenant"),
