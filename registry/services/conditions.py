@@ -57,7 +57,7 @@ def find_rows(condition: Any) -> Any:
     found = dict(condition)
     for name, model, code in (("probe", Probe, "PROBE_NOT_FOUND"), ("vector", SteeringVector, "VECTOR_NOT_FOUND")):
         if isinstance(reference := found.get(name), str):
-            found[name] = find_version(model.objects.select_related("base_model"), reference)  # type: ignore[attr-defined]  # of a Model
+            found[name] = find_version(model.objects.select_related("base_model"), reference)
             if found[name] is None:
                 raise NotFound(code, f"no {name} {reference[:200]!r}", reference[:200])
     return found
