@@ -189,7 +189,7 @@ class Vectors(Sealed):
         recipe = manifest.spec.get("recipe")
         if recipe is None:
             return manifest.spec, []
-        versions = {
+        versions: Spec = {
             "contrastSet": references.of(ContrastSets).complete(recipe["contrastSet"]),
             "suites": sorted(references.of(EvalSuites).complete(suite) for suite in recipe["suites"]),
         }
