@@ -69,9 +69,15 @@ def by_component(acts: Rows | None, items: int, components: int) -> Rows:
     return acts if acts.ndim > 1 else np.repeat(acts[:, None], components, axis=1)
 
 
+def any_acts(acts: Rows) -> Rows:
+    """(items,): where any of several acts, by (items, components)."""
+    found: Rows = np.logical_or.reduce(acts, axis=1)
+    return found
+
+
 def count_acting(items: EvalItems, acts: Rows) -> dict[str, dict[str, int]]:
     """By kind of item: how many there are, and on how many the candidate acts, or any of several by (items, candidates)."""
-    acts = acts if acts.ndim == 1 else acts.any(axis=1)
+    acts = acts if acts.ndim == 1 else any_acts(acts)
     ends = np.cumsum(list(items.counts.values()))
     return {
         name: {"items": len(part), "acts_on": int(part.sum())} for name, part in zip(items.counts, np.split(acts, ends[:-1]), strict=True)
@@ -85,7 +91,7 @@ def keep_acting(items: EvalItems, acts: Rows) -> tuple[EvalItems, Rows]:
     Raises: EngineError CONDITION_NEVER.
     """
     of_tickets, rest = acts[: len(items.behaviour)], acts[len(items.behaviour) :]
-    is_acted_on = of_tickets if acts.ndim == 1 else of_tickets.any(axis=1)
+    is_acted_on = of_tickets if acts.ndim == 1 else any_acts(of_tickets)
     kept = tuple(item for item, is_kept in zip(items.behaviour, is_acted_on, strict=True) if is_kept)
     if not kept:
         problem = "the condition holds on none of the behaviour items, so nothing is steered; add items that meet it"

@@ -15,7 +15,7 @@ from steernode.engine.access.work import NO_WORK
 from steernode.engine.applying.components import Component, group_acting
 from steernode.engine.applying.generate import Reply, generate
 from steernode.engine.judging import stages
-from steernode.engine.judging.acting import Rows, by_component
+from steernode.engine.judging.acting import Rows, any_acts, by_component
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, find_empty_baseline, measure_losses
 from steernode.engine.judging.prompting import Prompted, ask_prompted, compare_with_prompt
@@ -155,7 +155,7 @@ def run_both(
     acts = items.repeat_rows(by_component(acts, len(items.all), len(components)), decoding.replies_per_item)
     items = items.repeated(decoding.replies_per_item)
     sampling = None if decoding.is_greedy else items.sampling(decoding)
-    asked, is_acted_on = items.conversations, acts.any(axis=1)
+    asked, is_acted_on = items.conversations, any_acts(acts)
     loaded.work.enter(stages.ANSWERS)
     own = generate(loaded, asked, max_new_tokens=max_new_tokens, sampling=sampling)
 
