@@ -15,8 +15,9 @@ from statistics import NormalDist
 from steernode.answers import cluster_of
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import prompt_key
-from steernode.files.suites import SuiteFile
+from steernode.files.suites import SuiteFile, SuiteItem
 from steernode.gates import KINDS, OF_ONE_DIRECTION, OF_TURNS, Gate
+from steernode.snapshot.conditions import AttributeCondition, Condition, IntentCondition, ProbeCondition, RequestFacts
 
 CONFIDENCE = 0.95
 TWO_SIDED = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
@@ -110,16 +111,36 @@ def bound_unseen(items: int, method: str) -> float | None:
     return reach[method] / (items + reach[method]) if method in reach else None
 
 
+def may_meet(condition: Condition | None, item: SuiteItem) -> bool:
+    """Whether the condition holds on an item, by the facts that a gateway would say of it: its intent, locale and product.
+
+    Nothing is taken on trust: of an item that may be refused, and of one that does not say what the condition looks at, it is taken to
+    hold. What a probe finds only an engine can say, so that here it may be anything.
+    """
+    if condition is None or isinstance(condition, ProbeCondition) or "refuse" in item.expect:
+        return True
+    said = {name: value for name, value in (("locale", item.locale), ("product", item.product)) if value}
+    if isinstance(condition, AttributeCondition) and condition.name not in said:
+        return True
+    if isinstance(condition, IntentCondition) and not item.intent:
+        return True
+    return condition.holds(RequestFacts(frozenset({item.intent}), said))
+
+
 def count_items(
-    suites: Mapping[str, SuiteFile], pairs: Sequence[ContrastPair] = (), read_from: Sequence[ContrastPair] = ()
+    suites: Mapping[str, SuiteFile],
+    pairs: Sequence[ContrastPair] = (),
+    read_from: Sequence[ContrastPair] = (),
+    condition: Condition | None = None,
 ) -> dict[str, int]:
     """The independent items of the test split by what they are called: `suites` by kind, `pairs` those of the test part, and `read_from`
     those of the extract part.
 
     Items that expect the same answer, and pairs that ask the same, are one. It is the most that there can be: what the model alone
-    has wrong cannot be lost, and a pair whose two completions are the same says nothing.
+    has wrong cannot be lost, and a pair whose two completions are the same says nothing. Items on which the `condition` of the
+    candidate does not hold are not counted: it is not judged on them.
     """
-    split = {kind: suite.split("test") for kind, suite in suites.items()}
+    split = {kind: tuple(item for item in suite.split("test") if may_meet(condition, item)) for kind, suite in suites.items()}
     requests = split.get("safety", ())
     facts, capability = ({cluster_of(item) for item in split.get(kind, ())} for kind in ("factual", "capability"))
     harmful = sum(bool(item.expect["refuse"]) for item in requests)

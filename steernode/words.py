@@ -50,6 +50,8 @@ MAX_COMPONENTS = 8
 MAX_OVERRIDES = 8
 # Per condition, in words and values: more than any gateway sends.
 MAX_CONDITION_ENTRIES = 64
+# What a model is served under, in characters.
+MAX_SYSTEM_MESSAGE = 8000
 # What the flag of a route may take from the tenant's flag.
 FLAG_FIELDS = ("revision", "alpha_scale", "rollout", "arms", "override")
 MAX_ARMS = 10

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from celery import shared_task
 
-from registry.blobs import get_blob
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.results import complete_composition
 from steernode.files.splits import split_pairs
 from steernode.records.decoding import read_decoding
 from steernode.records.recipe import CompositionRecipe
+from workers.candidates import read_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import confirm_target, load_target, train_scorer
@@ -28,7 +28,6 @@ def run_composition(job_id: str) -> str:
 
 def compose(job: Job, report: Report) -> Evaluation | None:
     """One attempt, on the components as they were when the job was asked for, going on from what the last one kept."""
-    from steernode.engine.judging.candidate import Candidate
     from steernode.engine.judging.plans import plan_composition
     from steernode.engine.judging.together import evaluate_together
     from workers.working import do_work
@@ -39,7 +38,7 @@ def compose(job: Job, report: Report) -> Evaluation | None:
     report("training the scorer", "on the labelled replies of the behaviour suite")
     scorer = train_scorer(read_rubric_digest(job))
     components = {each["name"]: {name: value for name, value in each.items() if name != "name"} for each in recipe.components}
-    candidates = {name: Candidate.read(component, get_blob(component["vector"]["sha256"])) for name, component in components.items()}
+    candidates = {name: read_candidate(component) for name, component in components.items()}
     suites, axes = read_suites(job), read_axes([component["vector"]["sha256"] for component in components.values()])
     loaded, _ = do_work(job, loaded, plan_composition(candidates, suites, axes, recipe.gates), report)
     evidence = evaluate_together(
@@ -52,6 +51,7 @@ def compose(job: Job, report: Report) -> Evaluation | None:
         axes=axes,
         max_new_tokens=recipe.max_new_tokens,
         decoding=read_decoding(recipe.decoding, "decoding"),
+        system_message=recipe.system_message,
     )
     confirm_target(job.base_model)
     return complete_composition(job, evidence)

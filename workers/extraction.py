@@ -19,7 +19,7 @@ from steernode.gates import candidate_layers, load_gates
 from steernode.records.recipe import ExtractionRecipe
 from steernode.records.sweep import read_sweep
 from steernode.words import MIN_PAIRS_FOR_SCREEN
-from workers.candidates import write_candidate
+from workers.candidates import read_served, write_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import confirm_target, load_target, train_scorer
@@ -85,7 +85,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     diagnostics = name_left_out(diagnostics, recipe.layers or candidate_layers(loaded.n_layers), directions)
     found = {"diagnostics": diagnostics, "instructions": instructed, "splits": {name: len(part) for name, part in parts.items()}}
     try:
-        searched = search(loaded, directions, read_suites(job), scorer, swept, asked, sides, find_cap(job, recipe))
+        searched = search(loaded, directions, read_served(job, loaded), scorer, swept, asked, sides, find_cap(job, recipe))
     except SearchFailed as failure:
         confirm_target(job.base_model)
         sweep = read_sweep({**failure.search.to_document(), **found})

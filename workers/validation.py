@@ -7,12 +7,14 @@ from celery import shared_task
 from registry.blobs import get_blob
 from registry.models import Component, Evaluation, Job
 from registry.reads.documents import evaluated_component
+from registry.services.conditions import resolve_condition
 from registry.services.results import complete_validation
 from steernode.canonical import parse_strict
 from steernode.files.splits import split_pairs
 from steernode.records.decoding import read_decoding
 from steernode.records.recipe import ValidationRecipe
 from steernode.records.sweep import read_sweep
+from workers.candidates import read_candidate
 from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
 from workers.running import Report, run_job
 from workers.target import confirm_target, load_target, train_scorer
@@ -26,7 +28,6 @@ def run_validation(job_id: str) -> str:
 
 def validate(job: Job, report: Report) -> Evaluation | None:
     """One attempt, going on from what the last one kept."""
-    from steernode.engine.judging.candidate import Candidate
     from steernode.engine.judging.evaluate import evaluate
     from steernode.engine.judging.plans import plan_evaluation
     from workers.working import do_work
@@ -41,8 +42,9 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     # An imported vector may name a contrast set that is not on record; gates about its pairs are then refused by name.
     contrast_set = job.vector.contrast_set
     sweep = read_sweep(parse_strict(get_blob(job.vector.sweep_digest)) if job.vector.sweep_digest else {})
-    component = Component(vector=job.vector, alpha=Decimal(recipe.alpha), unit=recipe.unit)
-    candidate = Candidate.read(evaluated_component(component), get_blob(job.vector.digest))
+    condition = resolve_condition(recipe.condition)
+    component = Component(vector=job.vector, alpha=Decimal(recipe.alpha), unit=recipe.unit, condition=condition)
+    candidate = read_candidate(evaluated_component(component))
     suites, pairs = read_suites(job), None if contrast_set is None else split_pairs(read_contrast_set(contrast_set).pairs)
     loaded, _ = do_work(job, loaded, plan_evaluation(candidate, suites, pairs, recipe.gates), report)
     evidence = evaluate(
@@ -56,6 +58,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         curve=[cell.document for cell in sweep.curve],
         max_new_tokens=recipe.max_new_tokens,
         decoding=read_decoding(recipe.decoding, "decoding"),
+        system_message=recipe.system_message,
     )
     confirm_target(job.base_model)
     return complete_validation(job, evidence)

@@ -81,6 +81,8 @@ def describe_evaluation(evaluation: Evaluation | None) -> dict[str, Any]:
         "speed": evidence.speed,
         "decoding": evidence.decoding,
         "refusal_judge": evidence.refusal_judge,
+        "system_message": evidence.system_message,
+        "acting": evidence.acting,
         "measured_on": ", ".join(filter(None, (evidence.measured_form, describe_engine(evidence.engine)))),
         "replies": evidence.replies,
     }

@@ -14,11 +14,11 @@ from registry.console.evidence import describe_evaluation, describe_search
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import AuditEvent, Evaluation, Job, Probe, ProfileRevision, Role, SteeringVector
 from registry.services.jobs import request_cancel
-from registry.templatetags.console import arguments, notices, speed, time_left
+from registry.templatetags.console import arguments, condition, notices, speed, time_left
 from steernode.records.sweep import read_sweep
 
 # What a recipe calls otherwise than people do, or than something else beside it.
-_NAMES = {"alpha": "α", "alphas": "α grid", "dtype": "vector stored as", "model_dtype": "model run in"}
+_NAMES = {"condition": "acts", "alpha": "α", "alphas": "α grid", "dtype": "vector stored as", "model_dtype": "model run in"}
 
 
 @page()
@@ -77,6 +77,8 @@ def _trace_chain(job: Job) -> list[Job]:
 
 
 def _write_entry(key: str, value: Any) -> str:
+    if key == "condition":
+        return condition(value)
     # Their names are the template's own, and no words of ours.
     return (arguments(value) or "none") if key == "template_arguments" else _write(value)
 

@@ -19,7 +19,7 @@ from registry.errors import BlobMissing
 from registry.models import Decision, Probe, ProfileRevision, RevisionState, Role, User
 from registry.reads.departures import still_may, with_departures
 from registry.reads.documents import COVERS, template_arguments_of
-from registry.reads.evidence import evidence_of, is_plain_addition, valid_approvals
+from registry.reads.evidence import evidence_of, is_as_validated, valid_approvals
 from registry.reads.forms import relate_covered
 from registry.reads.openings import count_looks, list_other_looks
 from registry.reads.steering import flags_pointing_at
@@ -78,7 +78,7 @@ def show_revision(request: Request, revision_id: UUID) -> HttpResponse:
         decision_form=DecisionForm(),
         submit_form=SubmitForm(revision=revision) if revision.state == RevisionState.DRAFT else None,
         compose_form=DecodingForm()
-        if not is_plain_addition(components) and revision.state == RevisionState.DRAFT and evaluation is None
+        if not is_as_validated(components) and revision.state == RevisionState.DRAFT and evaluation is None
         else None,
         retire_form=ReasonForm(),
         flags=flags_pointing_at(revision).select_related("environment", "tenant"),

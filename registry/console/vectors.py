@@ -17,6 +17,7 @@ from registry.models import Component, Evaluation, Job, JobState, Role, Steering
 from registry.reads.evidence import latest_evaluation
 from registry.reads.forms import list_forms
 from registry.services.comparisons import alpha_in_residual
+from registry.services.conditions import find_rows
 from registry.services.jobs import request_validation
 from registry.services.profiles import draft_revision
 from steernode.records.evidence import read_evidence
@@ -29,6 +30,7 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
     evaluation = latest_evaluation(vector)
     document = read_document(vector.sweep_digest)
     sweep = read_sweep(document.data)
+    evidence = read_evidence(read_document(evaluation.digest).data if evaluation else {})
     alpha = evaluation.alpha if evaluation else vector.proposed_alpha
     return render_page(
         request,
@@ -42,7 +44,8 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
         problem=document.problem,
         search=describe_search(sweep),
         heatmap_url=reverse("console:heatmap", args=[vector.pk]) if vector.heatmap_digest else "",
-        decoding=read_evidence(read_document(evaluation.digest).data).decoding if evaluation else "",
+        decoding=evidence.decoding,
+        acting=evidence.acting,
         # Once the test split was opened there is nothing left to validate; a running job says so itself.
         running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
         draft_unit=Unit(_unit_of(vector, evaluation)).label.lower(),
@@ -51,8 +54,10 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
         draft_form=DraftForm(
             initial=None if alpha is None else {"alpha": f"{alpha.normalize():f}", "alpha_max": f"{alpha.normalize():f}"},
             vector=vector,
+            acts=_read_condition(vector),
             relations=list_forms(vector.base_model),
         ),
+        acts=_read_condition(vector),
     )
 
 
@@ -96,13 +101,14 @@ def validate_vector(request: Request, vector_id: UUID) -> HttpResponse:
 def draft_from_vector(request: Request, vector_id: UUID) -> HttpResponse:
     """One component: this vector, in the unit it was evaluated or proposed in."""
     vector = _get_vector(vector_id)
-    form = DraftForm(request.POST, vector=vector, relations=list_forms(vector.base_model))
+    acts = _read_condition(vector)
+    form = DraftForm(request.POST, vector=vector, acts=acts, relations=list_forms(vector.base_model))
     if accept(request, form):
         data = form.cleaned_data
         evaluation = latest_evaluation(vector)
         alphas = {name: data[name] for name in ("alpha", "alpha_min", "alpha_max")}
         probe = data.get("probe")
-        condition = {"kind": "probe", "probe": probe} if probe else None
+        condition = {"kind": "probe", "probe": probe} if probe else find_rows(acts)
         component = Component(vector=vector, unit=_unit_of(vector, evaluation), condition=condition, **alphas)
         options = {name: data[name] for name in ("stale_policy", "max_staleness_seconds", "rationale")}
         options["covers"] = data.get("covers", ())
@@ -112,6 +118,11 @@ def draft_from_vector(request: Request, vector_id: UUID) -> HttpResponse:
     else:
         messages.info(request, "Nothing was drafted.")
     return redirect("console:vector", vector_id)
+
+
+def _read_condition(vector: SteeringVector) -> dict[str, Any] | None:
+    """Where its recipe has it act: what it is validated for, and drafted with."""
+    return vector.job.recipe.get("condition") if vector.job else None
 
 
 def _unit_of(vector: SteeringVector, evaluation: Evaluation | None) -> str:

@@ -6,10 +6,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple, NotRequired, TypedDict
 
-from registry.models import Environment, Verdict
+from registry.models import Environment, Evaluation, Verdict
 from registry.reads.documents import describe_waiver
 from registry.reads.fleet import Standings, standings
 from registry.snapshots import read_heads
+from steernode.snapshot.conditions import describe_condition
 from steernode.snapshot.records import Snapshot
 
 
@@ -58,14 +59,27 @@ def condition(kind: str, holds: bool, reason: str, message: str = "", *, since: 
 _EVIDENCE = {None: "NoEvaluation", Verdict.PASSED: "GatesPassed", Verdict.FAILED: "GatesFailed", Verdict.UNDECIDABLE: "GatesUndecidable"}
 
 
-def judge_evidence(verdict: str | None, waivers: Sequence[Mapping[str, str]] = (), *, ended: Collection[str] = ()) -> StatusCondition:
-    """`EvidenceComplete` by the verdict of an evaluation; None where there is none. `waivers` are those that a revision was submitted with,
-    and `ended` the ids of those of them that stand for nothing any more."""
+def judge_evidence(
+    evaluation: Evaluation | None, waivers: Sequence[Mapping[str, str]] = (), *, ended: Collection[str] = ()
+) -> StatusCondition:
+    """`EvidenceComplete` by the verdict of an evaluation, with where and under what it was measured if that is not everywhere; None
+    where there is none. `waivers` are those that a revision was submitted with, and `ended` the ids of those of them that stand for
+    nothing any more."""
     if gone := [waiver for waiver in waivers if waiver["id"] in ended]:
         return condition("EvidenceComplete", False, "WaiverEnded", "; ".join(describe_waiver(waiver) for waiver in gone))
+    measured = _say_measured(evaluation) if evaluation else ""
     if waivers:
-        return condition("EvidenceComplete", True, "GatesWaived", "; ".join(describe_waiver(waiver) for waiver in waivers))
-    return condition("EvidenceComplete", verdict == Verdict.PASSED, _EVIDENCE[Verdict(verdict) if verdict else None])
+        said = [*(describe_waiver(waiver) for waiver in waivers), *filter(None, [measured])]
+        return condition("EvidenceComplete", True, "GatesWaived", "; ".join(said))
+    if evaluation is None:
+        return condition("EvidenceComplete", False, _EVIDENCE[None])
+    return condition("EvidenceComplete", evaluation.passed, _EVIDENCE[Verdict(evaluation.verdict)], measured)
+
+
+def _say_measured(evaluation: Evaluation) -> str:
+    where = f"measured {describe_condition(evaluation.condition)}" if evaluation.condition else ""
+    under = f"under the system message {evaluation.system_message!r}" if evaluation.system_message else ""
+    return ", ".join(filter(None, (where, under)))
 
 
 # Where an account has nothing to say of a kind.

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from registry.models.fields import CoefficientField, DigestField
 from registry.models.vectors import Unit
+from steernode.words import CONDITION_KINDS
 
 
 class Verdict(models.TextChoices):
@@ -35,6 +36,10 @@ class Evaluation(models.Model):
     # Of the vector; each component of a composition has its own, covered by the digest of them all.
     alpha = CoefficientField(null=True)
     unit = models.CharField(max_length=15, choices=Unit, blank=True, default="", db_default="")
+    # Where the vector acted, as nodes read it; none is everywhere. The conditions of a composition are in the digest of its components.
+    condition = models.JSONField(null=True)
+    # What the model was served under, besides what items say themselves.
+    system_message = models.TextField(blank=True, default="", db_default="")
     # Of the canonical evidence document in the blob store.
     digest = DigestField(unique=True)
     # Copied from the document for lists: {"behaviour": {"baseline": "1.4", "steered": "4.2"}, ...} and the gates.
@@ -62,6 +67,11 @@ class Evaluation(models.Model):
             ),
             models.CheckConstraint(condition=Q(alpha__gte=-1000, alpha__lte=1000), name="evaluation_alpha_is_a_number"),
             models.CheckConstraint(condition=Q(verdict__in=Verdict.values), name="evaluation_verdict_is_known"),
+            models.CheckConstraint(
+                condition=Q(condition__isnull=True)
+                | Q(vector__isnull=False, condition__has_key="kind", condition__kind__in=CONDITION_KINDS),
+                name="evaluation_condition_is_of_its_vector",
+            ),
         ]
 
     def __str__(self) -> str:

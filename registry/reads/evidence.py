@@ -9,10 +9,11 @@ from django.utils import timezone
 from registry.models import Approval, Component, Decision, Evaluation, ProfileRevision, RevisionState, Role, SteeringVector
 from registry.reads.departures import people_who_still_may
 from registry.reads.documents import digest_components
+from steernode.snapshot.conditions import are_same_conditions
 from steernode.snapshot.records import STATED
 from steernode.words import STRENGTH_OPERATORS
 
-# What changes how a component acts. α is its own dose; a schedule or a condition only takes away.
+# What changes how a component acts. α is its own dose, a schedule only takes away, and a condition is that of the evidence or is not.
 _HOW_IT_ACTS = [each for each in STATED if not each.is_required and each.kind not in ("schedule", "condition")]
 
 
@@ -48,19 +49,33 @@ def evidence_of_part(component: Component) -> Evaluation | None:
     return looks.filter(alpha__gte=component.alpha).order_by("alpha", "-evaluated_at").first()
 
 
+def _evidence_alone(component: Component) -> Evaluation | None:
+    """The newest look at the vector of a component at its α, or else the newest at all."""
+    looks = component.vector.evaluations.order_by("-evaluated_at")
+    return looks.filter(alpha=component.alpha, unit=component.unit).first() or looks.first()
+
+
 def evidence_of(revision: ProfileRevision) -> Evaluation | None:
     """The evaluation that covers what the revision does: of its one vector, or of its components together."""
     components = list(revision.components.select_related("vector"))
     if is_plain_addition(components):
-        (component,) = components
-        looks = component.vector.evaluations.order_by("-evaluated_at")
-        return looks.filter(alpha=component.alpha, unit=component.unit).first() or looks.first()
+        evaluation = _evidence_alone(components[0])
+        if evaluation is None or are_same_conditions(components[0].condition, evaluation.condition):
+            return evaluation
     return Evaluation.objects.select_related("revision__profile").filter(components_digest=digest_components(revision)).first()
 
 
 def is_plain_addition(components: Sequence[Component]) -> bool:
-    """One vector, added to what is generated and nothing else: what the vector's own validation covers."""
+    """One vector, added to what is generated and nothing else: what the vector's own validation is of."""
     return len(components) == 1 and all(getattr(components[0], each.name) == each.default for each in _HOW_IT_ACTS)
+
+
+def is_as_validated(components: Sequence[Component]) -> bool:
+    """A plain addition that acts where its vector's validation had it act. Before there is one, any may turn out to be."""
+    if not is_plain_addition(components):
+        return False
+    evaluation = _evidence_alone(components[0])
+    return evaluation is None or are_same_conditions(components[0].condition, evaluation.condition)
 
 
 def only_removes(components: Sequence[Component]) -> bool:

@@ -11,6 +11,7 @@ from django.db import transaction
 
 from registry.errors import TransitionRefused
 from registry.models import Component, Job, Profile, ProfileRevision, SteeringVector
+from registry.services.conditions import find_rows
 from registry.services.jobs import queue_validation
 from registry.services.notifications import notify
 from registry.services.profiles import draft_revision
@@ -71,11 +72,12 @@ def _find_refusal(job: Job, evidence: Evidence) -> str:
 
 
 def _draft(job: Job, profile: Profile, vector: SteeringVector) -> ProfileRevision:
-    """At the validated α, in a range from 0 to it."""
+    """At the validated α, in a range from 0 to it, and only where it was validated."""
     recipe = ValidationRecipe.from_document(job.recipe)
     alpha = Decimal(recipe.alpha)
     lowest, highest = sorted((alpha, Decimal(0)))
-    component = Component(vector=vector, alpha=alpha, alpha_min=lowest, alpha_max=highest, unit=recipe.unit)
+    condition = None if recipe.condition is None else find_rows(dict(recipe.condition))
+    component = Component(vector=vector, alpha=alpha, alpha_min=lowest, alpha_max=highest, unit=recipe.unit, condition=condition)
     return draft_revision(
         profile,
         components=[component],

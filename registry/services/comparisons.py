@@ -14,6 +14,7 @@ from steernode.canonical import format_decimal
 from steernode.errors import SteerError
 from steernode.files.vectors import read_vector
 from steernode.records.evidence import Metric, read_metrics
+from steernode.snapshot.conditions import are_same_conditions
 from steernode.snapshot.resolve import convert_alpha
 
 _MILLIONTHS = Decimal("0.000001")
@@ -96,11 +97,20 @@ def compare_evidence(evaluation: Evaluation) -> None:
         if len(evaluations) < 2:
             continue
         new, old = evaluations[comparison.vector_id], evaluations[comparison.replaced_id]
-        if _suites_of(new) != _suites_of(old):
-            comparison.evidence_missing = "the two were evaluated with other suites, so their metrics do not compare"
+        if differing := _find_differing(new, old):
+            comparison.evidence_missing = f"the two were evaluated {differing}, so their metrics do not compare"
         else:
             comparison.evidence, comparison.evidence_missing = _subtract(read_metrics(new.metrics), read_metrics(old.metrics)), ""
         comparison.save(update_fields=["evidence", "evidence_missing"])
+
+
+def _find_differing(new: Evaluation, old: Evaluation) -> str:
+    """What of two evaluations makes their metrics say different things; empty if nothing does."""
+    if _suites_of(new) != _suites_of(old):
+        return "with other suites"
+    if not are_same_conditions(new.condition, old.condition):
+        return "under other conditions"
+    return "under other system messages" if new.system_message != old.system_message else ""
 
 
 def _suites_of(evaluation: Evaluation) -> set[Any]:

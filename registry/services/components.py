@@ -5,20 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.errors import InvalidInput
-from registry.models import BaseModel, Component, Probe, ProfileRevision, RiskPolicy, SteeringVector
-from registry.reads.documents import component_document, policy_document, vector_entry
+from registry.models import BaseModel, Component, Probe, ProfileRevision, RiskPolicy
+from registry.reads.documents import component_document, policy_document
+from registry.services.conditions import Direction, write_condition
 from registry.services.demands import check_limits, refuse_unmet
 from steernode.canonical import canonical_json
 from steernode.errors import AlphaError, FieldError
-from steernode.snapshot.conditions import read_known_condition
 from steernode.snapshot.readers import read_component
 from steernode.snapshot.records import STATED
-from steernode.spelling import spell
 from steernode.strict import are_same_arguments, refused_as
-from steernode.words import HARMFUL, LONGEST_SCHEDULE, MAX_CONDITION_ENTRIES, MAX_OVERRIDES, STRENGTH_OPERATORS
-
-# What is read along or steered along, of one base model and one way of asking it.
-Direction = SteeringVector | Probe
+from steernode.words import LONGEST_SCHEDULE, MAX_OVERRIDES, STRENGTH_OPERATORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,7 @@ def make_components(stated: Sequence[Component], *, safety_override: Sequence[Ma
         raise FieldError("safety_override", f"has {len(safety_override)} conditions; at most {MAX_OVERRIDES} are read")
     read: list[Direction] = [component.vector for component in stated]
     components = [_make_component(component, position, read) for position, component in enumerate(stated)]
-    overrides = [_write_condition(condition, f"safety_override[{position}]", read) for position, condition in enumerate(safety_override)]
+    overrides = [write_condition(condition, f"safety_override[{position}]", read) for position, condition in enumerate(safety_override)]
     base_models = {direction.base_model for direction in read}
     if len(base_models) != 1:
         named = ", ".join(dict.fromkeys(f"{direction} of {direction.base_model}" for direction in read))
@@ -117,7 +113,7 @@ def _make_component(stated: Component, position: int, read: list[Direction]) -> 
     # A row of its own, because the same one may be stated twice.
     component = Component(position=position, vector=stated.vector, **{each.name: getattr(stated, each.name) for each in STATED})
     if component.condition is not None:
-        component.condition = _write_condition(component.condition, f"{path}.condition", read)
+        component.condition = write_condition(component.condition, f"{path}.condition", read)
     parameters = read_component(component_document(component), path).schedule.parameters
     if any(tokens > LONGEST_SCHEDULE for _, tokens in parameters):
         raise FieldError(f"{path}.schedule", f"lasts more than {LONGEST_SCHEDULE} tokens")
@@ -130,30 +126,3 @@ def _check_alpha(component: Component) -> None:
         raise AlphaError("ALPHA_RANGE", f"α {alpha} is outside its own range {lowest} to {highest}", str(alpha))
     if component.operator in STRENGTH_OPERATORS and not 0 <= lowest <= highest <= 1:
         raise AlphaError("ALPHA_STRENGTH", f"{component.operator} has a strength from 0 to 1, not {lowest} to {highest}")
-
-
-def _write_condition(condition: Mapping[str, Any], path: str, read: list[Direction]) -> dict[str, Any]:
-    """The condition as nodes read it; the probe that it names, or its vector, is one of those that are `read`. Raises: FieldError."""
-    written = dict(condition)
-    if written.get("kind") == HARMFUL and not path.startswith("safety_override"):
-        raise FieldError(f"{path}.kind", "is for a safety override: nothing steers harmful requests only")
-    if written.get("kind") == "probe" and "probe" in written:
-        probe = written["probe"]
-        if not isinstance(probe, Probe) or set(written) != {"kind", "probe"}:
-            raise FieldError(path, "names a probe on record, which says all the rest")
-        read.append(probe)
-        written = {"kind": "probe", **{name: value for name, value in probe.condition.items() if name != "kind"}}
-    elif written.get("kind") == "probe":
-        vector = written.get("vector")
-        if not isinstance(vector, SteeringVector) or {"layer", "site"} & set(written):
-            raise FieldError(path, "is a probe: name one on record, or a vector on record at whose layer and site it reads")
-        read.append(vector)
-        written |= {"vector": vector_entry(vector), "layer": vector.layer, "site": vector.site}
-    entries = written.get("labels", written.get("values", []))
-    if isinstance(entries, list) and len(entries) > MAX_CONDITION_ENTRIES:
-        raise FieldError(path, f"lists {len(entries)} entries; at most {MAX_CONDITION_ENTRIES} are read")
-    read_known_condition(written, path)
-    if "values" in written:
-        # Requests' attributes are compared in this form.
-        written["values"] = [spell(value, f"{path}.values") for value in written["values"]]
-    return written

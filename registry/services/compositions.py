@@ -18,9 +18,10 @@ from registry.models import (
     User,
 )
 from registry.reads.documents import digest_components, evaluated_components
-from registry.reads.evidence import evidence_of_part, is_plain_addition, only_removes
+from registry.reads.evidence import evidence_of_part, is_as_validated, only_removes
 from registry.reads.openings import axis_of
 from registry.reads.waivers import waivers_in_force
+from registry.services.conditions import refuse_unmet_condition
 from registry.services.demands import demanded_gates, find_unmet_gate, find_weaker_part, say_unmeasured
 from registry.services.jobs import check_suites, queue_job, refuse_overlap
 from registry.services.openings import open_splits, refuse_chosen_by
@@ -46,7 +47,8 @@ def request_composition(
     them. Replies are chosen as in the vectors' own validations, unless `decoding` says how.
     Raises: TransitionRefused REVISION_STATE, EVIDENCE_MISSING, GATES_FAILED, GATES_UNDECIDABLE, GATES_WEAK, TEST_SPLIT_OPENED,
     COMPOSITION_RUNNING, JOB_FAILED_BEFORE unless it is asked for `again`;
-    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING, SUITE_AXIS, POWER_MISSING;
+    InvalidInput COMPOSITION_SIZE, DECODING_DIFFERS, SYSTEM_MESSAGE_DIFFERS, RECIPE_DECODING, REVISION_BASE_MODELS, SUITES_MISSING,
+    SUITE_AXIS, INTENT_NOBODY_SENDS, CONDITION_NEVER, POWER_MISSING;
     ContrastSetError CONTRAST_SUITE_OVERLAP.
     """
     revision = (
@@ -66,6 +68,8 @@ def request_composition(
     _refuse_second_look(revision, digest)
     axes = {axis_of(vector) for vector in vectors}
     check_suites(suites, axes)
+    for component in components:
+        refuse_unmet_condition(component.condition, suites)
     for axis in sorted(axes):
         refuse_chosen_by(suites, axis, revision.base_model)
     for vector in vectors:
@@ -82,6 +86,7 @@ def request_composition(
         # Every vector's, or there would be no such draft.
         template_arguments=vectors[0].template_arguments,
         decoding=_agree_on_decoding(validations) if decoding is None else parse_decoding(decoding),
+        system_message=_agree_on_system_message(validations),
         # Those that were judged in one dtype are judged together in it.
         model_dtype=dtypes.pop() if len(dtypes) == 1 else resolve_dtype(AUTO, revision.base_model),
     )
@@ -103,7 +108,7 @@ def request_composition(
 
 
 def _check_components(revision: ProfileRevision, components: Sequence[Component]) -> None:
-    if is_plain_addition(components):
+    if is_as_validated(components):
         problem = f"{revision} adds one vector to what is generated, which the validation of the vector covers"
         raise InvalidInput("COMPOSITION_SIZE", problem, str(revision))
     if len(components) > MAX_COMPONENTS:
@@ -143,6 +148,15 @@ def _agree_on_decoding(validations: Sequence[ValidationRecipe]) -> str | Mapping
     if any(validation.decoding != first for validation in validations):
         raise InvalidInput(
             "DECODING_DIFFERS", "the vectors were validated with replies chosen in different ways; say in which to judge them"
+        )
+    return first
+
+
+def _agree_on_system_message(validations: Sequence[ValidationRecipe]) -> str:
+    first = validations[0].system_message
+    if any(validation.system_message != first for validation in validations):
+        raise InvalidInput(
+            "SYSTEM_MESSAGE_DIFFERS", "the vectors were validated under different system messages, and a model is served under one"
         )
     return first
 

@@ -38,11 +38,14 @@ from steernode.errors import AlphaError, GateError, SteerError
 from steernode.gates import OF_EACH_PART, Gate, composition_gates, find_weaker_gates
 from steernode.records.evidence import blocking_gates, read_gates
 from steernode.records.lenient import read_number
+from steernode.snapshot.conditions import are_same_conditions, describe_condition
 from steernode.snapshot.records import AlphaBounds
 from steernode.snapshot.resolve import absolute_coefficient
 from steernode.words import STRENGTH_OPERATORS
 
 _SHARE = Decimal("0.000001")
+# Of a text that a sentence quotes.
+_LONGEST_SHOWN = 80
 
 
 # What is wrong with the evidence, if anything is.
@@ -95,10 +98,11 @@ def check_limits(components: Sequence[Component], demands: Mapping[str, Any]) ->
 
 def check_revision(revision: ProfileRevision, evaluation: Evaluation | None, demands: Mapping[str, Any]) -> list[Requirement]:
     """Every demand on the revision and on this evidence, in the order in which a person would see to them."""
-    components = list(revision.components.select_related("vector__contrast_set"))
+    components = list(revision.components.select_related("vector__contrast_set", "vector__job"))
     rests_on, waivers = rested_on(revision, evaluation), waivers_for(revision, evaluation)
     always: list[tuple[str, _Find]] = [
         ("evidence of exactly these components", lambda found: _find_other_subject(revision, components, found)),
+        ("evidence under the system message that is served", lambda found: _find_other_system(components, found)),
         ("every range inside the evaluated α", lambda _: _find_beyond_evidence(components)),
         (_say_gates(evaluation, waivers), lambda _: _find_unmet(revision, rests_on, waivers)),
     ]
@@ -182,7 +186,29 @@ def _find_other_subject(revision: ProfileRevision, components: Sequence[Componen
     if not is_plain_addition(components):
         problem = f"the evaluation is of adding {component.vector} to generated tokens; have what this component does with it judged"
         return TransitionRefused("EVIDENCE_MISMATCH", problem, str(evaluation.pk))
+    if not are_same_conditions(component.condition, evaluation.condition):
+        measured, wanted = describe_condition(evaluation.condition), describe_condition(component.condition)
+        problem = f"the evaluation is of steering {measured}, and this component steers {wanted}; have what it does judged"
+        return TransitionRefused("EVIDENCE_MISMATCH", problem, str(evaluation.pk))
     return None
+
+
+def _find_other_system(components: Sequence[Component], evaluation: Evaluation) -> SteerError | None:
+    """A vector that came from a recipe is served under the message that the recipe says; of an imported one nobody has said."""
+    for component in components:
+        made_by = component.vector.job
+        if made_by is None:
+            continue
+        served = made_by.recipe.get("system_message", "")
+        if served != evaluation.system_message:
+            measured = _quote(evaluation.system_message)
+            problem = f"the evidence was measured under {measured}, and {component.vector} was made to be served under {_quote(served)}"
+            return TransitionRefused("EVIDENCE_MISMATCH", problem, str(evaluation.pk))
+    return None
+
+
+def _quote(system_message: str) -> str:
+    return f"the system message {system_message[:_LONGEST_SHOWN]!r}" if system_message else "no system message"
 
 
 def _find_claimed(revision: ProfileRevision, components: Sequence[Component]) -> SteerError | None:

@@ -18,6 +18,7 @@ from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, Jo
 from registry.models.fields import refuse_rounding
 from registry.reads.openings import ANY_AXIS, axis_of, judged_axis
 from registry.services.base_models import resolve_model_folder
+from registry.services.conditions import refuse_unmet_condition
 from registry.services.names import check_new_name
 from registry.services.notices import foresee_notices, say_few_pairs
 from registry.services.notifications import notify
@@ -36,7 +37,7 @@ from steernode.gates import Gate
 from steernode.placement import AUTO
 from steernode.records.decoding import GREEDY_WORD
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
-from steernode.words import CLOCK_ARGUMENT, MIN_PAIRS_FOR_SCREEN
+from steernode.words import CLOCK_ARGUMENT, MIN_PAIRS_FOR_SCREEN, SPLITS
 
 # A queued job whose message was lost is sent again after this long.
 RESEND_AFTER = timedelta(seconds=15)
@@ -61,7 +62,8 @@ def request_extraction(
 
     With `draft_for` the job goes on by itself: to a validation with the same suites, and if that passes to a draft revision of
     the profile, written in the name of `actor`.
-    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SCREEN_PAIRS, SUITES_MISSING, SUITE_AXIS, and POWER_MISSING with `draft_for`;
+    Raises: InvalidInput RECIPE_*, TEMPLATE_CLOCK, SCREEN_PAIRS, SUITES_MISSING, SUITE_AXIS, INTENT_NOBODY_SENDS, CONDITION_NEVER, and
+    POWER_MISSING with `draft_for`;
     LayerError; AlphaError; ContrastSetError CONTRAST_SUITE_OVERLAP, CONTRAST_EXTRACT_EMPTY;
     TransitionRefused VECTOR_EXISTS, where the record has the vector that it would make; TEST_SPLIT_OPENED, with `draft_for`;
     JOB_FAILED_BEFORE, unless it is asked for `again`.
@@ -75,11 +77,12 @@ def request_extraction(
     refuse_overlap(contrast_set, suites)
     refuse_nothing_to_extract(parse_pairs(get_blob(contrast_set.digest)).pairs)
     _check_axis(contrast_set, draft_for)
+    refuse_unmet_condition(parsed.condition, suites, SPLITS)
     refuse_unscreened(recipe, full_recipe, contrast_set)
     refuse_known(parsed, base_model, contrast_set, suites)
     if draft_for is not None:
         # The validation that follows would be refused, after all the work.
-        refuse_certain(parsed.gates, suites, contrast_set)
+        refuse_certain(parsed.gates, suites, contrast_set, parsed.condition)
         refuse_opened(suites, contrast_set.axis, base_model, searched=suites)
     return queue_job(
         JobKind.EXTRACTION,
@@ -142,8 +145,8 @@ def request_validation(
     by its name or a list, or to those of that recipe, or to the set `default`. With `draft_for` it ends as a draft revision of the
     profile, if it passes.
     Raises: TransitionRefused TEST_SPLIT_OPENED, VALIDATION_RUNNING, JOB_FAILED_BEFORE unless `again`;
-    InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES, SUITES_MISSING, SUITE_AXIS, RECIPE_PROFILE_AXIS, POWER_MISSING;
-    GateError GATE_INVALID.
+    InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES, SUITES_MISSING, SUITE_AXIS, RECIPE_PROFILE_AXIS, INTENT_NOBODY_SENDS,
+    CONDITION_NEVER, POWER_MISSING; GateError GATE_INVALID.
     """
     locking = SteeringVector.objects.select_for_update(of=("self",), no_key=True)
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
@@ -153,16 +156,22 @@ def request_validation(
     if vector.contrast_set is not None:
         refuse_overlap(vector.contrast_set, suites)
         _check_axis(vector.contrast_set, draft_for)
-    held_to, _ = _choose_gates(vector, gates)
-    refuse_certain(held_to, suites, vector.contrast_set)
+    made_by = _recipe_of(vector)
+    condition = made_by.condition if made_by else None
+    refuse_unmet_condition(condition, suites)
+    held_to, _ = _choose_gates(made_by, gates)
+    refuse_certain(held_to, suites, vector.contrast_set, condition)
     asked = {"alpha": alpha, "unit": unit, "decoding": decoding, "gates": gates}
-    asked["notices"] = notice_power(held_to, suites, vector.contrast_set)
+    asked["notices"] = notice_power(held_to, suites, vector.contrast_set, condition)
     return queue_validation(vector, suites=suites, **asked, requested_by=actor, draft_for=draft_for, again=again)
 
 
-def _choose_gates(vector: SteeringVector, gates: Any) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:
+def _recipe_of(vector: SteeringVector) -> ExtractionRecipe | None:
+    return ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
+
+
+def _choose_gates(extraction: ExtractionRecipe | None, gates: Any) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:
     """What is asked for, or what the vector's extraction was held to, or the set `default`; and which set that is."""
-    extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
     if gates is None and extraction and not isinstance(extraction.gates, str):
         return extraction.gates, extraction.gate_set
     return parse_gates(gates or (extraction.gates if extraction else "default"))
@@ -171,7 +180,8 @@ def _choose_gates(vector: SteeringVector, gates: Any) -> tuple[tuple[Gate, ...],
 def queue_validation(
     vector: SteeringVector, *, alpha: Decimal | None = None, unit: str = "", decoding: Any = None, gates: Any = None, **fields: Any
 ) -> Job:
-    """A validation by these gates, or by those of the vector's extraction, with the `fields` of `queue_job`.
+    """A validation by these gates, or by those of the vector's extraction, where it is to act and as it is to be served; with the `fields`
+    of `queue_job`.
 
     Raises: TransitionRefused TEST_SPLIT_OPENED; InvalidInput ALPHA_MISSING, RECIPE_DECODING, RECIPE_GATES; AlphaError ALPHA_FORMAT;
     GateError GATE_INVALID.
@@ -180,10 +190,10 @@ def queue_validation(
     alpha = vector.proposed_alpha if alpha is None else parse_alpha(alpha)
     if alpha is None:
         raise InvalidInput("ALPHA_MISSING", f"{vector} proposes no α; say at which α to validate it", str(vector))
-    extraction = ExtractionRecipe.from_document(vector.job.recipe) if vector.job else None
+    extraction = _recipe_of(vector)
     if decoding is None:
         decoding = extraction.decoding if extraction else GREEDY_WORD
-    held_to, gate_set = _choose_gates(vector, gates)
+    held_to, gate_set = _choose_gates(extraction, gates)
     recipe = ValidationRecipe(
         alpha=format_decimal(refuse_rounding(alpha)),
         unit=unit or vector.proposed_unit or "mean_difference",
@@ -193,6 +203,8 @@ def queue_validation(
         template_arguments=vector.template_arguments,
         decoding=parse_decoding(decoding),
         model_dtype=extraction.model_dtype if extraction else resolve_dtype(AUTO, vector.base_model),
+        system_message=extraction.system_message if extraction else "",
+        condition=extraction.condition if extraction else None,
     )
     job = queue_job(JobKind.VALIDATION, recipe=recipe.to_document(), base_model=vector.base_model, vector=vector, **fields)
     open_splits(job, fields["suites"])

@@ -21,7 +21,11 @@ _NAMED = 8
 
 def foresee_notices(recipe: dict[str, Any], contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> list[Notice]:
     """Of an extraction by this recipe, in full, and of what may follow it."""
-    return [*_notice_screen(recipe, contrast_set), *notice_common_answers(suites), *notice_power(recipe["gates"], suites, contrast_set)]
+    return [
+        *_notice_screen(recipe, contrast_set),
+        *notice_common_answers(suites),
+        *notice_power(recipe["gates"], suites, contrast_set, recipe.get("condition")),
+    ]
 
 
 def notice_common_answers(suites: Sequence[EvalSuite]) -> list[Notice]:

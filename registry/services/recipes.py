@@ -9,14 +9,16 @@ from registry.errors import InvalidInput
 from registry.models import BaseModel, Profile, Site, Unit
 from registry.models.fields import NAME, refuse_rounding
 from registry.reads.gates import find_gate_set, say_known
+from registry.services.conditions import parse_recipe_condition
 from steernode.canonical import format_decimal, parse_alpha, parse_layer
 from steernode.errors import AlphaError
 from steernode.gates import MOST_GATES, Gate, candidate_layers, check_gates, gate_sets
 from steernode.placement import AUTO, DTYPE_BYTES, choose_dtype
 from steernode.records.decoding import GREEDY_WORD, read_decoding
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
+from steernode.spelling import says_something
 from steernode.strict import read_template_arguments, refused_as
-from steernode.words import ALPHA_CAPS, AUTO_ALPHAS, DTYPES, METHODS, READ_POSITIONS
+from steernode.words import ALPHA_CAPS, AUTO_ALPHAS, DTYPES, MAX_SYSTEM_MESSAGE, METHODS, READ_POSITIONS
 
 MAX_ALPHAS = 32
 # The layers that the recipe's own gates do not refuse for their depth, and every one.
@@ -29,7 +31,8 @@ Gates = str | tuple[Gate, ...]
 def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> ExtractionRecipe:
     """The recipe with every default filled in; coefficients as decimal strings, layers as integers.
 
-    Raises: InvalidInput RECIPE_*; GateError GATE_INVALID; LayerError LAYER_RANGE; AlphaError ALPHA_FORMAT, ALPHA_RANGE, ALPHA_GRID.
+    Raises: InvalidInput RECIPE_*; GateError GATE_INVALID; LayerError LAYER_RANGE; AlphaError ALPHA_FORMAT, ALPHA_RANGE, ALPHA_GRID;
+    as `parse_recipe_condition`.
     """
     # Which set the gates are is found here, and nobody's to say.
     unknown = sorted(set(recipe) - {field.name for field in fields(ExtractionRecipe) if field.name != "gate_set"})
@@ -39,23 +42,27 @@ def parse_extraction_recipe(recipe: dict[str, Any], base_model: BaseModel) -> Ex
         raise InvalidInput("RECIPE_VECTOR", "a recipe names the vector it makes, in letters, digits, '-' and '_'", "vector")
     site = read_choice(recipe, "site", (Site.RESID_POST.value, *(value for value in Site.values if value != Site.RESID_POST.value)))
     gates, gate_set = parse_gates(recipe.get("gates", "default"))
+    layers = _parse_layers(recipe.get("layers", "candidates"), site, gates, base_model)
+    arguments = parse_template_arguments(recipe.get("template_arguments", {}))
     return ExtractionRecipe(
         vector=recipe["vector"],
         method=read_choice(recipe, "method", METHODS),
         site=site,
         read_position=read_choice(recipe, "read_position", READ_POSITIONS),
-        layers=_parse_layers(recipe.get("layers", "candidates"), site, gates, base_model),
+        layers=layers,
         alphas=_parse_grid(recipe.get("alphas", AUTO_ALPHAS)),
         unit=read_choice(recipe, "unit", (Unit.MEAN_DIFFERENCE.value, Unit.RESIDUAL.value, Unit.ABSOLUTE.value)),
         gates=gates,
         dtype=read_choice(recipe, "dtype", DTYPES),
         max_new_tokens=_integer(recipe, "max_new_tokens", 64, 1, 1024),
         finalists=_integer(recipe, "finalists", 2, 1, base_model.n_layers),
-        template_arguments=parse_template_arguments(recipe.get("template_arguments", {})),
+        template_arguments=arguments,
         decoding=parse_decoding(recipe.get("decoding", GREEDY_WORD)),
         model_dtype=resolve_dtype(read_choice(recipe, "model_dtype", MODEL_DTYPES), base_model),
         gate_set=gate_set,
         trace=_switch(recipe, "trace"),
+        system_message=_parse_system_message(recipe.get("system_message", "")),
+        condition=parse_recipe_condition(recipe.get("condition"), base_model=base_model, layers=layers, template_arguments=arguments),
     )
 
 
@@ -72,6 +79,17 @@ def parse_template_arguments(arguments: Any) -> dict[str, str | int | bool]:
 def parse_decoding(decoding: Any) -> str | dict[str, Any]:
     """How the replies of an evaluation are chosen, as its recipe keeps it. Raises: InvalidInput RECIPE_DECODING naming the field."""
     return read_decoding(decoding, "decoding").to_document()
+
+
+def _parse_system_message(message: Any) -> str:
+    """As it is served: line breaks and tabs are part of it, and nothing else that cannot be seen."""
+    if not isinstance(message, str) or len(message) > MAX_SYSTEM_MESSAGE:
+        raise InvalidInput("RECIPE_SYSTEM_MESSAGE", f"system_message is text of at most {MAX_SYSTEM_MESSAGE} characters", "system_message")
+    unseen = next((each for each in message if not each.isprintable() and each not in "\n\t"), "")
+    if unseen or (message and not says_something(message)):
+        fault = f"holds {unseen!r}, which cannot be seen" if unseen else "says nothing; leave it out"
+        raise InvalidInput("RECIPE_SYSTEM_MESSAGE", f"system_message {fault}", "system_message")
+    return message
 
 
 def refuse_beyond_cap(recipe: ExtractionRecipe, profile: Profile | None) -> None:

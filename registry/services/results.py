@@ -10,6 +10,7 @@ from registry.errors import InvalidInput
 from registry.models import Evaluation, Job, SteeringVector
 from registry.services.chains import follow_extraction, follow_validation
 from registry.services.comparisons import compare_evidence, compare_vector
+from registry.services.conditions import resolve_condition
 from registry.services.jobs import complete_job, end_failed, lock_attempt
 from registry.services.transition import transition
 from registry.services.vectors import seal_vector
@@ -17,7 +18,7 @@ from steernode.canonical import canonical_json
 from steernode.errors import SteerError
 from steernode.files.vectors import read_vector
 from steernode.records.evidence import Evidence
-from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
+from steernode.records.recipe import CompositionRecipe, ExtractionRecipe, ValidationRecipe
 from steernode.records.sweep import Sweep
 
 
@@ -104,8 +105,10 @@ def complete_validation(job: Job, evidence: Evidence) -> Evaluation | None:
     if locked is None or job.vector is None:
         return None
     recipe = ValidationRecipe.from_document(locked.recipe)
-    said = {"alpha": recipe.alpha, "unit": recipe.unit}
-    evaluation = _keep_evidence(locked, evidence, said, vector=job.vector, alpha=Decimal(recipe.alpha), unit=recipe.unit)
+    said: dict[str, Any] = {"alpha": recipe.alpha, "unit": recipe.unit}
+    measured = {"condition": resolve_condition(recipe.condition), "system_message": recipe.system_message}
+    said |= {name: value for name, value in measured.items() if value}
+    evaluation = _keep_evidence(locked, evidence, said, vector=job.vector, alpha=Decimal(recipe.alpha), unit=recipe.unit, **measured)
     compare_evidence(evaluation)
     follow_validation(locked, job.vector, evidence)
     return evaluation
@@ -120,11 +123,12 @@ def complete_composition(job: Job, evidence: Evidence) -> Evaluation | None:
     locked = lock_attempt(job)
     if locked is None or job.revision is None:
         return None
-    digest = locked.components_digest
-    return _keep_evidence(locked, evidence, {"components_digest": digest}, revision=job.revision, components_digest=digest)
+    digest, served = locked.components_digest, CompositionRecipe.from_document(locked.recipe).system_message
+    said = {"components_digest": digest, **({"system_message": served} if served else {})}
+    return _keep_evidence(locked, evidence, said, revision=job.revision, components_digest=digest, system_message=served)
 
 
-def _keep_evidence(job: Job, evidence: Evidence, details: dict[str, str], **subject: Any) -> Evaluation:
+def _keep_evidence(job: Job, evidence: Evidence, details: dict[str, Any], **subject: Any) -> Evaluation:
     """The document, its row, its event and the end of the job, for a row locked by `lock_attempt`. `subject` is what was judged."""
     digest = put_blob(canonical_json(evidence.document))
     evaluation = Evaluation.objects.create(

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from registry.models import Component, Job, JobState
 from steernode.canonical import format_decimal
 from steernode.durations import say_duration, say_time_left
+from steernode.snapshot.conditions import describe_condition
 from steernode.snapshot.records import STATED
 
 register = template.Library()
@@ -157,14 +158,4 @@ def schedule(value: dict[str, Any]) -> str:
 @register.filter
 def condition(value: dict[str, Any] | None) -> str:
     """A condition in words."""
-    if value is None:
-        return "for every request"
-    if value["kind"] == "intent":
-        return f"if the intent is {' or '.join(value['labels'])}"
-    if value["kind"] == "attribute":
-        return f"if {value['name']} is {' or '.join(value['values'])}"
-    if value["kind"] == "probe":
-        return f"if a probe at layer {value['layer']} reads {value['threshold']} or more"
-    if value["kind"] == "harmful":
-        return "if a node finds a harmful request in the text"
-    return f"if {value['kind']} holds"
+    return describe_condition(value)

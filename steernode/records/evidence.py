@@ -16,6 +16,8 @@ from steernode.records.lenient import Document, read_list, read_mapping, read_ma
 from steernode.records.sweep import Cell, read_curve
 
 JOINT = "joint"
+# What the items of evidence are called, where it is not as the document calls them.
+_ITEMS = {"behaviour": "tickets", "refusals": "requests that may be refused", "capability": "capability items"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,18 @@ class Evidence:
             return read_words(run, "decoding")
         seeds = ", ".join(str(seed) for seed in read_list(drawn.get("seeds")))
         return f"drawn at temperature {read_words(drawn, 'temperature')}, top-p {read_words(drawn, 'top_p')}, seeds {seeds}"
+
+    @property
+    def system_message(self) -> str:
+        """What the items were asked under that have none of their own; empty where there was nothing."""
+        return read_words(read_mapping(self.document, "run"), "system_message")
+
+    @property
+    def acting(self) -> str:
+        """On how many items of each kind the condition held, in words; empty where there was none."""
+        counts = read_mapping(self.document, "acting")
+        held = [(kind, read_mapping(counts, kind)) for kind in counts]
+        return ", ".join(f"{count.get('acts_on')} of {count.get('items')} {_ITEMS.get(kind, kind)}" for kind, count in held)
 
     @property
     def refusal_judge(self) -> str:

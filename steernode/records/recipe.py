@@ -22,6 +22,8 @@ class Recipe:
     GONE: ClassVar[frozenset[str]] = frozenset()
     # What jobs did before they were asked for it, by field.
     BEFORE: ClassVar[Mapping[str, Any]] = {}
+    # Fields that stand in no document where they are their default, so that what was written before them reads and digests as it did.
+    LATER: ClassVar[frozenset[str]] = frozenset({"system_message", "condition"})
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -37,7 +39,8 @@ class Recipe:
 
     def to_document(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: _write(value) for name, value in values.items()}
+        unsaid = {field.name for field in fields(self) if field.name in self.LATER and values[field.name] == field.default}
+        return {name: _write(value) for name, value in values.items() if name not in unsaid}
 
 
 def _write(value: Any) -> Any:
@@ -76,6 +79,10 @@ class ExtractionRecipe(Recipe):
     gate_set: Mapping[str, Any] = field(default_factory=dict)
     # Whether it is traced where the behaviour is carried, which may take longer than the search and decides nothing.
     trace: bool = False
+    # What the model is served under, put before every item that has no system message of its own.
+    system_message: str = ""
+    # Where the vector is to act, as a component says it, with probes and vectors by NAME@VERSION; None is everywhere.
+    condition: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,9 @@ class ValidationRecipe(Recipe):
     decoding: str | Mapping[str, Any] = "greedy"
     model_dtype: str = BEFORE_DTYPES
     gate_set: Mapping[str, Any] = field(default_factory=dict)
+    # Those of the recipe that made the vector.
+    system_message: str = ""
+    condition: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,8 @@ class CompositionRecipe(Recipe):
     template_arguments: TemplateArguments = field(default_factory=dict)
     decoding: str | Mapping[str, Any] = "greedy"
     model_dtype: str = BEFORE_DTYPES
+    # That under which each vector was validated.
+    system_message: str = ""
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,36 @@ def parse_condition_bytes(data: bytes) -> Condition:
         raise ConditionError("CONDITION_INVALID", f"condition is not JSON: {error.message}", error.item) from error
 
 
+def are_same_conditions(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two conditions, as nodes read them, hold for the same requests, however they are written. Without one it is every request.
+
+    Raises: as `parse_condition`.
+    """
+    if one is None or other is None:
+        return one is other
+    return parse_condition(dict(one)) == parse_condition(dict(other))
+
+
+def describe_condition(document: Mapping[str, Any] | None) -> str:
+    """A condition in words, as nodes read it or with a probe or a vector by name."""
+    if document is None:
+        return "for every request"
+    match document.get("kind"):
+        case "intent":
+            return f"if the intent is {' or '.join(document['labels'])}"
+        case "attribute":
+            return f"if {document['name']} is {' or '.join(document['values'])}"
+        case "probe" if isinstance(document.get("probe"), str):
+            return f"if the probe {document['probe']} fires"
+        case "probe":
+            where = f"at layer {document['layer']}" if "layer" in document else f"along {document['vector']}"
+            return f"if a probe {where} reads {document['threshold']} or more"
+        case "harmful":
+            return "if a node finds a harmful request in the text"
+        case kind:
+            return f"if {kind} holds"
+
+
 def profile_vectors(profile: Profile) -> tuple[VectorEntry, ...]:
     """Every vector file a profile needs, each once: its components' directions and its probes'.
 

@@ -156,6 +156,25 @@ def test_one_component_that_ablates_is_judged_as_it_acts(
     assert (behaviour["kind"], behaviour["verdict"]) == ("max_difference", "pass" if float(behaviour["value"]) <= 0 else "fail")
 
 
+def test_components_with_conditions_are_judged_where_they_act_and_as_they_are_served(
+    loaded: LoadedModel, warm: LayerDirection, odd: LayerDirection, suites: dict[str, SuiteFile], scorer: RubricScorer
+) -> None:
+    tickets = suites["behaviour"]
+    said = [replace(item, intent=("billing", "technical", "general")[place % 3]) for place, item in enumerate(tickets.items)]
+    suites = {**suites, "behaviour": replace(tickets, items=tuple(said))}
+    candidates = {
+        "warm": make_candidate(warm, "0.2", digest="a" * 64, condition={"kind": "intent", "labels": ["billing"]}),
+        "odd": make_candidate(odd, "0.05", digest="b" * 64, condition={"kind": "intent", "labels": ["technical"]}),
+    }
+    evidence = judge(loaded, candidates, suites, scorer, system_message="You work for Harbor.")
+    assert evidence["acting"]["behaviour"] == {"items": 6, "acts_on": 4}
+    assert evidence["items"]["behaviour"] == 4
+    assert evidence["run"]["system_message"] == "You work for Harbor."
+    assert [each["condition"]["labels"] for each in evidence["composition"]["components"]] == [["billing"], ["technical"]]
+    for reply in evidence["replies"]:
+        assert reply["messages"][0] == {"role": "system", "content": "You work for Harbor."}
+
+
 def test_nothing_is_not_judged_together(loaded: LoadedModel, suites: dict[str, SuiteFile], scorer: RubricScorer) -> None:
     with pytest.raises(EngineError) as refused:
         judge(loaded, {}, suites, scorer)

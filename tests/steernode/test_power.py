@@ -12,6 +12,7 @@ from steernode.files.contrast import parse_pairs
 from steernode.files.suites import parse_suite
 from steernode.gates import load_gates
 from steernode.power import FEWEST_CLUSTERS, TEST_PAIRS, bound_unseen, count_items, foresee, items_needed
+from steernode.snapshot.conditions import parse_condition
 from tests.support.files import lines, make_pair, pairs_file
 
 
@@ -131,3 +132,30 @@ def test_a_gate_that_no_count_decides_needs_something_to_be_judged_on(asked: dic
 
 def test_a_gate_about_what_is_not_counted_is_not_in_the_table() -> None:
     assert foresee([gate("perplexity_ratio", "max_ratio", "1.1"), gate("layer_depth", "below", "0.8")], count_items({})) == []
+
+
+def test_tickets_on_which_nothing_is_done_show_nothing() -> None:
+    asked = [{"role": "user", "content": "Where is it?"}]
+    rows = [
+        {"id": f"t{number}", "split": "test", "messages": [{**asked[0], "content": f"Where is {number}?"}], "expect": {}, **said}
+        for number, said in enumerate(({"intent": "billing", "locale": "de-DE"}, {"intent": "technical", "locale": "en-GB"}, {}))
+    ]
+    suites = {
+        "behaviour": parse_suite(lines(rows), "behaviour"),
+        "factual": suite("factual", {"contains": ["Paris"]}),
+        "safety": suite("safety", {"refuse": True}),
+    }
+
+    def count(condition: Any) -> tuple[int, int, int]:
+        counts = count_items(suites, condition=condition and parse_condition(condition))
+        return counts["tickets"], counts["facts"], counts["harmful requests"]
+
+    probe = {
+        "kind": "probe", "vector": {"sha256": "a" * 64, "bytes": 1, "dtype": "F32", "shape": [4]}, "layer": 1, "site": "resid_post",
+        "read_position": "last_prompt_token", "scale": "1", "bias": "0", "threshold": "0",
+    }  # fmt: skip
+    assert count(None) == count(probe) == (3, 1, 1)
+    # Who does not say it may be of any.
+    assert count({"kind": "intent", "labels": ["billing"]}) == (2, 1, 1)
+    assert count({"kind": "attribute", "name": "locale", "values": ["de-DE"]}) == (2, 1, 1)
+    assert count({"kind": "attribute", "name": "channel", "values": ["phone"]}) == (3, 1, 1)

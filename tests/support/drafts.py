@@ -2,7 +2,7 @@
 
 import json
 
-from registry.models import ProfileRevision, SteeringVector
+from registry.models import Component, ProfileRevision, SteeringVector
 from registry.services.evals import seal_eval_suite
 from registry.services.profiles import create_profile, draft_revision
 from registry.services.vectors import import_vector
@@ -32,8 +32,12 @@ def make_suites(of_small_job, author) -> list:
 
 
 def draft(vectors: list[SteeringVector], alphas: tuple[str, str], author) -> ProfileRevision:
+    return draft_of([add(*each) for each in zip(vectors, alphas, strict=True)], author)
+
+
+def draft_of(components: list[Component], author) -> ProfileRevision:
     profile = create_profile("warm", intent="Warm replies.", purpose="tone", axis="empathy", risk_class="low", owner=author)
-    return draft_revision(profile, components=[add(*each) for each in zip(vectors, alphas, strict=True)], author=author)
+    return draft_revision(profile, components=components, author=author)
 
 
 def read_vector_of(job, author) -> SteeringVector:

@@ -1,7 +1,7 @@
 """The bytes that the sealed world of the tests is made from: a model folder, pairs, suites, a rubric, a vector file."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ def pairs_file(count: int = 4) -> bytes:
     return lines([make_pair(number) for number in (*range(count), *SELECTED)])
 
 
-def make_suite(kind: str, *, first: int = 0) -> bytes:
-    """Two items of each split, numbered from the first on."""
+def make_suite(kind: str, intents: Sequence[str] = (), *, first: int = 0) -> bytes:
+    """Two items of each split, numbered from the first on; with `intents` each split has the first and the second of them."""
     return lines(
         [
             {
@@ -70,6 +70,7 @@ def make_suite(kind: str, *, first: int = 0) -> bytes:
                 "expect": EXPECTATIONS[kind],
                 "locale": "en-US",
                 "product": "billing",
+                **({"intent": intents[(number - first) // 2]} if intents else {}),
             }
             for number in range(first, first + 4)
         ]

@@ -28,6 +28,10 @@ class LookOut(serializers.Serializer):
     revision = RevisionRefOut(allow_null=True, help_text="the draft that was judged as a whole; null for a vector")
     alpha = Alpha(allow_null=True)
     unit = serializers.CharField(help_text="of α; empty where each component has its own")
+    condition = serializers.JSONField(
+        allow_null=True, help_text="where the vector acted, as snapshots carry it; null is everywhere, or as the components say"
+    )
+    system_message = serializers.CharField(help_text="what the model was served under; empty where there was nothing")
     digest = serializers.CharField(help_text="of the evidence document; an approval names it")
     verdict = serializers.CharField(help_text="pass, fail or undecidable: nothing failed, and nothing can be concluded on some gate")
     evaluated_at = serializers.DateTimeField()

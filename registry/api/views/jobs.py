@@ -43,6 +43,8 @@ class EvaluationRefOut(serializers.Serializer):
     digest = serializers.CharField()
     verdict = serializers.CharField(help_text="pass, fail or undecidable")
     passed = serializers.BooleanField()
+    condition = serializers.JSONField(allow_null=True, help_text="where the vector acted; null is everywhere, or as the components say")
+    system_message = serializers.CharField(help_text="what the model was served under")
 
 
 class NoticeOut(serializers.Serializer):
@@ -128,7 +130,7 @@ class ExtractionBody(Body):
     base_model = Spelled(help_text="name or id")
     contrast_set = Spelled(help_text="name@version, name or id")
     suites = serializers.ListField(child=Spelled(), max_length=20, help_text="one behaviour, one factual and one safety suite at least")
-    recipe = serializers.JSONField(help_text="vector, method, site, layers, alphas, unit, gates, template_arguments, decoding, ...")
+    recipe = serializers.JSONField(help_text="vector, layers, alphas, unit, gates, template_arguments, system_message, condition, ...")
     profile = Spelled(max_length=100, required=False, help_text="go on to a validation, and to a draft revision of this profile")
     again = Switch(default=False, help_text=_AGAIN)
 

@@ -16,7 +16,7 @@ from registry.errors import TransitionRefused
 from registry.models import Approval, Component, CoveredForm, Evaluation, ProfileRevision, Role, StalePolicy
 from registry.reads.departures import with_departures
 from registry.reads.documents import COVERS, tag_revision
-from registry.reads.evidence import evidence_of, is_plain_addition
+from registry.reads.evidence import evidence_of, is_as_validated
 from registry.reads.lookups import get_profile, get_revision
 from registry.services.profiles import draft_revision, edit_revision, submit_revision
 from steernode.files.drift import describe_other_files
@@ -241,6 +241,6 @@ class SubmitRevisionView(View):
 def _find_evidence(revision: ProfileRevision) -> Evaluation:
     evaluation = evidence_of(revision)
     if evaluation is None:
-        ask = "validate its vector" if is_plain_addition(list(revision.components.all())) else "have its components judged together"
+        ask = "validate its vector" if is_as_validated(list(revision.components.all())) else "have its components judged together"
         raise TransitionRefused("EVIDENCE_MISSING", f"no evaluation covers {revision}; {ask} first", str(revision))
     return evaluation

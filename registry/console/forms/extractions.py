@@ -4,21 +4,25 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
+from registry.console.forms.conditions import ConditionForm
 from registry.console.forms.decoding import DecodingForm
-from registry.console.forms.fields import SpelledField, choice_field, gates_field, record_field, text_field
+from registry.console.forms.fields import SpelledField, choice_field, gates_field, prose_field, record_field, text_field
 from registry.models import BaseModel, ContrastSet, Profile
 from registry.services.recipes import LAYER_NAMES, parse_template_arguments
 from steernode.canonical import parse_strict
 from steernode.errors import SteerError
 from steernode.placement import AUTO, DTYPE_BYTES
-from steernode.words import AUTO_ALPHAS
+from steernode.words import AUTO_ALPHAS, MAX_SYSTEM_MESSAGE
 
 
-class ExtractionForm(DecodingForm):
+class ExtractionForm(DecodingForm, ConditionForm):
     """What a new extraction needs. Everything else of the recipe has a default."""
 
     left_out = ""
-    last = ("profile", "layers", "alphas", "gates", "model_dtype", "template_arguments", *DecodingForm.last)
+    last = (
+        *("profile", "intents", "attribute", "probe", "system_message"),
+        *("layers", "alphas", "gates", "model_dtype", "template_arguments", *DecodingForm.last),
+    )
 
     vector = SpelledField(label="Name of the vector", help_text="A version is added to it, so the same name may be used again.")
     base_model = record_field(BaseModel.objects.all(), label="Base model")
@@ -30,6 +34,12 @@ class ExtractionForm(DecodingForm):
         required=False,
         empty_label="Nothing: stop at the vector",
         help_text="The job goes on to a validation, and if that passes to a draft.",
+    )
+    system_message = prose_field(
+        label="System message",
+        required=False,
+        max_length=MAX_SYSTEM_MESSAGE,
+        help_text="What the model is served under. Items that have none of their own are asked under it.",
     )
     alphas = text_field(
         label="α grid",
@@ -59,6 +69,10 @@ class ExtractionForm(DecodingForm):
         except SteerError as error:
             raise ValidationError(f"{error.message} ({error.code})") from error
 
+    def clean_system_message(self) -> str:
+        # As it was typed: a browser sends every line break as two characters.
+        return str(self.cleaned_data["system_message"]).replace("\r\n", "\n")
+
     def recipe(self) -> dict[str, Any]:
         """The fields that were filled in, as the service reads them."""
         data = self.cleaned_data
@@ -71,8 +85,9 @@ class ExtractionForm(DecodingForm):
             recipe["model_dtype"] = data["model_dtype"]
         if data["template_arguments"]:
             recipe["template_arguments"] = data["template_arguments"]
-        if data["decoding"]:
-            recipe["decoding"] = data["decoding"]
+        for name in ("decoding", "system_message", "condition"):
+            if data[name]:
+                recipe[name] = data[name]
         return recipe
 
 

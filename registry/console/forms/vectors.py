@@ -20,8 +20,8 @@ class ValidationForm(DecodingForm):
 
 
 class DraftForm(forms.Form):
-    """One component of one vector, drafted as the next revision of a profile. `relations` are of the forms of the
-    vector's base model."""
+    """One component of one vector, drafted as the next revision of a profile. `acts` is where the vector's recipe has it act, if it says
+    so; `relations` are of the forms of the vector's base model."""
 
     profile = record_field(Profile.objects.all(), label="Profile")
     alpha = AlphaField(label="α")
@@ -45,11 +45,11 @@ class DraftForm(forms.Form):
     )
     rationale = prose_field(label="Why", required=False)
 
-    def __init__(self, *args: Any, vector: SteeringVector, relations: Sequence[Relation], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, vector: SteeringVector, acts: Any, relations: Sequence[Relation], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         probes = Probe.objects.filter(base_model=vector.base_model, layer__lt=vector.layer)
         self.fields["probe"].queryset = probes  # type: ignore[attr-defined]  # of a ModelChoiceField
-        if not probes.exists():
+        if acts or not probes.exists():
             del self.fields["probe"]
         if not relations:
             del self.fields["covers"]

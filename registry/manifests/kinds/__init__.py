@@ -23,7 +23,7 @@ from registry.manifests.kinds.vector import Vectors
 from registry.manifests.steps import Step
 
 _ALL: tuple[type[Kind[Any, Any]], ...] = (
-    *(BaseModels, ContrastSets, EvalSuites, PromptSets, GateSets, Vectors, Probes),
+    *(BaseModels, ContrastSets, EvalSuites, PromptSets, GateSets, Probes, Vectors),
     *(Policies, Profiles, Environments, Tenants, Flags),
 )
 KINDS = {kind.name: kind() for kind in _ALL}

@@ -131,8 +131,7 @@ class Profiles(Kind[Profile, Revisions]):
             approved = revision.state == RevisionState.APPROVED
             message = f"revision {revision.number} is {revision.state}"
             yield condition("Approved", approved, revision.state.title(), message, since=revision.decided_at)
-            verdict = revision.evaluation.verdict if revision.evaluation else None
-            yield judge_evidence(verdict, revision.waivers, ended=ended.get(revision.pk, ()))
+            yield judge_evidence(revision.evaluation, revision.waivers, ended=ended.get(revision.pk, ()))
             yield match_base_model(revision.base_model, current, [covered.base_model.fingerprint for covered in revision.covers.all()])
 
         return {name: list(judge(revisions.get(row.pk))) for name, row in rows.items()}

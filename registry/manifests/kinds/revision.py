@@ -17,23 +17,24 @@ from registry.manifests.fields import (
     decimal,
     list_of,
     mapping,
-    measure,
     reference,
-    spelled,
     switch,
     text,
     whole,
 )
 from registry.manifests.kinds.base_model import base_model_reference, get_base_model, refer_to_base_model
+from registry.manifests.kinds.condition import CONDITION
 from registry.manifests.kinds.policy import Limits
 from registry.manifests.steps import Step
 from registry.models import BaseModel, Component, Evaluation, Probe, ProfileRevision, StalePolicy, SteeringVector, Verdict
 from registry.reads.forms import describe_covered
 from registry.reads.lookups import find_base_model
+from registry.services.conditions import resolve_condition
 from registry.services.covers import make_covers
 from steernode import words
 from steernode.canonical import canonical_json, format_decimal
 from steernode.errors import SteerError
+from steernode.snapshot.conditions import are_same_conditions, describe_condition
 from steernode.snapshot.records import STATED, Stated
 
 _SCHEDULE = mapping(
@@ -47,28 +48,11 @@ _SCHEDULE = mapping(
     },
 )
 
-_CONDITION = mapping(
-    "When it holds: for a request of some intents, with some attribute, or by a probe on the prompt's activations.",
-    required={"kind": choice("Its form.", words.CONDITION_KINDS)},
-    optional={
-        "labels": list_of("Of intent: any of these.", spelled("An intent.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
-        "name": spelled("Of attribute: which one.", max_length=64),
-        "values": list_of("Of attribute: any of these.", spelled("A value.", max_length=200), low=1, high=words.MAX_CONDITION_ENTRIES),
-        "probe": reference("Of probe: one that a job trained, which says all the rest."),
-        "vector": reference("Of probe, in its place: the direction it reads along."),
-        "readPosition": choice("Of probe: which tokens it reads.", words.PROBE_READ_POSITIONS),
-        "scale": measure("Of probe: log-odds per activation unit."),
-        "bias": measure("Of probe: log-odds."),
-        "threshold": measure("Of probe: the log-odds from which it holds."),
-    },
-)
-
-
 # A node reads the text of a request for these.
 _OVERRIDE = {
-    **_CONDITION,
+    **CONDITION,
     "properties": {
-        **_CONDITION["properties"],
+        **CONDITION["properties"],
         "kind": choice("Its form; harmful has no other field: the node finds it in the text.", words.OVERRIDE_KINDS),
     },
 }
@@ -80,7 +64,7 @@ def _schema_of(field: Stated) -> dict[str, Any]:
         "word": choice(field.says, field.words),
         "switch": switch(field.says),
         "schedule": _SCHEDULE,
-        "condition": _CONDITION,
+        "condition": CONDITION,
     }
     return forms[field.kind] if field.is_required or field.default is None else {**forms[field.kind], "default": field.default}
 
@@ -213,7 +197,7 @@ class DraftRisks:
         self.vectors = {reference: row for row in rows if (reference := f"{row.name}@{row.version}") in wanted}
         # The last look at a vector counts.
         evaluations = Evaluation.objects.filter(vector__in=self.vectors.values()).order_by("evaluated_at")
-        self.evaluated = {(row.vector_id, row.alpha, row.unit): row.verdict for row in evaluations}
+        self.evaluated = {(row.vector_id, row.alpha, row.unit): row for row in evaluations}
 
     def find(self, step: Step) -> Iterator[Risk]:
         risk_class, parts = step.spec["riskClass"], step.spec["revision"]["components"]
@@ -246,11 +230,22 @@ class DraftRisks:
 
     def _find_evidence(self, part: Spec) -> Iterator[Risk]:
         vector = self.vectors.get(part["vector"])
-        verdict = self.evaluated.get((vector.pk, Decimal(part["alpha"]), part["unit"])) if vector else None
+        evaluation = self.evaluated.get((vector.pk, Decimal(part["alpha"]), part["unit"])) if vector else None
         what = f"{part['vector']} at α = {part['alpha']} {part['unit']}"
-        if verdict is None:
+        if evaluation is None:
             yield Risk("EVIDENCE_MISSING", f"no evaluation of {what}; it is needed before the draft can be submitted")
-        elif verdict == Verdict.FAILED:
+        elif not _acts_where(part, evaluation):
+            measured = describe_condition(evaluation.condition)
+            yield Risk("EVIDENCE_MISSING", f"{what} was evaluated {measured}; an evaluation where this draft steers is needed")
+        elif evaluation.verdict == Verdict.FAILED:
             yield Risk("GATES_FAILED", f"the evaluation of {what} failed its gates")
-        elif verdict == Verdict.UNDECIDABLE:
+        elif evaluation.verdict == Verdict.UNDECIDABLE:
             yield Risk("GATES_UNDECIDABLE", f"the evaluation of {what} leaves gates undecidable")
+
+
+def _acts_where(part: Spec, evaluation: Evaluation) -> bool:
+    """Whether the component acts where the evaluation measured. What is wrong with its condition is told when it is written."""
+    try:
+        return are_same_conditions(resolve_condition(_COMPONENT_FIELDS.to_record(part).get("condition")), evaluation.condition)
+    except SteerError:
+        return True

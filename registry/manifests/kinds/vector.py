@@ -22,6 +22,7 @@ from registry.manifests.fields import (
     reference,
     slug,
     switch,
+    text,
     whole,
 )
 from registry.manifests.kind import Names, Reference, References, Writer
@@ -33,14 +34,17 @@ from registry.manifests.kinds.base_model import (
     match_base_model,
     refer_to_base_model,
 )
+from registry.manifests.kinds.condition import CONDITION
 from registry.manifests.kinds.contrast_set import ContrastSets
 from registry.manifests.kinds.eval_suite import EvalSuites
 from registry.manifests.kinds.gate_set import GATE, GateSets, complete_gates
+from registry.manifests.kinds.probe import Probes
 from registry.manifests.kinds.sealed import Sealed, get_version
 from registry.manifests.steps import CREATE, Recorded, Step
 from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, JobKind, JobState, Profile, Site, SteeringVector, Unit
 from registry.reads.gates import find_gate_set
 from registry.reads.lookups import find_version
+from registry.services.conditions import refuse_unmet_condition
 from registry.services.jobs import refuse_unscreened, request_extraction
 from registry.services.notices import Notice, foresee_notices
 from registry.services.power import refuse_certain
@@ -51,7 +55,7 @@ from steernode.errors import SteerError
 from steernode.gates import MOST_GATES, gate_sets
 from steernode.records.decoding import GREEDY_WORD, MAX_SEEDS
 from steernode.records.recipe import ExtractionRecipe
-from steernode.words import AUTO_ALPHAS, CLOCK_ARGUMENT, DTYPES, METHODS, READ_POSITIONS
+from steernode.words import AUTO_ALPHAS, CLOCK_ARGUMENT, DTYPES, MAX_SYSTEM_MESSAGE, METHODS, READ_POSITIONS, SPLITS
 
 _GATE = mapping("A threshold that must be met.", required=GATE)
 
@@ -108,6 +112,13 @@ _SETTINGS = {
         ),
         default=GREEDY_WORD,
     ),
+    "systemMessage": text(
+        "What the model is served under; every item of the suites is asked under it that has no system message of its own.",
+        max_length=MAX_SYSTEM_MESSAGE,
+        min_length=0,
+        default="",
+    ),
+    "condition": {**CONDITION, "description": "Where the vector is to act; its validation judges it there, and elsewhere nothing is done."},
 }
 _FIELDS = FieldMap(_SETTINGS, as_text=True)
 
@@ -186,16 +197,24 @@ class Vectors(Sealed):
             yield Reference(EvalSuites.name, f"spec.recipe.suites.{index}", suite)
         if isinstance(recipe["gates"], str) and recipe["gates"] not in gate_sets():
             yield Reference(GateSets.name, "spec.recipe.gates", recipe["gates"])
+        for named, kind in (("probe", Probes), ("vector", Vectors)):
+            if named in recipe.get("condition", {}):
+                yield Reference(kind.name, f"spec.recipe.condition.{named}", recipe["condition"][named])
 
     def resolve(self, manifest: Manifest, references: References) -> tuple[Spec, list[Fault]]:
         recipe = manifest.spec.get("recipe")
         if recipe is None:
             return manifest.spec, []
-        versions = {
+        versions: Spec = {
             "contrastSet": references.of(ContrastSets).complete(recipe["contrastSet"]),
             "suites": sorted(references.of(EvalSuites).complete(suite) for suite in recipe["suites"]),
             "gates": complete_gates(recipe["gates"], references) if isinstance(recipe["gates"], str) else recipe["gates"],
         }
+        if "condition" in recipe:
+            complete = {"probe": references.of(Probes).complete, "vector": references.of(Vectors).complete}
+            versions["condition"] = {
+                name: complete[name](value) if name in complete else value for name, value in recipe["condition"].items()
+            }
         base_model = references.of(BaseModels).find(recipe["baseModel"])
         if base_model is None or (isinstance(versions["gates"], str) and find_gate_set(versions["gates"]) is None):
             # Its layers and its gates are not known before they are on record; the job's own check comes then.
@@ -236,12 +255,13 @@ class Vectors(Sealed):
     def judge(self, rows: Mapping[str, Any]) -> Mapping[str, list[StatusCondition]]:
         vectors = {name: row for name, row in rows.items() if not isinstance(row, Job)}
         current = current_fingerprints()
-        verdicts = dict(Evaluation.objects.filter(vector__in=vectors.values()).order_by("evaluated_at").values_list("vector_id", "verdict"))
+        looks = Evaluation.objects.filter(vector__in=vectors.values()).order_by("evaluated_at")
+        evaluations = {row.vector_id: row for row in looks}
         found = dict(super().judge(vectors))
         for name, row in vectors.items():
             found[name] += [
                 match_base_model(row.base_model, current),
-                judge_evidence(verdicts.get(row.pk)),
+                judge_evidence(evaluations.get(row.pk)),
                 condition("LineageKnown", not row.is_lineage_claimed, "Claimed" if row.is_lineage_claimed else "MadeHere"),
             ]
         for name in rows.keys() - vectors.keys():
@@ -264,12 +284,17 @@ class Vectors(Sealed):
 
 
 def _refuse_what_leads_nowhere(settings: ExtractionRecipe, recipe: Spec) -> None:
-    """As the request of the job would, of what is on record already. Raises: InvalidInput RECIPE_ALPHA_CAP, POWER_MISSING."""
+    """As the request of the job would, of what is on record already.
+
+    Raises: InvalidInput RECIPE_ALPHA_CAP, INTENT_NOBODY_SENDS, CONDITION_NEVER, POWER_MISSING.
+    """
     profile = Profile.objects.select_related("risk_class").filter(name=recipe.get("profile", "")).first()
     refuse_beyond_cap(settings, profile)
     contrast_set, suites = _find_inputs(recipe)
+    if suites:
+        refuse_unmet_condition(settings.condition, suites, SPLITS)
     if profile is not None and contrast_set is not None and suites:
-        refuse_certain(settings.gates, suites, contrast_set)
+        refuse_certain(settings.gates, suites, contrast_set, settings.condition)
 
 
 def _find_inputs(recipe: Spec) -> tuple[ContrastSet | None, list[EvalSuite]]:
@@ -318,7 +343,8 @@ def _render_recipe(job: Job) -> Spec:
 def _render_settings(settings: dict[str, Any], base_model: BaseModel) -> Spec:
     """Layers by name where they have one. A recipe that this hub cannot read any more is shown as it was written."""
     try:
-        return _FIELDS.to_spec(ask_again(ExtractionRecipe.from_document(settings), base_model))
+        recipe = ExtractionRecipe.from_document(settings)
+        return _FIELDS.to_spec({"system_message": recipe.system_message, **ask_again(recipe, base_model)})
     except SteerError:
         return _FIELDS.to_spec(settings)
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -86,6 +88,16 @@ def make_operator(
     if first.is_plain_sum:
         return AddOperator([component.direction for component in components], coefficients, dtype, device)
     return StateOperator(first.operator, first.direction, coefficients[:, 0], device, bound=first.bound, preserve_norm=first.preserve_norm)
+
+
+def group_acting(components: Sequence[Component], acts: npt.NDArray[np.bool_]) -> list[tuple[list[int], list[Component]]]:
+    """The rows on which the same components act, with these, by `acts` (rows, components); those on which none does are in no group."""
+    found = []
+    for pattern in np.unique(acts, axis=0):
+        acting = [component for component, is_acting in zip(components, pattern, strict=True) if is_acting]
+        if acting:
+            found.append((np.flatnonzero((acts == pattern).all(axis=1)).tolist(), acting))
+    return found
 
 
 def union_components(rows: Sequence[Sequence[Component]]) -> tuple[tuple[Component, ...], Tensor]:

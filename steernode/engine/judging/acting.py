@@ -6,9 +6,10 @@ item can neither gain nor lose, and counted as one that held it would show bound
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +17,14 @@ import numpy.typing as npt
 from steernode.engine.access.encoding import encode_prompts
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.conditions import decide
+from steernode.engine.judging.candidate import Candidate, read_probe_direction
 from steernode.engine.judging.comparison import describe_nothing
 from steernode.engine.measuring.metrics import EvalItems
 from steernode.engine.reading.probes import Probe
 from steernode.errors import EngineError
-from steernode.files.suites import SuiteItem
-from steernode.snapshot.conditions import AttributeCondition, ProbeCondition, RequestFacts
-
-if TYPE_CHECKING:
-    from steernode.engine.judging.candidate import Candidate
+from steernode.files.suites import SuiteFile, SuiteItem
+from steernode.power import may_meet
+from steernode.snapshot.conditions import Condition, ProbeCondition
 
 Rows = npt.NDArray[np.bool_]
 
@@ -32,27 +32,59 @@ Rows = npt.NDArray[np.bool_]
 def find_acting(loaded: LoadedModel, candidate: Candidate, items: Sequence[SuiteItem]) -> Rows:
     """(items,): whether the condition holds. Without one it does.
 
-    An item's intent, locale and product are what a gateway would say of it. Of an item that may be refused nothing is taken on trust:
-    there the condition is taken to hold, whatever it looks at, and so it is where an item does not say what the condition asks.
+    What items say decides as `power.may_meet` has it, and a probe by their prompts; of an item that may be refused it is taken to hold.
     Raises: the codes of `decide`.
     """
     condition = candidate.condition
-    if condition is None:
-        return np.ones(len(items), np.bool_)
     if isinstance(condition, ProbeCondition):
-        probe = Probe.from_condition(condition, candidate.probe_direction)
-        holds = decide(loaded, [probe], encode_prompts(loaded, [item.messages for item in items]))
-        found: Rows = holds[:, 0].numpy()
-    elif isinstance(condition, AttributeCondition):
-        said = [{"locale": item.locale, "product": item.product}.get(condition.name, "") for item in items]
-        found = np.array([not value or condition.holds(RequestFacts(attributes={condition.name: value})) for value in said], np.bool_)
+        return _find_fired(loaded, Probe.from_condition(condition, candidate.probe_direction), items)
+    return np.array([may_meet(condition, item) for item in items], np.bool_)
+
+
+def _find_fired(loaded: LoadedModel, probe: Probe, items: Sequence[SuiteItem]) -> Rows:
+    holds: Rows = decide(loaded, [probe], encode_prompts(loaded, [item.messages for item in items]))[:, 0].numpy()
+    return holds | np.array(["refuse" in item.expect for item in items], np.bool_)
+
+
+def serve_suites(
+    loaded: LoadedModel, suites: Mapping[str, SuiteFile], system_message: str, condition: Condition | None, probe_file: bytes | None = None
+) -> dict[str, SuiteFile]:
+    """The suites as a search reads them: every item under this system message that has none of its own, and of the tickets of the select
+    split those on which the condition holds, by the vector file of its probe. All else is searched as if it held.
+
+    Raises: EngineError CONDITION_NEVER if it holds on none of them; the codes of `decide`.
+    """
+    served = {
+        kind: replace(suite, items=EvalItems(suite.items, (), ()).under(loaded, system_message).behaviour) for kind, suite in suites.items()
+    }
+    tickets = served["behaviour"]
+    if isinstance(condition, ProbeCondition) and probe_file is not None:
+        meets = _find_fired(loaded, Probe.from_condition(condition, read_probe_direction(probe_file)), tickets.items)
     else:
-        found = np.array([not item.intent or condition.holds(RequestFacts(frozenset({item.intent}))) for item in items], np.bool_)
-    return found | np.array(["refuse" in item.expect for item in items], np.bool_)
+        meets = np.array([may_meet(condition, item) for item in tickets.items], np.bool_)
+    kept = tuple(item for item, is_met in zip(tickets.items, meets, strict=True) if is_met or item.split != "select")
+    if condition is not None and not any(item.split == "select" for item in kept):
+        problem = "the condition holds on no ticket of the select split, so nothing could be searched on; add tickets that meet it"
+        raise EngineError("CONDITION_NEVER", problem, "condition")
+    return served | {"behaviour": replace(tickets, items=kept)}
+
+
+def by_component(acts: Rows | None, items: int, components: int) -> Rows:
+    """(items, components): where each acts, of what says (items,) where all do, or None where they do everywhere."""
+    if acts is None:
+        return np.ones((items, components), np.bool_)
+    return acts if acts.ndim > 1 else np.repeat(acts[:, None], components, axis=1)
+
+
+def any_acts(acts: Rows) -> Rows:
+    """(items,): where any of several acts, by (items, components)."""
+    found: Rows = np.logical_or.reduce(acts, axis=1)
+    return found
 
 
 def count_acting(items: EvalItems, acts: Rows) -> dict[str, dict[str, int]]:
-    """By kind of item: how many there are, and on how many the candidate acts."""
+    """By kind of item: how many there are, and on how many the candidate acts, or any of several by (items, candidates)."""
+    acts = acts if acts.ndim == 1 else any_acts(acts)
     ends = np.cumsum(list(items.counts.values()))
     return {
         name: {"items": len(part), "acts_on": int(part.sum())} for name, part in zip(items.counts, np.split(acts, ends[:-1]), strict=True)
@@ -60,14 +92,18 @@ def count_acting(items: EvalItems, acts: Rows) -> dict[str, dict[str, int]]:
 
 
 def keep_acting(items: EvalItems, acts: Rows) -> tuple[EvalItems, Rows]:
-    """The items on which the candidate acts, and where it does of these. Raises: EngineError CONDITION_NEVER where none is a ticket."""
+    """The items on which the candidate acts, or any of several does, and where of these it does, or each of them.
+
+    Raises: EngineError CONDITION_NEVER where none is a ticket.
+    """
+    is_acted_on = acts if acts.ndim == 1 else any_acts(acts)
     ends = np.cumsum([len(part) for part in items.parts])
-    kept = [tuple(compress(part, rows)) for part, rows in zip(items.parts, np.split(acts, ends[:-1]), strict=True)]
+    kept = [tuple(compress(part, rows)) for part, rows in zip(items.parts, np.split(is_acted_on, ends[:-1]), strict=True)]
     if not kept[0]:
         problem = "the condition holds on none of the behaviour items, so nothing is steered; add items that meet it"
         raise EngineError("CONDITION_NEVER", problem, "condition")
     behaviour, facts, refusals, capability = kept
-    return EvalItems(behaviour, facts, refusals, capability), acts[acts]
+    return EvalItems(behaviour, facts, refusals, capability), acts[is_acted_on]
 
 
 def describe_untouched(asked: EvalItems, items: EvalItems) -> dict[str, dict[str, Any]]:

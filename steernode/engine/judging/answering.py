@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.applying.components import Component
+from steernode.engine.applying.components import Component, group_acting
 from steernode.engine.applying.generate import Reply, generate
 from steernode.engine.judging import stages
-from steernode.engine.judging.acting import Rows
+from steernode.engine.judging.acting import Rows, any_acts, by_component
 from steernode.engine.judging.comparison import measure_losses
 from steernode.engine.judging.prompting import Prompted, ask_prompted
 from steernode.engine.judging.runs import Metrics, Runs, describe_replies, describe_shift, neutral_rows
@@ -37,7 +37,8 @@ class Answers:
     """The replies to every item without and with steering, once or once for each seed, both with the same noise; and, where there are
     `systems`, without steering under these messages in turn, which is the prompt to compare with.
 
-    `acts` (items,) says where the components act, and the prompt with them; elsewhere the model's own reply stands. None is everywhere.
+    `acts` (items,) says where the components act, or (items, components) where each does, and the prompt with any; elsewhere the model's
+    own reply stands. None is everywhere.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class Answers:
     ) -> None:
         self._loaded, self._components, self._scorer = loaded, components, scorer
         self._max_new_tokens, self._systems = max_new_tokens, tuple(systems)
-        self._acts = items.repeat_rows(np.ones(len(items.all), np.bool_) if acts is None else acts, decoding.replies_per_item)
+        self._acts = items.repeat_rows(by_component(acts, len(items.all), len(components)), decoding.replies_per_item)
+        self._is_acted_on = any_acts(self._acts)
         self.items = items.repeated(decoding.replies_per_item)
         self._sampling = None if decoding.is_greedy else self.items.sampling(decoding)
         self._asked = self.items.conversations
@@ -105,7 +107,7 @@ class Answers:
         asked, own = [self._asked[row] for row in rows], [self._replies[_OWN][row] for row in rows]
         self._divergence = measure_divergence(self._loaded, asked, own, self._components, self._acts[rows])
         if self._told:
-            moved = [self._told[row] if self._acts[row] else self._asked[row] for row in rows]
+            moved = [self._told[row] if self._is_acted_on[row] else self._asked[row] for row in rows]
             self._shift = measure_first_token_shift(self._loaded, asked, moved)
         return describe_shift(self._divergence, self._shift)
 
@@ -125,18 +127,24 @@ class Answers:
         written = self._replies[side]
         missing = [row for row in rows if row not in written]
         if side != _OWN:
-            written.update({row: self._replies[_OWN][row] for row in missing if not self._acts[row]})
-            missing = [row for row in missing if self._acts[row]]
-        if missing:
-            asked = self._told if side == _PROMPT else self._asked
+            written.update({row: self._replies[_OWN][row] for row in missing if not self._is_acted_on[row]})
+            missing = [row for row in missing if self._is_acted_on[row]]
+        if not missing:
+            return
+        groups: list[tuple[list[int], list[Component]]] = [(list(range(len(missing))), [])]
+        if side == _STEERED:
+            groups = group_acting(self._components, self._acts[missing])
+        asked = self._told if side == _PROMPT else self._asked
+        for places, acting in groups:
+            chosen = [missing[place] for place in places]
             replies = generate(
                 self._loaded,
-                [asked[row] for row in missing],
-                components=self._components if side == _STEERED else (),
+                [asked[row] for row in chosen],
+                components=acting,
                 max_new_tokens=self._max_new_tokens,
-                sampling=None if self._sampling is None else [self._sampling[row] for row in missing],
+                sampling=None if self._sampling is None else [self._sampling[row] for row in chosen],
             )
-            written.update(zip(missing, replies, strict=True))
+            written.update(zip(chosen, replies, strict=True))
 
     def _rows_of(self, part: EvalItems) -> list[int]:
         """Where the kinds of a part stand among all items."""

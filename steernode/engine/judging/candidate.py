@@ -23,6 +23,11 @@ from steernode.snapshot.resolve import scale_component
 _NOT_JUDGED = ("alpha_min", "alpha_max")
 
 
+def read_probe_direction(data: bytes) -> Tensor:
+    """The unit direction (d_model,) in a probe's vector file. Raises: VectorFileError."""
+    return torch.from_numpy(read_vector(data).direction.copy())
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A stored vector at one α, how it would be applied, and the unit direction (d_model,) of the probe that its condition asks, if any."""
@@ -35,7 +40,7 @@ class Candidate:
     def read(cls, document: Mapping[str, Any], vector_file: bytes, probe_file: bytes | None = None) -> Candidate:
         """`document` is the component without its range. Raises: FieldError; VectorFileError."""
         whole = {**document, "alpha_min": document["alpha"], "alpha_max": document["alpha"]}
-        probe = None if probe_file is None else torch.from_numpy(read_vector(probe_file).direction.copy())
+        probe = None if probe_file is None else read_probe_direction(probe_file)
         return cls(read_component(whole, "component"), read_direction(read_vector(vector_file)), probe)
 
     @property

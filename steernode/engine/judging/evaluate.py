@@ -134,10 +134,7 @@ class Evaluation:
         contrast.measure_promise(loaded)
         return write_evidence(
             loaded,
-            run={
-                **describe_run(loaded, self._suites, self._scorer, self._max_new_tokens, self._decoding, self._systems),
-                **({"system_message": self._system_message} if self._system_message else {}),
-            },
+            run=describe_run(loaded, self._suites, self._scorer, self._max_new_tokens, self._decoding, self._systems, self._system_message),
             candidate=candidate.to_document(),
             layer_depth=self._depth,
             items=items.counts,

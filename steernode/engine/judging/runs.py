@@ -153,6 +153,7 @@ def describe_run(
     max_new_tokens: int,
     decoding: Decoding,
     systems: Sequence[str] = (),
+    system_message: str = "",
 ) -> dict[str, Any]:
     return {
         "base_model_fingerprint": loaded.fingerprint,
@@ -166,6 +167,7 @@ def describe_run(
         "template_arguments": dict(loaded.template_arguments),
         "decoding": decoding.to_document(),
         **({"prompt": list(systems)} if systems else {}),
+        **({"system_message": system_message} if system_message else {}),
         "seed": SEED,
     }
 

@@ -1,7 +1,8 @@
 """Evaluation of several components together, on the test split, once: parts that each pass can break safety together.
 
 The replies, losses and divergence are those of all components at once. Beside them stand what each does alone, what each pair does
-beyond the sum of its two, and how long the pushes on each layer are together. Conditions are taken to hold: all that can act, does.
+beyond the sum of its two, and how long the pushes on each layer are together. To each item those reply together whose conditions hold on
+it; in what is scored without writing replies, and over several turns of several components, all that can act does.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging import stages
+from steernode.engine.judging.acting import count_acting, describe_untouched, find_acting, keep_acting
 from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import beside, find_empty_baseline
@@ -24,6 +28,7 @@ from steernode.engine.judging.runs import (
     measure_speed,
     missing_metrics,
     neutral_of,
+    neutral_rows,
     refuse_other_template,
 )
 from steernode.engine.measuring.gates import refuse_unmeasurable
@@ -53,34 +58,46 @@ def evaluate_together(
     axes: Mapping[str, Sequence[ContrastPair]] | None = None,
     max_new_tokens: int = 64,
     decoding: Decoding = GREEDY_DECODING,
+    system_message: str = "",
 ) -> Evidence:
     """The evidence, without a candidate and with a composition.
 
     `candidates` by the names that people call them, in the order in which they are applied: two or more, or one that does anything but
     add to what is generated. `gates` stand beside those of the set `composition`, which always hold. `axes` are pairs of the test split
-    by the behaviour they are about.
+    by the behaviour they are about. `system_message` is what the model is served under, as in `evaluate`.
 
     A model that hardly refuses, or of whose replies the judge is not sure, leaves what is said of refusals undecidable.
 
-    Raises: EngineError COMPOSITION_PARTS, TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID, GATE_UNMEASURED, EVIDENCE_INVALID, and the codes
-    of `generate` and `score_forced`.
+    Raises: EngineError CONDITION_NEVER, PROBE_MISSING, COMPOSITION_PARTS, COMPOSITION_EMPTY, TEMPLATE_MISMATCH, SUITE_MISSING,
+    GATE_INVALID, GATE_UNMEASURED, EVIDENCE_INVALID, and the codes of `generate` and `score_forced`.
     """
+    if not candidates:
+        raise EngineError("COMPOSITION_PARTS", "a composition needs a component at least")
     refuse_other_template(loaded, candidates.values())
     gates = composition_gates([gates])
-    items = EvalItems.of(suites, "test", with_capability=True)
-    conversations = find_conversations(loaded, suites)
+    asked = EvalItems.of(suites, "test", with_capability=True).under(loaded, system_message)
+    meets = np.stack([find_acting(loaded, candidate, asked.all) for candidate in candidates.values()], axis=1)
+    items, acts = keep_acting(asked, meets)
+    if not neutral_rows(items):
+        problem = (
+            "no condition holds on any fact or harmless request, so that nothing would show what else is moved; add items that meet one"
+        )
+        raise EngineError("COMPOSITION_EMPTY", problem, "neutral")
+    only = next(iter(candidates.values())) if len(candidates) == 1 else None
+    conversations = find_conversations(loaded, suites, system_message, only)
     of_one = dict.fromkeys((*OF_ONE_DIRECTION, *OF_A_PROMPT, *OF_RANDOM), "it is said of one direction")
-    refuse_unmeasurable(gates, missing_metrics(items) | missing_further(items, conversations) | of_one)
+    refuse_unmeasurable(gates, missing_metrics(asked) | missing_further(asked, conversations) | of_one)
+    untouched = describe_untouched(asked, items)
     parts = [Part(name, (candidate.component(),)) for name, candidate in candidates.items()]
     components = [component for part in parts for component in part.components]
     mark = any(component.scope == "assistant" for component in components)
     harmful = [item.messages for item in items.refusals if item.expect["refuse"]]
     # How the model begins to answer is learnt from look-alikes, and from plain questions where there are none.
-    harmless = [item.messages for item in items.refusals if not item.expect["refuse"]] or [item.messages for item in items.facts]
+    harmless = [item.messages for item in items.refusals if not item.expect["refuse"]] or [item.messages for item in asked.facts]
     loaded.work.enter(stages.PAIRS)
     refusals, missing = _find_refusals(loaded, harmful, harmless, mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
-    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding)
+    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding, acts=acts)
     further = Further(loaded, components, gates, scorer, conversations, max_new_tokens=max_new_tokens, decoding=decoding)
     for _ in further.measure(runs):
         pass
@@ -97,12 +114,13 @@ def evaluate_together(
     )
     return write_evidence(
         loaded,
-        run=describe_run(loaded, suites, scorer, max_new_tokens, decoding),
+        run=describe_run(loaded, suites, scorer, max_new_tokens, decoding, system_message=system_message),
         candidate=None,
         layer_depth=layer_depth(max(candidate.direction.layer for candidate in candidates.values()), loaded.n_layers),
         items=items.counts,
+        **({"acting": count_acting(asked, meets)} if any(each.condition for each in candidates.values()) else {}),
         splits={"suites": describe_suite_splits(suites), "pairs": None},
-        metrics={**runs.metrics, **further.metrics, **_joint_metrics(composition)},
+        metrics={**untouched, **runs.metrics, **further.metrics, **_joint_metrics(composition)},
         collateral=runs.collateral(),
         refusal_judge=runs.describe_judge(),
         dose_response=None,

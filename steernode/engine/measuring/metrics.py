@@ -17,7 +17,7 @@ from steernode.engine.access.encoding import encode_prompt, encode_prompts, pad_
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.systems import put_under
 from steernode.engine.access.work import Call, pack_floats, unpack_floats
-from steernode.engine.applying.components import Component
+from steernode.engine.applying.components import Component, group_acting
 from steernode.engine.applying.generate import Reply
 from steernode.engine.measuring.forced import ForcedText, score_forced
 from steernode.engine.measuring.refusaljudge import REFUSAL, UNSURE, shipped_judge
@@ -184,7 +184,7 @@ class EvalItems:
     def repeat_rows(self, rows: npt.NDArray[np.bool_], times: int) -> npt.NDArray[np.bool_]:
         """What is said of each of `all`, of each of `repeated(times).all`."""
         ends = list(accumulate(len(part) for part in self.parts))
-        return np.concatenate([np.tile(part, times) for part in np.split(rows, ends[:-1])])
+        return np.concatenate([part for each in np.split(rows, ends[:-1]) for part in [each] * times])
 
     def sampling(self, decoding: Decoding) -> list[Sampling]:
         """How the reply to each of `all` is chosen, where each item stands there once for each reply of the decoding."""
@@ -329,15 +329,14 @@ def measure_divergence(
     components: Sequence[Component],
     acts: npt.NDArray[np.bool_] | None = None,
 ) -> TokenDivergence:
-    """Teacher-forced on `replies`, the unsteered model's own. `acts` (conversations,) says where the components act, if not everywhere:
-    elsewhere nothing is moved. Raises: the codes of `score_forced`."""
+    """Teacher-forced on `replies`, the unsteered model's own. `acts` (conversations, components) says where each component acts, if not
+    everywhere: where none does, nothing is moved. Raises: the codes of `score_forced`."""
     if not replies:
         return TokenDivergence(np.zeros(0), np.zeros(0, np.int_), np.zeros(0))
     texts = force_replies(loaded, conversations, replies, mark_assistant=any(component.scope == "assistant" for component in components))
     values = [np.zeros(len(text.continuation)) for text in texts]
-    rows: Sequence[int] = range(len(texts)) if acts is None else np.flatnonzero(acts).tolist()
-    scored = score_forced(loaded, [texts[row] for row in rows], [components]).kl if len(rows) else ()
-    for row, kl in zip(rows, scored, strict=True):
-        values[row] = kl[0]
+    for rows, acting in [(range(len(texts)), components)] if acts is None else group_acting(components, acts):
+        for row, kl in zip(rows, score_forced(loaded, [texts[row] for row in rows], [acting]).kl, strict=True):
+            values[row] = kl[0]
     owner = np.repeat(np.arange(len(values)), [len(each) for each in values])
     return TokenDivergence(np.concatenate(values), owner, np.array([each[0] for each in values]))

@@ -93,17 +93,15 @@ def test_the_evaluation_of_an_addition_is_no_evidence_of_something_else(profile,
         submit_revision(revision.pk, evaluation=evaluation, actor=ada)
 
 
-def test_a_schedule_and_a_condition_only_take_away_and_need_no_other_evidence(
-    profile, component, evaluation, ada, grace, production, harbor, oscar
-):
-    sometimes = restate(component, schedule={"kind": "linear", "tokens": 32}, condition={"kind": "intent", "labels": ["refund"]})
+def test_a_schedule_only_takes_away_and_needs_no_other_evidence(profile, component, evaluation, ada, grace, production, harbor, oscar):
+    sometimes = restate(component, schedule={"kind": "linear", "tokens": 32})
     override = [{"kind": "attribute", "name": "channel", "values": ["phone"]}]
     revision = draft_revision(profile, components=[sometimes], author=ada, safety_override=override)
     revision = submit_revision(revision.pk, evaluation=evaluation, actor=ada)
     revision = approve_revision(revision.pk, reviewer=grace, comment="Read it.", **digests(revision))
     set_flag(production, harbor, revision=revision, enabled=True, alpha_scale=Decimal(1), reason="go", actor=oscar)
     snapshot = read_snapshot(head_snapshot(production))
-    assert {"schedule:linear", "condition:intent", "condition:attribute"} <= set(snapshot.capabilities)
+    assert {"schedule:linear", "condition:attribute"} <= set(snapshot.capabilities)
     assert snapshot.profiles[0].safety_override[0].kind == "attribute"
 
 

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from steernode.engine.applying.components import Component
-from steernode.engine.judging.acting import count_acting, find_acting, keep_acting
+from steernode.engine.applying.components import Component, group_acting
+from steernode.engine.judging.acting import count_acting, find_acting, keep_acting, serve_suites
 from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.runs import neutral_rows
 from steernode.engine.measuring.metrics import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
 from steernode.files.splits import split_pairs
 from steernode.files.suites import SuiteFile
 from steernode.records.decoding import Decoding, read_decoding
+from steernode.snapshot.conditions import parse_condition
 from tests.support.candidates import make_candidate
 from tests.support.planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
 
@@ -158,6 +160,57 @@ def test_elsewhere_the_model_s_own_reply_stands(planted: Planted, direction: Lay
         assert part.steered[row].token_ids == (whole.steered[row] if is_acted_on else whole.own[row]).token_ids
     quiet = run_both(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, acts=np.zeros(len(items.all), np.bool_))
     assert quiet.divergence.tokens.sum() == quiet.divergence.last_prompt_token.sum() == 0
+
+
+def test_to_each_item_those_reply_whose_conditions_hold(planted: Planted, direction: LayerDirection) -> None:
+    items = items_of(SUITES)
+    one, other = (Component(direction.direction, direction.layer, factor * direction.norm) for factor in (0.5, -0.5))
+    acts = np.array([[index % 2 == 0, index % 3 == 0] for index in range(len(items.all))])
+    both = run_both(planted.loaded, items, [one, other], CountWarmTokens(), max_new_tokens=5, acts=acts)
+    alone = {
+        wanted: run_both(planted.loaded, items, components, CountWarmTokens(), max_new_tokens=5)
+        for wanted, components in (((True, False), [one]), ((False, True), [other]), ((True, True), [one, other]))
+    }
+    neutral, place = neutral_rows(items), 0
+    for row, wanted in enumerate(map(tuple, acts.tolist())):
+        expected = alone[wanted].steered if any(wanted) else both.own
+        assert both.steered[row].token_ids == expected[row].token_ids
+        if row in neutral:
+            moved = alone[wanted].divergence.last_prompt_token[place] if any(wanted) else 0.0
+            assert both.divergence.last_prompt_token[place] == pytest.approx(moved, rel=1e-4, abs=1e-6)
+            place += 1
+    groups = group_acting([one, other], acts)
+    assert sorted(row for rows, _ in groups for row in rows) == [row for row, some in enumerate(acts) if some.any()]
+    assert [len(acting) for _, acting in groups] == [1, 1, 2]
+
+
+def test_tickets_are_kept_on_which_one_of_several_acts() -> None:
+    items = items_of(SUITES)
+    acts = np.zeros((len(items.all), 2), np.bool_)
+    acts[0, 0] = acts[1] = True
+    kept, rest = keep_acting(items, acts)
+    assert (kept.behaviour, rest[:2].tolist()) == (items.behaviour[:2], [[True, False], [True, True]])
+    assert rest.shape == (len(kept.all), 2)
+    assert count_acting(items, acts)["behaviour"]["acts_on"] == 2
+
+
+def test_a_search_reads_the_tickets_on_which_the_condition_holds_as_they_are_served(planted: Planted) -> None:
+    suites = write_suites()
+    tickets = suites["behaviour"]
+    said = [replace(item, intent=("billing", "technical")[place // 2 % 2]) for place, item in enumerate(tickets.items)]
+    suites["behaviour"] = replace(tickets, items=tuple(said))
+    served = serve_suites(planted.loaded, suites, "Serve Harbor.", parse_condition(BILLING))
+    select, before = served["behaviour"].split("select"), suites["behaviour"].split("select")
+    assert [item.id for item in select] == [item.id for item in before if item.intent == "billing"] != [item.id for item in before]
+    assert len(served["behaviour"].split("test")) == len(suites["behaviour"].split("test"))
+    for kind, suite in served.items():
+        assert suite.digest == suites[kind].digest
+        assert {item.messages[0].content for item in suite.items} == {"Serve Harbor."}
+    assert len(served["factual"].items) == len(suites["factual"].items)
+    assert serve_suites(planted.loaded, suites, "", None) == suites
+    with pytest.raises(EngineError) as refused:
+        serve_suites(planted.loaded, suites, "", parse_condition({**BILLING, "labels": ["refund"]}))
+    assert refused.value.code == "CONDITION_NEVER"
 
 
 def test_the_evidence_of_a_conditional_profile_leaves_other_intents_untouched(planted: Planted, direction: LayerDirection) -> None:

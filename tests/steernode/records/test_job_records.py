@@ -45,6 +45,21 @@ def test_a_recipe_from_when_it_had_a_seed_is_read_without_it() -> None:
     assert "seed" not in recipe.to_document()
 
 
+def test_a_recipe_that_says_nothing_of_where_and_under_what_is_written_as_it_was_before_it_could() -> None:
+    assert not {"system_message", "condition"} & set(RECIPE.to_document())
+    said = replace(RECIPE, system_message="Serve Harbor.", condition={"kind": "intent", "labels": ["billing", "refund"]})
+    document = parse_strict(canonical_json(said.to_document()))
+    assert document["condition"] == {"kind": "intent", "labels": ["billing", "refund"]}
+    assert ValidationRecipe.from_document(document) == said
+
+
+def test_evidence_says_in_words_where_and_under_what_it_was_measured() -> None:
+    run, acting = {"system_message": "Serve Harbor."}, {"behaviour": {"items": 6, "acts_on": 3}, "facts": {"items": 6, "acts_on": 4}}
+    evidence = read_evidence({**EVIDENCE, "run": run, "acting": acting})
+    assert (evidence.system_message, evidence.acting) == ("Serve Harbor.", "3 of 6 tickets, 4 of 6 facts")
+    assert (read_evidence(EVIDENCE).system_message, read_evidence(EVIDENCE).acting) == ("", "")
+
+
 def test_evidence_keeps_the_document_that_its_digest_is_of() -> None:
     data = canonical_json(EVIDENCE)
     assert canonical_json(read_evidence(parse_strict(data)).document) == data

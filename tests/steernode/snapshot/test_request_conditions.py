@@ -14,6 +14,8 @@ from steernode.snapshot.conditions import (
     IntentCondition,
     ProbeCondition,
     RequestFacts,
+    are_same_conditions,
+    describe_condition,
     parse_condition,
     parse_condition_bytes,
     profile_vectors,
@@ -271,3 +273,37 @@ def test_a_safety_override_that_holds_forces_neutral_whatever_else_holds():
     assert settle(effective, read_facts("refund", "")) == effective
     assert settle(effective, read_facts("refund", "locale=de-DE")) == unsteered("safety_override")
     assert settle(unsteered("no_flag"), read_facts("refund", "locale=de-DE")) == unsteered("no_flag")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (None, None, True),
+        (INTENT, None, False),
+        (None, ATTRIBUTE, False),
+        (INTENT, {**INTENT, "labels": ["complaint", "refund"]}, True),
+        (INTENT, {**INTENT, "labels": ["refund"]}, False),
+        (INTENT, ATTRIBUTE, False),
+        (PROBE, {**PROBE, "scale": "3.10"}, True),
+        (PROBE, {**PROBE, "threshold": "0.1"}, False),
+    ],
+)
+def test_two_conditions_are_the_same_if_they_hold_for_the_same_requests(one, other, is_same):
+    assert are_same_conditions(one, other) is are_same_conditions(other, one) is is_same
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        (None, "for every request"),
+        (INTENT, "if the intent is refund or complaint"),
+        (ATTRIBUTE, "if locale is de-DE or de-AT"),
+        (PROBE, "if a probe at layer 4 reads 0 or more"),
+        ({"kind": "probe", "probe": "refund-intent@2"}, "if the probe refund-intent@2 fires"),
+        ({"kind": "probe", "vector": "refunds@1", "threshold": "0.5"}, "if a probe along refunds@1 reads 0.5 or more"),
+        (HARMFUL, "if a node finds a harmful request in the text"),
+        ({"kind": "weather"}, "if weather holds"),
+    ],
+)
+def test_a_condition_is_said_in_words(condition, words):
+    assert describe_condition(condition) == words
