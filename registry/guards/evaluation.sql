@@ -7,7 +7,7 @@ CREATE OR REPLACE TRIGGER evaluation_is_never_emptied BEFORE TRUNCATE ON registr
 ALTER TABLE registry_evaluation ENABLE ALWAYS TRIGGER evaluation_is_never_emptied;
 
 -- No verdict is milder than its gates. Whose work was judged is written here, as persons, and by nobody else: who made the vectors and
--- the probes that the job names, whatever its draft holds by now, and who wrote the draft.
+-- the probes that the job or the condition names, whatever its draft holds by now, and who wrote the draft.
 CREATE OR REPLACE FUNCTION registry_guard_evaluation() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     worst text;
@@ -24,6 +24,7 @@ BEGIN
         WITH named AS (
             SELECT part #>> '{}' AS digest
                 FROM registry_job AS job CROSS JOIN jsonb_path_query(job.recipe, '$.**.sha256') AS part WHERE job.id = NEW.job_id
+            UNION SELECT part #>> '{}' FROM jsonb_path_query(to_jsonb(NEW) -> 'condition', '$.**.sha256') AS part
         )
         SELECT DISTINCT made.person FROM registry_user AS made WHERE made.id IN (
             SELECT author_id FROM registry_steeringvector WHERE id = NEW.vector_id OR digest IN (SELECT named.digest FROM named)

@@ -1,6 +1,13 @@
-"""Evaluations say where the vector acted and what the model was served under. Evidence of before had neither."""
+"""Evaluations say where the vector acted and what the model was served under. Evidence of before had neither.
+
+Who made the probe that a condition asks has made a part of what was judged.
+"""
+
+from pathlib import Path
 
 from django.db import migrations, models
+
+GUARD = (Path(__file__).parent.parent / "guards" / "evaluation.sql").read_text(encoding="utf-8")
 
 
 class Migration(migrations.Migration):
@@ -27,4 +34,5 @@ class Migration(migrations.Migration):
                 name="evaluation_condition_is_of_its_vector",
             ),
         ),
+        migrations.RunSQL(GUARD, migrations.RunSQL.noop),
     ]

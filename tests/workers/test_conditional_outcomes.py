@@ -11,7 +11,9 @@ from registry.services.evals import seal_eval_suite
 from registry.services.jobs import request_extraction, request_validation
 from registry.services.probes import request_probe
 from registry.services.prompts import seal_prompt_set
+from registry.services.recipes import ask_again
 from steernode.canonical import parse_strict
+from steernode.records.recipe import ExtractionRecipe
 from tests.support.components import add, restate
 from tests.support.demo_data import DATA, take
 from tests.support.drafts import draft_of, make_suites
@@ -52,7 +54,7 @@ def make(small_job, suites, ada):
     first = small_job()
 
     def run(**said):
-        recipe = {**first.recipe, "vector": "warm", **said}
+        recipe = {**ask_again(ExtractionRecipe.from_document(first.recipe), first.base_model), "vector": "warm", **said}
         inputs = {"base_model": first.base_model, "contrast_set": first.contrast_set, "suites": suites}
         return finish(request_extraction(**inputs, recipe=recipe, actor=ada), extract).extracted_vector
 

@@ -11,6 +11,7 @@ from steernode.canonical import canonical_json
 from tests.support.components import add, restate
 from tests.support.suites import seal_suites_of_intents
 from tests.support.working import extract, validate
+from tests.support.world import unguarded
 
 BILLING = {"kind": "intent", "labels": ["billing"]}
 SERVED = "You answer for <Harbor>.\nBe brief."
@@ -34,7 +35,8 @@ def judged(base_model, contrast_set, suites, ada) -> Evaluation:
     evaluation = validate(request_validation(vector=extract(job, seed=8), suites=suites, actor=ada))
     acting = {"behaviour": {"items": 6, "acts_on": 3}, "facts": {"items": 6, "acts_on": 4}}
     digest = put_blob(canonical_json({"run": {"system_message": SERVED}, "acting": acting}))
-    Evaluation.objects.filter(pk=evaluation.pk).update(digest=digest)
+    with unguarded("registry_evaluation"):
+        Evaluation.objects.filter(pk=evaluation.pk).update(digest=digest)
     evaluation.refresh_from_db()
     return evaluation
 

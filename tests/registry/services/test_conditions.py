@@ -13,12 +13,15 @@ from registry.services.compositions import request_composition
 from registry.services.demands import list_requirements
 from registry.services.evals import seal_eval_suite
 from registry.services.jobs import request_extraction, request_validation
+from registry.services.probes import request_probe
 from registry.services.profiles import draft_revision, submit_revision
 from registry.services.proposals import accept_proposal, propose_extractions
 from tests.support.components import add, restate
 from tests.support.files import lines, make_suite, rubric_file, write_model_folder
 from tests.support.suites import seal_suites_of_intents
-from tests.support.working import extract, validate
+from tests.support.unopened import unopened_suites
+from tests.support.working import extract, train, validate
+from tests.support.world import unguarded
 
 BILLING = {"kind": "intent", "labels": ["billing"]}
 AMERICAN = {"kind": "attribute", "name": "locale", "values": ["en-US"]}
@@ -47,7 +50,8 @@ def ask(base_model, contrast_set, suites, ada):
 @pytest.fixture
 def make(ask):
     """A vector out of a recipe: make(8, condition=BILLING)."""
-    return lambda seed, **recipe: extract(ask(vector=f"warm-{seed}", **recipe), seed=seed)
+    # Each by a search of its own: the same search would make the same vector.
+    return lambda seed, **recipe: extract(ask(vector=f"warm-{seed}", max_new_tokens=seed, **recipe), seed=seed)
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def judged(make, suites, ada):
 
     def run(seed: int, **recipe) -> tuple[SteeringVector, Evaluation]:
         vector = make(seed, **recipe)
-        return vector, validate(request_validation(vector=vector, suites=suites, actor=ada))
+        return vector, validate(request_validation(vector=vector, suites=unopened_suites(suites, vector, ada), actor=ada))
 
     return run
 
@@ -165,6 +169,14 @@ def test_evidence_where_a_probe_fires_keeps_what_nodes_read(judged, train_probe)
     assert evaluation.condition == probe.condition
 
 
+def test_who_made_the_probe_of_a_condition_made_a_part_of_what_was_judged(judged, base_model, prompt_set, person, ada):
+    bob = person("bob", "author", "approver")
+    recipe = {"probe": "refund-intent", "intent": "refund", "layers": [1]}
+    train(request_probe(base_model=base_model, prompt_set=prompt_set, recipe=recipe, actor=bob), layer=1)
+    _, evaluation = judged(8, condition={"kind": "probe", "probe": "refund-intent"}, layers=[2])
+    assert sorted(evaluation.judged_people) == sorted([ada.pk, bob.pk])
+
+
 @pytest.mark.parametrize(("measured", "stated"), [(BILLING, None), (None, BILLING), (BILLING, {**BILLING, "labels": ["technical"]})])
 def test_evidence_under_another_condition_is_of_another_subject(judged, profile, ada, suites, compose, measured, stated):
     vector, evaluation = judged(8, **({"condition": measured} if measured else {}))
@@ -196,7 +208,8 @@ def test_evidence_under_another_system_message_is_told_to_be_so(judged, profile,
     revision = draft_revision(profile, components=[add(vector, "0.5")], author=ada)
     demand = "evidence under the system message that is served"
     assert {each.demand: each.problem for each in list_requirements(revision)}[demand] is None
-    Evaluation.objects.filter(pk=evaluation.pk).update(system_message="")
+    with unguarded("registry_evaluation"):
+        Evaluation.objects.filter(pk=evaluation.pk).update(system_message="")
     evaluation.refresh_from_db()
     with refused("EVIDENCE_MISMATCH", TransitionRefused) as mismatch:
         submit_revision(revision.pk, evaluation=evaluation, actor=ada)
@@ -233,10 +246,12 @@ def test_the_draft_that_a_chain_ends_as_acts_where_it_was_validated(ask, profile
     assert evidence_of(draft) == job.followed_by.evaluation
 
 
-def test_metrics_from_other_places_are_not_subtracted(ask, suites, ada):
+def test_metrics_from_other_places_are_not_subtracted(ask, suites, base_model, model_root, ada):
+    write_model_folder(model_root / "moved-recipe", vocab_size=514)
+    moved = register_base_model("harbor-support", source="moved-recipe", actor=ada)
     evaluations = []
-    for seed, recipe in ((8, {}), (9, {"condition": BILLING})):
-        vector = extract(ask(**recipe), seed=seed)
+    for seed, of, recipe in ((8, base_model, {}), (9, moved, {"condition": BILLING})):
+        vector = extract(ask(base=of, **recipe), seed=seed)
         evaluations.append(validate(request_validation(vector=vector, suites=suites, actor=ada)))
     comparison = evaluations[1].vector.comparison
     assert (comparison.evidence, "under other conditions" in comparison.evidence_missing) == (None, True)
@@ -245,5 +260,6 @@ def test_metrics_from_other_places_are_not_subtracted(ask, suites, ada):
 @pytest.mark.parametrize("condition", [{}, {"kind": "harmful"}, {"kind": "moon"}])
 def test_the_database_keeps_a_known_condition_of_a_vector(judged, condition):
     _, evaluation = judged(8)
-    with pytest.raises(IntegrityError, match="evaluation_condition_is_of_its_vector"), transaction.atomic():
+    told = pytest.raises(IntegrityError, match="evaluation_condition_is_of_its_vector")
+    with unguarded("registry_evaluation"), told, transaction.atomic():
         Evaluation.objects.filter(pk=evaluation.pk).update(condition=condition)
