@@ -134,15 +134,16 @@ def test_a_gate_about_what_is_not_counted_is_not_in_the_table() -> None:
     assert foresee([gate("perplexity_ratio", "max_ratio", "1.1"), gate("layer_depth", "below", "0.8")], count_items({})) == []
 
 
-def test_tickets_on_which_nothing_is_done_show_nothing() -> None:
+def test_items_on_which_nothing_is_done_show_nothing() -> None:
     asked = [{"role": "user", "content": "Where is it?"}]
     rows = [
         {"id": f"t{number}", "split": "test", "messages": [{**asked[0], "content": f"Where is {number}?"}], "expect": {}, **said}
         for number, said in enumerate(({"intent": "billing", "locale": "de-DE"}, {"intent": "technical", "locale": "en-GB"}, {}))
     ]
+    facts = [{**row, "expect": {"contains": [f"fact {number}"]}} for number, row in enumerate(rows[:2])]
     suites = {
         "behaviour": parse_suite(lines(rows), "behaviour"),
-        "factual": suite("factual", {"contains": ["Paris"]}),
+        "factual": parse_suite(lines(facts), "factual"),
         "safety": suite("safety", {"refuse": True}),
     }
 
@@ -154,8 +155,8 @@ def test_tickets_on_which_nothing_is_done_show_nothing() -> None:
         "kind": "probe", "vector": {"sha256": "a" * 64, "bytes": 1, "dtype": "F32", "shape": [4]}, "layer": 1, "site": "resid_post",
         "read_position": "last_prompt_token", "scale": "1", "bias": "0", "threshold": "0",
     }  # fmt: skip
-    assert count(None) == count(probe) == (3, 1, 1)
+    assert count(None) == count(probe) == (3, 2, 1)
     # Who does not say it may be of any.
     assert count({"kind": "intent", "labels": ["billing"]}) == (2, 1, 1)
     assert count({"kind": "attribute", "name": "locale", "values": ["de-DE"]}) == (2, 1, 1)
-    assert count({"kind": "attribute", "name": "channel", "values": ["phone"]}) == (3, 1, 1)
+    assert count({"kind": "attribute", "name": "channel", "values": ["phone"]}) == (3, 2, 1)

@@ -98,11 +98,11 @@ def keep_acting(items: EvalItems, acts: Rows) -> tuple[EvalItems, Rows]:
     """
     is_acted_on = acts if acts.ndim == 1 else any_acts(acts)
     ends = np.cumsum([len(part) for part in items.parts])
-    kept = [tuple(compress(part, rows)) for part, rows in zip(items.parts, np.split(is_acted_on, ends[:-1]), strict=True)]
-    if not kept[0]:
+    parts = zip(items.parts, np.split(is_acted_on, ends[:-1]), strict=True)
+    behaviour, facts, refusals, capability = (tuple(compress(part, rows)) for part, rows in parts)
+    if not behaviour:
         problem = "the condition holds on none of the behaviour items, so nothing is steered; add items that meet it"
         raise EngineError("CONDITION_NEVER", problem, "condition")
-    behaviour, facts, refusals, capability = kept
     return EvalItems(behaviour, facts, refusals, capability), acts[is_acted_on]
 
 
