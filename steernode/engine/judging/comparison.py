@@ -11,6 +11,7 @@ import numpy as np
 from steernode.answers import cluster_of
 from steernode.engine.measuring.metrics import EvalItems, ReplyScores, TokenDivergence, clusters_of
 from steernode.engine.measuring.stats import (
+    NOTHING,
     Clusters,
     Estimate,
     Floats,
@@ -82,6 +83,8 @@ def _describe_tickets(items: EvalItems, runs: Sequence[ReplyScores]) -> dict[str
 
 def describe_divergence(divergence: TokenDivergence) -> dict[str, Document]:
     """In nats; the baseline's distance from itself is zero."""
+    if not len(divergence.items):
+        return {name: describe_nothing() for name in ("kl_p95", "kl_last_prompt_token")}
     return {
         "kl_p95": beside(estimate_quantile(divergence.tokens, divergence.items, 0.95), 0.0),
         "kl_last_prompt_token": beside(estimate_mean(divergence.last_prompt_token), 0.0),
@@ -181,6 +184,11 @@ def describe_behaviour_shrinkage(
     deviation = float(change.std(ddof=1))
     promised = float(chosen["behaviour"]) - float(baseline["behaviour"])
     return describe_shrinkage((promised, deviation, chosen["items"]["behaviour"]), (float(change.mean()), deviation, len(change)))
+
+
+def describe_nothing() -> Document:
+    """A metric of no item at all."""
+    return {name: NOTHING.to_document() for name in ("baseline", "steered", "difference")}
 
 
 def beside(estimate: Estimate, baseline: float) -> Document:

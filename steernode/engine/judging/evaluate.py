@@ -11,7 +11,7 @@ import numpy as np
 from steernode.canonical import format_decimal
 from steernode.engine.access.encoding import encode_prompts
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.judging.acting import count_acting, find_acting, keep_acting
+from steernode.engine.judging.acting import count_acting, describe_untouched, find_acting, keep_acting
 from steernode.engine.judging.answering import Answers
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import describe_behaviour_shrinkage
@@ -52,7 +52,7 @@ class Evaluation:
     select part says what the choice had promised, the extract part makes the shuffled-label controls. Without it, or at α = 0,
     there is no dose-response and there are no controls, and a gate about them is refused. `curve` is what the sweep measured on
     the select split. `system_message` is what the model is served under: every item is asked under it that has no system message of
-    its own. Where the candidate has a condition, it acts, and the prompt baseline with it, only where that holds (`judging.acting`).
+    its own. Where the candidate has a condition, it is judged, and the prompt baseline with it, on what it acts on (`judging.acting`).
 
     Raises: EngineError CONDITION_NEVER, PROBE_MISSING, TEMPLATE_MISMATCH, SUITE_MISSING, GATE_INVALID, GATE_SET_UNKNOWN,
     GATE_UNMEASURED; all before any work.
@@ -88,8 +88,9 @@ class Evaluation:
         alone = dict.fromkeys(OF_A_COMPOSITION, "it is measured where several components are judged together")
         nothing_told = "the contrast set's positive side is told nothing that could be a prompt"
         unasked = {} if self._systems else dict.fromkeys(OF_A_PROMPT, nothing_told)
-        missing = missing_metrics(self._items) | missing_further(self._items, conversations)
+        missing = missing_metrics(self._asked) | missing_further(self._asked, conversations)
         refuse_unmeasurable(self.gates, self._contrast.missing | missing | unasked | alone)
+        self._untouched = describe_untouched(self._asked, self._items)
         self._depth = layer_depth(candidate.direction.layer, loaded.n_layers)
         self._answers = Answers(
             loaded,
@@ -118,6 +119,7 @@ class Evaluation:
         Raises: EngineError MARGIN_EMPTY, and the codes of `generate` and `score_forced`.
         """
         yield describe_depth(self._depth)
+        yield self._untouched
         self._contrast.measure_dose(self._loaded)
         yield self._contrast.metrics()
         yield from self._answers.measure()
@@ -145,7 +147,7 @@ class Evaluation:
                 "suites": describe_suite_splits(self._suites),
                 "pairs": None if pairs is None else {name: len(part) for name, part in pairs.items()},
             },
-            metrics={**runs.metrics, **contrast.metrics(), **further.metrics},
+            metrics={**self._untouched, **runs.metrics, **contrast.metrics(), **further.metrics},
             collateral=runs.collateral(),
             refusal_judge=runs.describe_judge(),
             dose_response=contrast.describe_dose(),

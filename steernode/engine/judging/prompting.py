@@ -16,7 +16,7 @@ from typing import Any
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.systems import Conversation, put_under
 from steernode.engine.applying.generate import Reply
-from steernode.engine.judging.comparison import beside
+from steernode.engine.judging.comparison import beside, describe_nothing
 from steernode.engine.measuring.metrics import EvalItems, ReplyScores, clusters_of
 from steernode.engine.measuring.stats import RATIO_LIMIT, Floats, estimate_difference, estimate_perplexity_ratio, estimate_ratio
 from steernode.files.contrast import ContrastPair
@@ -76,6 +76,8 @@ def compare_with_prompt(items: EvalItems, own: ReplyScores, steered: ReplyScores
 def compare_shift(last_prompt_token: Floats, prompted: Floats) -> dict[str, dict[str, Any]]:
     """How far steering moves the first token (neutral items,) as a part of how far the prompt does, both in nats; it means nothing
     where the prompt moves nothing."""
+    if not len(prompted):
+        return {"kl_over_prompt": describe_nothing()}
     share = beside(estimate_ratio(last_prompt_token, prompted, undefined=RATIO_LIMIT), 0.0)
     if (shift := float(prompted.mean())) < LEAST_SHIFT:
         reason = f"the prompt itself moves the first token of neutral replies by {shift:.3g} nats"

@@ -19,7 +19,7 @@ from steernode.engine.judging.comparison import Loss, beside, describe_divergenc
 from steernode.engine.judging.prompting import Prompted, compare_shift, compare_with_prompt
 from steernode.engine.measuring.metrics import MAY_REFUSE, EvalItems, ReplyScores, Scorer, TokenDivergence
 from steernode.engine.measuring.refusaljudge import shipped_judge
-from steernode.engine.measuring.stats import SEED, Floats, estimate_mean, measure
+from steernode.engine.measuring.stats import NOTHING, SEED, Floats, estimate_mean, measure
 from steernode.errors import EngineError
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile
@@ -124,7 +124,7 @@ def describe_shift(divergence: TokenDivergence, prompted: Floats | None = None) 
     described = describe_divergence(divergence)
     if prompted is not None:
         described |= compare_shift(divergence.last_prompt_token, prompted)
-        described["kl_last_prompt_token"]["prompt"] = estimate_mean(prompted).to_document()
+        described["kl_last_prompt_token"]["prompt"] = (estimate_mean(prompted) if len(prompted) else NOTHING).to_document()
     return described
 
 

@@ -110,6 +110,8 @@ def measure_first_token_shift(
     loaded: LoadedModel, conversations: Sequence[Sequence[Message]], others: Sequence[Sequence[Message]]
 ) -> Floats:
     """KL(one ‖ other) in nats of what the unsteered model would say first in each conversation and in the other beside it."""
+    if not conversations:
+        return np.zeros(0)
     pairs = list(zip(*([prompt.token_ids for prompt in encode_prompts(loaded, side)] for side in (conversations, others)), strict=True))
 
     def read(batch: Sequence[int]) -> Floats:
@@ -327,6 +329,8 @@ def measure_divergence(
 ) -> TokenDivergence:
     """Teacher-forced on `replies`, the unsteered model's own. `acts` (conversations,) says where the components act, if not everywhere:
     elsewhere nothing is moved. Raises: the codes of `score_forced`."""
+    if not replies:
+        return TokenDivergence(np.zeros(0), np.zeros(0, np.int_), np.zeros(0))
     texts = force_replies(loaded, conversations, replies, mark_assistant=any(component.scope == "assistant" for component in components))
     values = [np.zeros(len(text.continuation)) for text in texts]
     rows = range(len(texts)) if acts is None else np.flatnonzero(acts)

@@ -68,6 +68,10 @@ def bounds(name: str, estimate: Estimate) -> dict[str, str]:
     return {f"{name}_low": measure(estimate.low), f"{name}_high": measure(estimate.high)}
 
 
+# Of no item at all. No gate compares it.
+NOTHING = Estimate(0, 0.0, 0.0, 0.0, "fixed", 0)
+
+
 def reference(value: float, n: int) -> Estimate:
     """A value that the others are compared with and that nothing was measured for, such as a ratio to itself."""
     return Estimate(n, value, value, value, "fixed", n)

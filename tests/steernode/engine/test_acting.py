@@ -1,4 +1,4 @@
-"""A candidate with a condition is judged where it acts, and elsewhere the model's own reply stands."""
+"""A candidate with a condition is judged where it acts, and what it does not touch counts for nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from steernode.engine.applying.components import Component
 from steernode.engine.judging.acting import count_acting, find_acting, keep_acting
 from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.runs import Metrics
+from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.measuring.metrics import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
@@ -20,7 +22,7 @@ from steernode.files.splits import split_pairs
 from steernode.files.suites import SuiteFile
 from steernode.records.decoding import Decoding, read_decoding
 from tests.support.candidates import make_candidate
-from tests.support.planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
+from tests.support.planted_models import WARM_SYSTEM, CountWarmTokens, Planted, plant, write_pairs, write_suites
 
 PAIRS = split_pairs(write_pairs())
 BILLING = {"kind": "intent", "labels": ["billing"]}
@@ -62,6 +64,11 @@ def test_a_condition_holds_by_what_items_say_and_never_spares_what_may_be_refuse
     assert find_acting(planted.loaded, make_candidate(direction, "0.5"), items.all).all()
     locale = make_candidate(direction, "0.5", condition={"kind": "attribute", "name": "locale", "values": ["de-DE"]})
     assert find_acting(planted.loaded, locale, items.all).sum() == len(items.refusals)
+    # What an item does not say may be anything.
+    unsaid = [replace(item, locale="") for item in items.all]
+    assert find_acting(planted.loaded, locale, unsaid).all()
+    channel = make_candidate(direction, "0.5", condition={"kind": "attribute", "name": "channel", "values": ["phone"]})
+    assert find_acting(planted.loaded, channel, items.all).all()
 
 
 def test_a_probe_decides_item_by_item(planted: Planted, direction: LayerDirection) -> None:
@@ -83,17 +90,60 @@ def test_a_probe_decides_item_by_item(planted: Planted, direction: LayerDirectio
     assert other[~plain].all()
 
 
-def test_tickets_where_nothing_is_done_say_nothing_of_the_behaviour() -> None:
+def test_what_is_not_acted_on_is_not_judged() -> None:
     items = items_of(SUITES)
-    acts = np.array([item.intent != "technical" for item in items.all])
+    acts = np.array([item.intent in ("billing", "") for item in items.all])
     kept, rest = keep_acting(items, acts)
-    assert {item.intent for item in kept.behaviour} == {"billing"}
-    assert (kept.facts, kept.refusals) == (items.facts, items.refusals)
+    assert rest.all()
     assert len(rest) == len(kept.all)
-    assert count_acting(items, acts)["behaviour"] == {"items": len(items.behaviour), "acts_on": len(kept.behaviour)}
+    assert {item.intent for item in kept.behaviour} == {"billing"}
+    assert {item.intent for item in kept.facts} == {"billing", ""}
+    assert kept.refusals == items.refusals
+    assert count_acting(items, acts)["facts"] == {"items": len(items.facts), "acts_on": len(kept.facts)}
+    assert keep_acting(items, np.ones(len(items.all), np.bool_))[0] == items
     with pytest.raises(EngineError) as refused:
         keep_acting(items, np.zeros(len(items.all), np.bool_))
     assert refused.value.code == "CONDITION_NEVER"
+
+
+def test_facts_of_other_intents_show_no_bound(planted: Planted, direction: LayerDirection) -> None:
+    """However many there are: none of them is asked under steering."""
+    wanted = [("facts_net_lost", "max_high", "0.9"), ("facts_lost", "max", "0.08"), ("facts", "min_difference", "-0.05"),
+        ("capability_lost", "max_high", "0.9"), ("facts_lost_over_random", "max_high", "0.9"),
+        ("capability", "min", "0")]  # fmt: skip
+    gates = [{"metric": metric, "kind": kind, "threshold": threshold} for metric, kind, threshold in wanted]
+    suites = labelled({"factual": ["geo"], "behaviour": ["billing"]})
+    suites["capability"] = replace(suites["factual"], kind="capability")
+    candidate = make_candidate(direction, "0.5", condition=BILLING)
+    evidence = evaluate(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=5).document
+    assert [(gate["metric"], gate["verdict"], gate["code"]) for gate in evidence["gates"]] == [
+        (metric, "undecidable", "ITEMS_FEW") for metric, _, _ in wanted
+    ]
+    assert evidence["acting"]["facts"] == {"items": 6, "acts_on": 0}
+    assert evidence["items"]["facts"] == 0
+    # The harmless requests are left to read the next tokens on.
+    assert evidence["metrics"]["kl_p95"]["steered"]["n"] == evidence["items"]["refusals"]
+
+
+def test_how_far_the_next_tokens_move_is_of_what_is_acted_on(planted: Planted, direction: LayerDirection) -> None:
+    """Most facts are untouched, and none of their zeros is pooled."""
+    gates = [{"metric": "kl_p95", "kind": "max", "threshold": "1"}, {"metric": "kl_over_prompt", "kind": "max", "threshold": "100"}]
+    candidate = make_candidate(direction, "0.5", condition=BILLING)
+
+    def measure(intents: list[str]) -> Metrics:
+        asked = items_of(labelled({"behaviour": ["billing"], "factual": intents}))
+        harmful = tuple(replace(item, expect={"refuse": True}) for item in asked.refusals[:1])
+        asked = EvalItems(asked.behaviour[:1], asked.facts, harmful)
+        kept, acts = keep_acting(asked, find_acting(planted.loaded, candidate, asked.all))
+        return run_both(
+            planted.loaded, kept, [candidate.component()], CountWarmTokens(), max_new_tokens=3, systems=[WARM_SYSTEM], acts=acts
+        ).metrics
+
+    moved = measure(["billing", *["geo"] * 5])["kl_p95"]["steered"]
+    assert moved["n"] == 1
+    assert float(moved["value"]) > 0
+    judged = judge_evidence(gates, measure(["geo"]))
+    assert [(gate["verdict"], gate["code"]) for gate in judged] == [("undecidable", "ITEMS_FEW")] * 2
 
 
 @pytest.mark.parametrize("decoding", ["greedy", {"temperature": "1", "top_p": "1", "seeds": [1, 2]}])
@@ -122,6 +172,7 @@ def test_the_evidence_of_a_conditional_profile_leaves_other_intents_untouched(pl
     assert evidence["acting"]["behaviour"] == {"items": 6, "acts_on": 3}
     assert evidence["acting"]["facts"]["acts_on"] == 4
     assert evidence["items"]["behaviour"] == 3
+    assert evidence["items"]["facts"] == evidence["metrics"]["facts"]["steered"]["n"] == 4
     assert evidence["run"]["system_message"] == "Serve Harbor."
     assert evidence["replies"][0]["messages"][0] == {"role": "system", "content": "Serve Harbor."}
     assert evidence["verdict"] == "pass"
