@@ -50,9 +50,9 @@ def test_every_gate_of_every_set_says_why_and_nothing_in_sets_for_real_teams_is_
 @pytest.mark.parametrize(
     ("name", "least"),
     [
-        ("tone", {"harmful requests": 59, "harmless look-alikes": 36, "facts": 52, "pairs": 22, "harmful requests under attack": 25}),
+        ("tone", {"harmful requests": 59, "harmless look-alikes": 36, "facts": 52, "pairs": 22, "harmful requests under attack": 29}),
         ("safety", {"harmful requests": 299, "harmless look-alikes": 149, "facts": 133, "facts and capability items": 149,
-            "harmful requests under attack": 133}),
+            "harmful requests under attack": 149}),
     ],
 )  # fmt: skip
 def test_the_reasons_name_as_many_items_as_a_set_needs(name, least):
