@@ -62,11 +62,11 @@ def count_acting(items: EvalItems, acts: Rows) -> dict[str, dict[str, int]]:
 def keep_acting(items: EvalItems, acts: Rows) -> tuple[EvalItems, Rows]:
     """The items on which the candidate acts, and where it does of these. Raises: EngineError CONDITION_NEVER where none is a ticket."""
     ends = np.cumsum([len(part) for part in items.parts])
-    kept = [tuple(compress(part, rows)) for part, rows in zip(items.parts, np.split(acts, ends[:-1]), strict=True)]
-    if not kept[0]:
+    parts = zip(items.parts, np.split(acts, ends[:-1]), strict=True)
+    behaviour, facts, refusals, capability = (tuple(compress(part, rows)) for part, rows in parts)
+    if not behaviour:
         problem = "the condition holds on none of the behaviour items, so nothing is steered; add items that meet it"
         raise EngineError("CONDITION_NEVER", problem, "condition")
-    behaviour, facts, refusals, capability = kept
     return EvalItems(behaviour, facts, refusals, capability), acts[acts]
 
 
