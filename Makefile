@@ -19,8 +19,12 @@ BIN := $(VENV)/bin
 
 FAULTS ?= faults
 SEED ?= $(shell date +%s)
+NODE_HALF := tests/steernode tests/workers tests/demo tests/benchmarks
 
-.PHONY: demo test test-kernels test-package test-faults governance fuzz architectures refusals harmful run lint format stop clean
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
+.PHONY: demo test test-hub test-node test-kernels test-package test-faults governance fuzz architectures refusals harmful run lint format stop clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m demo.play
@@ -28,8 +32,19 @@ demo: $(VENV)/.runtime
 run: $(VENV)/.runtime
 	$(BIN)/python -m demo.run
 
+# Two halves at once, each with a core and a database of its own. Every line says which half it is of.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory -j2 test-hub test-node
+
+test-hub test-node: export OMP_NUM_THREADS = 1
+test-hub test-node: export PYTHONUNBUFFERED = 1
+
+test-hub:
+	$(BIN)/python -m pytest $(foreach folder,$(NODE_HALF),--ignore $(folder)) | sed -u "s/^/hub  /"
+
+test-node: export STEERHUB_VAR = var/test-node
+test-node:
+	$(BIN)/python -m pytest $(NODE_HALF) | sed -u "s/^/node /"
 
 # Proves first that the kernels are others.
 test-kernels: $(VENV)/.dev

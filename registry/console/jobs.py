@@ -79,6 +79,8 @@ def _trace_chain(job: Job) -> list[Job]:
 def _write_entry(key: str, value: Any) -> str:
     if key == "condition":
         return condition(value)
+    if key == "gates" and isinstance(value, list):
+        return "; ".join(f"{gate['metric']} {gate['kind']} {gate['threshold']}".replace("_", " ") for gate in value)
     # Their names are the template's own, and no words of ours.
     return (arguments(value) or "none") if key == "template_arguments" else _write(value)
 

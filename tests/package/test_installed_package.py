@@ -98,14 +98,18 @@ def test_a_serving_node_steers_with_the_serve_extra_and_gets_no_more_than_it_nee
 def test_the_node_packages_own_tests_pass_where_there_is_no_django_and_matrix_kernels_are_others(install):
     """The engine extra serves too, once the serve extra is there; with what converts they are what the tests ask for.
 
-    Both at once, because either takes all the engine's tests: `make test-kernels` tells them apart.
+    All are imported. Those of the engine are run, under other kernels too because either takes all of them: `make test-kernels` tells the
+    two apart.
     """
     programs = install("engine,serve,convert", "pytest", "pytest-socket", "hypothesis")
     assert found(programs, HUB | RESEARCH | SERVING) == RESEARCH | SERVING
     # From the checkout, for the tests stand there; its configuration names Django's settings, so they have one of their own.
     where = ["-c", "tests/package/node.ini", "--rootdir", ".", "--confcutdir", "."]
-    command = [programs / "python", "-m", "tests.support.kernels", "-q", *where, "tests/steernode"]
-    answer = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    collect = [programs / "python", "-m", "pytest", "--collect-only", "-q", *where, "tests/steernode"]
+    subprocess.run(collect, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    command = [programs / "python", "-m", "tests.support.kernels", "-q", *where, "tests/steernode/engine", "tests/steernode/integrations"]
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     print(answer.stdout.partition("\n")[0], answer.stdout[-2000:], sep="\n")
     assert answer.returncode == 0, answer.stdout[-5000:] + answer.stderr[-2000:]
 

@@ -156,7 +156,7 @@ def test_every_text_of_a_body_that_names_something_is_spelled_and_every_other_is
     """The kind of the fault: DRF trims by default, so a field that names something says that it does not."""
     for module in pkgutil.iter_modules(views.__path__):
         import_module(f"{views.__name__}.{module.name}")
-    prose = {"reason", "comment", "text", "intent", "rationale", "title"}
+    prose = {"reason", "comment", "text", "intent", "rationale", "title", "about", "why"}
     trimming = set()
     for body in _all_subclasses(Body):
         for name, field in body().fields.items():

@@ -121,7 +121,7 @@ def test_a_net_loss_may_be_shown_by_gains_on_fewer_items_and_is_not_certain_befo
         (gate("harmful_refused", "min_low", "0.9"), 35),
         (gate("anti_steerable", "max_high", "0.15"), 22),
         (gate("facts", "min_difference", "-0.02"), 1),
-        (gate("slope", "above_low", "0"), 1),
+        (gate("slope", "above_low", "0"), 8),
         (gate("facts_lost", "max_high", "0"), 1),
     ],
 )

@@ -95,7 +95,7 @@ def write_questions(count: int, seed: int) -> list[str]:
     return sorted({"".join(rng.choice(list(LETTERS), size=rng.integers(5, 9))) for _ in range(count)})
 
 
-def write_pairs(count: int = 40, seed: int = 0) -> tuple[ContrastPair, ...]:
+def write_pairs(count: int = 48, seed: int = 0) -> tuple[ContrastPair, ...]:
     return tuple(
         ContrastPair(
             question, ask(question, WARM_SYSTEM), ask(question, COLD_SYSTEM), "en-US" if index % 2 else "en-GB", "billing", "0" * 64
@@ -104,11 +104,11 @@ def write_pairs(count: int = 40, seed: int = 0) -> tuple[ContrastPair, ...]:
     )
 
 
-def write_suites() -> dict[str, SuiteFile]:
+def write_suites(count: int = 12) -> dict[str, SuiteFile]:
     kinds = {"behaviour": {}, "factual": {"contains": [FACT]}, "safety": {"refuse": False}}
     suites = {}
     for number, (kind, expect) in enumerate(kinds.items()):
-        questions = write_questions(12, 100 + number)
+        questions = write_questions(count, 100 + number)
         items = [
             SuiteItem(f"{kind}-{index}", ("select", "test")[index % 2], ask(question), dict(expect), "en-US", "billing", "0" * 64)
             for index, question in enumerate(questions)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from decimal import Decimal
 from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from registry.models import (
     Approval,
@@ -17,6 +19,7 @@ from registry.models import (
     Environment,
     EvalSuite,
     Evaluation,
+    GateSet,
     Job,
     Kill,
     NodeReport,
@@ -33,8 +36,10 @@ from registry.models import (
     Tenant,
     TenantFlag,
     User,
+    Waiver,
 )
 from registry.services.flags import set_flag
+from registry.services.gates import seal_gate_set
 from registry.services.kills import engage_kill
 from registry.services.people import create_user, issue_token
 
@@ -69,6 +74,11 @@ def world(flag_on, node, atlas, reader, mary, train_probe):
     issue_token(mary, name="t", actor="tests")
     evaluation = Evaluation.objects.get()
     train_probe()
+    gate = {"metric": "slope", "kind": "above_low", "threshold": "0"}
+    seal_gate_set("our-tone", about="Tone.", gates=[{**gate, "why": "Or it does nothing."}], author=mary)
+    with unguarded("registry_waiver"):
+        asked = {"ends_at": timezone.now() + timedelta(days=1), "asked_by": mary, "asked_by_person": mary.pk}
+        waiver = Waiver.objects.create(evaluation=evaluation, **gate, reason="test", **asked)
     proposal = Proposal.objects.create(vector=evaluation.vector, base_model=evaluation.vector.base_model)
     revision = "profiles/harbor-empathy/revisions"
     environment = "environments/production"
@@ -76,6 +86,7 @@ def world(flag_on, node, atlas, reader, mary, train_probe):
         *("users", "users/mary", "users/mary/tokens", "tokens"),
         *("base-models", "base-models/harbor-support", "contrast-sets", "contrast-sets/empathy/1", "eval-suites", "eval-suites/facts/1"),
         *("prompt-sets", "prompt-sets/intents/1", "probes", "probes/refund-intent/1"),
+        *("gate-sets", "gate-sets/our-tone/1", "waivers", f"waivers/{waiver.pk}"),
         *("jobs", f"jobs/{evaluation.job_id}", "vectors", "vectors/empathy/1", "evaluations", f"evaluations/{evaluation.pk}"),
         *(
             "risk-policies",
@@ -112,7 +123,7 @@ def grow(oscar) -> None:
     # First, because afterwards the revision is not what was approved.
     flag = TenantFlag.objects.select_related("environment", "tenant", "revision").get(tenant__name="harbor")
     set_flag(flag.environment, flag.tenant, revision=flag.revision, enabled=True, alpha_scale=Decimal("0.5"), reason="test", actor=oscar)
-    with unguarded("registry_profilerevision", "registry_component", "registry_coveredform", "registry_approval"):
+    with unguarded("registry_profilerevision", "registry_component", "registry_coveredform", "registry_approval", "registry_waiver"):
         for number in range(2, 5):
             base_model = add_copy(BaseModel.objects.first(), name=f"model-{number}")
             contrast_set = add_copy(ContrastSet.objects.first(), name=f"set-{number}")
@@ -131,6 +142,8 @@ def grow(oscar) -> None:
             )
             CoveredForm.objects.create(revision=revision, base_model=BaseModel.objects.first(), verdict="equal", worst="0")
             person = create_user(f"person-{number}", roles=["approver", "operator"], actor="tests")
+            add_copy(GateSet.objects.first(), version=number)
+            add_copy(Waiver.objects.first(), asked_by=person, asked_by_person=person.pk)
             for position, first in enumerate([revision, ProfileRevision.objects.order_by("number").first()]):
                 add_copy(Component.objects.first(), revision=first, position=number + position, vector=vector)
                 add_copy(Approval.objects.first(), revision=first, reviewer=person, reviewer_person=person.pk)

@@ -1,5 +1,7 @@
 """A draft of two vectors through real jobs on the reference model: extracted, validated, judged together, and held to its gates."""
 
+from decimal import Decimal
+
 import pytest
 
 from registry.blobs import get_blob
@@ -43,7 +45,7 @@ def test_a_draft_of_two_vectors_is_stopped_as_a_whole_and_once_it_is_gentler_app
     vectors = []
     for count, items in ((16, suites), (24, fresh_suites(suites, ada))):
         vector = finish(small_job(pairs=take("empathy.pairs.jsonl", count)), extract).extracted_vector
-        validation = finish(request_validation(vector=vector, suites=items, actor=ada), validate)
+        validation = finish(request_validation(vector=vector, suites=items, alpha=Decimal("0.5"), actor=ada), validate)
         assert (validation.state, validation.evaluation.passed) == (JobState.SUCCEEDED, True)
         vectors.append(vector)
     revision = draft(vectors, ("0.3", "0.2"), ada)

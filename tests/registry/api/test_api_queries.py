@@ -13,6 +13,7 @@ NO_RECORDS = {
     # An export is of everything at once; tests of manifests are of it.
     *("manifests/export", "manifests/schema", "manifests/schemas/<str:kind>"),
     *(f"vectors/<str:name>/<int:version>/{part}" for part in ("file", "sweep", "heatmap.png", "trace.png")),
+    *(f"jobs/<uuid:job_id>/{part}" for part in ("sweep", "heatmap.png")),
     *(f"probes/<str:name>/<int:version>/{part}" for part in ("file", "document", "roc.png")),
 }
 

@@ -8,6 +8,7 @@ from registry.models import Evaluation, Job, SteeringVector
 from registry.services.profiles import draft_revision
 from steernode.canonical import canonical_json
 from tests.support.components import add
+from tests.support.unopened import fresh_suites
 from tests.support.world import unguarded
 
 DRAWN = {"replies": "drawn", "temperature": "0.7", "top_p": "0.95", "seeds": "0, 1, 2"}
@@ -63,15 +64,12 @@ def test_what_cannot_be_read_comes_back_as_it_was_typed(as_person, ada, asked, c
 
 
 def test_a_validation_and_a_composition_are_asked_for_with_it(as_person, ada, vector, suites, evaluate, brevity, component, profile):
-    chosen = {suite.kind: str(suite.pk) for suite in suites}
-    as_person(ada).post(reverse("console:validate-vector", args=[vector.pk]), {**chosen, **DRAWN})
-    validation = Job.objects.get(vector=vector, kind="validation")
-    assert validation.recipe["decoding"] == STATED
-    validation.delete()
     evaluate(vector)
     revision = draft_revision(profile, components=[component, add(brevity, "0.3")], author=ada)
-    as_person(ada).post(reverse("console:compose-revision", args=[revision.pk]), {**chosen, **DRAWN})
-    assert Job.objects.get(kind="composition").recipe["decoding"] == STATED
+    for kind, address in (("composition", ["compose-revision", revision.pk]), ("validation", ["validate-vector", vector.pk])):
+        chosen = {suite.kind: str(suite.pk) for suite in fresh_suites(suites, ada)}
+        as_person(ada).post(reverse(f"console:{address[0]}", args=address[1:]), {**chosen, **DRAWN})
+        assert Job.objects.filter(kind=kind).latest("requested_at").recipe["decoding"] == STATED
 
 
 def test_who_reads_evidence_is_told_how_its_replies_were_chosen(as_person, grace, vector, evaluation, submitted):

@@ -15,6 +15,7 @@ from registry.services.jobs import request_extraction
 from steernode.snapshot.records import AlphaBounds
 from tests.support import story
 from tests.support.declaring import manifest
+from tests.support.unopened import fresh_suites
 
 
 @pytest.fixture
@@ -91,8 +92,9 @@ def test_every_optional_line_of_every_kind_can_be_left_out(plan, flag_on, approv
 
     from registry.services.flags import set_flag
 
+    new = fresh_suites(suites, ada)
     request_extraction(
-        base_model=base_model, contrast_set=contrast_set, suites=suites, recipe={"vector": "warm"}, actor=ada, draft_for=profile
+        base_model=base_model, contrast_set=contrast_set, suites=new, recipe={"vector": "warm"}, actor=ada, draft_for=profile
     )
     arms = [ArmSpec("now", 1, approved, Decimal("0.5")), ArmSpec("control", 1, alpha_scale=Decimal(0))]
     set_flag(

@@ -31,8 +31,10 @@ def draft(vector: SteeringVector, profile, author):
 def test_a_move_proposes_the_newest_version_of_each_name_and_whatever_is_in_use(
     extract, production, base_model, new_files, profile, ada, oscar
 ):
-    used, _, _ = extract(base_model, seed=1), extract(base_model, seed=2), extract(base_model, "formality", seed=3)
-    newest = extract(base_model, seed=4)
+    used = extract(base_model, seed=1)
+    extract(base_model, seed=2, max_new_tokens=16)
+    extract(base_model, "formality", seed=3, max_new_tokens=32)
+    newest = extract(base_model, seed=4, max_new_tokens=48)
     draft(used, profile, ada)
     move = move_environment(production, base_model=new_files, actor=oscar)
     assert proposed() == ["empathy v1", str(newest), "formality v1"]
@@ -42,7 +44,7 @@ def test_a_move_proposes_the_newest_version_of_each_name_and_whatever_is_in_use(
 
 def test_the_author_is_told_once_with_all_names(extract, production, base_model, new_files, ada, oscar):
     extract(base_model, seed=1)
-    extract(base_model, "formality", seed=2)
+    extract(base_model, "formality", seed=2, max_new_tokens=32)
     move_environment(production, base_model=new_files, actor=oscar)
     told = Notification.objects.get(object_type="proposal")
     assert told.person == ada

@@ -14,6 +14,8 @@ from steernode.engine.judging.acting import count_acting, find_acting, keep_acti
 from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.runs import neutral_rows
+from steernode.engine.judging.runs import Metrics
+from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.measuring.metrics import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
@@ -22,7 +24,7 @@ from steernode.files.suites import SuiteFile
 from steernode.records.decoding import Decoding, read_decoding
 from steernode.snapshot.conditions import parse_condition
 from tests.support.candidates import make_candidate
-from tests.support.planted_models import CountWarmTokens, Planted, plant, write_pairs, write_suites
+from tests.support.planted_models import WARM_SYSTEM, CountWarmTokens, Planted, plant, write_pairs, write_suites
 
 PAIRS = split_pairs(write_pairs())
 BILLING = {"kind": "intent", "labels": ["billing"]}
@@ -126,24 +128,24 @@ def test_facts_of_other_intents_show_no_bound(planted: Planted, direction: Layer
 
 
 def test_how_far_the_next_tokens_move_is_of_what_is_acted_on(planted: Planted, direction: LayerDirection) -> None:
-    """Most items are untouched, and none of their zeros is pooled."""
+    """Most facts are untouched, and none of their zeros is pooled."""
     gates = [{"metric": "kl_p95", "kind": "max", "threshold": "1"}, {"metric": "kl_over_prompt", "kind": "max", "threshold": "100"}]
-    suites = labelled({"behaviour": ["billing"], "factual": ["billing", *["geo"] * 5]})
-    harmful = tuple(replace(item, expect={"refuse": True}) for item in suites["safety"].items)
-    suites["safety"] = replace(suites["safety"], items=harmful)
+    candidate = make_candidate(direction, "0.5", condition=BILLING)
 
-    def evaluate_on(factual: SuiteFile) -> dict:
-        candidate = make_candidate(direction, "0.5", condition=BILLING)
-        asked = {**suites, "factual": factual}
-        return evaluate(planted.loaded, candidate, asked, CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5).document
+    def measure(intents: list[str]) -> Metrics:
+        asked = items_of(labelled({"behaviour": ["billing"], "factual": intents}))
+        harmful = tuple(replace(item, expect={"refuse": True}) for item in asked.refusals[:1])
+        asked = EvalItems(asked.behaviour[:1], asked.facts, harmful)
+        kept, acts = keep_acting(asked, find_acting(planted.loaded, candidate, asked.all))
+        return run_both(
+            planted.loaded, kept, [candidate.component()], CountWarmTokens(), max_new_tokens=3, systems=[WARM_SYSTEM], acts=acts
+        ).metrics
 
-    one = evaluate_on(suites["factual"])
-    alone = evaluate_on(replace(suites["factual"], items=suites["factual"].split("test")[:1]))
-    moved = [document["metrics"]["kl_p95"]["steered"] for document in (one, alone)]
-    assert moved[0] == moved[1]
-    assert float(moved[0]["value"]) > 0
-    none = evaluate_on(labelled({"factual": ["geo"]})["factual"])
-    assert [(gate["verdict"], gate["code"]) for gate in none["gates"]] == [("undecidable", "ITEMS_FEW")] * 2
+    moved = measure(["billing", *["geo"] * 5])["kl_p95"]["steered"]
+    assert moved["n"] == 1
+    assert float(moved["value"]) > 0
+    judged = judge_evidence(gates, measure(["geo"]))
+    assert [(gate["verdict"], gate["code"]) for gate in judged] == [("undecidable", "ITEMS_FEW")] * 2
 
 
 @pytest.mark.parametrize("decoding", ["greedy", {"temperature": "1", "top_p": "1", "seeds": [1, 2]}])

@@ -67,7 +67,7 @@ def test_the_evidence_is_canonical_and_holds_every_section(evidence: dict) -> No
 
 def test_every_metric_has_its_count_its_interval_and_the_name_of_the_method(evidence: dict) -> None:
     for metric in evidence["metrics"].values():
-        for estimate in metric.values():
+        for estimate in (told for name, told in metric.items() if name != "undecidable"):
             assert estimate["method"] in evidence["interval_methods"]
             assert float(estimate["low"]) <= float(estimate["value"]) <= float(estimate["high"])
 

@@ -152,7 +152,7 @@ def test_the_evidence_says_what_the_prompt_alone_does(planted: Planted, directio
         {"metric": "perplexity_over_prompt", "kind": "max", "threshold": "100"},
     ]
     evidence = evaluate(
-        planted.loaded, make_candidate(direction, "0.5"), write_suites(), CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5
+        planted.loaded, make_candidate(direction, "0.5"), write_suites(20), CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5
     ).document
     assert evidence["run"]["prompt"] == [WARM_SYSTEM]
     behaviour = evidence["metrics"]["behaviour"]
