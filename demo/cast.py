@@ -6,6 +6,7 @@ Writes what each needs to log in under STEERHUB_VAR, readable by its owner only.
 import json
 import os
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import django
@@ -20,7 +21,7 @@ PEOPLE = {
 NODE = "node-1"
 
 
-def main() -> None:
+def main(cast: Mapping[str, tuple[Sequence[str], str]] = PEOPLE) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steerhub.settings")
     django.setup()
     from django.conf import settings
@@ -36,7 +37,7 @@ def main() -> None:
     folder = settings.VAR_DIR
     people_file = folder / "people.json"
     people = json.loads(people_file.read_text()) if people_file.exists() else {}
-    for name, (roles, title) in PEOPLE.items():
+    for name, (roles, title) in cast.items():
         user = User.objects.filter(username=name).first()
         password = people.get(name, {}).get("password") or secrets.token_urlsafe(12)
         if user is None:

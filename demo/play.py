@@ -5,16 +5,14 @@ in `main`; what it shows is checked at the end, and the exit status says whether
 """
 
 import json
-import os
-import subprocess
 import time
 from typing import Any
 
-import httpx
-
 from demo import story
 from demo.check_report import find_shortfalls
-from demo.processes import BIN, ROOT, Processes, forget, running
+from demo.figures import read_controls, read_interval, read_metric, read_verdicts
+from demo.processes import ROOT, Processes, forget, running
+from demo.steps import ask, one, prove, read_reply, steer, wait_for_head, watch
 from steernode.errors import HubError
 from steernode.hub.client import HubClient
 
@@ -45,14 +43,15 @@ def main() -> int:
 def play(processes: Processes) -> dict[str, Any]:
     people = json.loads((VAR / "people.json").read_text())
     clients = {name: HubClient(processes.hub, person["token"]) for name, person in people.items()}
-    ada, grace, oscar, iris = (clients[name] for name in ("ada", "grace", "oscar", "iris"))
+    ada, grace, oscar = (clients[name] for name in ("ada", "grace", "oscar"))
     model, contrast_set, repeated = declare(processes, people, ada)
     processes.start("node")
     job, vector, sweep = extract(ada)
     draft, evidence = validate(ada, job)
     refused, revision = decide(ada, grace, draft)
     answers = serve(processes, people, oscar, revision)
-    audit = prove(processes, people, iris)
+    story.tell_chapter("7. Prove", "Iris, auditor, exports the log and verifies it offline; then one byte is changed.")
+    audit = prove(processes, people["iris"]["token"])
     metrics = evidence["metrics"]
     return {
         "model": {"fingerprint": model["fingerprint"], "layers": model["n_layers"], "d_model": model["d_model"]},
@@ -64,7 +63,7 @@ def play(processes: Processes) -> dict[str, Any]:
         "cells_measured": len(sweep["cells"]),
         "intervals": {name: read_interval(metrics, name) for name in ("behaviour", "facts", "refusals", "perplexity_ratio", "slope")},
         "controls": read_controls(evidence["controls"]),
-        "gates": {f"{gate['metric']} {gate['kind']} {gate['threshold']}": gate["verdict"] for gate in evidence["gates"]},
+        "gates": read_verdicts(evidence["gates"]),
         "trace": {"picture": "var/demo/trace.png", "recovered": read_trace(sweep["trace"])},
         "findings": [finding["code"] for finding in sweep["diagnostics"]["findings"]],
         "author_approval_refused": refused,
@@ -150,13 +149,13 @@ def serve(processes: Processes, people: dict[str, Any], oscar: HubClient, revisi
     processes.wait_for(f"{processes.node}/readyz", "node", seconds=90)
     tickets = read_tickets()
     wait_for_head(processes, oscar)
-    before = {tenant: ask(processes, tickets, tenant) for tenant in ("harbor", "atlas")}
+    before = {tenant: ask_all(processes, tickets, tenant) for tenant in ("harbor", "atlas")}
     started = time.monotonic()
     steer(processes, token, "apply", "-f", flag_file, "--yes")
     wait_for_head(processes, oscar)
     seconds = time.monotonic() - started
     story.tell(f"flag on: planned, applied, published and steering on the node {seconds:.2f} s after the command was typed")
-    after = {tenant: ask(processes, tickets, tenant) for tenant in ("harbor", "atlas")}
+    after = {tenant: ask_all(processes, tickets, tenant) for tenant in ("harbor", "atlas")}
     story.show_replies(tickets, before["harbor"], after["harbor"])
     steered = all(cold != warm for cold, warm in zip(before["harbor"], after["harbor"], strict=True))
     identical = before["atlas"] == after["atlas"] == before["harbor"]
@@ -167,7 +166,7 @@ def serve(processes: Processes, people: dict[str, Any], oscar: HubClient, revisi
     rollback_seconds = wait_for_head(processes, oscar)
     story.tell("the file still says on, and the drift is told until one follows the other:")
     drifted = steer(processes, token, "drift", "-f", flag_file, check=False) == 2
-    rolled_back = ask(processes, tickets, "harbor") == before["harbor"]
+    rolled_back = ask_all(processes, tickets, "harbor") == before["harbor"]
     story.tell(f"replies are {'byte-identical to the baseline' if rolled_back else 'NOT the baseline'} after {rollback_seconds:.2f} s")
     return {
         "tenants": {"harbor": "steered" if steered else "unsteered", "atlas": "identical" if identical else "different"},
@@ -175,20 +174,6 @@ def serve(processes: Processes, people: dict[str, Any], oscar: HubClient, revisi
         "drift_told": drifted,
         "rollback": {"identical": rolled_back, "seconds": round(rollback_seconds, 3)},
     }
-
-
-def prove(processes: Processes, people: dict[str, Any], iris: HubClient) -> dict[str, Any]:
-    story.tell_chapter("7. Prove", "Iris, auditor, exports the log and verifies it offline; then one byte is changed.")
-    export = VAR / "audit.jsonl"
-    steer(processes, people["iris"]["token"], "audit", "export", "--format", "jsonl", "--out", str(export))
-    verified = steer(processes, "", "verify", str(export), check=False) == 0
-    data = bytearray(export.read_bytes())
-    data[data.index(b"flag.changed")] ^= 1
-    tampered = VAR / "audit-tampered.jsonl"
-    tampered.write_bytes(data)
-    detected = steer(processes, "", "verify", str(tampered), check=False) == 1
-    events = sum(1 for _ in export.open("rb")) - 1
-    return {"events": events, "verified": verified, "tamper_detected": detected}
 
 
 def summarise(report: dict[str, Any], seconds: float) -> None:
@@ -211,22 +196,6 @@ def summarise(report: dict[str, Any], seconds: float) -> None:
     )
 
 
-def watch(client: HubClient, job_id: str) -> dict[str, Any]:
-    """Follow a job to its end. Raises: RuntimeError when it does not succeed."""
-    with story.job_progress() as progress:
-        bar = progress.add_task("queued", total=None)
-        while True:
-            job = client.get(f"/jobs/{job_id}")
-            total = job["progress_total"] or None
-            progress.update(bar, description=job["stage"] or "queued", completed=job["progress_done"], total=total)
-            if job["state"] in ("succeeded", "failed", "cancelled"):
-                break
-            time.sleep(0.25)
-    if job["state"] != "succeeded":
-        raise RuntimeError(f"job {job_id} {job['state']}: {job['error_code']} {job['error_message']}")
-    return job
-
-
 def read_tickets() -> list[str]:
     """The first held-out tickets of the billing product."""
     lines = (ROOT / "demo/data/tickets.jsonl").read_text().splitlines()
@@ -234,63 +203,9 @@ def read_tickets() -> list[str]:
     return [item["messages"][-1]["content"] for item in items[:TICKETS]]
 
 
-def ask(processes: Processes, tickets: list[str], tenant: str) -> list[str]:
+def ask_all(processes: Processes, tickets: list[str], tenant: str) -> list[str]:
     """What a customer of the tenant reads."""
-    replies = []
-    for ticket in tickets:
-        body = {"messages": [{"role": "user", "content": ticket}], "max_tokens": MAX_TOKENS}
-        answer = httpx.post(f"{processes.node}/v1/chat/completions", json=body, headers={"X-SteerHub-Tenant": tenant}, timeout=60)
-        answer.raise_for_status()
-        replies.append(answer.json()["choices"][0]["message"]["content"])
-    return replies
-
-
-def wait_for_head(processes: Processes, oscar: HubClient, *, seconds: float = 30) -> float:
-    """Until the node serves with the environment's head revision; the seconds it took."""
-    head = oscar.get("/environments/production")["head_revision"]
-    started = time.monotonic()
-    while time.monotonic() - started < seconds:
-        if processes.applied_revision() == head:
-            return time.monotonic() - started
-        time.sleep(0.02)
-    raise RuntimeError(f"the node did not apply revision {head} within {seconds} s; see var/log/node.log")
-
-
-def steer(processes: Processes, token: str, *arguments: str, check: bool = True) -> int:
-    """Run the command line as a person would, and show what it prints."""
-    story.console.print(f"  [dim]$ steer {' '.join(arguments)}")
-    environment = {**os.environ, "STEERHUB_URL": processes.hub, "STEERHUB_TOKEN": token}
-    return subprocess.run([str(BIN / "steer"), *arguments], cwd=ROOT, env=environment, check=check).returncode
-
-
-def one(page: dict[str, Any]) -> dict[str, Any]:
-    """The first row of a list."""
-    return page["results"][0]
-
-
-def read_metric(metrics: dict[str, Any], name: str) -> dict[str, float]:
-    return {side: float(metrics[name][side]["value"]) for side in ("baseline", "steered")}
-
-
-def read_interval(metrics: dict[str, Any], name: str) -> list[float]:
-    """The 95 % interval of the steered value."""
-    return [float(metrics[name]["steered"][end]) for end in ("low", "high")]
-
-
-def read_controls(controls: dict[str, Any]) -> dict[str, str]:
-    """Mean slopes in nats per unit of α, with their interval where they have one."""
-
-    def describe(estimate: dict[str, Any]) -> str:
-        return f"{float(estimate['value']):.1f} ({float(estimate['low']):.1f} to {float(estimate['high']):.1f})"
-
-    random, shuffled = controls["random"], controls["shuffled_labels"]
-    return {
-        "candidate": describe(controls["slope"]),
-        f"95th_percentile_of_{random['count']}_random": f"{float(random['percentile_95']):.1f}",
-        f"largest_of_{shuffled['count']}_with_shuffled_labels": f"{max(map(float, shuffled['slopes'])):.1f}",
-        "negated": describe(controls["negated"]),
-        "prompt_only_shift": describe(controls["prompt_only_shift"]),
-    }
+    return [read_reply(ask(processes, [{"role": "user", "content": ticket}], tenant, MAX_TOKENS)) for ticket in tickets]
 
 
 def read_trace(trace: dict[str, Any]) -> dict[str, list[float]]:

@@ -15,6 +15,8 @@ import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+# That the node loads.
+MODEL = Path("demo/model")
 
 
 def free_port() -> int:
@@ -27,8 +29,8 @@ def free_port() -> int:
 class Processes:
     """web, worker, scheduler and node. Any of them may be killed and started again."""
 
-    def __init__(self, var: Path, *, environment: dict[str, str] | None = None) -> None:
-        self.var = var
+    def __init__(self, var: Path, *, environment: dict[str, str] | None = None, model: Path = MODEL) -> None:
+        self.var, self._model = var, model
         self.hub = f"http://127.0.0.1:{free_port()}"
         self.node = f"http://127.0.0.1:{free_port()}"
         self._environment = {
@@ -59,7 +61,7 @@ class Processes:
             "node": [
                 *(str(BIN / "steer"), "node", "serve", "--hub", self.hub, "--name", "node-1"),
                 *("--enrolment-token-file", str(self.var / "node.enrolment"), "--trust", str(self.var / "trust.json")),
-                *("--model", "demo/model", "--store", str(self.var / "node"), "--port", port),
+                *("--model", str(self._model), "--store", str(self.var / "node"), "--port", port),
             ],
         }[name]
 
@@ -118,19 +120,27 @@ def stop_postgres(var: Path) -> None:
     subprocess.run([sys.executable, "-m", "steerhub.embedded", "stop"], cwd=ROOT, env=environment, check=True)
 
 
-def forget(var: Path) -> None:
-    """Make `var` an empty folder, so that the next hub there begins with an empty record."""
+def forget(var: Path, *, keep: str = "") -> None:
+    """Make `var` an empty folder, but for what is to `keep` in it, so that the next hub there begins with an empty record."""
     stop_postgres(var)
-    shutil.rmtree(var, ignore_errors=True)
-    var.mkdir(parents=True)
+    var.mkdir(parents=True, exist_ok=True)
+    for entry in var.iterdir():
+        if entry.name == keep:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
 
 
 @contextmanager
-def running(var: Path, *names: str, environment: dict[str, str] | None = None) -> Iterator[Processes]:
-    """Start the named processes and stop them at the end, however it comes."""
-    processes = Processes(var, environment=environment)
+def running(
+    var: Path, *names: str, environment: dict[str, str] | None = None, model: Path = MODEL, cast: str = "demo.cast"
+) -> Iterator[Processes]:
+    """Start the named processes once the cast is there, and stop them at the end, however it comes."""
+    processes = Processes(var, environment=environment, model=model)
     try:
-        processes.run("-m", "demo.cast")
+        processes.run("-m", cast)
         for name in names:
             processes.start(name)
         yield processes

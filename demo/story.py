@@ -32,9 +32,12 @@ def job_progress() -> Progress:
 def show_heatmap(cells: Iterable[dict[str, Any]], chosen: tuple[int, str]) -> None:
     """How far steering moves the odds of a warm reply, by layer and α, from the screening; the chosen cell's layer is framed.
 
-    A cell is dimmed where the 95th percentile of the divergence per token passes one nat: strong, and no longer the same model.
+    A cell is dimmed where the 95th percentile of the divergence per token passes one nat: strong, and no longer the same model. So few
+    layers that none was screened have no map.
     """
     screened = {(cell["layer"], cell["alpha"]): cell for cell in cells if cell["stage"] == "screen" and cell["layer"] is not None}
+    if not screened:
+        return
     alphas = sorted({alpha for _, alpha in screened}, key=Decimal)
     table = Table(title="shift of the contrast margin in nats, by layer and α (dim: KL above 1 nat a token)", box=None, padding=(0, 1))
     table.add_column("layer", justify="right")
@@ -72,7 +75,7 @@ def show_gates(gates: Sequence[dict[str, str]]) -> None:
     for column in ("metric", "rule", "value", "verdict"):
         table.add_column(column)
     for gate in gates:
-        colour = "green" if gate["verdict"] == "pass" else "red"
+        colour = {"pass": "green", "undecidable": "yellow"}.get(gate["verdict"], "red")
         table.add_row(gate["metric"], f"{gate['kind']} {gate['threshold']}", _short(gate["value"]), f"[{colour}]{gate['verdict']}")
     console.print(table)
 
