@@ -40,7 +40,8 @@ def read_pairs(axis):
 
 
 def key_of(row):
-    return prompt_key([Message(**message) for message in row["messages"]])
+    """Of the request, without the message that it is served under."""
+    return prompt_key([Message(**message) for message in row["messages"] if message["role"] != "system"])
 
 
 def test_drawing_the_data_again_gives_the_committed_bytes():

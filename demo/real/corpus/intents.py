@@ -10,6 +10,8 @@ from demo.real.corpus.parts import UnusedTexts, divide
 from demo.real.corpus.tickets import INTENTS, TicketWriter
 
 Row = dict[str, object]
+# What the model is served under, and so what a probe of its requests reads.
+SERVED = load_inventory("context")["served"]
 # What is called make elsewhere is called train here.
 SPLIT_OF_PART = {"make": "train", "select": "select", "test": "test"}
 PROMPTS = {"make": slice(0, 60), "select": slice(60, 80), "test": slice(80, 120)}
@@ -46,7 +48,7 @@ def _tickets(part: str, label: str, intents: tuple[str, ...], count: int, writer
 
 
 def _row(part: str, label: str, kind: str, text: str, locale: str, product: str) -> Row:
-    messages = [{"role": "user", "content": spell(text, locale)}]
+    messages = [{"role": "system", "content": SERVED}, {"role": "user", "content": spell(text, locale)}]
     return {"split": SPLIT_OF_PART[part], "messages": messages, "label": label, "kind": kind, "locale": locale, "product": product}
 
 
