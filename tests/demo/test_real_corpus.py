@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from demo.real.corpus.files import DATA_FOLDER, READ_BY_HAND, draw_data, render_jsonl
+from demo.real.corpus.intents import SERVED
 from demo.real.corpus.inventory import load_inventory
 from demo.real.corpus.pairs import AXES, MESSAGES
 from demo.real.corpus.parts import PARTS
@@ -196,8 +197,17 @@ def test_the_product_reads_every_manifest(path):
     assert parse_manifests(documents)
 
 
-def test_the_profile_steers_on_an_intent_that_its_tickets_have():
-    (document,) = read_manifests(MANIFESTS / "revision.yaml")
-    (component,) = document.document["spec"]["revision"]["components"]
-    assert component["condition"] == {"kind": "intent", "labels": ["billing"]}
-    assert set(component["condition"]["labels"]) <= {item.intent for item in read_suite("tickets").items}
+def read_spec(name):
+    (document,) = read_manifests(MANIFESTS / f"{name}.yaml")
+    return document.document["spec"]
+
+
+@pytest.mark.parametrize("name", ["recipe", "second-axis"])
+def test_a_vector_is_judged_where_it_is_to_steer_and_as_it_is_served(name):
+    recipe, probe = read_spec(name)["recipe"], read_spec("probe")
+    (component,) = read_spec("revision")["revision"]["components"]
+    assert recipe["condition"] == component["condition"] == {"kind": "probe", "probe": "billing-intent"}
+    assert min(map(int, recipe["layers"])) >= int(probe["below"])
+    assert recipe["gates"] == read_spec("approver")["gateSet"] == "tone"
+    assert recipe["systemMessage"] == SERVED
+    assert {row["messages"][0]["content"] for row in read_rows("intents")} == {SERVED}
