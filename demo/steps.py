@@ -44,10 +44,16 @@ def follow(client: HubClient, job_id: str) -> dict[str, Any]:
         while True:
             job = client.get(f"/jobs/{job_id}")
             total = job["progress_total"] or None
-            progress.update(bar, description=job["stage"] or "queued", completed=job["progress_done"], total=total)
+            progress.update(bar, description=_say_stage(job), completed=job["progress_done"], total=total)
             if job["state"] in _FINISHED:
                 return job
             time.sleep(0.25)
+
+
+def _say_stage(job: dict[str, Any]) -> str:
+    """With what is left, where that is a while."""
+    minutes = round((job["seconds_left"] or 0) / 60)
+    return f"{job['stage'] or 'queued'}{f', {minutes} min left' if minutes > 1 else ''}"
 
 
 def ask(processes: Processes, messages: list[dict[str, str]], tenant: str, max_tokens: int) -> Answer:

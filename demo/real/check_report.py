@@ -1,4 +1,6 @@
-"""python -m demo.real.check_report FILE: whether the report shows what the product promises, or says plainly why not. Exit 0 or 1."""
+"""python -m demo.real.check_report FILE [OTHER]: whether the report shows what the product promises, or says plainly why not, and whether
+the report of another run agrees with it. Exit 0 or 1.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def _claims_of_approved(report: Report) -> dict[str, bool]:
 
 
 def _claims_of_no_window(report: Report) -> dict[str, bool]:
-    nearest = report["nearest"]
+    nearest = report["nearest"] or {"stopped_by": [], "sentence": ""}
     return {
         "nothing was approved or served": report["chosen"] is None and "rollback" not in report,
         "cells were measured": report["search"]["cells_measured"] > 1,
@@ -92,9 +94,23 @@ _CLAIMS = {
 }
 
 
+def find_disagreements(report: Report, other: Report) -> list[str]:
+    """In what two runs differ by more than the first one's own uncertainty, as sentences."""
+    found = [] if report["verdict"] == other["verdict"] else [f"the verdict is {report['verdict']} and {other['verdict']}"]
+    here, there = ((each["chosen"] or each.get("nearest") or {}).get("layer") for each in (report, other))
+    if there != here and there not in ((report["search"]["ties"] or {}).get("layers") or []):
+        found.append(f"the layer is {here} and {there}, which is no tie")
+    for name, sides in report["intervals"].items():
+        low, high = sides.get("steered", (float("-inf"), float("inf")))
+        value = other[name]["steered"] if isinstance(other[name], dict) else other[name]
+        if value is None or not low <= value <= high:
+            found.append(f"{name} steered is {value}, outside {low} to {high}")
+    return found
+
+
 def main() -> int:
-    report = json.loads(Path(sys.argv[1]).read_text())
-    shortfalls = find_shortfalls(report)
+    report, *others = (json.loads(Path(path).read_text()) for path in sys.argv[1:3])
+    shortfalls = find_shortfalls(report) + [told for other in others for told in find_disagreements(report, other)]
     for claim in shortfalls:
         print(f"not shown: {claim}", file=sys.stderr)
     return 1 if shortfalls else 0

@@ -46,7 +46,10 @@ def train_probe(stage: Stage) -> dict[str, Any]:
 
 
 def search(stage: Stage, vector: str, manifest: str) -> dict[str, Any]:
-    """The vector that the search chose, or where no cell passes everything that decides what to change."""
+    """The vector that the search chose, or where no cell passes everything that decides what to change.
+
+    Where it did not come to measure cells, because the model does not do what the pairs ask for, `nearest` is None too.
+    """
     job = stage.make("extraction", "vector", vector, manifest)
     ada = stage.clients["ada"]
     if job["state"] == "succeeded":
@@ -59,7 +62,9 @@ def search(stage: Stage, vector: str, manifest: str) -> dict[str, Any]:
         sweep, chosen = ada.get(f"/jobs/{job['id']}/sweep"), None
         picture = f"/jobs/{job['id']}/heatmap.png"
     else:
-        raise RuntimeError(f"job {job['id']} {job['state']}: {job['error_code']} {job['error_message']}")
+        said = f"{job['error_code']}: {job['error_message']}"
+        story.tell(f"[yellow]the search ended before it measured a cell:[/] {said}")
+        return {"job": job["id"], "chosen": None, "nearest": None, "cells": [], "cells_measured": 0, "sentence": said}
     ada.download(picture, stage.processes.var / f"{vector}.png")
     found = {
         "job": job["id"],

@@ -89,7 +89,7 @@ def play(stage: Stage, diary: Diary) -> dict[str, Any]:
         "shortened": stage.material.shortened,
         "probe": probe,
         "chosen": search["chosen"],
-        "search": {name: search[name] for name in ("cells_measured", "finalists", "ties", "findings", "instructions")},
+        "search": {name: search.get(name) for name in ("cells_measured", "finalists", "ties", "findings", "instructions")},
         **(describe_nearest(search) if evidence is None else describe_evidence(evidence)),
         **outcome,
         "second_axis": second,

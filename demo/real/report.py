@@ -25,6 +25,8 @@ APPROVED, NO_WINDOW, FAILED, UNDECIDED = "approved", "no window", "gates failed"
 
 def judge(search: Chapter, evidence: Chapter | None, waived: Chapter | None) -> tuple[str, str]:
     """Which way it went, and the sentence that says so with numbers."""
+    if evidence is None and search["nearest"] is None:
+        return NO_WINDOW, f"the search ended before it measured a cell: {search['sentence']}"
     if evidence is None:
         return NO_WINDOW, f"no cell passes every gate on the select split: {search['nearest']['sentence']}"
     blocking = [gate for gate in evidence["gates"] if gate["verdict"] == "fail"]
@@ -69,6 +71,9 @@ def describe_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
 def describe_nearest(search: Chapter) -> dict[str, Any]:
     """Of a search in which no cell passes: the unsteered model and the nearest cell, on the select split. No prompt is asked there."""
     nearest = search["nearest"]
+    if nearest is None:
+        nothing = {name: dict.fromkeys(SIDES) for name in FIGURES}
+        return {**nothing, "perplexity_ratio": None, "intervals": {}, "nearest": None, "gates": {}}
     baseline = next(cell for cell in search["cells"] if cell["layer"] is None)
     steered = next(cell for cell in search["cells"] if (cell["layer"], cell["alpha"]) == (nearest["layer"], nearest["alpha"]))
     cells = {"baseline": baseline, "prompt": {}, "steered": steered}

@@ -14,6 +14,8 @@ from steernode.hub.client import HubClient
 PROBE, VECTOR, SECOND_VECTOR = "billing-intent", "harbor-empathy-smollm2", "harbor-formality-smollm2"
 # The second profile has the name of its vector as well.
 PROFILE = VECTOR
+# Of a job whose worker was killed too often: it says nothing of what it was to find.
+_LOST = "ATTEMPTS_EXHAUSTED"
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,8 @@ class Stage:
         return follow(self.clients["ada"], job["id"])
 
     def _find_job(self, kind: str, field: str, name: str) -> dict[str, Any] | None:
-        """The newest, unless it came to an end without a result: its worker was killed too often, or somebody called it off."""
+        """The newest, unless it was lost, or somebody called it off."""
         jobs = self.clients["ada"].get(f"/jobs?kind={kind}&size=500")["results"]
         newest = next((job for job in jobs if job["recipe"][field] == name), None)
-        if newest is None or newest["state"] == "cancelled" or (newest["state"] == "failed" and not newest["sweep_digest"]):
-            return None
-        return newest
+        is_over = newest is not None and (newest["state"] == "cancelled" or newest["error_code"] == _LOST)
+        return None if is_over else newest

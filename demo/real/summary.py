@@ -18,7 +18,7 @@ def summarise(report: dict[str, Any]) -> None:
             ("vector", f"layer {chosen['layer']}, α = {chosen['alpha']} {chosen['unit']}" if chosen else "none"),
             ("unsteered, prompt alone, steered", ""),
             *((name, _say_sides(report[name])) for name in FIGURES if name in report),
-            ("perplexity ratio", f"{report['perplexity_ratio']:.3f}"),
+            ("perplexity ratio", _say(report["perplexity_ratio"])),
             ("gates that did not pass", ", ".join(name for name, verdict in report["gates"].items() if verdict != "pass") or "none"),
             ("waivers", "; ".join(_say_waiver(waiver) for waiver in report["waivers"]) or "none"),
             ("second axis", f"{report['second_axis']['verdict']}: {report['second_axis']['sentence']}"),
@@ -29,7 +29,11 @@ def summarise(report: dict[str, Any]) -> None:
 
 
 def _say_sides(figure: dict[str, float | None]) -> str:
-    return ", ".join("–" if figure[side] is None else f"{figure[side]:.3f}" for side in SIDES)
+    return ", ".join(_say(figure[side]) for side in SIDES)
+
+
+def _say(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _say_waiver(waiver: dict[str, Any]) -> str:

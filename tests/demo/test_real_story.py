@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.real.check_report import find_shortfalls
+from demo.real.check_report import find_disagreements, find_shortfalls
 from demo.real.diary import open_diary
 from demo.real.material import SHORT_RECIPE, kind_of, read_material, take_first
 from demo.real.play import MODELS, begin
@@ -211,6 +211,31 @@ def test_evidence_says_which_way_it_went(verdicts, waived, expected):
     assert verdict == expected
     if verdict != "approved":
         assert find_shortfalls(report(verdict, sentence=sentence, **describe_evidence(found), chosen=SEARCH["chosen"])) == []
+
+
+def test_a_search_that_measured_no_cell_is_told_and_does_not_pass_for_a_result():
+    search = {"chosen": None, "nearest": None, "cells": [], "cells_measured": 0, "sentence": "BEHAVIOUR_ABSENT: the model does not do it"}
+    verdict, sentence = judge(search, None, None)
+    assert (verdict, "BEHAVIOUR_ABSENT" in sentence) == ("no window", True)
+    found = report(verdict, sentence=sentence, **describe_nearest(search), chosen=None) | {"search": search}
+    assert "cells were measured" in find_shortfalls(found)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, []),
+        ({"chosen": {"layer": 15}}, []),
+        ({"chosen": {"layer": 20}}, ["the layer is 16 and 20, which is no tie"]),
+        ({"verdict": "undecided"}, ["the verdict is approved and undecided"]),
+        ({"behaviour": {"steered": 3.15}}, []),
+        ({"behaviour": {"steered": 3.3}}, ["behaviour steered is 3.3, outside 3.0 to 3.2"]),
+        ({"perplexity_ratio": 2.0}, ["perplexity_ratio steered is 2.0, outside 1.0 to 1.2"]),
+    ],
+)
+def test_two_runs_agree_within_what_the_first_one_can_tell(more, told):
+    one = approved(search=SEARCH | {"ties": {"layers": [15, 16]}})
+    assert find_disagreements(one, one | more) == told
 
 
 def test_a_report_can_be_written():
