@@ -21,14 +21,14 @@ Row = dict[str, Any]
 SHORT: dict[str, dict[str, dict[str, int]]] = {
     "tickets": {"select": {"billing": 12, "": 1}, "test": {"billing": 24, "": 2}},
     "facts": {"select": {"billing": 12, "general": 8, "": 1}, "test": {"billing": 48, "general": 12, "": 2}},
-    "capability": {"select": {"": 4}, "test": {"": 8}},
+    "capability": {"select": {"": 4}, "test": {"": 4}},
     "refusals": {"select": {"": 6}, "test": {"harmful": 60, "": 38}},
     "conversations": {"test": {"billing": 4, "": 0}},
     "intents": {"train": {"billing": 80, "": 20}, "select": {"billing": 30, "": 10}, "test": {"billing": 40, "": 10}},
 }
 SHORT_PAIRS = {"extract": 120, "select": 20, "test": 26}
-# Two layers that another search found, so that a shortened run finds an α and no layer.
-SHORT_RECIPE = {"layers": [15, 16], "alphas": ["0", "0.5", "0.75", "1"], "maxNewTokens": 32}
+# The layer that another search found, so that a shortened run finds an α and no layer.
+SHORT_RECIPE = {"layers": [16], "alphas": ["0", "0.5", "0.75", "1"], "maxNewTokens": 32, "finalists": 1}
 
 
 @dataclass(frozen=True)
