@@ -104,7 +104,7 @@ def find_disagreements(report: Report, other: Report) -> list[str]:
         low, high = sides.get("steered", (float("-inf"), float("inf")))
         value = other[name]["steered"] if isinstance(other[name], dict) else other[name]
         if value is None or not low <= value <= high:
-            found.append(f"{name} steered is {value}, outside {low} to {high}")
+            found.append(f"{name} steered is {value}, outside {low:.4g} to {high:.4g}")
     return found
 
 

@@ -152,15 +152,20 @@ def changed(billing, general):
 
 
 def approved(**more):
-    return report(
-        "approved",
+    found = {
         **describe_evidence(evidence(attack_success_rise="undecidable", facts_lost="pass")),
-        **{
-            "chosen": SEARCH["chosen"], "waivers": [WAIVER], "waivers_on_the_revision": 1, "author_waiver_refused": True,
-            "author_approval_refused": True, "approved_by": ["grace", "hedy"], "requests": changed(3, 0),
-            "facts_of_other_intents": {"right_before": 4, "right_after": 4}, "drift_told": True, "rollback": {"identical": True}, **more,
-        },
-    )  # fmt: skip
+        "chosen": SEARCH["chosen"],
+        "waivers": [WAIVER],
+        "waivers_on_the_revision": 1,
+        "author_waiver_refused": True,
+        "author_approval_refused": True,
+        "approved_by": ["grace", "hedy"],
+        "requests": changed(3, 0),
+        "facts_of_other_intents": {"right_before": 4, "right_after": 4},
+        "drift_told": True,
+        "rollback": {"identical": True},
+    }
+    return report("approved") | found | more
 
 
 def test_a_report_of_an_approval_that_holds_what_is_promised_has_no_shortfall():
@@ -174,10 +179,8 @@ def test_a_report_of_an_approval_that_holds_what_is_promised_has_no_shortfall():
         ({"waivers": []}, "every undecidable gate is waived, and nothing else"),
         ({"waivers": [{**WAIVER, "confirmed_by": "grace"}]}, "each waiver has two people, neither the author, a reason and an end"),
         ({"approved_by": ["ada", "grace"]}, "the author could not approve"),
-        (
-            {"requests": {"billing": {"asked": 3, "changed": 0}, "general": {"asked": 3, "changed": 0}}},
-            "requests about billing were steered",
-        ),
+        ({"requests": changed(0, 0)}, "requests about billing were steered"),
+        ({"requests": changed(3, 2)}, "most other requests were answered as before"),
         ({"facts_of_other_intents": {"right_before": 4, "right_after": 3}}, "no question of fact of another intent was lost"),
         ({"pairs": 166}, "500 pairs or more were sealed, or the run is shortened and says so"),
     ],
@@ -229,8 +232,8 @@ def test_a_search_that_measured_no_cell_is_told_and_does_not_pass_for_a_result()
         ({"chosen": {"layer": 20}}, ["the layer is 16 and 20, which is no tie"]),
         ({"verdict": "undecided"}, ["the verdict is approved and undecided"]),
         ({"behaviour": {"steered": 3.15}}, []),
-        ({"behaviour": {"steered": 3.3}}, ["behaviour steered is 3.3, outside 3.0 to 3.2"]),
-        ({"perplexity_ratio": 2.0}, ["perplexity_ratio steered is 2.0, outside 1.0 to 1.2"]),
+        ({"behaviour": {"steered": 3.3}}, ["behaviour steered is 3.3, outside 3 to 3.2"]),
+        ({"perplexity_ratio": 2.0}, ["perplexity_ratio steered is 2.0, outside 1 to 1.2"]),
     ],
 )
 def test_two_runs_agree_within_what_the_first_one_can_tell(more, told):
