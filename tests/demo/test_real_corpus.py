@@ -108,6 +108,12 @@ def test_questions_of_fact_are_clusters_of_their_own_and_say_their_intents():
         assert min(Counter(item.intent for item in items)[intent] for intent in ("general", "billing")) >= 30
 
 
+def test_no_question_of_fact_is_asked_in_the_same_words_in_both_splits():
+    """Else a search has chosen by what the test split asks, and the registry refuses it."""
+    asked = {split: {item.messages[-1].content for item in read_suite("facts").split(split)} for split in ("select", "test")}
+    assert not asked["select"] & asked["test"]
+
+
 def test_no_question_of_fact_gives_its_answer_away_but_in_the_message_it_is_read_from():
     for item in read_suite("facts").items:
         *context, asked = item.messages
