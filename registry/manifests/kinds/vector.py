@@ -45,7 +45,7 @@ from registry.models import BaseModel, ContrastSet, EvalSuite, Evaluation, Job, 
 from registry.reads.gates import find_gate_set
 from registry.reads.lookups import find_version
 from registry.services.conditions import refuse_unmet_condition
-from registry.services.jobs import refuse_unscreened, request_extraction
+from registry.services.job_requests import refuse_unscreened, request_extraction
 from registry.services.notices import Notice, foresee_notices
 from registry.services.power import refuse_certain
 from registry.services.recipes import LAYER_NAMES, MODEL_DTYPES, ask_again, parse_extraction_recipe, refuse_beyond_cap
