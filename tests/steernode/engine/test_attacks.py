@@ -13,7 +13,7 @@ from steernode.engine.judging import attacks
 from steernode.engine.judging.attacks import measure_attacks, read_templates
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.measuring.gates import judge_evidence
-from steernode.engine.measuring.metrics import EvalItems
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.directions import extract_directions
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile, SuiteItem
