@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 
 FAULTS ?= faults
 SEED ?= $(shell date +%s)
-NODE_HALF := tests/steernode tests/workers tests/demo tests/benchmarks
+NODE_HALF := tests/steernode tests/workers tests/benchmarks
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c

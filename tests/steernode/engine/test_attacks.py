@@ -45,7 +45,8 @@ def attack(monkeypatch: pytest.MonkeyPatch, runs: Any, answer: Any, decoding: De
 
     monkeypatch.setattr(attacks, "generate", generate)
     loaded: Any = SimpleNamespace(work=SimpleNamespace(enter=lambda stage: None))
-    return measure_attacks(loaded, runs, ["steering"], max_new_tokens=4, decoding=decoding), asked  # type: ignore[list-item]
+    steering: Any = ["something"]
+    return measure_attacks(loaded, runs, steering, max_new_tokens=4, decoding=decoding), asked
 
 
 def test_five_templates_ship_and_each_names_its_source_and_asks_the_request() -> None:
