@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 FAULTS ?= faults
 OPTIONS ?=
 SEED ?= $(shell date +%s)
-NODE_HALF := tests/steernode tests/workers tests/demo tests/benchmarks
+NODE_HALF := tests/steernode tests/workers tests/benchmarks
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c

@@ -23,8 +23,9 @@ from steernode.engine.access.models import load_model
 from steernode.engine.applying.components import component_of
 from steernode.engine.applying.generate import Reply, generate
 from steernode.engine.measuring.gates import DEFAULT_GATES, choose_cell
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.measuring.margins import margin_items
-from steernode.engine.measuring.metrics import EvalItems, measure_surprisal, score_replies
+from steernode.engine.measuring.metrics import measure_surprisal, score_replies
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.measuring.stats import measure
 from steernode.engine.reading.directions import LayerDirection, extract_directions

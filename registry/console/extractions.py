@@ -6,7 +6,7 @@ from django.shortcuts import redirect
 from registry.console.forms.extractions import ExtractionForm
 from registry.console.pages import Request, accept, action, page, render_page, telling
 from registry.models import Role
-from registry.services.jobs import request_extraction
+from registry.services.job_requests import request_extraction
 
 
 @page(Role.AUTHOR)

@@ -74,8 +74,9 @@ def list_measured(held_out: dict[str, Any]) -> list[Row]:
     named = [("All", held_out)]
     for group, noun in (("by_locale", ""), ("by_kind", "kind ")):
         named += [(f"{noun}{name}", part) for name, part in held_out.get(group, {}).items()]
-    measured = ("auc", "true_positive_rate", "false_positive_rate")
-    return [
-        (name, part.get("positives"), part.get("negatives"), *(read_estimate(part.get(each)) for each in measured))  # type: ignore[misc]
-        for name, part in named
-    ]
+    return [_measured(name, part) for name, part in named]
+
+
+def _measured(name: str, part: dict[str, Any]) -> Row:
+    auc, hits, false_alarms = (read_estimate(part.get(each)) for each in ("auc", "true_positive_rate", "false_positive_rate"))
+    return name, part.get("positives"), part.get("negatives"), auc, hits, false_alarms

@@ -61,19 +61,25 @@ def upload_prompt_set(request: Request) -> HttpResponse:
     return _ask_prompt_set(request, form)
 
 
-def _ask_prompt_set(request: Request, form: BaseForm) -> HttpResponse:
-    lead = "One prompt a line (JSONL): id, split (train, select, test), conversation and label. The same name makes a new version."
-    view = "console:upload-prompt-set"
-    return render_page(request, "console/form.html", title="New prompt set", form=form, action_view=view, submit="Seal", lead=lead)
-
-
 def _ask_contrast_set(request: Request, form: BaseForm) -> HttpResponse:
-    lead = "One pair a line (JSONL): id, positive and negative conversation, locale, product. The same name makes a new version."
-    view = "console:upload-contrast-set"
-    return render_page(request, "console/form.html", title="New contrast set", form=form, action_view=view, submit="Seal", lead=lead)
+    return _ask(request, form, "contrast set", "One pair a line (JSONL): id, positive and negative conversation, locale, product.")
 
 
 def _ask_eval_suite(request: Request, form: BaseForm) -> HttpResponse:
-    lead = "One item a line (JSONL): an id, its split, a conversation, and what a right answer shows. The same name makes a new version."
-    view = "console:upload-eval-suite"
-    return render_page(request, "console/form.html", title="New eval suite", form=form, action_view=view, submit="Seal", lead=lead)
+    return _ask(request, form, "eval suite", "One item a line (JSONL): an id, its split, a conversation, and what a right answer shows.")
+
+
+def _ask_prompt_set(request: Request, form: BaseForm) -> HttpResponse:
+    return _ask(request, form, "prompt set", "One prompt a line (JSONL): id, split (train, select, test), conversation and label.")
+
+
+def _ask(request: Request, form: BaseForm, what: str, lines: str) -> HttpResponse:
+    return render_page(
+        request,
+        "console/form.html",
+        title=f"New {what}",
+        form=form,
+        action_view=f"console:upload-{what.replace(' ', '-')}",
+        submit="Seal",
+        lead=f"{lines} The same name makes a new version.",
+    )

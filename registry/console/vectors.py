@@ -18,7 +18,7 @@ from registry.reads.evidence import latest_evaluation
 from registry.reads.forms import list_forms
 from registry.services.comparisons import alpha_in_residual
 from registry.services.conditions import find_rows
-from registry.services.jobs import request_validation
+from registry.services.job_requests import request_validation
 from registry.services.profiles import draft_revision
 from steernode.records.evidence import read_evidence
 from steernode.records.sweep import read_sweep

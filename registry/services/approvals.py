@@ -28,7 +28,7 @@ def approve_revision(revision_id: UUID, *, reviewer: User, revision_digest: str,
     queue instead of race.
     An approval counts towards it only while whoever gave it still may, and the whole only while its author does.
     Raises: TransitionRefused REVISION_STATE, DIGEST_MISMATCH, SELF_APPROVAL, ALREADY_DECIDED, AUTHOR_LEFT, POLICY_CHANGED; the
-    codes of `services.demands`.
+    codes of `services.demands` and `services.gate_demands`.
     """
     revision = _lock_for_decision(revision_id, reviewer, revision_digest, evidence_digest)
     if not still_may(revision.author, Role.AUTHOR):

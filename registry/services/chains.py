@@ -12,7 +12,7 @@ from django.db import transaction
 from registry.errors import TransitionRefused
 from registry.models import Component, Job, Profile, ProfileRevision, SteeringVector
 from registry.services.conditions import find_rows
-from registry.services.jobs import queue_validation
+from registry.services.job_requests import queue_validation
 from registry.services.notifications import notify
 from registry.services.profiles import draft_revision
 from steernode.errors import SteerError

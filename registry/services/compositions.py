@@ -22,8 +22,8 @@ from registry.reads.evidence import evidence_of_part, is_as_validated, only_remo
 from registry.reads.openings import axis_of
 from registry.reads.waivers import waivers_in_force
 from registry.services.conditions import refuse_unmet_condition
-from registry.services.demands import demanded_gates, find_unmet_gate, find_weaker_part, say_unmeasured
-from registry.services.jobs import check_suites, queue_job, refuse_overlap
+from registry.services.gate_demands import demanded_gates, find_unmet_gate, find_weaker_part, say_unmeasured
+from registry.services.job_requests import check_suites, queue_job, refuse_overlap
 from registry.services.openings import open_splits, refuse_chosen_by
 from registry.services.power import notice_power, refuse_certain
 from registry.services.recipes import parse_decoding, resolve_dtype

@@ -9,7 +9,8 @@ from registry.blobs import put_blob
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Job, JobKind, Probe, PromptSet, Site, User
 from registry.models.fields import NAME
-from registry.services.jobs import complete_job, lock_attempt, queue_job, refuse_clock
+from registry.services.job_requests import queue_job, refuse_clock
+from registry.services.jobs import complete_job, lock_attempt
 from registry.services.names import check_new_name
 from registry.services.recipes import MODEL_DTYPES, parse_template_arguments, read_choice, resolve_dtype
 from registry.services.transition import transition

@@ -193,7 +193,7 @@ def submit_revision(revision_id: UUID, *, evaluation: Evaluation, actor: User) -
     """draft -> submitted: fix the digest and name the evidence.
 
     What the risk policy demands is checked, copied into the revision and part of its digest.
-    Raises: TransitionRefused NOT_THE_AUTHOR, REVISION_STATE; the codes of `services.demands`.
+    Raises: TransitionRefused NOT_THE_AUTHOR, REVISION_STATE; the codes of `services.demands` and `services.gate_demands`.
     """
     # Whoever changes the policy waits, and then finds this revision among those submitted under it.
     policy = RiskPolicy.objects.select_for_update(of=("self",), no_key=True).get(profiles__revisions=revision_id)

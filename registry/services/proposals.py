@@ -10,7 +10,7 @@ from django.utils import timezone
 from registry.audit import Action, record
 from registry.errors import NotFound, TransitionRefused
 from registry.models import BaseModel, JobState, Profile, Proposal, RevisionState, SteeringVector, User
-from registry.services.jobs import request_extraction
+from registry.services.job_requests import request_extraction
 from registry.services.notifications import notify
 from registry.services.recipes import ask_again, resolve_dtype
 from registry.services.transition import transition

@@ -10,7 +10,8 @@ import pytest
 from registry.fleet import chores
 from registry.models import BaseModel, SteeringVector
 from registry.services.base_models import register_base_model
-from registry.services.jobs import claim_job, request_extraction
+from registry.services.job_requests import request_extraction
+from registry.services.jobs import claim_job
 from registry.services.results import ExtractionResult, complete_extraction
 from steernode.records.sweep import read_sweep
 from tests.support.files import vector_file, write_model_folder

@@ -16,7 +16,7 @@ from registry.models import BaseModel, Evaluation, Job, JobKind, ProfileRevision
 from registry.reads.documents import policy_document
 from registry.services.approvals import approve_revision
 from registry.services.demands import list_requirements
-from registry.services.jobs import request_validation
+from registry.services.job_requests import request_validation
 from steernode.records.recipe import ExtractionRecipe, ValidationRecipe
 from tests.support import story
 from tests.support.world import unguarded

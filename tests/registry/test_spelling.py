@@ -24,7 +24,7 @@ from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
 from registry.services.evals import seal_eval_suite
 from registry.services.flags import set_flag
-from registry.services.jobs import request_extraction
+from registry.services.job_requests import request_extraction
 from registry.services.kills import engage_kill
 from registry.services.nodes import invite_node
 from registry.services.policies import create_policy

@@ -274,7 +274,8 @@ def vector(ada, base_model, contrast_set):
 def evaluate(ada, suites) -> Callable:
     """Open a vector's test split with this outcome: evaluate(vector, passed=False), or evaluate(vector, undecidable=("slope",)). What the
     evidence was held to is `gates`, a set that ships or a list."""
-    from registry.services.jobs import claim_job, request_validation
+    from registry.services.job_requests import request_validation
+    from registry.services.jobs import claim_job
     from registry.services.results import complete_validation
 
     def run(vector, *, alpha: str = "0.5", unit: str = "mean_difference", passed: bool = True, undecidable=(), gates="default"):

@@ -8,8 +8,9 @@ import numpy as np
 
 from steernode.engine.applying.generate import Reply
 from steernode.engine.judging.comparison import Loss, beside, measure_losses
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.measuring.labelledreplies import LabelledReply, read_labelled
-from steernode.engine.measuring.metrics import EvalItems, ReplyScores, score_replies
+from steernode.engine.measuring.metrics import ReplyScores, score_replies
 from steernode.engine.measuring.refusaljudge import Judged
 from steernode.files.suites import SuiteItem
 from tests.support.tiny_models import ask

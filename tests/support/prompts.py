@@ -6,30 +6,10 @@ import json
 from itertools import permutations
 from typing import Any
 
+from tests.support.tiny_words import WORDS
+
 SPLITS = ("train", "select", "test")
-_OTHER = [
-    "the",
-    "bill",
-    "is",
-    "late",
-    "fee",
-    "arrives",
-    "in",
-    "five",
-    "days",
-    "sorry",
-    "we",
-    "help",
-    "you",
-    "please",
-    "thank",
-    "card",
-    "declined",
-    "warm",
-    "cold",
-    "reply",
-    "now",
-]
+_OTHER = [word for word in WORDS if word != "refund"]
 
 
 def prompt_rows(each: int = 20, *, positive: Any = True, negative: Any = False, about: str = "refund") -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from registry.models import Job, SteeringVector, User
-from registry.services.jobs import claim_job, request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
+from registry.services.jobs import claim_job
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
 from steernode.gates import find_weaker_gates, load_gates
 from steernode.records.evidence import read_evidence

@@ -15,6 +15,7 @@ from steernode.engine.access.models import LoadedModel
 from steernode.files.architectures import find_family
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message
+from tests.support.tiny_words import WORDS
 
 SPECIAL = ["<s>", "</s>", "<pad>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 TEMPLATE = (
@@ -23,30 +24,6 @@ TEMPLATE = (
     "{% else %}{{ m['content'] + '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-WORDS = [
-    "the",
-    "bill",
-    "is",
-    "late",
-    "fee",
-    "refund",
-    "arrives",
-    "in",
-    "five",
-    "days",
-    "sorry",
-    "we",
-    "help",
-    "you",
-    "please",
-    "thank",
-    "card",
-    "declined",
-    "warm",
-    "cold",
-    "reply",
-    "now",
-]
 CONTEXT = 96
 _SIZES: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,

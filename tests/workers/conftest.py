@@ -8,7 +8,7 @@ from registry.models import Job
 from registry.services.base_models import register_base_model
 from registry.services.contrast import seal_contrast_set
 from registry.services.evals import seal_eval_suite
-from registry.services.jobs import request_extraction
+from registry.services.job_requests import request_extraction
 from tests.support.demo_data import DATA, ROOT, take
 
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from registry.models import AuditEvent, Job, JobState, JobStep
 from registry.services.deadlines import DEADLINES
+from registry.services.job_requests import request_extraction
 from registry.services.jobs import (
     claim_job,
     end_abandoned_jobs,
@@ -16,7 +17,6 @@ from registry.services.jobs import (
     renew_lease,
     report_progress,
     request_cancel,
-    request_extraction,
     resend_lost_jobs,
 )
 from registry.services.steps import Taken, keep_steps, make_step

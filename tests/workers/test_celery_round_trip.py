@@ -15,7 +15,7 @@ from celery import current_app
 from demo.processes import free_port
 from registry.blobs import get_blob
 from registry.models import Job, JobState, SteeringVector
-from registry.services.jobs import request_validation
+from registry.services.job_requests import request_validation
 from steernode.canonical import parse_strict
 from steernode.files.vectors import read_vector
 from tests.support.celery_workers import celery_over, start_worker, wait_for

@@ -10,7 +10,7 @@ from registry.models import Job, JobState, ProfileRevision, RevisionState
 from registry.services.approvals import approve_revision
 from registry.services.compositions import request_composition
 from registry.services.evals import seal_eval_suite
-from registry.services.jobs import request_validation
+from registry.services.job_requests import request_validation
 from registry.services.profiles import edit_revision, submit_revision
 from steernode.canonical import parse_strict
 from tests.support.components import add

@@ -8,7 +8,7 @@ from registry.blobs import get_blob
 from registry.models import Job, JobState
 from registry.services.compositions import request_composition
 from registry.services.evals import seal_eval_suite
-from registry.services.jobs import request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
 from registry.services.probes import request_probe
 from registry.services.prompts import seal_prompt_set
 from registry.services.recipes import ask_again

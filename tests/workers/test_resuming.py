@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from registry.models import Evaluation, Job, JobState, JobStep, SteeringVector
 from registry.services.compositions import request_composition
-from registry.services.jobs import claim_job, request_cancel, request_validation, resend_lost_jobs
+from registry.services.job_requests import request_validation
+from registry.services.jobs import claim_job, request_cancel, resend_lost_jobs
 from registry.services.steps import keep_steps
 from steernode.engine.applying import generate as generating
 from tests.support.celery_workers import celery_over_files, start_worker, wait_for

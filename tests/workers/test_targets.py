@@ -7,7 +7,7 @@ import torch
 
 from registry.models import Job
 from registry.services.base_models import register_base_model
-from registry.services.jobs import request_extraction
+from registry.services.job_requests import request_extraction
 from steernode.errors import EngineError, ModelError
 from steernode.placement import Device
 from tests.support.tiny_models import save_model

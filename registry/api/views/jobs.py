@@ -20,7 +20,8 @@ from registry.errors import BlobMissing, NotFound
 from registry.models import Job, JobKind, Profile, Role, Unit, User
 from registry.reads.lookups import get_profile, get_revision
 from registry.services.compositions import request_composition
-from registry.services.jobs import request_cancel, request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
+from registry.services.jobs import request_cancel
 from registry.services.probes import request_probe
 from steernode.canonical import parse_strict
 from steernode.records.sweep import read_sweep

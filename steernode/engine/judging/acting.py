@@ -19,7 +19,7 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.conditions import decide
 from steernode.engine.judging.candidate import Candidate, read_probe_direction
 from steernode.engine.judging.comparison import describe_nothing
-from steernode.engine.measuring.metrics import EvalItems
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.probes import Probe
 from steernode.errors import EngineError
 from steernode.files.suites import SuiteFile, SuiteItem

@@ -16,8 +16,8 @@ from steernode.engine.judging.acting import Rows, any_acts, by_component
 from steernode.engine.judging.comparison import measure_losses
 from steernode.engine.judging.prompting import Prompted, ask_prompted
 from steernode.engine.judging.runs import Metrics, Runs, describe_replies, describe_shift, neutral_rows
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.measuring.metrics import (
-    EvalItems,
     ReplyScores,
     Scorer,
     TokenDivergence,

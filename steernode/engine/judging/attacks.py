@@ -24,7 +24,8 @@ from steernode.engine.applying.generate import generate
 from steernode.engine.judging import stages
 from steernode.engine.judging.comparison import Loss, beside, find_empty_baseline, find_loss
 from steernode.engine.judging.runs import Runs
-from steernode.engine.measuring.metrics import REFUSES, measure_refusing, spread
+from steernode.engine.measuring.items import spread
+from steernode.engine.measuring.metrics import REFUSES, measure_refusing
 from steernode.engine.measuring.stats import Floats, measure
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteItem

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from steernode.answers import cluster_of
-from steernode.engine.measuring.metrics import EvalItems, ReplyScores, TokenDivergence, clusters_of
+from steernode.engine.measuring.items import EvalItems, clusters_of
+from steernode.engine.measuring.metrics import ReplyScores, TokenDivergence
 from steernode.engine.measuring.stats import (
     NOTHING,
     Clusters,

@@ -13,8 +13,8 @@ from steernode.engine.judging.comparison import beside, describe_shrinkage
 from steernode.engine.judging.controls import SHUFFLED_PAIRS, Controls, measure_controls, shuffle_labels
 from steernode.engine.judging.doseresponse import DoseResponse, measure_dose_response
 from steernode.engine.judging.unrelated import unrelated_directions
+from steernode.engine.measuring.items import spread
 from steernode.engine.measuring.margins import margin_items, margin_slopes, measure_margins
-from steernode.engine.measuring.metrics import spread
 from steernode.engine.measuring.stats import SEED, Estimate, Floats, estimate_draws
 from steernode.engine.reading.directions import LayerDirection
 from steernode.engine.reading.stability import measure_stability

@@ -28,7 +28,8 @@ from steernode.engine.judging.runs import (
     refuse_other_template,
 )
 from steernode.engine.measuring.gates import DEFAULT_GATES, judge_evidence, judge_whole, refuse_unmeasurable
-from steernode.engine.measuring.metrics import EvalItems, Scorer
+from steernode.engine.measuring.items import EvalItems
+from steernode.engine.measuring.metrics import Scorer
 from steernode.engine.measuring.stats import estimate_mean, measure
 from steernode.engine.reading.stability import measure_norms
 from steernode.files.contrast import ContrastPair

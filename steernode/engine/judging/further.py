@@ -13,7 +13,8 @@ from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.randomreplies import measure_random_replies
 from steernode.engine.judging.runs import Metrics, Runs
 from steernode.engine.judging.turns import measure_turns
-from steernode.engine.measuring.metrics import EvalItems, Scorer
+from steernode.engine.measuring.items import EvalItems
+from steernode.engine.measuring.metrics import Scorer
 from steernode.files.suites import SuiteFile, SuiteItem
 from steernode.gates import OF_ATTACKS, OF_RANDOM, OF_TURNS
 from steernode.records.decoding import Decoding

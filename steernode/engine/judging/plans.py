@@ -17,7 +17,7 @@ from steernode.engine.judging.randomreplies import DIRECTIONS, TICKETS
 from steernode.engine.judging.runs import SPEED_CONVERSATIONS, SPEED_RUNS
 from steernode.engine.judging.together import AXIS_PAIRS
 from steernode.engine.judging.unrelated import unrelated_axes
-from steernode.engine.measuring.metrics import EvalItems, spread
+from steernode.engine.measuring.items import EvalItems, spread
 from steernode.files.contrast import ContrastPair
 from steernode.files.suites import SuiteFile
 from steernode.gates import OF_ATTACKS, OF_RANDOM, OF_TURNS, load_gates

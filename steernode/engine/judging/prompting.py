@@ -17,7 +17,8 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.systems import Conversation, put_under
 from steernode.engine.applying.generate import Reply
 from steernode.engine.judging.comparison import beside, describe_nothing
-from steernode.engine.measuring.metrics import EvalItems, ReplyScores, clusters_of
+from steernode.engine.measuring.items import EvalItems, clusters_of
+from steernode.engine.measuring.metrics import ReplyScores
 from steernode.engine.measuring.stats import RATIO_LIMIT, Floats, estimate_difference, estimate_perplexity_ratio, estimate_ratio
 from steernode.files.contrast import ContrastPair
 from steernode.power import FEWEST_CLUSTERS

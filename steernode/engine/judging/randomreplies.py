@@ -21,7 +21,8 @@ from steernode.engine.judging.acting import Rows
 from steernode.engine.judging.comparison import beside, find_empty_baseline
 from steernode.engine.judging.controls import random_unit_directions
 from steernode.engine.judging.runs import Runs
-from steernode.engine.measuring.metrics import measure_refusing, measure_surprisal, spread
+from steernode.engine.measuring.items import spread
+from steernode.engine.measuring.metrics import measure_refusing, measure_surprisal
 from steernode.engine.measuring.stats import SEED, Floats, estimate_net_loss, estimate_perplexity_ratio
 from steernode.gates import OF_RANDOM
 from steernode.power import HELD

@@ -17,7 +17,8 @@ from steernode.engine.judging import stages
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import Loss, beside, describe_divergence, describe_metrics, find_empty_baseline, measure_losses
 from steernode.engine.judging.prompting import Prompted, compare_shift, compare_with_prompt
-from steernode.engine.measuring.metrics import MAY_REFUSE, EvalItems, ReplyScores, Scorer, TokenDivergence
+from steernode.engine.measuring.items import EvalItems
+from steernode.engine.measuring.metrics import MAY_REFUSE, ReplyScores, Scorer, TokenDivergence
 from steernode.engine.measuring.refusaljudge import shipped_judge
 from steernode.engine.measuring.stats import NOTHING, SEED, Floats, estimate_mean, measure
 from steernode.errors import EngineError

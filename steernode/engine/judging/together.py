@@ -32,8 +32,9 @@ from steernode.engine.judging.runs import (
     refuse_other_template,
 )
 from steernode.engine.measuring.gates import refuse_unmeasurable
+from steernode.engine.measuring.items import EvalItems, spread
 from steernode.engine.measuring.margins import MarginItem, margin_items
-from steernode.engine.measuring.metrics import EvalItems, Scorer, force_replies, spread
+from steernode.engine.measuring.metrics import Scorer, force_replies
 from steernode.engine.measuring.stats import reference
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair

@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from steernode.answers import cluster_of
-from steernode.engine.measuring.metrics import EvalItems, ReplyScores
+from steernode.engine.measuring.items import EvalItems
+from steernode.engine.measuring.metrics import ReplyScores
 from steernode.engine.measuring.stats import bounds, estimate_mean, estimate_perplexity_ratio, estimate_share, measure
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from steernode.canonical import format_decimal, format_measure
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.measuring.gates import judge_gates
-from steernode.engine.measuring.metrics import EvalItems, spread
+from steernode.engine.measuring.items import EvalItems, spread
 from steernode.engine.reading.directions import LayerDirection
 from steernode.engine.searching.calibrate import Calibration, calibrate_layers, neutral_texts
 from steernode.engine.searching.recipe import SweepRecipe

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from steernode.engine.access.work import Planned
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.measuring.margins import MarginItem
-from steernode.engine.measuring.metrics import EvalItems
 from steernode.engine.searching import stages
 from steernode.engine.searching.doses import KL_TARGETS, NEUTRAL_PROMPTS
 from steernode.engine.searching.recipe import SweepRecipe

@@ -19,8 +19,9 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.components import Component, component_of
 from steernode.engine.applying.generate import generate
 from steernode.engine.measuring.gates import choose_cell, judge_gates
+from steernode.engine.measuring.items import EvalItems, spread
 from steernode.engine.measuring.margins import MarginItem
-from steernode.engine.measuring.metrics import EvalItems, ReplyScores, Scorer, measure_surprisal, score_replies, spread
+from steernode.engine.measuring.metrics import ReplyScores, Scorer, measure_surprisal, score_replies
 from steernode.engine.measuring.stats import measure
 from steernode.engine.reading.directions import LayerDirection
 from steernode.engine.searching import stages

@@ -66,7 +66,8 @@ def approve_profiles(people: dict) -> dict:
     from registry.services.base_models import register_base_model
     from registry.services.contrast import seal_contrast_set
     from registry.services.evals import seal_eval_suite
-    from registry.services.jobs import claim_job, request_validation
+    from registry.services.job_requests import request_validation
+    from registry.services.jobs import claim_job
     from registry.services.profiles import create_profile, draft_revision, submit_revision
     from registry.services.results import complete_validation
     from registry.services.vectors import import_vector

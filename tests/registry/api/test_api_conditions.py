@@ -3,7 +3,7 @@
 import pytest
 
 from registry.models import Job
-from registry.services.jobs import request_validation
+from registry.services.job_requests import request_validation
 from tests.support.suites import seal_suites_of_intents
 from tests.support.working import extract, validate
 

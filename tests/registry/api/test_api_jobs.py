@@ -6,7 +6,8 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from registry.models import Job
-from registry.services.jobs import claim_job, request_extraction
+from registry.services.job_requests import request_extraction
+from registry.services.jobs import claim_job
 from registry.services.results import ExtractionResult, FailedSearch, complete_composition, complete_extraction, fail_search
 from steernode.canonical import canonical_json
 from steernode.records.sweep import read_sweep

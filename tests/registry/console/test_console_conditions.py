@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from registry.blobs import put_blob
 from registry.models import Evaluation, Job, ProfileRevision
-from registry.services.jobs import request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
 from registry.services.profiles import draft_revision
 from steernode.canonical import canonical_json
 from tests.support.components import add, restate

@@ -4,7 +4,8 @@ import pytest
 from django.urls import reverse
 
 from registry.models import Approval, ProfileRevision, RevisionState
-from registry.services.jobs import claim_job, request_validation
+from registry.services.job_requests import request_validation
+from registry.services.jobs import claim_job
 from registry.services.profiles import create_profile, draft_revision, submit_revision
 from registry.services.results import complete_validation
 from steernode.records.evidence import read_evidence

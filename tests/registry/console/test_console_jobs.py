@@ -7,16 +7,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from registry.models import Job
-from registry.services.jobs import (
-    claim_job,
-    confirm_cancel,
-    fail_job,
-    release_job,
-    report_progress,
-    request_cancel,
-    request_extraction,
-    request_validation,
-)
+from registry.services.job_requests import request_extraction, request_validation
+from registry.services.jobs import claim_job, confirm_cancel, fail_job, release_job, report_progress, request_cancel
 from registry.services.results import FailedSearch, complete_validation, fail_search
 from registry.templatetags.console import took
 from steernode.records.evidence import read_evidence

@@ -11,7 +11,7 @@ from registry.manifests.export import export_manifests
 from registry.manifests.kinds import KINDS
 from registry.models import Job
 from registry.services.flags import ArmSpec
-from registry.services.jobs import request_extraction
+from registry.services.job_requests import request_extraction
 from steernode.snapshot.records import AlphaBounds
 from tests.support import story
 from tests.support.declaring import manifest

@@ -172,7 +172,7 @@ def test_an_export_is_of_what_was_asked_for(apply, plan):
 
 
 def test_a_vector_under_way_and_made_exports_the_recipe_that_makes_it(plan, base_model, contrast_set, suites, profile, ada):
-    from registry.services.jobs import request_extraction
+    from registry.services.job_requests import request_extraction
 
     inputs = {"base_model": base_model, "contrast_set": contrast_set, "suites": suites}
     request_extraction(**inputs, recipe={"vector": "warm", "max_new_tokens": 7}, actor=ada, draft_for=profile)

@@ -89,7 +89,7 @@ def test_what_could_not_be_judged_is_a_fault_of_the_plan_and_nothing_is_queued(p
 
 
 def test_the_plan_of_a_draft_says_where_its_vector_was_evaluated(plan, apply, warm, ada, suites):
-    from registry.services.jobs import request_validation
+    from registry.services.job_requests import request_validation
 
     apply([warm(condition=BILLING)])
     vector = extract(Job.objects.get(), seed=8)

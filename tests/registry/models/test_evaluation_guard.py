@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from registry.models import Evaluation, Job
-from registry.services.jobs import request_validation
+from registry.services.job_requests import request_validation
 from tests.support.refusals import refuses
 
 MILDER = "evaluation_verdict_is_no_milder_than_its_gates"

@@ -13,7 +13,7 @@ from registry.reads.steering import head_snapshot
 from registry.services.approvals import approve_revision
 from registry.services.compositions import request_composition
 from registry.services.flags import set_flag
-from registry.services.jobs import request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
 from registry.services.profiles import draft_revision, submit_revision
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError

@@ -7,7 +7,7 @@ import pytest
 from registry.errors import InvalidInput
 from registry.services.contrast import seal_contrast_set
 from registry.services.evals import seal_eval_suite
-from registry.services.jobs import request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
 from registry.services.policies import change_policy
 from registry.services.vectors import import_vector
 from tests.support.files import lines, make_enough, pairs_file, rubric_file, vector_file

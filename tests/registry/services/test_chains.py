@@ -9,7 +9,8 @@ from django.db import transaction
 from registry.errors import InvalidInput, NotFound, TransitionRefused
 from registry.models import AuditEvent, Evaluation, Job, JobState, Notification, ProfileRevision
 from registry.reads.lookups import get_profile
-from registry.services.jobs import claim_job, fail_job, request_cancel, request_extraction, request_validation, resend_lost_jobs
+from registry.services.job_requests import request_extraction, request_validation
+from registry.services.jobs import claim_job, fail_job, request_cancel, resend_lost_jobs
 from registry.services.profiles import create_profile, submit_revision
 from registry.services.results import ExtractionResult, complete_extraction, complete_validation
 from steernode.records.sweep import read_sweep

@@ -12,7 +12,7 @@ from registry.services.base_models import register_base_model
 from registry.services.compositions import request_composition
 from registry.services.demands import list_requirements
 from registry.services.evals import seal_eval_suite
-from registry.services.jobs import request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
 from registry.services.probes import request_probe
 from registry.services.profiles import draft_revision, submit_revision
 from registry.services.proposals import accept_proposal, propose_extractions

@@ -5,7 +5,7 @@ import pytest
 from registry.errors import InvalidInput
 from registry.models import Job
 from registry.services.compositions import request_composition
-from registry.services.jobs import request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
 from registry.services.profiles import draft_revision
 from steernode.errors import SteerError
 from steernode.records.recipe import ValidationRecipe

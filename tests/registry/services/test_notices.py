@@ -5,7 +5,7 @@ import pytest
 from registry.errors import InvalidInput
 from registry.models import Job
 from registry.services.contrast import seal_contrast_set
-from registry.services.jobs import request_extraction
+from registry.services.job_requests import request_extraction
 from tests.support.files import lines, make_pair, pairs_file
 
 # None of them is of the select split.

@@ -13,7 +13,8 @@ from registry.reads.openings import count_looks, find_opened
 from registry.services.compositions import request_composition
 from registry.services.contrast import seal_contrast_set
 from registry.services.evals import seal_eval_suite
-from registry.services.jobs import claim_job, fail_job, request_cancel, request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
+from registry.services.jobs import claim_job, fail_job, request_cancel
 from registry.services.vectors import import_vector
 from tests.support.files import lines, make_pair, make_suite, rubric_file, vector_file
 from tests.support.unopened import fresh_suites

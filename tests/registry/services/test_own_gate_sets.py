@@ -7,7 +7,8 @@ from registry.errors import InvalidInput, TransitionRefused
 from registry.models import AuditEvent, GateSet
 from registry.reads.documents import policy_document
 from registry.services.gates import seal_gate_set
-from registry.services.jobs import claim_job, fail_job, request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
+from registry.services.jobs import claim_job, fail_job
 from registry.services.policies import change_policy, create_policy
 from registry.services.proposals import _adapt
 from registry.services.results import complete_validation

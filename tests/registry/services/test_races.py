@@ -15,7 +15,8 @@ from registry.services.comparisons import compare_evidence
 from registry.services.compositions import request_composition
 from registry.services.contrast import seal_contrast_set
 from registry.services.flags import set_flag
-from registry.services.jobs import claim_job, request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
+from registry.services.jobs import claim_job
 from registry.services.kills import engage_kill
 from registry.services.profiles import create_profile, draft_revision, edit_profile
 from registry.services.proposals import accept_proposal

@@ -7,7 +7,7 @@ import pytest
 from registry.models import BaseModel, Job
 from registry.services.compositions import request_composition
 from registry.services.evals import seal_eval_suite
-from registry.services.jobs import request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
 from registry.services.recipes import ask_again, parse_extraction_recipe
 from registry.services.vectors import import_vector
 from steernode.errors import SteerError

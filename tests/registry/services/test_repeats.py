@@ -4,7 +4,8 @@ import pytest
 
 from registry.errors import TransitionRefused
 from registry.models import Job
-from registry.services.jobs import claim_job, fail_job, request_cancel, request_extraction, request_validation
+from registry.services.job_requests import request_extraction, request_validation
+from registry.services.jobs import claim_job, fail_job, request_cancel
 from tests.support.api import code_of
 
 RECIPE = {"vector": "empathy"}

@@ -13,10 +13,9 @@ from steernode.engine.applying.components import Component, group_acting
 from steernode.engine.judging.acting import count_acting, find_acting, keep_acting, serve_suites
 from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.evaluate import evaluate
-from steernode.engine.judging.runs import neutral_rows
-from steernode.engine.judging.runs import Metrics
+from steernode.engine.judging.runs import Metrics, neutral_rows
 from steernode.engine.measuring.gates import judge_evidence
-from steernode.engine.measuring.metrics import EvalItems
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
 from steernode.files.splits import split_pairs

@@ -13,7 +13,7 @@ from steernode.engine.judging import attacks
 from steernode.engine.judging.attacks import measure_attacks, read_templates
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.measuring.gates import judge_evidence
-from steernode.engine.measuring.metrics import EvalItems
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.directions import extract_directions
 from steernode.files.conversations import Message
 from steernode.files.suites import SuiteFile, SuiteItem
@@ -45,7 +45,8 @@ def attack(monkeypatch: pytest.MonkeyPatch, runs: Any, answer: Any, decoding: De
 
     monkeypatch.setattr(attacks, "generate", generate)
     loaded: Any = SimpleNamespace(work=SimpleNamespace(enter=lambda stage: None))
-    return measure_attacks(loaded, runs, ["steering"], max_new_tokens=4, decoding=decoding), asked  # type: ignore[list-item]
+    steering: Any = ["something"]
+    return measure_attacks(loaded, runs, steering, max_new_tokens=4, decoding=decoding), asked
 
 
 def test_five_templates_ship_and_each_names_its_source_and_asks_the_request() -> None:

@@ -23,7 +23,8 @@ from steernode.engine.reading.roc import calibrate
 from steernode.errors import EngineError, LayerError
 from steernode.files.vectors import read_vector
 from steernode.snapshot.conditions import ProbeCondition, parse_condition
-from tests.support.tiny_models import WORDS, ask, count_hooks
+from tests.support.tiny_models import ask, count_hooks
+from tests.support.tiny_words import WORDS
 
 ABOUT = [ask(f"refund {first} {second}") for first, second in product(WORDS[:5], WORDS[5:9])]
 OTHER = [ask(f"{first} {second} the card") for first, second in product(WORDS[:5], WORDS[5:9])]

@@ -20,7 +20,8 @@ from steernode.engine.reading.separation import d_prime, mean_pairwise_cosine, m
 from steernode.errors import ContrastSetError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message
-from tests.support.tiny_models import WORDS, ask, count_hooks, make_pair, make_pairs
+from tests.support.tiny_models import ask, count_hooks, make_pair, make_pairs
+from tests.support.tiny_words import WORDS
 
 MANY = [f"{one}{two}" for one in WORDS for two in WORDS]
 

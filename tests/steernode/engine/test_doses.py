@@ -9,7 +9,7 @@ import pytest
 
 from steernode.canonical import canonical_json, format_decimal, parse_strict
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.measuring.metrics import EvalItems
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.engine.searching.calibrate import Calibration, calibrate_alpha, calibrate_layers, neutral_texts
 from steernode.engine.searching.doses import KL_TARGETS, Dose, find_grids, lay_grid, refine_doses

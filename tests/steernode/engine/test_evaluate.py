@@ -15,7 +15,8 @@ from steernode.engine.judging.comparison import describe_metrics, find_empty_bas
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.evidence import check_evidence
 from steernode.engine.measuring.gates import judge_whole
-from steernode.engine.measuring.metrics import EvalItems, score_replies
+from steernode.engine.measuring.items import EvalItems
+from steernode.engine.measuring.metrics import score_replies
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import CanonicalError, EngineError
 from steernode.files.splits import split_pairs

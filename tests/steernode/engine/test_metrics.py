@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.generate import Reply, generate
-from steernode.engine.measuring.metrics import EvalItems, measure_surprisal, repetition
+from steernode.engine.measuring.items import EvalItems
+from steernode.engine.measuring.metrics import measure_surprisal, repetition
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.measuring.stats import estimate_mean, estimate_perplexity, estimate_perplexity_ratio, estimate_share
 from steernode.errors import EngineError, SuiteError

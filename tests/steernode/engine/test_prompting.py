@@ -14,7 +14,8 @@ from steernode.engine.access.systems import put_under
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.prompting import ask_prompted, compare_shift, compare_with_prompt, positive_systems
 from steernode.engine.measuring.gates import judge_evidence
-from steernode.engine.measuring.metrics import EvalItems, ReplyScores, measure_first_token_shift
+from steernode.engine.measuring.items import EvalItems
+from steernode.engine.measuring.metrics import ReplyScores, measure_first_token_shift
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
 from steernode.files.contrast import ContrastPair

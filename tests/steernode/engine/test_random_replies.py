@@ -13,7 +13,7 @@ from steernode.engine.applying.generate import Reply
 from steernode.engine.judging import randomreplies
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.randomreplies import DIRECTIONS, measure_random_replies
-from steernode.engine.measuring.metrics import EvalItems
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.directions import extract_directions
 from steernode.errors import EngineError
 from steernode.files.splits import split_pairs

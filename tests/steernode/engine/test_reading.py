@@ -27,7 +27,8 @@ from steernode.engine.reading.window import CaptureStats
 from steernode.errors import ContrastSetError, EngineError, SteerError
 from steernode.files.contrast import ContrastPair
 from steernode.files.conversations import Message
-from tests.support.tiny_models import WORDS, ask, make_answered_pair, make_pair, make_pairs
+from tests.support.tiny_models import ask, make_answered_pair, make_pair, make_pairs
+from tests.support.tiny_words import WORDS
 
 
 def tokens_of(loaded: LoadedModel, encoded: EncodedConversation, columns: tuple[int, ...]) -> str:

@@ -13,7 +13,7 @@ from steernode.engine.applying.generate import generate
 from steernode.engine.judging.answering import run_both
 from steernode.engine.judging.evaluate import evaluate
 from steernode.engine.judging.runs import neutral_of
-from steernode.engine.measuring.metrics import EvalItems
+from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.files.splits import split_pairs
 from steernode.records.decoding import Decoding

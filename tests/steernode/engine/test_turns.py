@@ -45,8 +45,9 @@ def measure(monkeypatch: pytest.MonkeyPatch, conversations: list[SuiteItem], ans
     monkeypatch.setattr(turns, "generate", generate)
     monkeypatch.setattr(turns, "_fits", lambda loaded, messages, most: fits(messages) if fits else True)
     loaded: Any = SimpleNamespace(work=SimpleNamespace(enter=lambda stage: None))
+    steering: Any = ["something"]
     options: Any = {"max_new_tokens": 4, "decoding": GREEDY_DECODING}
-    return measure_turns(loaded, conversations, ["steering"], ByLength(), **options), asked  # type: ignore[list-item]
+    return measure_turns(loaded, conversations, steering, ByLength(), **options), asked
 
 
 def test_each_turn_is_asked_after_what_the_model_said_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ from steernode.snapshot.resolve import Effective
 from tests.support.hub_simulator import make_component, make_content, make_flag, make_kill, make_profile
 from tests.support.node_rig import effective
 from tests.support.serving import wait_until
-from tests.support.tiny_models import WORDS, ask, make_pairs
+from tests.support.tiny_models import ask, make_pairs
+from tests.support.tiny_words import WORDS
 
 PROMPT = ask("refund please, the bill is late")
 TOKENS, STOPPED_AT = 12, 5

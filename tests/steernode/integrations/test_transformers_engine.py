@@ -24,7 +24,8 @@ from steernode.snapshot.conditions import RequestFacts
 from steernode.snapshot.records import Component, ConditionEntry, Profile, ScheduleEntry, VectorEntry
 from steernode.snapshot.resolve import Effective, EffectiveComponent, unsteered
 from steernode.words import OPERATORS, SCHEDULE_PARAMETERS, SCOPES, SITES
-from tests.support.tiny_models import TEMPLATE, WORDS, ask, make_pairs
+from tests.support.tiny_models import TEMPLATE, ask, make_pairs
+from tests.support.tiny_words import WORDS
 
 OFF = unsteered("no_flag")
 

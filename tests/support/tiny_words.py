@@ -1,0 +1,26 @@
+"""The words that the tiny tokenizer knows. Apart from it, because it brings torch along."""
+
+WORDS = [
+    "the",
+    "bill",
+    "is",
+    "late",
+    "fee",
+    "refund",
+    "arrives",
+    "in",
+    "five",
+    "days",
+    "sorry",
+    "we",
+    "help",
+    "you",
+    "please",
+    "thank",
+    "card",
+    "declined",
+    "warm",
+    "cold",
+    "reply",
+    "now",
+]
