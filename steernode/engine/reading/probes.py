@@ -33,6 +33,9 @@ SCHEMA = "steerhub.probe/1"
 MAX_BATCH_TOKENS = 4096
 # Relative to the largest activation: less variation than this is rounding, not information.
 _NOISE = 1e-6
+# Of the regression (C): a model has more dimensions than there are labelled prompts, and the usual 1 learns those by heart. At every layer of
+# a pretrained model that was tried, 0.1 ranked unseen prompts better.
+STRENGTH = 0.1
 Doubles = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
@@ -97,7 +100,7 @@ def train_probe(
 ) -> TrainedProbe:
     """A probe that fires on prompts like the positive ones, read at the last prompt token or as the mean over the prompt ('all').
 
-    Formula: L2-regularised logistic regression (C = 1, classes weighted equally) on features of mean 0 and variance 1, mapped
+    Formula: L2-regularised logistic regression (C = 0.1, classes weighted equally) on features of mean 0 and variance 1, mapped
              back to activation units. The threshold has the best Youden J on held-out folds or, with a target, the highest
              true-positive rate whose false-positive rate stays within it. ROC and AUC are those of the held-out folds.
     Prompts that read the same count once. The order of the prompts does not matter.
@@ -286,7 +289,7 @@ def fit_probe(states: Doubles, labels: NDArray[np.int64]) -> tuple[Doubles, floa
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
-            model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=2000).fit((states - mean) / spread, labels)
+            model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=2000).fit((states - mean) / spread, labels)
         except ConvergenceWarning as error:
             raise EngineError("PROBE_NOT_CONVERGED", "the probe did not converge in 2000 steps; use more prompts") from error
     weights: Doubles = model.coef_[0] / spread
