@@ -19,16 +19,16 @@ Row = dict[str, Any]
 # Of a shortened run: how many rows of each split and kind stay, the first ones; the empty word is every other kind. As few as the gates
 # of `tone` can be shown with, which a test holds.
 SHORT: dict[str, dict[str, dict[str, int]]] = {
-    "tickets": {"select": {"billing": 12, "": 1}, "test": {"billing": 24, "": 2}},
-    "facts": {"select": {"billing": 12, "general": 8, "": 1}, "test": {"billing": 48, "general": 12, "": 2}},
+    "tickets": {"select": {"billing": 24, "": 1}, "test": {"billing": 32, "": 2}},
+    "facts": {"select": {"billing": 24, "general": 8, "": 1}, "test": {"billing": 84, "general": 12, "": 2}},
     "capability": {"select": {"": 4}, "test": {"": 4}},
     "refusals": {"select": {"": 6}, "test": {"harmful": 60, "": 38}},
     "conversations": {"test": {"billing": 4, "": 0}},
-    "intents": {"train": {"billing": 80, "": 20}, "select": {"billing": 30, "": 10}, "test": {"billing": 40, "": 10}},
+    "intents": {"train": {"billing": 220, "": 60}, "select": {"billing": 60, "": 20}, "test": {"billing": 40, "": 10}},
 }
 SHORT_PAIRS = {"extract": 120, "select": 20, "test": 26}
 # The layer that another search found, so that a shortened run finds an α and no layer.
-SHORT_RECIPE = {"layers": [16], "alphas": ["0", "0.5", "0.75", "1"], "maxNewTokens": 32, "finalists": 1}
+SHORT_RECIPE = {"layers": [16], "alphas": ["0", "1", "1.5"], "maxNewTokens": 32, "finalists": 1}
 
 
 @dataclass(frozen=True)

@@ -216,4 +216,7 @@ def test_a_vector_is_judged_where_it_is_to_steer_and_as_it_is_served(name):
     assert min(map(int, recipe["layers"])) >= int(probe["below"])
     assert recipe["gates"] == read_spec("approver")["gateSet"] == "tone"
     assert recipe["systemMessage"] == SERVED
-    assert {row["messages"][0]["content"] for row in read_rows("intents")} == {SERVED}
+    served = [row["messages"][0]["content"] for row in read_rows("intents")]
+    assert all(message.startswith(SERVED) for message in served)
+    # Some of either label with a record of the customer, so that a probe cannot go by it.
+    assert 0.4 < np.mean([message != SERVED for message in served]) < 0.6

@@ -35,7 +35,7 @@ def draw_data() -> dict[str, list[Row]]:
     files = {"tickets.jsonl": write_tickets(writer, unused)}
     files |= {f"{axis}.pairs.jsonl": write_pairs(axis, writer, unused, rng) for axis in AXES}
     return files | {
-        "intents.jsonl": write_intents(writer, unused),
+        "intents.jsonl": write_intents(writer, unused, rng),
         "facts.jsonl": write_facts(rng),
         "capability.jsonl": write_capability(rng),
         "refusals.jsonl": write_refusals(),

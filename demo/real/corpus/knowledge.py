@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
-from typing import Any
 
 from demo.real.corpus.dressing import LOCALES, SIGNS, spell
 from demo.real.corpus.inventory import load_inventory
 
 Row = dict[str, object]
 CONTEXT = load_inventory("context")
+# What the model is served under, and so what a probe of its requests reads.
+SERVED = CONTEXT["served"]
 SPLITS = ("select", "test")
 # Of twelve general questions, so many are for select.
 SELECT_OF_TWELVE = 5
-FROM_CONTEXT = {"select": 56, "test": 84}
+# How often every field is asked for, and how often those about billing are beyond that: a probe does not fire at all of them, and that at
+# most 5 in 100 are lost takes 52 on which a vector acts.
+ROUNDS, ROUNDS_OF_BILLING = {"select": 4, "test": 6}, {"select": 0, "test": 8}
 STATED_AT_ONCE = 3
 # Of the ways to ask for a value: what a search chooses by, no evidence asks in the same words.
 WORDINGS = {"select": slice(1), "test": slice(1, None)}
@@ -77,19 +80,21 @@ class _Values:
 
 def _from_context(rng: Random) -> Iterator[Row]:
     fields, values = CONTEXT["fields"], _Values(rng)
+    of_billing = [field for field in fields if field["intent"] == "billing"]
     for split in SPLITS:
-        for index in range(FROM_CONTEXT[split]):
-            field, locale = fields[index % len(fields)], LOCALES[index // len(fields) % 2]
-            ways_to_ask = field["asked"][WORDINGS[split]]
+        rounds = [fields] * ROUNDS[split] + [of_billing] * ROUNDS_OF_BILLING[split]
+        asked = [(number, field) for number, of_round in enumerate(rounds) for field in of_round]
+        for index, (number, field) in enumerate(asked):
+            locale, ways_to_ask = LOCALES[number % 2], field["asked"][WORDINGS[split]]
             value, ways = values.draw(field["kind"], locale)
-            stated = [field["stated"].format(value=value), *_state_others(rng, field, locale)]
+            stated = [field["stated"].format(value=value), *state_record(rng, locale, but=field["kind"], count=STATED_AT_ONCE - 1)]
             rng.shuffle(stated)
             yield {
                 "id": f"context-{split}-{index:03d}",
                 "split": split,
                 "messages": [
-                    {"role": "system", "content": " ".join([CONTEXT["served"], *stated])},
-                    {"role": "user", "content": spell(ways_to_ask[index // len(fields) % len(ways_to_ask)], locale)},
+                    {"role": "system", "content": " ".join([SERVED, *stated])},
+                    {"role": "user", "content": spell(ways_to_ask[number % len(ways_to_ask)], locale)},
                 ],
                 "expect": {"contains": [ways]},
                 "intent": field["intent"],
@@ -98,8 +103,8 @@ def _from_context(rng: Random) -> Iterator[Row]:
             }
 
 
-def _state_others(rng: Random, asked: dict[str, Any], locale: str) -> list[str]:
-    """Facts of other kinds, so that only one value on the page can be the answer."""
-    others = [field for field in CONTEXT["fields"] if field["kind"] != asked["kind"]]
+def state_record(rng: Random, locale: str, but: str = "", count: int = STATED_AT_ONCE) -> list[str]:
+    """So many facts of a customer, none of the kind `but`: where one is asked for, only its value on the page can be the answer."""
+    fields = [field for field in CONTEXT["fields"] if field["kind"] != but]
     values = _Values(rng)
-    return [field["stated"].format(value=values.draw(field["kind"], locale)[0]) for field in rng.sample(others, STATED_AT_ONCE - 1)]
+    return [field["stated"].format(value=values.draw(field["kind"], locale)[0]) for field in rng.sample(fields, count)]
