@@ -33,8 +33,8 @@ SCHEMA = "steerhub.probe/1"
 MAX_BATCH_TOKENS = 4096
 # Relative to the largest activation: less variation than this is rounding, not information.
 _NOISE = 1e-6
-# Of the regression (C): a model has more dimensions than there are labelled prompts, and the usual 1 learns those by heart. At every layer of
-# a pretrained model that was tried, 0.1 ranked unseen prompts better.
+# Of the regression (C): a model has more dimensions than there are labelled prompts, and the usual 1 learns those by heart. At every layer
+# of a pretrained model that was tried, 0.1 ranked unseen prompts better.
 STRENGTH = 0.1
 Doubles = NDArray[np.float64]
 Singles = NDArray[np.float32]
