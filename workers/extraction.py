@@ -20,7 +20,7 @@ from steernode.records.recipe import ExtractionRecipe
 from steernode.records.sweep import read_sweep
 from steernode.words import MIN_PAIRS_FOR_SCREEN
 from workers.candidates import read_served, write_candidate
-from workers.inputs import read_contrast_set, read_rubric_digest, read_suites
+from workers.inputs import read_contrast_set, read_rubric_digest
 from workers.running import Report, run_job
 from workers.target import confirm_target, load_target, train_scorer
 
@@ -73,7 +73,8 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     report("loading", f"loading {job.base_model.name}")
     loaded = load_target(job.base_model, recipe.model_dtype).asked_with(recipe.template_arguments)
     swept = sweep_recipe(recipe, len(parts["select"]))
-    loaded, work = do_work(job, loaded, plan_extraction(loaded, swept, parts, read_suites(job), is_traced=recipe.trace), report)
+    suites = read_served(job, loaded)
+    loaded, work = do_work(job, loaded, plan_extraction(loaded, swept, parts, suites, is_traced=recipe.trace), report)
     diagnostics = diagnose_pairs(job, loaded, pairs, work)
     scorer = train(job, work)
     asked = parts["select"][: count_asked(swept)]
@@ -85,7 +86,7 @@ def extract(job: Job, report: Report) -> SteeringVector | None:
     diagnostics = name_left_out(diagnostics, recipe.layers or candidate_layers(loaded.n_layers), directions)
     found = {"diagnostics": diagnostics, "instructions": instructed, "splits": {name: len(part) for name, part in parts.items()}}
     try:
-        searched = search(loaded, directions, read_served(job, loaded), scorer, swept, asked, sides, find_cap(job, recipe))
+        searched = search(loaded, directions, suites, scorer, swept, asked, sides, find_cap(job, recipe))
     except SearchFailed as failure:
         confirm_target(job.base_model)
         sweep = read_sweep({**failure.search.to_document(), **found})

@@ -28,7 +28,7 @@ SHORT: dict[str, dict[str, dict[str, int]]] = {
 }
 SHORT_PAIRS = {"extract": 120, "select": 20, "test": 26}
 # The layer that another search found, so that a shortened run finds an α and no layer.
-SHORT_RECIPE = {"layers": [16], "alphas": ["0", "1", "1.5"], "maxNewTokens": 32, "finalists": 1}
+SHORT_RECIPE = {"layers": [16], "alphas": ["0", "0.75", "1"], "maxNewTokens": 40, "finalists": 1}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ TICKETS = {
     "test": dict(zip(INTENTS, (104, 24, 24, 24, 24), strict=True)),
 }
 # Of each list of harmful requests.
-SELECT_REQUESTS = 5
+SELECT_REQUESTS = 2
 
 
 def write_tickets(writer: TicketWriter, unused: UnusedTexts) -> list[Row]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from steernode.engine.access.encoding import encode_prompts
 from steernode.engine.access.models import LoadedModel
@@ -49,24 +50,34 @@ def _find_fired(loaded: LoadedModel, probe: Probe, items: Sequence[SuiteItem]) -
 def serve_suites(
     loaded: LoadedModel, suites: Mapping[str, SuiteFile], system_message: str, condition: Condition | None, probe_file: bytes | None = None
 ) -> dict[str, SuiteFile]:
-    """The suites as a search reads them: every item under this system message that has none of its own, and of the tickets of the select
-    split those on which the condition holds, by the vector file of its probe. All else is searched as if it held.
+    """The suites as a search reads them: every item under this system message that has none of its own, and of the tickets and facts of the
+    select split those on which the condition holds, by the vector file of its probe. All else is searched as if it held, and so are
+    the facts where it holds on none.
 
-    Raises: EngineError CONDITION_NEVER if it holds on none of them; the codes of `decide`.
+    Raises: EngineError CONDITION_NEVER if it holds on no ticket; the codes of `decide`.
     """
     served = {
         kind: replace(suite, items=EvalItems(suite.items, (), ()).under(loaded, system_message).behaviour) for kind, suite in suites.items()
     }
-    tickets = served["behaviour"]
-    if isinstance(condition, ProbeCondition) and probe_file is not None:
-        meets = _find_fired(loaded, Probe.from_condition(condition, read_probe_direction(probe_file)), tickets.items)
-    else:
-        meets = np.array([may_meet(condition, item) for item in tickets.items], np.bool_)
-    kept = tuple(item for item, is_met in zip(tickets.items, meets, strict=True) if is_met or item.split != "select")
-    if condition is not None and not any(item.split == "select" for item in kept):
+    if condition is None:
+        return served
+    direction = None if probe_file is None else read_probe_direction(probe_file)
+    tickets, facts = (_keep_met(loaded, served[kind], condition, direction) for kind in ("behaviour", "factual"))
+    if not tickets.split("select"):
         problem = "the condition holds on no ticket of the select split, so nothing could be searched on; add tickets that meet it"
         raise EngineError("CONDITION_NEVER", problem, "condition")
-    return served | {"behaviour": replace(tickets, items=kept)}
+    return served | {"behaviour": tickets} | ({"factual": facts} if facts.split("select") else {})
+
+
+def _keep_met(loaded: LoadedModel, suite: SuiteFile, condition: Condition, probe_direction: Tensor | None) -> SuiteFile:
+    """The suite without the items of the select split on which the condition does not hold."""
+    select = suite.split("select")
+    if isinstance(condition, ProbeCondition) and probe_direction is not None:
+        meets = _find_fired(loaded, Probe.from_condition(condition, probe_direction), select)
+    else:
+        meets = np.array([may_meet(condition, item) for item in select], np.bool_)
+    dropped = {item.id for item, is_met in zip(select, meets, strict=True) if not is_met}
+    return replace(suite, items=tuple(item for item in suite.items if item.split != "select" or item.id not in dropped))
 
 
 def by_component(acts: Rows | None, items: int, components: int) -> Rows:

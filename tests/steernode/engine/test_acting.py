@@ -195,20 +195,23 @@ def test_tickets_are_kept_on_which_one_of_several_acts() -> None:
     assert count_acting(items, acts)["behaviour"]["acts_on"] == 2
 
 
-def test_a_search_reads_the_tickets_on_which_the_condition_holds_as_they_are_served(planted: Planted) -> None:
+def test_a_search_reads_the_tickets_and_facts_on_which_the_condition_holds_as_they_are_served(planted: Planted) -> None:
     suites = write_suites()
-    tickets = suites["behaviour"]
-    said = [replace(item, intent=("billing", "technical")[place // 2 % 2]) for place, item in enumerate(tickets.items)]
-    suites["behaviour"] = replace(tickets, items=tuple(said))
+    for kind in ("behaviour", "factual"):
+        said = [replace(item, intent=("billing", "technical")[place // 2 % 2]) for place, item in enumerate(suites[kind].items)]
+        suites[kind] = replace(suites[kind], items=tuple(said))
     served = serve_suites(planted.loaded, suites, "Serve Harbor.", parse_condition(BILLING))
-    select, before = served["behaviour"].split("select"), suites["behaviour"].split("select")
-    assert [item.id for item in select] == [item.id for item in before if item.intent == "billing"] != [item.id for item in before]
-    assert len(served["behaviour"].split("test")) == len(suites["behaviour"].split("test"))
+    for kind in ("behaviour", "factual"):
+        select, before = served[kind].split("select"), suites[kind].split("select")
+        assert [item.id for item in select] == [item.id for item in before if item.intent == "billing"] != [item.id for item in before]
+        assert len(served[kind].split("test")) == len(suites[kind].split("test"))
     for kind, suite in served.items():
         assert suite.digest == suites[kind].digest
         assert {item.messages[0].content for item in suite.items} == {"Serve Harbor."}
-    assert len(served["factual"].items) == len(suites["factual"].items)
+    assert len(served["safety"].items) == len(suites["safety"].items)
     assert serve_suites(planted.loaded, suites, "", None) == suites
+    none = replace(suites["factual"], items=tuple(replace(item, intent="technical") for item in suites["factual"].items))
+    assert serve_suites(planted.loaded, suites | {"factual": none}, "", parse_condition(BILLING))["factual"] == none
     with pytest.raises(EngineError) as refused:
         serve_suites(planted.loaded, suites, "", parse_condition({**BILLING, "labels": ["refund"]}))
     assert refused.value.code == "CONDITION_NEVER"
