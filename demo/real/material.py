@@ -20,7 +20,7 @@ Row = dict[str, Any]
 # of `tone` can be shown with, which a test holds.
 SHORT: dict[str, dict[str, dict[str, int]]] = {
     "tickets": {"select": {"billing": 24, "": 1}, "test": {"billing": 32, "": 2}},
-    "facts": {"select": {"billing": 24, "general": 8, "": 1}, "test": {"billing": 84, "general": 12, "": 2}},
+    "facts": {"select": {"billing": 48, "general": 8, "": 1}, "test": {"billing": 84, "general": 12, "": 2}},
     "capability": {"select": {"": 4}, "test": {"": 4}},
     "refusals": {"select": {"": 6}, "test": {"harmful": 60, "": 38}},
     "conversations": {"test": {"billing": 4, "": 0}},

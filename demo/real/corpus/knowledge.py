@@ -17,7 +17,7 @@ SPLITS = ("select", "test")
 SELECT_OF_TWELVE = 5
 # How often every field is asked for, and how often those about billing are beyond that: a probe does not fire at all of them, and that at
 # most 5 in 100 are lost takes 52 on which a vector acts.
-ROUNDS, ROUNDS_OF_BILLING = {"select": 4, "test": 6}, {"select": 0, "test": 8}
+ROUNDS, ROUNDS_OF_BILLING = {"select": 4, "test": 6}, {"select": 4, "test": 8}
 STATED_AT_ONCE = 3
 # Of the ways to ask for a value: what a search chooses by, no evidence asks in the same words.
 WORDINGS = {"select": slice(1), "test": slice(1, None)}
