@@ -30,31 +30,36 @@ def job_progress() -> Progress:
 
 
 def show_heatmap(cells: Iterable[dict[str, Any]], chosen: tuple[int, str]) -> None:
-    """How far steering moves the odds of a warm reply, by layer and α, from the screening; the chosen cell's layer is framed.
+    """How far steering moves the odds of a warm reply, by layer and dose, from the screening; the chosen cell's layer is framed.
 
+    Where every layer has the same α these are the columns; where each has its own, from the weakest to the strongest, a cell says its α.
     A cell is dimmed where the 95th percentile of the divergence per token passes one nat: strong, and no longer the same model. So few
     layers that none was screened have no map.
     """
     screened = {(cell["layer"], cell["alpha"]): cell for cell in cells if cell["stage"] == "screen" and cell["layer"] is not None}
     if not screened:
         return
-    alphas = sorted({alpha for _, alpha in screened}, key=Decimal)
-    table = Table(title="shift of the contrast margin in nats, by layer and α (dim: KL above 1 nat a token)", box=None, padding=(0, 1))
+    rows = {layer: sorted((alpha for of, alpha in screened if of == layer), key=Decimal) for layer in sorted({of for of, _ in screened})}
+    alphas, most = sorted({alpha for _, alpha in screened}, key=Decimal), max(map(len, rows.values()))
+    is_shared = len(alphas) == most
+    table = Table(title="shift of the contrast margin in nats, by layer and dose (dim: KL above 1 nat a token)", box=None, padding=(0, 1))
     table.add_column("layer", justify="right")
-    for alpha in alphas:
-        table.add_column(f"α {alpha}", justify="right")
+    for place in range(most):
+        table.add_column(f"α {alphas[place]}" if is_shared else f"dose {place + 1}", justify="right")
     largest = max(float(cell["margin_shift"]) for cell in screened.values())
-    for layer in sorted({layer for layer, _ in screened}):
-        shades = (_heat(screened[layer, alpha], largest) if (layer, alpha) in screened else Text("") for alpha in alphas)
+    for layer, own in rows.items():
+        shown = alphas if is_shared else own
+        shades = (_heat(screened[layer, alpha], largest, says_alpha=not is_shared) if alpha in own else Text("") for alpha in shown)
         table.add_row(f"[bold]›{layer}[/]" if layer == chosen[0] else str(layer), *shades)
     console.print(table)
 
 
-def _heat(cell: dict[str, Any], largest: float) -> Text:
+def _heat(cell: dict[str, Any], largest: float, *, says_alpha: bool) -> Text:
     shift = float(cell["margin_shift"])
+    said = f"{shift:.1f}\nα {cell['alpha']}" if says_alpha else f"{shift:.1f}"
     share = min(max(shift / largest, 0), 1) if largest > 0 else 0
     style = f"rgb({int(70 + 180 * share)},{int(100 + 60 * share)},{int(200 - 140 * share)})"
-    return Text(f"{shift:.1f}", style=f"{style} dim" if float(cell["kl_p95"]) > 1 else style)
+    return Text(said, style=f"{style} dim" if float(cell["kl_p95"]) > 1 else style)
 
 
 def show_candidates(cells: Iterable[dict[str, Any]], chosen: tuple[int, str]) -> None:
