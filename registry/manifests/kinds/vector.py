@@ -129,11 +129,10 @@ class Vectors(Sealed):
 
     def find_refused(self, step: Step) -> Iterator[Fault]:
         """A job that would be asked for, and whose request would be refused by what is on record already."""
-        recipe = step.spec.get("recipe")
-        if recipe is None or step.manifest is None or (settings := parse_recipe(step)) is None:
+        if "recipe" not in step.spec or step.manifest is None or (settings := parse_recipe(step)) is None:
             return
         try:
-            refuse_what_leads_nowhere(settings, recipe)
+            refuse_what_leads_nowhere(settings, step.spec["recipe"])
         except SteerError as error:
             yield step.manifest.fault("spec.recipe", error.code, error.message)
 
