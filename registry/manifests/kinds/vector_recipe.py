@@ -112,8 +112,13 @@ RECIPE = mapping(
 )
 
 
+def as_asked(step: Step) -> Spec:
+    """The recipe with every reference in its one form, and the layers as the manifest says them: a list of all of them was chosen."""
+    return {**step.spec["recipe"], "layers": (step.manifest or step).spec["recipe"]["layers"]}
+
+
 def refuse_what_leads_nowhere(settings: ExtractionRecipe, recipe: Spec) -> None:
-    """As the request of the job would, of what is on record already. Raises: as that."""
+    """As the request of the job would, of what is on record already, whose layers are as they were asked for. Raises: as that."""
     base_model = get_base_model(recipe["baseModel"])
     profile = Profile.objects.select_related("risk_class").filter(name=recipe.get("profile", "")).first()
     refuse_beyond_cap(settings, profile)
