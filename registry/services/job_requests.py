@@ -75,8 +75,11 @@ def request_extraction(
     refuse_clock(base_model, parsed.template_arguments)
     check_new_name(SteeringVector, parsed.vector)
     material = Material(suites, contrast_set)
-    refuse_extraction(parsed, recipe.get("layers"), base_model, material, draft_for)
+    refuse_extraction(parsed, recipe.get("layers"), material, draft_for)
+    refuse_known(parsed, base_model, material)
     if draft_for is not None:
+        # The validation that follows would be refused, after all the work.
+        refuse_certain(foresee_power(parsed.gates, material, parsed.condition))
         refuse_opened(suites, contrast_set.axis, base_model, searched=suites)
     return queue_job(
         JobKind.EXTRACTION,
@@ -91,10 +94,10 @@ def request_extraction(
     )
 
 
-def refuse_extraction(recipe: ExtractionRecipe, layers: Any, base_model: BaseModel, material: Material, draft_for: Profile | None) -> None:
+def refuse_extraction(recipe: ExtractionRecipe, layers: Any, material: Material, draft_for: Profile | None) -> None:
     """By all that its material says, as its plan does beforehand. `layers` are as they were asked for.
 
-    Raises: as `request_extraction`, but for the recipe itself, and what has been opened or failed before.
+    Raises: InvalidInput SUITES_*, SUITE_AXIS, RECIPE_PROFILE_AXIS, INTENT_NOBODY_SENDS, CONDITION_NEVER, SCREEN_PAIRS; ContrastSetError.
     """
     check_suites(material, [axis_of(material)])
     refuse_overlap(material)
@@ -102,10 +105,6 @@ def refuse_extraction(recipe: ExtractionRecipe, layers: Any, base_model: BaseMod
     _check_axis(material, draft_for)
     refuse_unmet_condition(recipe.condition, material, SPLITS)
     _refuse_unscreened(recipe, layers, material)
-    refuse_known(recipe, base_model, material)
-    if draft_for is not None:
-        # The validation that follows would be refused, after all the work.
-        refuse_certain(foresee_power(recipe.gates, material, recipe.condition))
 
 
 def _refuse_unscreened(recipe: ExtractionRecipe, layers: Any, material: Material) -> None:

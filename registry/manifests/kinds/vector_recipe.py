@@ -27,6 +27,7 @@ from registry.reads.material import Material
 from registry.services.conditions import refuse_unmet_condition
 from registry.services.job_requests import refuse_clock, refuse_extraction
 from registry.services.notices import Notice, foresee_notices
+from registry.services.power import foresee_power, refuse_certain
 from registry.services.recipes import LAYER_NAMES, MODEL_DTYPES, ask_again, parse_extraction_recipe, refuse_beyond_cap
 from steernode.errors import SteerError
 from steernode.gates import MOST_GATES, gate_sets
@@ -119,13 +120,14 @@ def as_asked(step: Step) -> Spec:
 
 def refuse_what_leads_nowhere(settings: ExtractionRecipe, recipe: Spec) -> None:
     """As the request of the job would, of what is on record already, whose layers are as they were asked for. Raises: as that."""
-    base_model = get_base_model(recipe["baseModel"])
     profile = Profile.objects.select_related("risk_class").filter(name=recipe.get("profile", "")).first()
     refuse_beyond_cap(settings, profile)
-    refuse_clock(base_model, settings.template_arguments)
+    refuse_clock(get_base_model(recipe["baseModel"]), settings.template_arguments)
     material = _find_material(recipe)
     if material.suites and material.contrast_set:
-        refuse_extraction(settings, recipe["layers"], base_model, material, profile)
+        refuse_extraction(settings, recipe["layers"], material, profile)
+        if profile is not None:
+            refuse_certain(foresee_power(settings.gates, material, settings.condition))
     elif material.suites:
         refuse_unmet_condition(settings.condition, material, SPLITS)
 
