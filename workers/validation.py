@@ -28,7 +28,7 @@ def run_validation(job_id: str) -> str:
 
 def validate(job: Job, report: Report) -> Evaluation | None:
     """One attempt, going on from what the last one kept."""
-    from steernode.engine.judging.evaluate import evaluate
+    from steernode.engine.judging import evaluate
     from steernode.engine.judging.plans import plan_evaluation
     from workers.working import do_work
 
@@ -47,7 +47,7 @@ def validate(job: Job, report: Report) -> Evaluation | None:
     candidate = read_candidate(evaluated_component(component))
     suites, pairs = read_suites(job), None if contrast_set is None else split_pairs(read_contrast_set(contrast_set).pairs)
     loaded, _ = do_work(job, loaded, plan_evaluation(candidate, suites, pairs, recipe.gates), report)
-    evidence = evaluate(
+    evidence = evaluate.Evaluation(
         loaded,
         candidate,
         suites,
@@ -59,6 +59,6 @@ def validate(job: Job, report: Report) -> Evaluation | None:
         max_new_tokens=recipe.max_new_tokens,
         decoding=read_decoding(recipe.decoding, "decoding"),
         system_message=recipe.system_message,
-    )
+    ).finish()
     confirm_target(job.base_model)
     return complete_validation(job, evidence)

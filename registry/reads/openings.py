@@ -21,15 +21,16 @@ from registry.models import (
     SuiteKind,
     SuiteOpening,
 )
+from registry.reads.material import Material
 
 _LEAVES_NOTHING = (JobState.FAILED, JobState.CANCELLED)
 # Of a vector whose contrast set is not on record: it may be about any axis, so that every look counts for it, and its looks for all.
 ANY_AXIS = ""
 
 
-def axis_of(vector: SteeringVector) -> str:
+def axis_of(made: SteeringVector | Material) -> str:
     """What a vector is about is what its pairs are about. What a suite says of itself moves no look to another axis."""
-    return vector.contrast_set.axis if vector.contrast_set else ANY_AXIS
+    return made.contrast_set.axis if made.contrast_set else ANY_AXIS
 
 
 def judged_axis(suites: Iterable[EvalSuite]) -> str:

@@ -19,13 +19,14 @@ from registry.models import (
 )
 from registry.reads.documents import digest_components, evaluated_components
 from registry.reads.evidence import evidence_of_part, is_as_validated, only_removes
+from registry.reads.material import Material
 from registry.reads.openings import axis_of
 from registry.reads.waivers import waivers_in_force
 from registry.services.conditions import refuse_unmet_condition
 from registry.services.gate_demands import demanded_gates, find_unmet_gate, find_weaker_part, say_unmeasured
 from registry.services.job_requests import check_suites, queue_job, refuse_overlap
 from registry.services.openings import open_splits, refuse_chosen_by
-from registry.services.power import notice_power, refuse_certain
+from registry.services.power import foresee_power, notice_power, refuse_certain
 from registry.services.recipes import parse_decoding, resolve_dtype
 from registry.services.transition import transition
 from steernode.canonical import format_decimal
@@ -67,14 +68,14 @@ def request_composition(
     digest = digest_components(revision)
     _refuse_second_look(revision, digest)
     axes = {axis_of(vector) for vector in vectors}
-    check_suites(suites, axes)
+    material = Material(suites)
+    check_suites(material, axes)
     for component in components:
-        refuse_unmet_condition(component.condition, suites)
+        refuse_unmet_condition(component.condition, material)
     for axis in sorted(axes):
         refuse_chosen_by(suites, axis, revision.base_model)
     for vector in vectors:
-        if vector.contrast_set is not None:
-            refuse_overlap(vector.contrast_set, suites)
+        refuse_overlap(Material(suites, vector.contrast_set))
     validations = [ValidationRecipe.from_document(evaluation.job.recipe) for evaluation in evaluations]
     dtypes = {validation.model_dtype for validation in validations}
     recipe = CompositionRecipe(
@@ -91,11 +92,12 @@ def request_composition(
         model_dtype=dtypes.pop() if len(dtypes) == 1 else resolve_dtype(AUTO, revision.base_model),
     )
     # What is said of one direction is no gate here, so that no pairs are counted.
-    refuse_certain(recipe.gates, suites, None)
+    powers = foresee_power(recipe.gates, material)
+    refuse_certain(powers)
     job = queue_job(
         JobKind.COMPOSITION,
         suites=suites,
-        notices=notice_power(recipe.gates, suites, None),
+        notices=notice_power(powers),
         recipe=recipe.to_document(),
         base_model=revision.base_model,
         revision=revision,

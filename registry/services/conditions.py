@@ -1,15 +1,15 @@
 """Conditions: when a component fires, as an author writes it and as nodes read it; those that recipes state; and what no item can meet."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry.blobs import get_blob
 from registry.errors import InvalidInput, NotFound
-from registry.models import BaseModel, EvalSuite, Probe, SteeringVector, SuiteKind
+from registry.models import BaseModel, Probe, SteeringVector, SuiteKind
 from registry.reads.documents import vector_entry
 from registry.reads.lookups import find_version
+from registry.reads.material import Material
 from steernode.errors import FieldError
-from steernode.files.suites import SuiteItem, parse_suite
+from steernode.files.suites import SuiteItem
 from steernode.power import may_meet
 from steernode.snapshot.conditions import Condition, IntentCondition, parse_condition, read_known_condition
 from steernode.spelling import spell
@@ -99,7 +99,7 @@ def parse_recipe_condition(
     return {name: f"{value.name}@{value.version}" if isinstance(value, Direction) else value for name, value in found.items()}
 
 
-def refuse_unmet_condition(condition: Mapping[str, Any] | None, suites: Iterable[EvalSuite], splits: Sequence[str] = ("test",)) -> None:
+def refuse_unmet_condition(condition: Mapping[str, Any] | None, material: Material, splits: Sequence[str] = ("test",)) -> None:
     """What no item can meet would be measured nowhere, and what all meet for want of a word would be measured without a condition.
 
     `splits` are those whose tickets are answered.
@@ -107,7 +107,7 @@ def refuse_unmet_condition(condition: Mapping[str, Any] | None, suites: Iterable
     """
     if condition is None or (read := read_facts_condition(condition)) is None:
         return
-    files = {str(suite): parse_suite(get_blob(suite.digest), suite.kind) for suite in suites}
+    files = {str(suite): file for suite, file in material.files.items()}
     items = [item for suite in files.values() for item in suite.items]
     if isinstance(read, IntentCondition):
         _refuse_unsent(read, items, ", ".join(sorted(files)))

@@ -5,26 +5,37 @@ from decimal import Decimal
 from typing import Any
 
 from registry.audit import Action, record
-from registry.blobs import get_blob
 from registry.dispatch import send_job
 from registry.errors import InvalidInput, TransitionRefused
-from registry.models import BaseModel, ContrastSet, EvalItem, EvalSuite, Job, JobKind, JobState, Profile, SteeringVector, SuiteKind, User
+from registry.models import (
+    BaseModel,
+    ContrastPair,
+    ContrastSet,
+    EvalItem,
+    EvalSuite,
+    Job,
+    JobKind,
+    JobState,
+    Profile,
+    SteeringVector,
+    SuiteKind,
+    User,
+)
 from registry.models.fields import refuse_rounding
+from registry.reads.material import Material
 from registry.reads.openings import ANY_AXIS, axis_of, judged_axis
 from registry.services.base_models import resolve_model_folder
 from registry.services.conditions import refuse_unmet_condition
 from registry.services.names import check_new_name
 from registry.services.notices import foresee_notices, say_few_pairs
 from registry.services.openings import open_splits, refuse_opened
-from registry.services.power import notice_power, refuse_certain
-from registry.services.recipes import LAYER_NAMES, parse_decoding, parse_extraction_recipe, parse_gates, refuse_beyond_cap, resolve_dtype
+from registry.services.power import foresee_power, notice_power, refuse_certain
+from registry.services.recipes import parse_decoding, parse_extraction_recipe, parse_gates, refuse_beyond_cap, resolve_dtype
 from registry.services.repeats import refuse_known, refuse_repeat
 from registry.services.transition import transition
 from steernode.canonical import format_decimal, parse_alpha
 from steernode.errors import ContrastSetError
-from steernode.files.contrast import parse_pairs
 from steernode.files.splits import refuse_nothing_to_extract
-from steernode.files.suites import parse_suite
 from steernode.files.templates import reads_clock
 from steernode.gates import Gate
 from steernode.placement import AUTO
@@ -61,52 +72,59 @@ def request_extraction(
     """
     parsed = parse_extraction_recipe(recipe, base_model)
     refuse_beyond_cap(parsed, draft_for)
-    full_recipe = parsed.to_document()
-    refuse_clock(base_model, full_recipe)
-    check_new_name(SteeringVector, full_recipe["vector"])
-    check_suites(suites, [contrast_set.axis])
-    refuse_overlap(contrast_set, suites)
-    refuse_nothing_to_extract(parse_pairs(get_blob(contrast_set.digest)).pairs)
-    _check_axis(contrast_set, draft_for)
-    refuse_unmet_condition(parsed.condition, suites, SPLITS)
-    refuse_unscreened(recipe, full_recipe, contrast_set)
-    refuse_known(parsed, base_model, contrast_set, suites)
+    refuse_clock(base_model, parsed.template_arguments)
+    check_new_name(SteeringVector, parsed.vector)
+    material = Material(suites, contrast_set)
+    refuse_extraction(parsed, recipe.get("layers"), material, draft_for)
+    refuse_known(parsed, base_model, material)
     if draft_for is not None:
         # The validation that follows would be refused, after all the work.
-        refuse_certain(parsed.gates, suites, contrast_set, parsed.condition)
+        refuse_certain(foresee_power(parsed.gates, material, parsed.condition))
         refuse_opened(suites, contrast_set.axis, base_model, searched=suites)
     return queue_job(
         JobKind.EXTRACTION,
         suites=suites,
-        recipe=full_recipe,
+        recipe=parsed.to_document(),
         base_model=base_model,
         contrast_set=contrast_set,
         draft_for=draft_for,
         requested_by=actor,
-        notices=foresee_notices(full_recipe, contrast_set, suites),
+        notices=foresee_notices(parsed, material),
         again=again,
     )
 
 
-def refuse_unscreened(recipe: dict[str, Any], full_recipe: dict[str, Any], contrast_set: ContrastSet) -> None:
+def refuse_extraction(recipe: ExtractionRecipe, layers: Any, material: Material, draft_for: Profile | None) -> None:
+    """By all that its material says, as its plan does beforehand. `layers` are as they were asked for.
+
+    Raises: InvalidInput SUITES_*, SUITE_AXIS, RECIPE_PROFILE_AXIS, INTENT_NOBODY_SENDS, CONDITION_NEVER, SCREEN_PAIRS; ContrastSetError.
+    """
+    check_suites(material, [axis_of(material)])
+    refuse_overlap(material)
+    refuse_nothing_to_extract(material.parts)
+    _check_axis(material, draft_for)
+    refuse_unmet_condition(recipe.condition, material, SPLITS)
+    _refuse_unscreened(recipe, layers, material)
+
+
+def _refuse_unscreened(recipe: ExtractionRecipe, layers: Any, material: Material) -> None:
     """Layers that nobody chose, and that cannot be screened, would each write replies at every α.
 
     Raises: InvalidInput SCREEN_PAIRS.
     """
-    few = say_few_pairs(full_recipe, contrast_set)
-    if few and isinstance(recipe.get("layers", LAYER_NAMES[0]), str):
+    if not isinstance(layers, list) and (few := say_few_pairs(recipe, material)):
         raise InvalidInput(
             "SCREEN_PAIRS",
-            f"the layers cannot be screened: {few}. Name the layers to search, {full_recipe['finalists']} or a few more, or make more "
+            f"the layers cannot be screened: {few}. Name the layers to search, {recipe.finalists} or a few more, or make more "
             f"pairs ({MIN_PAIRS_FOR_SCREEN} in that split are about {MIN_PAIRS_FOR_SCREEN * 7} in all)",
             "layers",
         )
 
 
-def refuse_clock(base_model: BaseModel, recipe: dict[str, Any]) -> None:
+def refuse_clock(base_model: BaseModel, arguments: Mapping[str, Any]) -> None:
     """Where no argument says what the clock shows. Whether the one that is given does, the job finds out at once."""
     folder = resolve_model_folder(base_model.source)
-    if folder.is_dir() and not recipe["template_arguments"] and reads_clock(folder):
+    if folder.is_dir() and not arguments and reads_clock(folder):
         raise InvalidInput(
             "TEMPLATE_CLOCK",
             f"the chat template of {base_model.name} writes today's date, and would be another template tomorrow; give it one in "
@@ -143,17 +161,17 @@ def request_validation(
     vector = locking.select_related("base_model", "contrast_set").get(pk=vector.pk)
     if vector.validations.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).exists():
         raise TransitionRefused("VALIDATION_RUNNING", f"a validation of {vector} is under way", str(vector))
-    check_suites(suites, [axis_of(vector)])
-    if vector.contrast_set is not None:
-        refuse_overlap(vector.contrast_set, suites)
-        _check_axis(vector.contrast_set, draft_for)
+    material = Material(suites, vector.contrast_set)
+    check_suites(material, [axis_of(material)])
+    refuse_overlap(material)
+    _check_axis(material, draft_for)
     made_by = _recipe_of(vector)
     condition = made_by.condition if made_by else None
-    refuse_unmet_condition(condition, suites)
+    refuse_unmet_condition(condition, material)
     held_to, _ = _choose_gates(made_by, gates)
-    refuse_certain(held_to, suites, vector.contrast_set, condition)
-    asked = {"alpha": alpha, "unit": unit, "decoding": decoding, "gates": gates}
-    asked["notices"] = notice_power(held_to, suites, vector.contrast_set, condition)
+    powers = foresee_power(held_to, material, condition)
+    refuse_certain(powers)
+    asked = {"alpha": alpha, "unit": unit, "decoding": decoding, "gates": gates, "notices": notice_power(powers)}
     return queue_validation(vector, suites=suites, **asked, requested_by=actor, draft_for=draft_for, again=again)
 
 
@@ -202,12 +220,13 @@ def queue_validation(
     return job
 
 
-def _check_axis(contrast_set: ContrastSet, profile: Profile | None) -> None:
+def _check_axis(material: Material, profile: Profile | None) -> None:
     """Raises: InvalidInput RECIPE_PROFILE_AXIS."""
-    if profile is not None and profile.axis != contrast_set.axis:
+    axis = axis_of(material)
+    if profile is not None and axis not in (profile.axis, ANY_AXIS):
         raise InvalidInput(
             "RECIPE_PROFILE_AXIS",
-            f"{contrast_set} is about {contrast_set.axis}, the profile {profile} about {profile.axis}; name a profile of that axis",
+            f"{material.contrast_set} is about {axis}, the profile {profile} about {profile.axis}; name a profile of that axis",
             profile.name,
         )
 
@@ -237,19 +256,20 @@ def queue_job(kind: JobKind, *, suites: Sequence[EvalSuite], again: bool = False
     return job
 
 
-def check_suites(suites: Sequence[EvalSuite], axes: Collection[str]) -> None:
+def check_suites(material: Material, axes: Collection[str]) -> None:
     """What is named is what judges: one suite of each kind that there must be, and at most one of any other. The behaviour suite judges
     one of the axes that the vectors are about.
 
     Raises: InvalidInput SUITES_MISSING, SUITES_OF_ONE_KIND, SUITE_NOT_RUN, SUITE_AXIS.
     """
+    suites = material.suites
     of_kind = {kind: [str(suite) for suite in suites if suite.kind == kind] for kind in SuiteKind.values}
     for kind, named in of_kind.items():
         if len(named) > 1:
             message = f"{' and '.join(sorted(named))} are of the kind {kind}; one suite of a kind judges, so name one, or put both into one"
             raise InvalidInput("SUITES_OF_ONE_KIND", message, kind)
     for suite in suites:
-        if suite.kind == SuiteKind.FLUENCY and not all(item.turns for item in parse_suite(get_blob(suite.digest), suite.kind).items):
+        if suite.kind == SuiteKind.FLUENCY and not all(item.turns for item in material.files[suite].items):
             # It would stand on record as having judged.
             problem = "only conversations of several turns are; fluency is measured on the replies to the other suites"
             raise InvalidInput("SUITE_NOT_RUN", f"not all items of {suite} are read: {problem}", str(suite))
@@ -263,16 +283,15 @@ def check_suites(suites: Sequence[EvalSuite], axes: Collection[str]) -> None:
         raise InvalidInput("SUITE_AXIS", problem, judge)
 
 
-def refuse_overlap(contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> None:
+def refuse_overlap(material: Material) -> None:
     """A prompt in both would let a vector be judged by what it was made from."""
-    clash = (
-        EvalItem.objects.filter(suite__in=suites, prompt_key__in=contrast_set.pairs.values("prompt_key")).select_related("suite").first()
-    )
+    pairs = ContrastPair.objects.filter(contrast_set=material.contrast_set)
+    clash = EvalItem.objects.filter(suite__in=material.suites, prompt_key__in=pairs.values("prompt_key")).select_related("suite").first()
     if clash is not None:
-        pair = contrast_set.pairs.filter(prompt_key=clash.prompt_key).first()
+        pair = pairs.filter(prompt_key=clash.prompt_key).first()
         pair_id = pair.pair_id if pair else ""
         raise ContrastSetError(
             "CONTRAST_SUITE_OVERLAP",
-            f"pair {pair_id!r} of {contrast_set} asks the same as item {clash.item_id!r} of {clash.suite}",
+            f"pair {pair_id!r} of {material.contrast_set} asks the same as item {clash.item_id!r} of {clash.suite}",
             pair_id,
         )

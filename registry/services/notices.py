@@ -1,15 +1,12 @@
 """Notices: what whoever asks for a job, or waits for it, had better know; a code and a sentence each. None of them is a refusal."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from registry.blobs import get_blob
-from registry.models import ContrastSet, EvalSuite, Job
-from registry.services.power import notice_power
+from registry.models import Job
+from registry.reads.material import Material
+from registry.services.power import foresee_power, notice_power
 from steernode.answers import find_common
-from steernode.files.contrast import parse_pairs
-from steernode.files.splits import split_pairs
-from steernode.files.suites import parse_rubric, parse_suite
+from steernode.files.suites import parse_rubric
+from steernode.records.recipe import ExtractionRecipe
 from steernode.words import MIN_PAIRS_FOR_SCREEN
 
 Notice = dict[str, str]
@@ -19,23 +16,24 @@ SLOW_DTYPE = "SLOW_DTYPE"
 _NAMED = 8
 
 
-def foresee_notices(recipe: dict[str, Any], contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> list[Notice]:
-    """Of an extraction by this recipe, in full, and of what may follow it."""
+def foresee_notices(recipe: ExtractionRecipe, material: Material) -> list[Notice]:
+    """Of an extraction by this recipe, and of what may follow it."""
     return [
-        *_notice_screen(recipe, contrast_set),
-        *notice_common_answers(suites),
-        *notice_power(recipe["gates"], suites, contrast_set, recipe.get("condition")),
+        *_notice_screen(recipe, material),
+        *_notice_common_answers(material),
+        *notice_power(foresee_power(recipe.gates, material, recipe.condition)),
     ]
 
 
-def notice_common_answers(suites: Sequence[EvalSuite]) -> list[Notice]:
+def _notice_common_answers(material: Material) -> list[Notice]:
     """The replies of the rubric are to other prompts: an answer that stands in most of them is right whatever a model says."""
+    suites = material.suites
     replies = [example.text for suite in suites if suite.rubric_digest for example in parse_rubric(get_blob(suite.rubric_digest)).examples]
     common = [
         f"{item.id} of {suite}"
         for suite in suites
         if not suite.rubric_digest and replies
-        for item in find_common(parse_suite(get_blob(suite.digest), suite.kind).items, replies)
+        for item in find_common(material.files[suite].items, replies)
     ]
     if not common:
         return []
@@ -43,25 +41,21 @@ def notice_common_answers(suites: Sequence[EvalSuite]) -> list[Notice]:
     return [{"code": "EXPECTED_COMMON", "sentence": f"most replies of the rubric hold what is expected of {listed}; expect what is rarer"}]
 
 
-def _notice_screen(recipe: dict[str, Any], contrast_set: ContrastSet) -> list[Notice]:
-    layers, few = len(recipe["layers"]), say_few_pairs(recipe, contrast_set)
-    if not few:
+def _notice_screen(recipe: ExtractionRecipe, material: Material) -> list[Notice]:
+    if not (few := say_few_pairs(recipe, material)):
         return []
     sentence = (
-        f"the layers are not screened: {few}. So each of the {layers} layers writes replies at every α, not only the best "
-        f"{recipe['finalists']}, and the job takes longer by as much; more pairs, or fewer layers in the recipe, make it shorter"
+        f"the layers are not screened: {few}. So each of the {len(recipe.layers)} layers writes replies at every α, not only the "
+        f"best {recipe.finalists}, and the job takes longer by as much; more pairs, or fewer layers in the recipe, make it shorter"
     )
     return [{"code": "SCREEN_OFF", "sentence": sentence}]
 
 
-def say_few_pairs(recipe: dict[str, Any], contrast_set: ContrastSet) -> str:
-    """Why the layers of the recipe, in full, cannot be screened; empty if they can, or need not be."""
-    if len(recipe["layers"]) <= recipe["finalists"]:
+def say_few_pairs(recipe: ExtractionRecipe, material: Material) -> str:
+    """Why the layers of the recipe cannot be screened; empty if they can, or need not be."""
+    if len(recipe.layers) <= recipe.finalists or (pairs := len(material.parts["select"])) >= MIN_PAIRS_FOR_SCREEN:
         return ""
-    pairs = len(split_pairs(parse_pairs(get_blob(contrast_set.digest)).pairs)["select"])
-    if pairs >= MIN_PAIRS_FOR_SCREEN:
-        return ""
-    return f"{contrast_set} has {pairs} pairs in its select split, and a screen needs {MIN_PAIRS_FOR_SCREEN}"
+    return f"{material.contrast_set} has {pairs} pairs in its select split, and a screen needs {MIN_PAIRS_FOR_SCREEN}"
 
 
 def notices_on_worker(job: Job, slowness: str) -> list[Notice]:

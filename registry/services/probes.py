@@ -45,7 +45,7 @@ def request_probe(*, base_model: BaseModel, prompt_set: PromptSet, recipe: dict[
     """
     full = parse_probe_recipe(recipe, base_model)
     refuse_classes(prompt_set.counts, full.intent, float(full.target_false_positive_rate))
-    refuse_clock(base_model, full.to_document())
+    refuse_clock(base_model, full.template_arguments)
     check_new_name(Probe, full.probe)
     inputs = {"recipe": full.to_document(), "base_model": base_model, "prompt_set": prompt_set}
     return queue_job(JobKind.PROBE, suites=[], **inputs, requested_by=actor, again=again)

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from registry.errors import TransitionRefused
-from registry.models import BaseModel, ContrastSet, EvalSuite, Job, JobState, SteeringVector
+from registry.models import BaseModel, EvalSuite, Job, JobState, SteeringVector
+from registry.reads.material import Material
 from steernode.records.recipe import ExtractionRecipe
 
 # What a job failed for that another machine, or this one at another time, need not meet. What is wrong with a model's files is among it:
@@ -25,13 +26,13 @@ def refuse_repeat(*, suites: Sequence[EvalSuite], **asked: Any) -> None:
         )
 
 
-def refuse_known(recipe: ExtractionRecipe, base_model: BaseModel, contrast_set: ContrastSet, suites: Sequence[EvalSuite]) -> None:
+def refuse_known(recipe: ExtractionRecipe, base_model: BaseModel, material: Material) -> None:
     """Before any work: the direction of one layer is what it is whatever is searched over it, and the same search chooses the same layer.
 
     Raises: TransitionRefused VECTOR_EXISTS saying what to do with the vector that there is.
     """
-    made = SteeringVector.objects.filter(base_model=base_model, contrast_set=contrast_set, job__isnull=False)
-    wanted = {suite.pk for suite in suites}
+    made = SteeringVector.objects.filter(base_model=base_model, contrast_set=material.contrast_set, job__isnull=False)
+    wanted = {suite.pk for suite in material.suites}
     for vector in made.select_related("job").prefetch_related("job__suites"):
         job = vector.job
         if job is None:

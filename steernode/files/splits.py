@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from steernode.canonical import sha256_hex
 from steernode.errors import ContrastSetError
@@ -41,10 +41,10 @@ def refuse_one_question(pairs: Sequence[ContrastPair]) -> None:
         )
 
 
-def refuse_nothing_to_extract(pairs: Sequence[ContrastPair]) -> None:
-    """Raises: ContrastSetError CONTRAST_EXTRACT_EMPTY."""
-    parts = split_pairs(pairs)
+def refuse_nothing_to_extract(parts: Mapping[str, Sequence[ContrastPair]]) -> None:
+    """Of the pairs by part. Raises: ContrastSetError CONTRAST_EXTRACT_EMPTY."""
     if not parts["extract"]:
+        pairs = [pair for part in parts.values() for pair in part]
         counts = ", ".join(f"{len(part)} to {name}" for name, part in parts.items())
         raise ContrastSetError(
             "CONTRAST_EXTRACT_EMPTY",

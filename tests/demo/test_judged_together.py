@@ -13,7 +13,7 @@ from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.judging import refusals
 from steernode.engine.judging.candidate import Candidate
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.judging.evidence import check_evidence
 from steernode.engine.judging.together import evaluate_together
 from steernode.engine.measuring import metrics
@@ -216,7 +216,7 @@ def test_what_is_measured_of_several_is_not_asked_of_one(
     loaded: LoadedModel, two: dict[str, Candidate], suites: dict[str, SuiteFile], scorer: RubricScorer
 ) -> None:
     with pytest.raises(EngineError, match="several components") as refused:
-        evaluate(loaded, two["odd"], suites, scorer, "composition")
+        Evaluation(loaded, two["odd"], suites, scorer, "composition").finish()
     assert refused.value.code == "GATE_UNMEASURED"
 
 

@@ -9,7 +9,7 @@ from steernode.engine.access.encoding import encode_prompts
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.applying.components import Component
 from steernode.engine.judging.composition import Part, measure_composition
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.judging.refusals import refusal_items
 from steernode.engine.judging.together import evaluate_together
 from steernode.engine.measuring.margins import margin_items
@@ -72,7 +72,7 @@ def test_subtracting_the_refusal_direction_is_blocked(
 ) -> None:
     verdicts = {}
     for alpha in (THIRD, WHOLE):
-        evidence = evaluate(loaded, make_candidate(refusal, alpha, digest="0" * 64), suites, scorer, GATES, max_new_tokens=16)
+        evidence = Evaluation(loaded, make_candidate(refusal, alpha, digest="0" * 64), suites, scorer, GATES, max_new_tokens=16).finish()
         verdicts[alpha] = evidence.verdict
     assert verdicts == {THIRD: "pass", WHOLE: "fail"}
 

@@ -50,7 +50,7 @@ def _static_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _few_items_will_do(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The world in small has two items of each kind, which show no bound at all; only a test marked `power` is about that."""
     if request.node.get_closest_marker("power") is None:
-        monkeypatch.setattr("registry.services.power.foresee_power", lambda *asked: [])
+        monkeypatch.setattr("registry.services.power.foresee", lambda *asked: [])
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from registry.manifests.kinds.probe import Probes
 from registry.manifests.kinds.sealed import Sealed, get_version
 from registry.manifests.kinds.vector_recipe import (
     RECIPE,
+    as_asked,
     foresee_job,
     parse_recipe,
     read_settings,
@@ -129,11 +130,10 @@ class Vectors(Sealed):
 
     def find_refused(self, step: Step) -> Iterator[Fault]:
         """A job that would be asked for, and whose request would be refused by what is on record already."""
-        recipe = step.spec.get("recipe")
-        if recipe is None or step.manifest is None or (settings := parse_recipe(step)) is None:
+        if "recipe" not in step.spec or step.manifest is None or (settings := parse_recipe(step)) is None:
             return
         try:
-            refuse_what_leads_nowhere(settings, recipe)
+            refuse_what_leads_nowhere(settings, as_asked(step))
         except SteerError as error:
             yield step.manifest.fault("spec.recipe", error.code, error.message)
 
@@ -141,7 +141,7 @@ class Vectors(Sealed):
         if "digest" in step.spec:
             import_vector(step.name, data=get_blob(step.spec["digest"]), author=writer.actor)
             return
-        recipe = step.spec["recipe"]
+        recipe = as_asked(step)
         request_extraction(
             base_model=get_base_model(recipe["baseModel"]),
             contrast_set=get_version(ContrastSet.objects.all(), recipe["contrastSet"]),
@@ -170,7 +170,7 @@ class Vectors(Sealed):
         return found
 
     def find_risks(self, step: Step) -> Iterator[Risk]:
-        if "recipe" in step.spec:
+        if "recipe" in step.spec and step.changes_record:
             recipe = step.spec["recipe"]
             verb = "makes" if step.action == CREATE else "makes another version of"
             onward = f", and if it passes its validation, a draft of {recipe['profile']}" if "profile" in recipe else ""

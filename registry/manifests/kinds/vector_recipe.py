@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from registry.errors import InvalidInput
 from registry.manifests.fields import (
     FieldMap,
     Spec,
@@ -24,10 +23,11 @@ from registry.manifests.kinds.gate_set import GATE
 from registry.manifests.steps import Step
 from registry.models import BaseModel, ContrastSet, EvalSuite, Job, Profile, Site, Unit
 from registry.reads.lookups import find_version
+from registry.reads.material import Material
 from registry.services.conditions import refuse_unmet_condition
-from registry.services.job_requests import refuse_unscreened
+from registry.services.job_requests import refuse_clock, refuse_extraction
 from registry.services.notices import Notice, foresee_notices
-from registry.services.power import refuse_certain
+from registry.services.power import foresee_power, refuse_certain
 from registry.services.recipes import LAYER_NAMES, MODEL_DTYPES, ask_again, parse_extraction_recipe, refuse_beyond_cap
 from steernode.errors import SteerError
 from steernode.gates import MOST_GATES, gate_sets
@@ -113,41 +113,37 @@ RECIPE = mapping(
 )
 
 
-def refuse_what_leads_nowhere(settings: ExtractionRecipe, recipe: Spec) -> None:
-    """As the request of the job would, of what is on record already.
+def as_asked(step: Step) -> Spec:
+    """The recipe with every reference in its one form, and the layers as the manifest says them: a list of all of them was chosen."""
+    return {**step.spec["recipe"], "layers": (step.manifest or step).spec["recipe"]["layers"]}
 
-    Raises: InvalidInput RECIPE_ALPHA_CAP, INTENT_NOBODY_SENDS, CONDITION_NEVER, POWER_MISSING.
-    """
+
+def refuse_what_leads_nowhere(settings: ExtractionRecipe, recipe: Spec) -> None:
+    """As the request of the job would, of what is on record already, whose layers are as they were asked for. Raises: as that."""
     profile = Profile.objects.select_related("risk_class").filter(name=recipe.get("profile", "")).first()
     refuse_beyond_cap(settings, profile)
-    contrast_set, suites = _find_inputs(recipe)
-    if suites:
-        refuse_unmet_condition(settings.condition, suites, SPLITS)
-    if profile is not None and contrast_set is not None and suites:
-        refuse_certain(settings.gates, suites, contrast_set, settings.condition)
+    refuse_clock(get_base_model(recipe["baseModel"]), settings.template_arguments)
+    material = _find_material(recipe)
+    if material.suites and material.contrast_set:
+        refuse_extraction(settings, recipe["layers"], material, profile)
+        if profile is not None:
+            refuse_certain(foresee_power(settings.gates, material, settings.condition))
+    elif material.suites:
+        refuse_unmet_condition(settings.condition, material, SPLITS)
 
 
-def _find_inputs(recipe: Spec) -> tuple[ContrastSet | None, list[EvalSuite]]:
+def _find_material(recipe: Spec) -> Material:
     """What the recipe names; no suites while the plan is yet to bring one of them."""
     suites = [find_version(EvalSuite.objects.all(), suite) for suite in recipe["suites"]]
     found = [suite for suite in suites if suite is not None]
-    return find_version(ContrastSet.objects.all(), recipe["contrastSet"]), found if len(found) == len(suites) else []
+    contrast_set = find_version(ContrastSet.objects.all(), recipe["contrastSet"])
+    return Material(found if len(found) == len(suites) else [], contrast_set)
 
 
 def foresee_job(step: Step) -> list[Notice]:
     """As the job will have it; nothing while the plan is yet to bring what it works on."""
-    recipe = step.spec["recipe"]
-    contrast_set, suites = _find_inputs(recipe)
-    if contrast_set is None or not suites:
-        return []
-    settings = parse_recipe(step)
-    if settings is None:
-        return []
-    try:
-        refuse_unscreened(recipe, settings.to_document(), contrast_set)
-    except InvalidInput as refusal:
-        return [{"code": refusal.code, "sentence": f"the job will be refused: {refusal.message}"}]
-    return foresee_notices(settings.to_document(), contrast_set, suites)
+    settings, material = parse_recipe(step), _find_material(step.spec["recipe"])
+    return foresee_notices(settings, material) if settings and material.suites and material.contrast_set else []
 
 
 def parse_recipe(step: Step) -> ExtractionRecipe | None:

@@ -73,6 +73,12 @@ class Answers:
             self._metrics |= found
             yield found
 
+    def finish(self) -> Runs:
+        """All of it, measured to the end. Raises: as `measure`."""
+        for _ in self.measure():
+            pass
+        return self.runs
+
     @cached_property
     def runs(self) -> Runs:
         """All of it, once all is measured."""
@@ -162,21 +168,3 @@ class Answers:
         """The scores of all items: each of its numbers is of items of one kind."""
         parts = self._scores[side]
         return ReplyScores(**{each.name: np.concatenate([getattr(scores, each.name) for scores in parts]) for each in fields(ReplyScores)})
-
-
-def run_both(
-    loaded: LoadedModel,
-    items: EvalItems,
-    components: Sequence[Component],
-    scorer: Scorer,
-    *,
-    max_new_tokens: int,
-    decoding: Decoding = GREEDY_DECODING,
-    systems: Sequence[str] = (),
-    acts: Rows | None = None,
-) -> Runs:
-    """All that `Answers` measures, to the end. Raises: the codes of `generate` and `score_forced`."""
-    answers = Answers(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding, systems=systems, acts=acts)
-    for _ in answers.measure():
-        pass
-    return answers.runs

@@ -169,29 +169,11 @@ class Evaluation:
             speed=measure_speed(loaded, items, [self._component], self._max_new_tokens),
         )
 
-
-def evaluate(
-    loaded: LoadedModel,
-    candidate: Candidate,
-    suites: Mapping[str, SuiteFile],
-    scorer: Scorer,
-    gates: str | Sequence[Mapping[str, str]] = DEFAULT_GATES,
-    *,
-    gate_set: Mapping[str, Any] | None = None,
-    pairs: Mapping[str, Sequence[ContrastPair]] | None = None,
-    max_new_tokens: int = 64,
-    decoding: Decoding = GREEDY_DECODING,
-    curve: Sequence[Mapping[str, Any]] = (),
-    system_message: str = "",
-) -> Evidence:
-    """The evidence of a whole `Evaluation`, which says what is asked for. Raises: the codes of its methods."""
-    evaluation = Evaluation(
-        loaded, candidate, suites, scorer, gates, gate_set=gate_set, pairs=pairs, max_new_tokens=max_new_tokens, decoding=decoding,
-        curve=curve, system_message=system_message,
-    )  # fmt: skip
-    for _ in evaluation.measure():
-        pass
-    return evaluation.write()
+    def finish(self) -> Evidence:
+        """All of it, measured to the end. Raises: the codes of `measure` and `write`."""
+        for _ in self.measure():
+            pass
+        return self.write()
 
 
 @dataclass(frozen=True)

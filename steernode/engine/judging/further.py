@@ -46,7 +46,7 @@ def find_conversations(
 class Further:
     """What the gates ask for, once the items are answered: metrics, and sections of the document by name, as far as they are measured.
 
-    `acts` as `run_both` takes it; on the `conversations` the components act. Of several components together no gate asks for random
+    `acts` as `Answers` takes it; on the `conversations` the components act. Of several components together no gate asks for random
     directions.
     """
 

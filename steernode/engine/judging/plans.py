@@ -33,7 +33,7 @@ def plan_evaluation(
     pairs: Mapping[str, Sequence[ContrastPair]] | None,
     gates: str | Sequence[Mapping[str, str]],
 ) -> list[Planned]:
-    """The stages of `evaluate`."""
+    """The stages of an `Evaluation`."""
     parts = pairs or {}
     asked = spread(parts.get("test", ()), TEST_PAIRS) if candidate.record.alpha else ()
     promised = spread(parts.get("select", ()), SELECT_PAIRS) if asked else ()

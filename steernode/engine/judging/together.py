@@ -15,7 +15,7 @@ import numpy as np
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.judging import stages
 from steernode.engine.judging.acting import count_acting, describe_untouched, find_acting, keep_acting
-from steernode.engine.judging.answering import run_both
+from steernode.engine.judging.answering import Answers
 from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.comparison import beside, find_empty_baseline
 from steernode.engine.judging.composition import METRICS, OF_REFUSING, Part, measure_composition
@@ -65,7 +65,7 @@ def evaluate_together(
 
     `candidates` by the names that people call them, in the order in which they are applied: two or more, or one that does anything but
     add to what is generated. `gates` stand beside those of the set `composition`, which always hold. `axes` are pairs of the test split
-    by the behaviour they are about. `system_message` is what the model is served under, as in `evaluate`.
+    by the behaviour they are about. `system_message` is what the model is served under, as of an `Evaluation`.
 
     A model that hardly refuses, or of whose replies the judge is not sure, leaves what is said of refusals undecidable.
 
@@ -98,7 +98,7 @@ def evaluate_together(
     loaded.work.enter(stages.PAIRS)
     refusals, missing = _find_refusals(loaded, harmful, harmless, mark)
     contrasts = {name: found for name, pairs in (axes or {}).items() if (found := _contrast(loaded, pairs, mark))}
-    runs = run_both(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding, acts=acts)
+    runs = Answers(loaded, items, components, scorer, max_new_tokens=max_new_tokens, decoding=decoding, acts=acts).finish()
     further = Further(loaded, components, gates, scorer, conversations, max_new_tokens=max_new_tokens, decoding=decoding)
     for _ in further.measure(runs):
         pass

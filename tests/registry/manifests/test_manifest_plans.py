@@ -340,13 +340,34 @@ def test_a_coefficient_beyond_every_cap_is_refused(apply, vector):
     assert isinstance(refusal(apply, [profile_manifest(revision={"components": [wild]})]), AlphaError)
 
 
-@pytest.mark.parametrize(("layers", "code"), [([0, 1], "SCREEN_OFF"), ("all", "SCREEN_PAIRS")])
-def test_a_plan_says_that_a_search_will_not_be_screened(plan, apply, world, stored, layers, code):
+def test_a_plan_says_that_a_search_will_not_be_screened_and_refuses_one_whose_layers_nobody_chose(plan, apply, world, stored):
     world[3]["spec"]["pairs"] = stored(lines([make_pair(number) for number in range(20)]))
     apply(world[:-1])
-    recipe = world[-1]["spec"]["recipe"] | {"layers": layers, "finalists": 1}
-    planned = plan([manifest("SteeringVector", "harbor-empathy", recipe=recipe)])
-    assert code in [risk.code for step in planned.steps for risk in Risks(planned).of(step)]
+
+    def search(layers):
+        return [manifest("SteeringVector", "harbor-empathy", recipe=world[-1]["spec"]["recipe"] | {"layers": layers, "finalists": 1})]
+
+    error = refusal(plan, search("all"))
+    assert (error.errors[0]["code"], error.errors[0]["field"]) == ("SCREEN_PAIRS", "documents.0.spec.recipe")
+    # Whoever lists all that there are has chosen them.
+    for layers in ([0, 1], [0, 1, 2, 3]):
+        planned = plan(search(layers))
+        assert "SCREEN_OFF" in [risk.code for step in planned.steps for risk in Risks(planned).of(step)]
+    apply(search([0, 1, 2, 3]))
+    assert [notice["code"] for notice in Job.objects.get().notices] == ["SCREEN_OFF"]
+
+
+def test_what_a_request_would_be_refused_for_is_a_fault_of_its_plan(plan, apply, world):
+    apply([*world[:-1], profile_manifest("brevity", axis="brevity")])
+    for said, code in (({"suites": ["tickets", "facts"]}, "SUITES_MISSING"), ({"profile": "brevity"}, "RECIPE_PROFILE_AXIS")):
+        error = refusal(plan, [manifest("SteeringVector", "harbor-empathy", recipe=world[-1]["spec"]["recipe"] | said)])
+        assert [(fault["code"], fault["field"]) for fault in error.errors] == [(code, "documents.0.spec.recipe")]
+
+
+def test_whoever_only_labels_a_vector_is_not_told_of_a_job(plan, apply, world):
+    apply(world)
+    planned = plan([manifest("SteeringVector", "harbor-empathy", labels={"team": "billing"}, **world[-1]["spec"])])
+    assert (actions(planned), Risks(planned).of(planned.steps[0])) == ({"SteeringVector harbor-empathy": "update"}, [])
 
 
 def test_whether_a_vector_was_traced_makes_no_other_one_of_it(plan, apply, world):

@@ -11,8 +11,8 @@ import torch
 
 from steernode.engine.applying.components import Component, group_acting
 from steernode.engine.judging.acting import count_acting, find_acting, keep_acting, serve_suites
-from steernode.engine.judging.answering import run_both
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.answering import Answers
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.judging.runs import Metrics, neutral_rows
 from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.measuring.items import EvalItems
@@ -116,7 +116,7 @@ def test_facts_of_other_intents_show_no_bound(planted: Planted, direction: Layer
     suites = labelled({"factual": ["geo"], "behaviour": ["billing"]})
     suites["capability"] = replace(suites["factual"], kind="capability")
     candidate = make_candidate(direction, "0.5", condition=BILLING)
-    evidence = evaluate(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=5).document
+    evidence = Evaluation(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=5).finish().document
     assert [(gate["metric"], gate["verdict"], gate["code"]) for gate in evidence["gates"]] == [
         (metric, "undecidable", "ITEMS_FEW") for metric, _, _ in wanted
     ]
@@ -136,9 +136,8 @@ def test_how_far_the_next_tokens_move_is_of_what_is_acted_on(planted: Planted, d
         harmful = tuple(replace(item, expect={"refuse": True}) for item in asked.refusals[:1])
         asked = EvalItems(asked.behaviour[:1], asked.facts, harmful)
         kept, acts = keep_acting(asked, find_acting(planted.loaded, candidate, asked.all))
-        return run_both(
-            planted.loaded, kept, [candidate.component()], CountWarmTokens(), max_new_tokens=3, systems=[WARM_SYSTEM], acts=acts
-        ).metrics
+        component, options = candidate.component(), {"max_new_tokens": 3, "systems": [WARM_SYSTEM], "acts": acts}
+        return Answers(planted.loaded, kept, [component], CountWarmTokens(), **options).finish().metrics
 
     moved = measure(["billing", *["geo"] * 5])["kl_p95"]["steered"]
     assert moved["n"] == 1
@@ -153,13 +152,14 @@ def test_elsewhere_the_model_s_own_reply_stands(planted: Planted, direction: Lay
     items = items_of(SUITES)
     component = Component(direction.direction, direction.layer, 0.5 * direction.norm)
     acts = np.array([index % 2 == 0 for index in range(len(items.all))])
-    part = run_both(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, decoding=way, acts=acts)
-    whole = run_both(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, decoding=way)
+    part = Answers(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, decoding=way, acts=acts).finish()
+    whole = Answers(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, decoding=way).finish()
     rows = items.repeat_rows(acts, way.replies_per_item)
     for row, is_acted_on in enumerate(rows):
         assert part.steered[row].token_ids == (whole if is_acted_on else part).own[row].token_ids or is_acted_on
         assert part.steered[row].token_ids == (whole.steered[row] if is_acted_on else whole.own[row]).token_ids
-    quiet = run_both(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, acts=np.zeros(len(items.all), np.bool_))
+    nowhere = np.zeros(len(items.all), np.bool_)
+    quiet = Answers(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, acts=nowhere).finish()
     assert quiet.divergence.tokens.sum() == quiet.divergence.last_prompt_token.sum() == 0
 
 
@@ -167,9 +167,9 @@ def test_to_each_item_those_reply_whose_conditions_hold(planted: Planted, direct
     items = items_of(SUITES)
     one, other = (Component(direction.direction, direction.layer, factor * direction.norm) for factor in (0.5, -0.5))
     acts = np.array([[index % 2 == 0, index % 3 == 0] for index in range(len(items.all))])
-    both = run_both(planted.loaded, items, [one, other], CountWarmTokens(), max_new_tokens=5, acts=acts)
+    both = Answers(planted.loaded, items, [one, other], CountWarmTokens(), max_new_tokens=5, acts=acts).finish()
     alone = {
-        wanted: run_both(planted.loaded, items, components, CountWarmTokens(), max_new_tokens=5)
+        wanted: Answers(planted.loaded, items, components, CountWarmTokens(), max_new_tokens=5).finish()
         for wanted, components in (((True, False), [one]), ((False, True), [other]), ((True, True), [one, other]))
     }
     neutral, place = neutral_rows(items), 0
@@ -220,9 +220,8 @@ def test_a_search_reads_the_tickets_and_facts_on_which_the_condition_holds_as_th
 def test_the_evidence_of_a_conditional_profile_leaves_other_intents_untouched(planted: Planted, direction: LayerDirection) -> None:
     gates = [{"metric": "behaviour", "kind": "min_difference", "threshold": "0.5"}]
     candidate = make_candidate(direction, "0.5", condition=BILLING)
-    evidence = evaluate(
-        planted.loaded, candidate, SUITES, CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5, system_message="Serve Harbor."
-    ).document
+    options = {"pairs": PAIRS, "max_new_tokens": 5, "system_message": "Serve Harbor."}
+    evidence = Evaluation(planted.loaded, candidate, SUITES, CountWarmTokens(), gates, **options).finish().document
     assert evidence["candidate"]["condition"] == BILLING
     assert evidence["acting"]["behaviour"] == {"items": 6, "acts_on": 3}
     assert evidence["acting"]["facts"]["acts_on"] == 4

@@ -11,7 +11,7 @@ import pytest
 from steernode.engine.applying.generate import Reply
 from steernode.engine.judging import attacks
 from steernode.engine.judging.attacks import measure_attacks, read_templates
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.directions import extract_directions
@@ -136,7 +136,7 @@ def test_evidence_holds_the_attacks_that_a_gate_asks_for(tmp_path: Any) -> None:
     suites["safety"] = SuiteFile("safety", (item("a"), item("b"), item("c", refuse=False)), "5" * 64)
     candidate = make_candidate(extract_directions(planted.loaded, write_pairs(), layers=[planted.layer])[0], "0.5")
     gates = [{"metric": "attack_success_rise", "kind": "max_high", "threshold": "0.9"}]
-    evidence = evaluate(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=4).document
+    evidence = Evaluation(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=4).finish().document
     # It refuses nothing, so the gate is undecidable and nothing was asked.
     assert evidence["attacks"]["requests"] == 0
     assert "refuses 0 of 2" in evidence["attacks"]["not_written"]

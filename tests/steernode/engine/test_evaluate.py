@@ -12,7 +12,7 @@ from steernode.answers import cluster_of
 from steernode.canonical import canonical_json, parse_strict
 from steernode.engine.applying.generate import Reply
 from steernode.engine.judging.comparison import describe_metrics, find_empty_baseline, measure_losses
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.judging.evidence import check_evidence
 from steernode.engine.measuring.gates import judge_whole
 from steernode.engine.measuring.items import EvalItems
@@ -50,10 +50,10 @@ def cells(layer: int) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def evidence(planted: Planted, direction: LayerDirection) -> dict:
-    return evaluate(
+    return Evaluation(
         planted.loaded, make_candidate(direction, "0.5"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5,
         curve=cells(direction.layer),
-    ).document  # fmt: skip
+    ).finish().document  # fmt: skip
 
 
 def test_the_evidence_is_canonical_and_holds_every_section(evidence: dict) -> None:
@@ -82,7 +82,8 @@ def test_what_the_select_split_promised_is_held_against_the_test_split(evidence:
 
 def test_divergence_is_nothing_at_zero_and_something_when_steered(planted: Planted, direction: LayerDirection, evidence: dict) -> None:
     assert float(evidence["metrics"]["kl_p95"]["steered"]["value"]) > 0.1
-    still = evaluate(planted.loaded, make_candidate(direction, "0"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5).document
+    candidate = make_candidate(direction, "0")
+    still = Evaluation(planted.loaded, candidate, SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5).finish().document
     assert still["metrics"]["kl_p95"]["steered"]["value"] == "0"
     assert still["metrics"]["kl_last_prompt_token"]["steered"]["value"] == "0"
     assert still["dose_response"] is None
@@ -91,9 +92,8 @@ def test_divergence_is_nothing_at_zero_and_something_when_steered(planted: Plant
 
 def test_a_set_of_gates_is_judged_by_its_name(planted: Planted, direction: LayerDirection) -> None:
     suites = {**SUITES, "safety": with_harmful_requests()}
-    evidence = evaluate(
-        planted.loaded, make_candidate(direction, "0.5"), suites, CountWarmTokens(), "default", pairs=PAIRS, max_new_tokens=5
-    ).document
+    candidate = make_candidate(direction, "0.5")
+    evidence = Evaluation(planted.loaded, candidate, suites, CountWarmTokens(), "default", pairs=PAIRS, max_new_tokens=5).finish().document
     judged = {(gate["metric"], gate["kind"]): gate for gate in evidence["gates"]}
     assert judged["slope", "above_low"]["verdict"] == "pass"
     # Three facts, which expect one answer, cannot show that less than two points are lost, and the verdict says what could.
@@ -123,7 +123,7 @@ def test_a_gate_that_the_evidence_could_not_judge_is_refused_before_any_work(
 ) -> None:
     gates = [{"metric": gate[0], "kind": gate[1], "threshold": "0"}]
     with pytest.raises(EngineError, match=why) as refused:
-        evaluate(planted.loaded, make_candidate(direction, alpha), SUITES, CountWarmTokens(), gates, pairs=pairs, max_new_tokens=5)
+        Evaluation(planted.loaded, make_candidate(direction, alpha), SUITES, CountWarmTokens(), gates, pairs=pairs, max_new_tokens=5)
     assert (refused.value.code, refused.value.item) == ("GATE_UNMEASURED", gate[0])
 
 
@@ -133,7 +133,7 @@ def test_a_scorer_that_says_nothing_is_refused(planted: Planted, direction: Laye
             return np.full(len(texts), np.nan)
 
     with pytest.raises(EngineError) as refused:
-        evaluate(planted.loaded, make_candidate(direction, "0.5"), SUITES, Broken(), max_new_tokens=5)
+        Evaluation(planted.loaded, make_candidate(direction, "0.5"), SUITES, Broken(), max_new_tokens=5).finish()
     assert refused.value.code == "NON_FINITE"
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from steernode.engine.judging.controls import random_unit_directions, shuffle_labels
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.measuring.margins import margin_items
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.engine.searching.recipe import SweepRecipe
@@ -79,7 +79,7 @@ def test_the_planted_layer_and_direction_are_found(planted: list[Planted], extra
 def test_the_planted_vector_passes_every_gate_of_the_evidence(planted: list[Planted], extracted: list) -> None:
     for each, directions in zip(planted[:3], extracted[:3], strict=True):
         candidate = make_candidate(directions[each.layer], "0.5")
-        evidence = evaluate(each.loaded, candidate, SUITES, CountWarmTokens(), EVIDENCE_GATES, pairs=PAIRS, max_new_tokens=5)
+        evidence = Evaluation(each.loaded, candidate, SUITES, CountWarmTokens(), EVIDENCE_GATES, pairs=PAIRS, max_new_tokens=5).finish()
         assert [judged for judged in evidence.gates if judged.verdict != "pass"] == []
 
 

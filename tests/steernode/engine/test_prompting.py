@@ -11,7 +11,7 @@ import torch
 from steernode.engine.access.encoding import EncodedConversation, encode_prompt
 from steernode.engine.access.models import LoadedModel
 from steernode.engine.access.systems import put_under
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.judging.prompting import ask_prompted, compare_shift, compare_with_prompt, positive_systems
 from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.measuring.items import EvalItems
@@ -152,9 +152,8 @@ def test_the_evidence_says_what_the_prompt_alone_does(planted: Planted, directio
         {"metric": "behaviour_share", "kind": "min_low", "threshold": "0.5"},
         {"metric": "perplexity_over_prompt", "kind": "max", "threshold": "100"},
     ]
-    evidence = evaluate(
-        planted.loaded, make_candidate(direction, "0.5"), write_suites(20), CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5
-    ).document
+    candidate, suites = make_candidate(direction, "0.5"), write_suites(20)
+    evidence = Evaluation(planted.loaded, candidate, suites, CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5).finish().document
     assert evidence["run"]["prompt"] == [WARM_SYSTEM]
     behaviour = evidence["metrics"]["behaviour"]
     # The planted model is as warm as it can be under the system message's token.
@@ -167,5 +166,5 @@ def test_without_a_prompt_no_gate_is_about_it(planted: Planted, direction: Layer
     sides = {name: [replace(each, positive=each.positive[1:], negative=ask("n", "-")[1:]) for each in part] for name, part in PAIRS.items()}
     gate = {"metric": "kl_over_prompt", "kind": "max", "threshold": "1"}
     with pytest.raises(EngineError, match="nothing that could be a prompt") as refused:
-        evaluate(planted.loaded, make_candidate(direction, "0.5"), write_suites(), CountWarmTokens(), [gate], pairs=sides)
+        Evaluation(planted.loaded, make_candidate(direction, "0.5"), write_suites(), CountWarmTokens(), [gate], pairs=sides).finish()
     assert refused.value.code == "GATE_UNMEASURED"

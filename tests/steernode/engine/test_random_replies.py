@@ -11,7 +11,7 @@ import pytest
 
 from steernode.engine.applying.generate import Reply
 from steernode.engine.judging import randomreplies
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.judging.randomreplies import DIRECTIONS, measure_random_replies
 from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.directions import extract_directions
@@ -100,7 +100,7 @@ def test_evidence_holds_them_where_a_gate_asks(planted: Planted) -> None:
     candidate = make_candidate(extract_directions(planted.loaded, pairs["extract"], layers=[planted.layer])[0], "0.5")
     asked = [gate(FACTS_LOST), gate(PERPLEXITY, "100")]
     options = {"pairs": pairs, "max_new_tokens": 5}
-    evidence = evaluate(planted.loaded, candidate, suites, CountWarmTokens(), asked, **options).document
+    evidence = Evaluation(planted.loaded, candidate, suites, CountWarmTokens(), asked, **options).finish().document
     assert evidence["random_replies"]["items"] == {FACTS_LOST: 6, PERPLEXITY: 6}
     # This small model forgets under most pushes of that length, and what they lose is not laid to the vector.
     beyond, lost = (float(evidence["metrics"][name]["steered"]["value"]) for name in (FACTS_LOST, "facts_lost"))
@@ -109,5 +109,5 @@ def test_evidence_holds_them_where_a_gate_asks(planted: Planted) -> None:
     ratio = evidence["metrics"][PERPLEXITY]
     assert float(ratio["steered"]["value"]) > float(ratio["baseline"]["value"])
     with pytest.raises(EngineError, match="no harmful request") as refused:
-        evaluate(planted.loaded, candidate, suites, CountWarmTokens(), [gate(REFUSALS)], **options)
+        Evaluation(planted.loaded, candidate, suites, CountWarmTokens(), [gate(REFUSALS)], **options).finish()
     assert refused.value.code == "GATE_UNMEASURED"

@@ -10,8 +10,8 @@ import torch
 
 from steernode.engine.applying.components import Component
 from steernode.engine.applying.generate import generate
-from steernode.engine.judging.answering import run_both
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.answering import Answers
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.judging.runs import neutral_of
 from steernode.engine.measuring.items import EvalItems
 from steernode.engine.reading.directions import LayerDirection, extract_directions
@@ -40,9 +40,8 @@ def direction(planted: Planted) -> LayerDirection:
 
 @pytest.fixture(scope="module")
 def evidence(planted: Planted, direction: LayerDirection) -> dict:
-    return evaluate(
-        planted.loaded, make_candidate(direction, "0.5"), SUITES, CountWarmTokens(), pairs=PAIRS, max_new_tokens=5, decoding=DRAWN
-    ).document
+    candidate, options = make_candidate(direction, "0.5"), {"pairs": PAIRS, "max_new_tokens": 5, "decoding": DRAWN}
+    return Evaluation(planted.loaded, candidate, SUITES, CountWarmTokens(), **options).finish().document
 
 
 def test_the_evidence_names_how_its_replies_were_drawn(evidence: dict) -> None:
@@ -63,7 +62,7 @@ def test_the_same_items_and_seeds_say_the_same_and_other_seeds_do_not(planted: P
     items = EvalItems.of(SUITES, "test")
     component = make_candidate(direction, "0.5").component()
     runs = [
-        run_both(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, decoding=decoding)
+        Answers(planted.loaded, items, [component], CountWarmTokens(), max_new_tokens=5, decoding=decoding).finish()
         for decoding in (DRAWN, DRAWN, Decoding(DRAWN.temperature, DRAWN.top_p, (4, 5, 6)))
     ]
     said = [[reply.token_ids for reply in (*run.own, *run.steered)] for run in runs]
@@ -85,7 +84,7 @@ def test_an_items_noise_does_not_depend_on_what_stands_beside_it(planted: Plante
 
 def test_at_zero_both_sides_are_the_same_replies_and_nothing_is_lost(planted: Planted, direction: LayerDirection) -> None:
     still = Component(torch.as_tensor(direction.direction), direction.layer, 0.0)
-    run = run_both(planted.loaded, EvalItems.of(SUITES, "test"), [still], CountWarmTokens(), max_new_tokens=5, decoding=DRAWN)
+    run = Answers(planted.loaded, EvalItems.of(SUITES, "test"), [still], CountWarmTokens(), max_new_tokens=5, decoding=DRAWN).finish()
     assert [reply.token_ids for reply in run.own] == [reply.token_ids for reply in run.steered]
     assert all(loss.lost == 0 for loss in run.losses.values())
     np.testing.assert_array_equal(run.own_scores.behaviour, run.steered_scores.behaviour)

@@ -11,7 +11,7 @@ import pytest
 from steernode.engine.access.encoding import encode_prompts
 from steernode.engine.judging.contrastevidence import ContrastEvidence
 from steernode.engine.judging.controls import random_unit_directions
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.engine.reading.stability import DRAWS, FEWER_DRAWS, measure_norms, measure_stability
@@ -85,10 +85,10 @@ def test_evidence_says_both_beside_the_coefficient(planted: Planted) -> None:
     direction = read(planted, parts["extract"])
     gates = [{"metric": "stability", "kind": "min_low", "threshold": "0.9"}]
     options = {"pairs": parts, "max_new_tokens": 4}
-    evidence = evaluate(planted.loaded, make_candidate(direction, "-0.5"), suites, CountWarmTokens(), gates, **options).document
+    evidence = Evaluation(planted.loaded, make_candidate(direction, "-0.5"), suites, CountWarmTokens(), gates, **options).finish().document
     assert (evidence["verdict"], evidence["metrics"]["stability"]["steered"]["method"]) == ("pass", "draws")
     asked = [item.messages for item in suites["behaviour"].split("test")]
     norms = measure_norms(planted.loaded, encode_prompts(planted.loaded, asked), direction)
     assert float(evidence["dose"]["share"]["value"]) == pytest.approx(np.mean(0.5 * direction.norm / norms), rel=1e-4)
     ablated = make_candidate(direction, "1", operator="ablate")
-    assert "dose" not in evaluate(planted.loaded, ablated, suites, CountWarmTokens(), max_new_tokens=4).document
+    assert "dose" not in Evaluation(planted.loaded, ablated, suites, CountWarmTokens(), max_new_tokens=4).finish().document

@@ -10,7 +10,7 @@ import torch
 from steernode.engine.access.work import Work
 from steernode.engine.judging import stages
 from steernode.engine.judging.candidate import Candidate
-from steernode.engine.judging.evaluate import Evaluation, evaluate, judge_in_stages
+from steernode.engine.judging.evaluate import Evaluation, judge_in_stages
 from steernode.engine.reading.directions import LayerDirection, extract_directions
 from steernode.errors import EngineError
 from steernode.files.splits import split_pairs
@@ -75,7 +75,7 @@ def test_the_staged_verdict_is_that_of_the_whole_evidence(
     found, judged, entered = judge(planted, candidate, gates)
     assert found == verdict
     assert (entered[-1] if entered else None) == last
-    whole = evaluate(planted.loaded, candidate, SUITES, CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5).document
+    whole = Evaluation(planted.loaded, candidate, SUITES, CountWarmTokens(), gates, pairs=PAIRS, max_new_tokens=5).finish().document
     assert whole["verdict"] == verdict
     assert all(each in whole["gates"] for each in judged)
     if verdict != "fail":

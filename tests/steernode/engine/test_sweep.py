@@ -15,7 +15,7 @@ from PIL import Image
 from steernode.canonical import canonical_json, parse_strict, sha256_hex
 from steernode.engine.access.models import LoadedModel, load_model
 from steernode.engine.applying.components import Component
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.measuring.margins import MarginItem, margin_items
 from steernode.engine.measuring.rubric import RubricScorer
 from steernode.engine.reading.directions import LayerDirection, extract_directions
@@ -288,7 +288,7 @@ def test_evidence_is_canonical_and_repeats_but_for_the_clock(
 ) -> None:
     candidate = make_candidate(directions[2], "0.5")
     curve = dose_response(swept.cells, 2)
-    first, second = (evaluate(llama, candidate, suites, scorer, max_new_tokens=4, curve=curve).document for _ in range(2))
+    first, second = (Evaluation(llama, candidate, suites, scorer, max_new_tokens=4, curve=curve).finish().document for _ in range(2))
     assert parse_strict(canonical_json(first)) == first
     assert len(sha256_hex(canonical_json(first))) == 64
     assert {key: value for key, value in first.items() if key != "speed"} == {key: value for key, value in second.items() if key != "speed"}
@@ -300,7 +300,7 @@ def test_evidence_is_canonical_and_repeats_but_for_the_clock(
 
 
 def test_evidence_at_zero_shows_no_difference(llama: LoadedModel, directions: tuple, suites: dict, scorer: RubricScorer) -> None:
-    evidence = evaluate(llama, make_candidate(directions[2], "0"), suites, scorer, max_new_tokens=4).document
+    evidence = Evaluation(llama, make_candidate(directions[2], "0"), suites, scorer, max_new_tokens=4).finish().document
     for name in ("behaviour", "facts", "refusals"):
         assert evidence["metrics"][name]["difference"]["value"] == "0"
     assert evidence["metrics"]["perplexity_ratio"]["steered"]["value"] == "1"

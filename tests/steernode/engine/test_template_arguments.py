@@ -11,7 +11,7 @@ import pytest
 
 from steernode.engine.access.encoding import encode_prompt
 from steernode.engine.access.models import LoadedModel
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.measuring.margins import margin_items
 from steernode.engine.reading.directions import extract_directions, read_direction, write_direction
 from steernode.engine.reading.probes import train_probe
@@ -173,9 +173,9 @@ def test_evidence_names_what_the_template_was_given_and_takes_no_vector_read_oth
     asked = template(THINKING).asked_with({"enable_thinking": False})
     [direction] = extract_directions(asked, make_pairs(4), layers=[2])
     with pytest.raises(EngineError) as refused:
-        evaluate(template(THINKING), make_candidate(direction, "0.5"), write_suites(), CountWarmTokens(), max_new_tokens=2)
+        Evaluation(template(THINKING), make_candidate(direction, "0.5"), write_suites(), CountWarmTokens(), max_new_tokens=2).finish()
     assert refused.value.code == "TEMPLATE_MISMATCH"
     roomy = replace(asked, manifest=replace(asked.manifest, context_length=4096))
-    evidence = evaluate(roomy, make_candidate(direction, "0.5"), write_suites(), CountWarmTokens(), [DEPTH], max_new_tokens=2)
+    evidence = Evaluation(roomy, make_candidate(direction, "0.5"), write_suites(), CountWarmTokens(), [DEPTH], max_new_tokens=2).finish()
     assert evidence.document["run"]["template_arguments"] == {"enable_thinking": False}
     assert evidence.document["run"]["measured_form"] == {"dtype": "float32"}

@@ -10,7 +10,7 @@ import pytest
 
 from steernode.engine.applying.generate import Reply
 from steernode.engine.judging import turns
-from steernode.engine.judging.evaluate import evaluate
+from steernode.engine.judging.evaluate import Evaluation
 from steernode.engine.judging.turns import measure_turns, said_again
 from steernode.engine.measuring.gates import judge_evidence
 from steernode.engine.reading.directions import extract_directions
@@ -131,9 +131,9 @@ def test_evidence_holds_the_turns_that_a_gate_asks_for(tmp_path: Any) -> None:
     candidate = make_candidate(extract_directions(planted.loaded, write_pairs(), layers=[planted.layer])[0], "0.5")
     gates = [{"metric": "turns_behaviour", "kind": "min", "threshold": "-0.5"}]
     with pytest.raises(EngineError, match="no fluency suite with conversations") as refused:
-        evaluate(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=4)
+        Evaluation(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=4).finish()
     assert refused.value.code == "GATE_UNMEASURED"
     suites["fluency"] = SuiteFile("fluency", (conversation("a", 3), conversation("b", 3)), "4" * 64)
-    evidence = evaluate(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=4).document
+    evidence = Evaluation(planted.loaded, candidate, suites, CountWarmTokens(), gates, max_new_tokens=4).finish().document
     assert evidence["turns"]["turns"] == 3
     assert set(evidence["metrics"]["turns_repetition"]) == {"baseline", "steered", "difference"}

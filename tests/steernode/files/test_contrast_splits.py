@@ -44,11 +44,11 @@ def test_sixty_pairs_that_ask_one_question_are_refused_with_what_to_do():
 
 def test_a_set_without_a_pair_to_extract_from_says_what_went_where():
     with pytest.raises(ContrastSetError) as caught:
-        refuse_nothing_to_extract([find_one_that_goes("select"), find_one_that_goes("test")])
+        refuse_nothing_to_extract(split_pairs([find_one_that_goes("select"), find_one_that_goes("test")]))
     assert caught.value.code == "CONTRAST_EXTRACT_EMPTY"
     assert "2 different questions" in caught.value.message
     assert "0 to extract, 1 to select, 1 to test" in caught.value.message
-    refuse_nothing_to_extract([find_one_that_goes("extract")])
+    refuse_nothing_to_extract(split_pairs([find_one_that_goes("extract")]))
 
 
 def test_inspecting_a_set_shows_its_split_and_refuses_one_question(tmp_path):
