@@ -7,6 +7,7 @@ import pytest
 from registry.blobs import put_blob
 from registry.console.charts import draw_panels, read_tested
 from registry.console.documents import describe_engine, read_document, title_metrics
+from steernode.gates import KINDS, passes
 from steernode.records.evidence import read_estimate, read_evidence, read_gates
 from steernode.records.sweep import read_cells, read_curve
 from tests.support import story
@@ -66,6 +67,19 @@ def test_the_side_of_a_gate_that_fails_is_shaded():
     facts, ratio = panels["facts"], panels["perplexity_ratio"]
     assert facts.gate.fail_y == facts.gate.y
     assert float(ratio.gate.fail_y) + float(ratio.gate.fail_height) == pytest.approx(float(ratio.gate.y))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shaded_side_is_the_one_that_the_kind_of_gate_refuses(kind):
+    gate = {"metric": "behaviour", "kind": kind, "threshold": "1", "value": "1", "verdict": "fail"}
+    drawn = draw(gates=read_gates([gate]))["behaviour"].gate
+    is_above_shaded = float(drawn.fail_y) < float(drawn.y)
+    assert is_above_shaded is not passes(gate, Decimal(9))
+    assert is_above_shaded is passes(gate, Decimal(-9))
+    # 1.4 is what the model has unsteered.
+    number, side = "2.4" if "difference" in kind else "1", KINDS[kind].side
+    end = {"low": ", for the lower bound", "high": ", for the upper bound"}.get(side, "")
+    assert drawn.label == f"gate {number}{end}"
 
 
 def test_everything_drawn_stays_inside_the_frame():
