@@ -6,8 +6,9 @@ import pytest
 
 from registry.blobs import put_blob
 from registry.console.charts import draw_panels, read_tested
-from registry.console.documents import describe_engine, read_document, title_metrics
+from registry.console.documents import METRICS, OTHER_METRICS, describe_engine, read_document, title_metrics
 from steernode.gates import KINDS, passes
+from steernode.gates import METRICS as GATE_METRICS
 from steernode.records.evidence import read_estimate, read_evidence, read_gates
 from steernode.records.sweep import read_cells, read_curve
 from tests.support import story
@@ -35,6 +36,14 @@ def test_documents_of_another_shape_give_nothing_and_raise_nothing(odd):
 @pytest.mark.parametrize("value", [None, True, 1.5, "NaN", "Infinity", "x", {"value": "NaN"}, {}, []])
 def test_what_is_no_finite_number_is_no_estimate(value):
     assert read_estimate(value) is None
+
+
+def test_every_metric_that_a_gate_may_name_has_words_of_its_own_and_is_listed():
+    measured = {name: {"steered": "1"} for name in [*GATE_METRICS, "of_a_later_version"]}
+    titled = dict(title_metrics(read_evidence({"metrics": measured}).metrics))
+    assert len(titled) == len(measured)
+    assert "Of a later version" in titled
+    assert all(name in METRICS or name in OTHER_METRICS for name in GATE_METRICS)
 
 
 def draw(**changes):
