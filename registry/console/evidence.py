@@ -16,7 +16,9 @@ from registry.console.documents import (
     title_measures,
     title_metrics,
 )
+from registry.console.probes import list_probes
 from registry.models import Evaluation
+from registry.reads.probes import probes_judged_with
 from steernode.records.evidence import Evidence, JudgedGate, read_estimate, read_evidence, read_gates, read_metrics, read_replies
 from steernode.records.lenient import read_mapping
 from steernode.records.sweep import Cell, Sweep
@@ -83,6 +85,7 @@ def describe_evaluation(evaluation: Evaluation | None) -> dict[str, Any]:
         "refusal_judge": evidence.refusal_judge,
         "system_message": evidence.system_message,
         "acting": evidence.acting,
+        "judged_probes": list_probes(probes_judged_with(evaluation)) if evaluation else [],
         "measured_on": ", ".join(filter(None, (evidence.measured_form, describe_engine(evidence.engine)))),
         "replies": evidence.replies,
     }

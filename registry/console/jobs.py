@@ -13,6 +13,8 @@ from registry.console.documents import read_document, send_picture
 from registry.console.evidence import describe_evaluation, describe_search
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import AuditEvent, Evaluation, Job, Probe, ProfileRevision, Role, SteeringVector
+from registry.reads.openings import count_looks
+from registry.reads.probes import probes_named_by
 from registry.services.jobs import request_cancel
 from registry.templatetags.console import arguments, condition, notices, speed, time_left
 from steernode.records.sweep import read_sweep
@@ -42,9 +44,11 @@ def show_job(request: Request, job_id: UUID) -> HttpResponse:
         search_problem=searched.problem if job.sweep_digest else "",
         heatmap_url=_find_heatmap(job, extracted),
         **describe_evaluation(evaluation),
+        looks=count_looks(evaluation) if evaluation else {},
         chain=_trace_chain(job) if job.draft_for else [],
         drafted=ProfileRevision.objects.filter(drafted_by__in=[job, getattr(job, "followed_by", None)]).select_related("profile").first(),
         suites=job.suites.all(),
+        named_probes=probes_named_by(job.recipe.get("condition")),
         cancelled_by=_find_who_cancelled(job),
         recipe=[(_NAMES.get(key, key.replace("_", " ")), _write_entry(key, value)) for key, value in sorted(job.recipe.items())],
     )
