@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from registry.audit import Action
 from registry.audit.history import events_of
-from registry.console.documents import read_document, send_picture
+from registry.console.documents import read_document, send_picture, title_gates
 from registry.console.evidence import describe_evaluation, describe_search
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import AuditEvent, Evaluation, Job, Probe, ProfileRevision, Role, SteeringVector
@@ -17,6 +17,7 @@ from registry.reads.openings import count_looks
 from registry.reads.probes import probes_named_by
 from registry.services.jobs import request_cancel
 from registry.templatetags.console import arguments, condition, notices, speed, time_left
+from steernode.records.evidence import read_gates
 from steernode.records.sweep import read_sweep
 
 # What a recipe calls otherwise than people do, or than something else beside it.
@@ -84,7 +85,9 @@ def _write_entry(key: str, value: Any) -> str:
     if key == "condition":
         return condition(value)
     if key == "gates" and isinstance(value, list):
-        return "; ".join(f"{gate['metric']} {gate['kind']} {gate['threshold']}".replace("_", " ") for gate in value)
+        return "; ".join(f"{title}: {rule} {gate.threshold}" for title, rule, gate in title_gates(read_gates(value)))
+    if key == "gate_set" and isinstance(value, dict):
+        return f"{value.get('name')} v{value.get('version')}"
     # Their names are the template's own, and no words of ours.
     return (arguments(value) or "none") if key == "template_arguments" else _write(value)
 
