@@ -123,10 +123,6 @@ def percent(value: Any) -> str:
         return "—"
 
 
-# What a component does beside its operator. A field that is not here is shown by its name.
-_HOW = {"bound": " at {}", "preserve_norm": ", norm preserved"}
-
-
 @register.filter
 def share(estimate: Estimate | None) -> str:
     """A measured share with its interval, in hundredths, as it stands in a sentence."""
@@ -142,6 +138,10 @@ def firing(probe: Probe) -> str:
     hits, false_alarms = (read_estimate(probe.held_out.get(name)) for name in ("true_positive_rate", "false_positive_rate"))
     meant = f"of the intent {probe.intent}" if probe.intent else "labelled true"
     return f"It fires on {share(hits)} of the prompts {meant}, and on {share(false_alarms)} of the others."
+
+
+# What a component does beside its operator. A field that is not here is shown by its name.
+_HOW = {"bound": " at {}", "preserve_norm": ", norm preserved"}
 
 
 @register.filter
