@@ -176,3 +176,9 @@ def test_evidence_that_cannot_be_concluded_on_says_what_would_decide_it(page_of,
 
 def test_evidence_that_passes_asks_for_nothing_next(page_of, evaluation):
     assert "What to do next" not in page_of(evaluation.job)
+
+
+def test_the_page_of_a_vector_leads_to_all_that_its_newest_look_found(as_person, ada, vector, evaluate):
+    failed = evaluate(vector, passed=False)
+    page = as_person(ada).get(reverse("console:vector", args=[vector.pk])).text
+    assert f'href="{reverse("console:job", args=[failed.job_id])}">Its gates, numbers and replies' in page
