@@ -93,4 +93,4 @@ def _name(gates: Sequence[JudgedGate]) -> str:
 
 
 def _list(titles: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(title[:1].lower() + title[1:] if not title[:2].isupper() else title for title in titles))
+    return "; ".join(dict.fromkeys(title[:1].lower() + title[1:] if not title[:2].isupper() else title for title in titles))
