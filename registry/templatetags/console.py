@@ -118,7 +118,8 @@ def short(value: Any) -> str:
 def percent(value: Any) -> str:
     """A share, of 1, in hundredths."""
     try:
-        return f"{100 * Decimal(str(value)):.3g} %"
+        # As a float, which writes no zeros at the end.
+        return f"{float(100 * Decimal(str(value))):.3g} %"
     except (InvalidOperation, ValueError):
         return "—"
 

@@ -7,6 +7,7 @@ import pytest
 from registry.blobs import put_blob
 from registry.console.charts import draw_panels, read_tested
 from registry.console.documents import METRICS, OTHER_METRICS, describe_engine, read_document, title_metrics
+from registry.templatetags.console import percent, share
 from steernode.gates import KINDS, passes
 from steernode.gates import METRICS as GATE_METRICS
 from steernode.records.evidence import read_estimate, read_evidence, read_gates
@@ -117,3 +118,14 @@ def test_who_decides_sees_what_the_numbers_were_measured_on():
     assert describe_engine(read_evidence({"engine": engine}).engine) == "NVIDIA H200, bfloat16, CUDA 13.0, attention sdpa, torch 2.13.0"
     assert describe_engine(read_evidence({"engine": {"dtype": "float32"}}).engine) == "float32"
     assert describe_engine(read_evidence({"engine": "x"}).engine) == ""
+
+
+@pytest.mark.parametrize(("value", "said"), [("0.5", "50 %"), ("0.9", "90 %"), ("0.0833", "8.33 %"), ("0", "0 %"), (None, "—")])
+def test_a_share_is_written_without_zeros_at_its_end(value, said):
+    assert percent(value) == said
+
+
+def test_a_share_in_a_sentence_has_its_interval_in_brackets():
+    assert share(read_estimate(story.make_estimate("0.5", "0.366", "0.634"))) == "50 % (36.6 % to 63.4 %)"
+    assert share(read_estimate("0.5")) == "50 %"
+    assert share(None) == "an unknown share"
