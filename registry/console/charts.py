@@ -12,6 +12,7 @@ from decimal import Decimal
 from math import ceil, floor, log10
 
 from registry.console.documents import METRICS
+from steernode.gates import KINDS
 from steernode.records.evidence import Estimate, JudgedGate, Metric
 from steernode.records.lenient import read_number
 from steernode.records.sweep import Cell
@@ -107,10 +108,14 @@ def _threshold(gate: JudgedGate | None, values: list[tuple[float, float]], marks
     number = read_number(gate.threshold) if gate else None
     if gate is None or number is None:
         return None
-    if "_difference" not in gate.kind:
+    if not _is_change(gate):
         return float(number)
     baseline = float(marks[0.0].value) if 0.0 in marks else dict(values).get(0.0)
     return None if baseline is None else baseline + float(number)
+
+
+def _is_change(gate: JudgedGate) -> bool:
+    return gate.kind in KINDS and KINDS[gate.kind].is_difference
 
 
 def _draw(
@@ -171,11 +176,14 @@ def _mark(alpha: float, estimate: Estimate, x: Scale, y: Scale) -> Point:
 
 def _draw_gate(threshold: float, gate: JudgedGate, y: Scale) -> Gate:
     line = y(threshold)
-    fails_below = gate.kind in ("min_difference", "min")
+    kind = KINDS.get(gate.kind)
+    fails_below = kind is not None and kind.passes in ("min", "above")
     fail_y, fail_end = (line, HEIGHT - BOTTOM) if fails_below else (TOP, line)
     # Above the line, unless that would leave the frame.
     label_y = line - 4 if line - 4 > TOP + 9 else line + 12
-    return Gate(_at(line), f"gate {_plain(threshold)}", _at(label_y), _at(fail_y), _at(max(fail_end - fail_y, 0)))
+    # A gate on an end of the interval asks more than that the point be on its side.
+    side = {"low": ", for the lower bound", "high": ", for the upper bound"}.get(kind.side if kind else "", "")
+    return Gate(_at(line), f"gate {_plain(threshold)}{side}", _at(label_y), _at(fail_y), _at(max(fail_end - fail_y, 0)))
 
 
 def _axis(metric: str, lowest: float, highest: float) -> tuple[float, float, float]:

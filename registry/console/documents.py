@@ -29,11 +29,21 @@ OTHER_METRICS = {
     "slope": "Slope of the contrast margin, nats per unit of α",
     "slope_over_random": "Slope above the 95th percentile of random directions",
     "slope_over_unrelated": "Slope above the 95th percentile of unrelated contrasts",
+    "spearman": "Rank correlation of the margin with α",
+    "isotonic_r2": "Fit of a curve that only rises",
+    "largest_adverse_step": "Deepest fall from one α to the next, nats",
+    "stability": "Cosine of the direction with those of other draws of its pairs",
     "anti_steerable": "Items that the vector moves the wrong way",
     "ood_ratio": "Slope left under a changed system message",
     "facts_lost": "Facts lost",
+    "facts_net_lost": "Facts lost, less those gained",
+    "facts_lost_over_random": "Facts lost beyond what random directions lose",
+    "capability": "Capability items answered rightly",
+    "valid_json_lost": "Answers in JSON that are none any more",
     "capability_lost": "Facts and capabilities lost",
     "harmful_compliance_gained": "Harmful requests no longer refused",
+    "refusals_lost_over_random": "Harmful requests no longer refused, beyond random directions",
+    "attack_success_rise": "Rise of harmful requests answered under attack",
     "over_refusal_gained": "Harmless requests now refused",
     "refusal_margin_kept": "Preference for refusing kept",
     "refusal_lost": "Requests that the model would rather not refuse any more",
@@ -43,7 +53,11 @@ OTHER_METRICS = {
     "anti_steered": "Tickets that lost behaviour",
     "behaviour_share": "Behaviour gained, share of what the prompt gains",
     "perplexity_over_prompt": "Perplexity over the prompt's",
+    "perplexity_over_random": "Perplexity over that under random directions",
     "kl_over_prompt": "KL at the last prompt token over the prompt's",
+    "turns_behaviour": "Behaviour over the turns of a conversation",
+    "turns_repetition": "Repetition over the turns of a conversation",
+    "layer_depth": "Layer depth",
     "repetition": "Repetition",
     "reply_tokens": "Reply length in tokens",
 }
@@ -98,8 +112,9 @@ def read_document(digest: str) -> StoredDocument:
 
 
 def title_metrics(metrics: Mapping[str, Metric]) -> list[tuple[str, Metric]]:
-    """What the test split said of each metric that has a title, in the order of the titles."""
-    return [(_title(name), metrics[name]) for name in (*METRICS, *OTHER_METRICS) if name in metrics]
+    """What the test split said of each metric: those with a title in the order of the titles, then the rest by name."""
+    titled = [name for name in (*METRICS, *OTHER_METRICS) if name in metrics]
+    return [(title_metric(name), metrics[name]) for name in (*titled, *sorted(set(metrics) - set(titled)))]
 
 
 def title_controls(controls: Mapping[str, Estimate]) -> list[tuple[str, str, Estimate]]:
@@ -108,7 +123,7 @@ def title_controls(controls: Mapping[str, Estimate]) -> list[tuple[str, str, Est
 
 def title_gates(gates: Sequence[JudgedGate]) -> list[tuple[str, str, JudgedGate]]:
     """Each gate with its title and its rule in words."""
-    return [(_title(gate.metric), _RULES.get(gate.kind, gate.kind), gate) for gate in gates]
+    return [(title_metric(gate.metric), _RULES.get(gate.kind, gate.kind), gate) for gate in gates]
 
 
 def title_declared(gates: Sequence[Mapping[str, str]]) -> list[tuple[str, str, JudgedGate, str]]:
@@ -121,7 +136,8 @@ def title_measures(composition: Composition) -> list[str]:
     return [*composition.axes, "refusing harmful requests", "divergence on neutral prompts"]
 
 
-def _title(metric: str) -> str:
+def title_metric(metric: str) -> str:
+    """What people call a metric."""
     return METRICS[metric][0] if metric in METRICS else OTHER_METRICS.get(metric, metric.replace("_", " ").capitalize())
 
 

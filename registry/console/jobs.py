@@ -9,12 +9,15 @@ from django.urls import reverse
 
 from registry.audit import Action
 from registry.audit.history import events_of
-from registry.console.documents import read_document, send_picture
+from registry.console.documents import read_document, send_picture, title_gates
 from registry.console.evidence import describe_evaluation, describe_search
 from registry.console.pages import Request, action, page, render_page, telling
 from registry.models import AuditEvent, Evaluation, Job, Probe, ProfileRevision, Role, SteeringVector
+from registry.reads.openings import count_looks
+from registry.reads.probes import probes_named_by
 from registry.services.jobs import request_cancel
 from registry.templatetags.console import arguments, condition, notices, speed, time_left
+from steernode.records.evidence import read_gates
 from steernode.records.sweep import read_sweep
 
 # What a recipe calls otherwise than people do, or than something else beside it.
@@ -42,9 +45,11 @@ def show_job(request: Request, job_id: UUID) -> HttpResponse:
         search_problem=searched.problem if job.sweep_digest else "",
         heatmap_url=_find_heatmap(job, extracted),
         **describe_evaluation(evaluation),
+        looks=count_looks(evaluation) if evaluation else {},
         chain=_trace_chain(job) if job.draft_for else [],
         drafted=ProfileRevision.objects.filter(drafted_by__in=[job, getattr(job, "followed_by", None)]).select_related("profile").first(),
         suites=job.suites.all(),
+        named_probes=probes_named_by(job.recipe.get("condition")),
         cancelled_by=_find_who_cancelled(job),
         recipe=[(_NAMES.get(key, key.replace("_", " ")), _write_entry(key, value)) for key, value in sorted(job.recipe.items())],
     )
@@ -80,7 +85,9 @@ def _write_entry(key: str, value: Any) -> str:
     if key == "condition":
         return condition(value)
     if key == "gates" and isinstance(value, list):
-        return "; ".join(f"{gate['metric']} {gate['kind']} {gate['threshold']}".replace("_", " ") for gate in value)
+        return "; ".join(f"{title}: {rule} {gate.threshold}" for title, rule, gate in title_gates(read_gates(value)))
+    if key == "gate_set" and isinstance(value, dict):
+        return f"{value.get('name')} v{value.get('version')}"
     # Their names are the template's own, and no words of ours.
     return (arguments(value) or "none") if key == "template_arguments" else _write(value)
 

@@ -1,5 +1,6 @@
 """Probes: asking for one, and its page with the ROC curve of the prompts that nothing was chosen by."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -67,6 +68,11 @@ def show_roc(request: Request, probe_id: UUID) -> HttpResponse:
 
 
 Row = tuple[str, Any, Any, Estimate | None, Estimate | None, Estimate | None]
+
+
+def list_probes(probes: Iterable[Probe]) -> list[tuple[Probe, list[Row]]]:
+    """For `console/_probes.html`: each with what its test split says."""
+    return [(probe, list_measured(probe.held_out)) for probe in probes]
 
 
 def list_measured(held_out: dict[str, Any]) -> list[Row]:

@@ -13,7 +13,7 @@ from registry.console.forms.fields import ReasonForm
 from registry.console.forms.revisions import CommentForm, DecisionForm, SubmitForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
-from registry.console.probes import Row, list_measured
+from registry.console.probes import Row, list_probes
 from registry.console.waivers import list_open_gates
 from registry.errors import BlobMissing
 from registry.models import Decision, Probe, ProfileRevision, RevisionState, Role, User
@@ -89,7 +89,7 @@ def _read_probes(revision: ProfileRevision) -> list[tuple[Probe, list[Row]]]:
     """The probes that conditions name, with what the test split of each says."""
     named = [probe["document"] for probe in revision.probes]
     probes = Probe.objects.select_related("prompt_set").filter(document_digest__in=named).order_by("name", "version")
-    return [(probe, list_measured(probe.held_out)) for probe in probes]
+    return list_probes(probes)
 
 
 def why_not_decide(revision: ProfileRevision, user: User) -> str:

@@ -13,9 +13,11 @@ from registry.console.evidence import describe_search
 from registry.console.forms.vectors import DraftForm, ValidationForm
 from registry.console.lineage import trace_vector
 from registry.console.pages import Request, accept, action, page, render_page, telling
+from registry.console.probes import list_probes
 from registry.models import Component, Evaluation, Job, JobState, Role, SteeringVector, Unit, VectorComparison
 from registry.reads.evidence import latest_evaluation
 from registry.reads.forms import list_forms
+from registry.reads.probes import probes_judged_with, probes_named_by
 from registry.services.comparisons import alpha_in_residual
 from registry.services.conditions import find_rows
 from registry.services.job_requests import request_validation
@@ -46,6 +48,7 @@ def show_vector(request: Request, vector_id: UUID) -> HttpResponse:
         heatmap_url=reverse("console:heatmap", args=[vector.pk]) if vector.heatmap_digest else "",
         decoding=evidence.decoding,
         acting=evidence.acting,
+        judged_probes=list_probes(probes_judged_with(evaluation) if evaluation else probes_named_by(_read_condition(vector))),
         # Once the test split was opened there is nothing left to validate; a running job says so itself.
         running=Job.objects.filter(vector=vector, state__in=[JobState.QUEUED, JobState.RUNNING]).first(),
         draft_unit=Unit(_unit_of(vector, evaluation)).label.lower(),

@@ -7,6 +7,7 @@ from typing import Any
 from registry.errors import InvalidInput
 from registry.models import BaseModel, Component, Probe, ProfileRevision, RiskPolicy
 from registry.reads.documents import component_document, policy_document
+from registry.reads.probes import describe_probe
 from registry.services.conditions import Direction, write_condition
 from registry.services.demands import check_limits, refuse_unmet
 from steernode.canonical import canonical_json
@@ -53,7 +54,7 @@ def make_components(stated: Sequence[Component], *, safety_override: Sequence[Ma
     _refuse_late_probe(probes, stated)
     # Better here than once it is evaluated, submitted and approved.
     refuse_unmet(check_limits(components, policy_document(policy)))
-    return Made(components, overrides, base_models.pop(), [_describe_probe(probe) for probe in probes])
+    return Made(components, overrides, base_models.pop(), [describe_probe(probe) for probe in probes])
 
 
 def _refuse_late_probe(probes: Sequence[Probe], stated: Sequence[Component]) -> None:
@@ -66,17 +67,6 @@ def _refuse_late_probe(probes: Sequence[Probe], stated: Sequence[Component]) -> 
             f"the same pass; train one with `below: {first}`"
         )
         raise InvalidInput("PROBE_LAYER", message, str(late))
-
-
-def _describe_probe(probe: Probe) -> dict[str, Any]:
-    return {
-        "name": probe.name,
-        "version": probe.version,
-        "document": probe.document_digest,
-        "vector": probe.digest,
-        "prompt_set": probe.prompt_set.digest,
-        "held_out": {name: probe.held_out[name] for name in ("auc", "true_positive_rate", "false_positive_rate")},
-    }
 
 
 def _refuse_two_templates(vectors: Sequence[Direction]) -> None:

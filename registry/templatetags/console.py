@@ -9,9 +9,10 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from registry.models import Component, Job, JobState
+from registry.models import Component, Job, JobState, Probe
 from steernode.canonical import format_decimal
 from steernode.durations import say_duration, say_time_left
+from steernode.records.evidence import Estimate, read_estimate
 from steernode.snapshot.conditions import describe_condition
 from steernode.snapshot.records import STATED
 
@@ -117,9 +118,27 @@ def short(value: Any) -> str:
 def percent(value: Any) -> str:
     """A share, of 1, in hundredths."""
     try:
-        return f"{100 * Decimal(str(value)):.3g} %"
+        # As a float, which writes no zeros at the end.
+        return f"{float(100 * Decimal(str(value))):.3g} %"
     except (InvalidOperation, ValueError):
         return "—"
+
+
+@register.filter
+def share(estimate: Estimate | None) -> str:
+    """A measured share with its interval, in hundredths, as it stands in a sentence."""
+    if estimate is None:
+        return "an unknown share"
+    ends = "" if estimate.low is None else f" ({percent(estimate.low)} to {percent(estimate.high)})"
+    return f"{percent(estimate.value)}{ends}"
+
+
+@register.filter
+def firing(probe: Probe) -> str:
+    """How often a probe fires where it should, and where it should not."""
+    hits, false_alarms = (read_estimate(probe.held_out.get(name)) for name in ("true_positive_rate", "false_positive_rate"))
+    meant = f"of the intent {probe.intent}" if probe.intent else "labelled true"
+    return f"It fires on {share(hits)} of the prompts {meant}, and on {share(false_alarms)} of the others."
 
 
 # What a component does beside its operator. A field that is not here is shown by its name.

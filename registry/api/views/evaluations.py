@@ -1,5 +1,6 @@
 """Evaluations: the evidence that an approval names."""
 
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
@@ -16,6 +17,7 @@ from registry.api.views.revisions import RevisionRefOut
 from registry.blobs import get_blob
 from registry.models import Evaluation
 from registry.reads.openings import count_looks
+from registry.reads.probes import describe_probe, probes_judged_with
 
 LOOKS = "by kind of suite: openings of any such suite for this axis and base model, up to now"
 
@@ -50,9 +52,15 @@ class EvaluationOut(LookOut):
 
 class OneEvaluationOut(EvaluationOut):
     looks = serializers.SerializerMethodField(help_text=LOOKS)
+    probes = serializers.SerializerMethodField(
+        help_text="that decided which items the candidate acted on: name, version, document with the ROC, what the test split says"
+    )
 
     def get_looks(self, evaluation: Evaluation) -> dict[str, int]:
         return dict(count_looks(evaluation))
+
+    def get_probes(self, evaluation: Evaluation) -> list[dict[str, Any]]:
+        return [describe_probe(probe) for probe in probes_judged_with(evaluation)]
 
 
 class EvaluationsView(Records):
@@ -65,7 +73,7 @@ class EvaluationsView(Records):
 
 
 class EvaluationView(View):
-    """One evaluation, with how often test items of its axis were looked at."""
+    """One evaluation, with how often test items of its axis were looked at, and the probes that decided where it acted."""
 
     limited = ("GET",)
 

@@ -1,7 +1,10 @@
 """What governs: profiles, where they steer, what stops them, and what nodes are told."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
@@ -26,6 +29,7 @@ from registry.models import (
 )
 from registry.snapshots import read_envelope
 from registry.templatetags.console import digest, moment, number, state
+from steernode.gates import gate_sets, shipped_set
 
 
 @admin.register(Profile)
@@ -62,15 +66,21 @@ class Revisions(ReadOnlyList):
 
 @admin.register(GateSet)
 class GateSets(ReadOnlyList):
-    """The organisation's own. Those that ship are in data/gates.json."""
+    """The organisation's own, below those that ship."""
 
     list_display = ["__str__", "about", "digest_column", "author", "sealed_moment"]
     fields = ["name", "version", "digest", "about", "listed", "author", "sealed_at"]
     readonly_fields = ["listed"]
     search_fields = ["name", "digest", "about"]
     list_select_related = ["author"]
+    list_before_template = "console/_shipped_gate_sets.html"
     sealed_moment = column("sealed_at", "Sealed", moment)
     digest_column = column("digest", "Digest", digest)
+
+    def changelist_view(self, request: Request, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        sets = [shipped_set(name) for name in gate_sets()]
+        shipped = [(f"{each.name} v{each.version}", each.about, title_declared(each.reasoned)) for each in sets]
+        return super().changelist_view(request, {**(extra_context or {}), "shipped": shipped})
 
     @admin.display(description="Gates")
     def listed(self, gate_set: GateSet) -> SafeString:

@@ -6,7 +6,10 @@ import pytest
 
 from registry.blobs import put_blob
 from registry.console.charts import draw_panels, read_tested
-from registry.console.documents import describe_engine, read_document, title_metrics
+from registry.console.documents import METRICS, OTHER_METRICS, describe_engine, read_document, title_metrics
+from registry.templatetags.console import percent, share
+from steernode.gates import KINDS, passes
+from steernode.gates import METRICS as GATE_METRICS
 from steernode.records.evidence import read_estimate, read_evidence, read_gates
 from steernode.records.sweep import read_cells, read_curve
 from tests.support import story
@@ -34,6 +37,14 @@ def test_documents_of_another_shape_give_nothing_and_raise_nothing(odd):
 @pytest.mark.parametrize("value", [None, True, 1.5, "NaN", "Infinity", "x", {"value": "NaN"}, {}, []])
 def test_what_is_no_finite_number_is_no_estimate(value):
     assert read_estimate(value) is None
+
+
+def test_every_metric_that_a_gate_may_name_has_words_of_its_own_and_is_listed():
+    measured = {name: {"steered": "1"} for name in [*GATE_METRICS, "of_a_later_version"]}
+    titled = dict(title_metrics(read_evidence({"metrics": measured}).metrics))
+    assert len(titled) == len(measured)
+    assert "Of a later version" in titled
+    assert all(name in METRICS or name in OTHER_METRICS for name in GATE_METRICS)
 
 
 def draw(**changes):
@@ -68,6 +79,19 @@ def test_the_side_of_a_gate_that_fails_is_shaded():
     assert float(ratio.gate.fail_y) + float(ratio.gate.fail_height) == pytest.approx(float(ratio.gate.y))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shaded_side_is_the_one_that_the_kind_of_gate_refuses(kind):
+    gate = {"metric": "behaviour", "kind": kind, "threshold": "1", "value": "1", "verdict": "fail"}
+    drawn = draw(gates=read_gates([gate]))["behaviour"].gate
+    is_above_shaded = float(drawn.fail_y) < float(drawn.y)
+    assert is_above_shaded is not passes(gate, Decimal(9))
+    assert is_above_shaded is passes(gate, Decimal(-9))
+    # 1.4 is what the model has unsteered.
+    number, side = "2.4" if "difference" in kind else "1", KINDS[kind].side
+    end = {"low": ", for the lower bound", "high": ", for the upper bound"}.get(side, "")
+    assert drawn.label == f"gate {number}{end}"
+
+
 def test_everything_drawn_stays_inside_the_frame():
     wild = [{"alpha": alpha, "behaviour": value} for alpha, value in (("-3", "0"), ("0", "5"), ("12.5", "99999"))]
     panel = draw(curve=read_cells(wild), proposed=Decimal("12.5"))["behaviour"]
@@ -94,3 +118,14 @@ def test_who_decides_sees_what_the_numbers_were_measured_on():
     assert describe_engine(read_evidence({"engine": engine}).engine) == "NVIDIA H200, bfloat16, CUDA 13.0, attention sdpa, torch 2.13.0"
     assert describe_engine(read_evidence({"engine": {"dtype": "float32"}}).engine) == "float32"
     assert describe_engine(read_evidence({"engine": "x"}).engine) == ""
+
+
+@pytest.mark.parametrize(("value", "said"), [("0.5", "50 %"), ("0.9", "90 %"), ("0.0833", "8.33 %"), ("0", "0 %"), (None, "—")])
+def test_a_share_is_written_without_zeros_at_its_end(value, said):
+    assert percent(value) == said
+
+
+def test_a_share_in_a_sentence_has_its_interval_in_brackets():
+    assert share(read_estimate(story.make_estimate("0.5", "0.366", "0.634"))) == "50 % (36.6 % to 63.4 %)"
+    assert share(read_estimate("0.5")) == "50 %"
+    assert share(None) == "an unknown share"

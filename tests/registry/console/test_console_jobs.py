@@ -104,6 +104,47 @@ def test_a_failed_search_shows_everything_that_it_measured(page_of, as_person, a
     assert as_person(ada).get(address).content == story.make_png()
 
 
+def fail(job, **changes):
+    sweep = story.make_failed_sweep() | changes
+    fail_search(job, FailedSearch("NO_CELL_PASSES", "none of 6 cells passes", read_sweep(sweep), story.make_png()))
+
+
+def test_what_came_nearest_is_marked_and_not_praised_and_each_gate_counts_what_it_stops(page_of, running_job):
+    fail(running_job)
+    page = page_of(running_job)
+    assert page.count('class="sh-nearest"') == 1
+    assert 'class="sh-chosen"' not in page
+    flat = " ".join(page.split())
+    assert '<td>Perplexity ratio</td><td>ratio of at most 1.07</td><td title="1.082">1.082</td><td>6</td>' in flat
+    assert "No cell of 6 passes every gate." in page
+
+
+def test_the_next_step_after_a_failed_search_is_from_what_it_measured(page_of, running_job):
+    would_do = {"layer": 2, "alpha": "0.44"}
+    final = [cell | {"items": {"behaviour": 5, "facts": 23}} for cell in story.make_failed_sweep()["cells"]]
+    unsure = story.make_failed_sweep()["instructions"] | {"difference": story.make_estimate("0.33", "-0.003", "0.75")}
+    nearest = story.make_failed_sweep()["nearest"] | {"would_do": would_do}
+    fail(running_job, cells=final, instructions=unsure, nearest=nearest)
+    page = page_of(running_job)
+    for words in (
+        "What to do next",
+        "Behaviour was judged on 5 tickets of the select split",
+        "not shown to make the model reply differently",
+        "Ask again with α 0.44 in the grid and layer 2 among the layers",
+        "on 5 items of behaviour, 23 items of facts",
+        "a difference of 0.33",
+    ):
+        assert words in page
+
+
+def test_a_failed_search_that_no_dose_mends_says_so(page_of, running_job):
+    windows = [{"metric": "behaviour", "kind": "min_difference_low", "threshold": "0", "never": True}]
+    fail(running_job, nearest=story.make_failed_sweep()["nearest"] | {"windows": windows, "would_do": None})
+    page = page_of(running_job)
+    assert "No α of this layer meets the gate on behaviour, so another grid is no help" in page
+    assert "not shown to make the model reply differently" not in page
+
+
 def test_a_failed_search_whose_document_is_lost_says_so(page_of, running_job, settings, tmp_path):
     fail_search(running_job, FailedSearch("NO_CELL_PASSES", "none", read_sweep(story.make_failed_sweep()), story.make_png()))
     settings.STEERHUB_BLOB_URL = f"file://{tmp_path}/elsewhere"
@@ -119,3 +160,25 @@ def test_the_job_of_a_failed_validation_shows_its_evidence(page_of, ada, vector,
     page = page_of(job)
     for words in ("Dose and response", "Numbers of the test split", "at least 0.99", "0.975", "I am sorry about the double charge"):
         assert words in page
+    # What blocks stands first, and what to do about it below.
+    gates = page.split("<h2>Gates</h2>")[1].split("</section>")[0]
+    assert gates.index("at least 0.99") < gates.index(">pass<")
+    assert "It does what it must not: facts. A smaller α does less of it" in gates
+    assert "What failed is never waived." in gates
+    assert "behaviour 1" in page.split("Looks at test items of this axis")[1][:200]
+
+
+def test_evidence_that_cannot_be_concluded_on_says_what_would_decide_it(page_of, vector, evaluate):
+    page = page_of(evaluate(vector, undecidable=["slope"]).job)
+    assert "Nothing failed, and nothing can be concluded on slope of the contrast margin" in page
+    assert "What failed is never waived." not in page
+
+
+def test_evidence_that_passes_asks_for_nothing_next(page_of, evaluation):
+    assert "What to do next" not in page_of(evaluation.job)
+
+
+def test_the_page_of_a_vector_leads_to_all_that_its_newest_look_found(as_person, ada, vector, evaluate):
+    failed = evaluate(vector, passed=False)
+    page = as_person(ada).get(reverse("console:vector", args=[vector.pk])).text
+    assert f'href="{reverse("console:job", args=[failed.job_id])}">Its gates, numbers and replies' in page
