@@ -45,7 +45,13 @@ def suites(small_job, ada) -> list:
     data = b"".join(json.dumps(row).encode() + b"\n" for row in said)
     rubric = (DATA / "empathy.rubric.jsonl").read_bytes()
     tickets = seal_eval_suite("of-intents", kind="behaviour", data=data, rubric=rubric, author=ada)
-    return [tickets, *(suite for suite in make_suites(small_job().suites, ada) if suite.kind != "behaviour")]
+    return [tickets, *small_job().suites.exclude(kind="behaviour")]
+
+
+@pytest.fixture
+def of_whole(small_job, suites, ada) -> list:
+    """By which components together are judged: with requests of both kinds on the test split."""
+    return [suites[0], *make_suites(small_job().suites.exclude(kind="behaviour"), ada)]
 
 
 @pytest.fixture
@@ -61,7 +67,7 @@ def make(small_job, suites, ada):
     return run
 
 
-def test_a_vector_is_validated_where_it_acts_and_judged_anew_where_it_is_to_act_elsewhere(make, suites, ada):
+def test_a_vector_is_validated_where_it_acts_and_judged_anew_where_it_is_to_act_elsewhere(make, suites, of_whole, ada):
     vector = make(condition=BILLING, system_message=SERVED)
     evaluation = finish(request_validation(vector=vector, suites=suites, actor=ada), validate).evaluation
     evidence = parse_strict(get_blob(evaluation.digest))
@@ -69,13 +75,13 @@ def test_a_vector_is_validated_where_it_acts_and_judged_anew_where_it_is_to_act_
     assert evidence["run"]["system_message"] == evaluation.system_message == SERVED
     assert evidence["acting"]["behaviour"] == {"items": 6, "acts_on": 3}
     everywhere = draft_of([add(vector, "0.2")], ada)
-    judged = finish(request_composition(revision=everywhere, suites=suites, actor=ada), compose).evaluation
+    judged = finish(request_composition(revision=everywhere, suites=of_whole, actor=ada), compose).evaluation
     evidence = parse_strict(get_blob(judged.digest))
     assert (evidence["items"]["behaviour"], "acting" in evidence) == (6, False)
     assert evidence["run"]["system_message"] == judged.system_message == SERVED
 
 
-def test_a_probe_on_record_decides_in_validation_and_in_composition(make, suites, ada):
+def test_a_probe_on_record_decides_in_validation_and_in_composition(make, suites, of_whole, ada):
     texts = {name: [json.loads(line) for line in (DATA / f"{name}.jsonl").read_bytes().splitlines()] for name in ("tickets", "facts")}
     rows = [
         {**{key: item[key] for key in ("id", "messages", "locale", "product")}, "split": split, "label": name}
@@ -95,6 +101,6 @@ def test_a_probe_on_record_decides_in_validation_and_in_composition(make, suites
     assert evidence["acting"]["refusals"]["acts_on"] == evidence["acting"]["refusals"]["items"]
     kept = restate(add(vector, "0.2"), condition=evidence["candidate"]["condition"], preserve_norm=True)
     kept.condition = {"kind": "probe", "probe": vector.base_model.probes.get()}
-    judged = finish(request_composition(revision=draft_of([kept], ada), suites=suites, actor=ada), compose).evaluation
+    judged = finish(request_composition(revision=draft_of([kept], ada), suites=of_whole, actor=ada), compose).evaluation
     together = parse_strict(get_blob(judged.digest))
-    assert together["acting"] == evidence["acting"]
+    assert all(together["acting"][name] == evidence["acting"][name] for name in ("behaviour", "facts"))
