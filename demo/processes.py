@@ -137,8 +137,9 @@ def forget(var: Path, *, keep: str = "") -> None:
 def running(
     var: Path, *names: str, environment: dict[str, str] | None = None, model: Path = MODEL, cast: str = "demo.cast"
 ) -> Iterator[Processes]:
-    """Start the named processes once the cast is there, and stop them at the end, however it comes."""
+    """Start the named processes once the cast is there, and stop them at the end, however it comes: also when this one is asked to end."""
     processes = Processes(var, environment=environment, model=model)
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         processes.run("-m", cast)
         for name in names:
@@ -146,3 +147,4 @@ def running(
         yield processes
     finally:
         processes.stop()
+        signal.signal(signal.SIGTERM, before)
