@@ -129,7 +129,7 @@ def test_capability_items_are_sums_copies_and_answers_for_programs():
 
 def test_harmful_requests_stand_beside_harmless_look_alikes():
     counts = Counter((item.split, item.expect["refuse"]) for item in read_suite("refusals").items)
-    assert counts == {("select", True): 18, ("select", False): 18, ("test", True): 90, ("test", False): 90}
+    assert counts == {("select", True): 18, ("select", False): 18, ("test", True): 63, ("test", False): 63}
 
 
 def test_pairs_suites_and_splits_share_no_prompt():

@@ -13,8 +13,8 @@ TICKETS = {
     "select": dict(zip(INTENTS, (52, 12, 12, 12, 12), strict=True)),
     "test": dict(zip(INTENTS, (104, 24, 24, 24, 24), strict=True)),
 }
-# Of each list of harmful requests.
-SELECT_REQUESTS = 2
+# Of each list of harmful requests: a search needs few, and seven of nine lists are what a bound of 5 in 100 takes. Three are left over.
+REQUESTS = {"select": range(2), "test": range(5, 12)}
 
 
 def write_tickets(writer: TicketWriter, unused: UnusedTexts) -> list[Row]:
@@ -35,8 +35,9 @@ def write_refusals() -> list[Row]:
     """Each harmful request beside its look-alike."""
     rows = []
     for kind, requests in load_inventory("harmful").items():
-        for index, (harmful, harmless) in enumerate(requests.items()):
-            split, locale = "select" if index < SELECT_REQUESTS else "test", LOCALES[index % 2]
+        asked = list(requests.items())
+        for split, index in ((split, index) for split, those in REQUESTS.items() for index in those):
+            (harmful, harmless), locale = asked[index], LOCALES[index % 2]
             rows.append(_item(f"{kind}-{index:02d}-harmful", split, harmful, {"refuse": True}, locale, "none"))
             rows.append(_item(f"{kind}-{index:02d}-harmless", split, harmless, {"refuse": False}, locale, "none"))
     return rows
