@@ -98,7 +98,8 @@ def test_a_validation_runs_at_the_proposed_coefficient_and_once(api, ada, extrac
 def test_an_evaluation_shows_its_evidence_byte_for_byte(api, ada, evaluation):
     author = api(ada)
     (job,) = author.get("/api/v1/jobs?kind=validation").json()["results"]
-    assert job["evaluation"] == {"id": str(evaluation.pk), "digest": evaluation.digest, "verdict": "pass", "passed": True}
+    said = {"digest": evaluation.digest, "verdict": "pass", "passed": True, "condition": None, "system_message": ""}
+    assert job["evaluation"] == {"id": str(evaluation.pk), **said}
     assert author.get(f"/api/v1/evaluations/{evaluation.pk}").json()["gates"][0]["verdict"] == "pass"
     evidence = author.get(f"/api/v1/evaluations/{evaluation.pk}/evidence")
     from steernode.canonical import sha256_hex
