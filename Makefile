@@ -1,5 +1,5 @@
 # make demo   play the Harbor story on a real model, from nothing to a verified audit export
-# make demo-real   play it on SmolLM2-135M-Instruct, which nobody here made (25 minutes or so; goes on where it was ended; OPTIONS=--quick is
+# make demo-real   play it on SmolLM2-135M-Instruct, which nobody here made (an hour or so; goes on where it was ended; OPTIONS=--quick is
 #                  a shortened one, OPTIONS=--fresh forgets an unfinished one)
 # make test   run the tests, but for those of the next three targets
 # make test-kernels   run the engine's tests a second time, as a processor with other matrix kernels computes (two minutes)

