@@ -100,6 +100,7 @@ def test_demands_of_before_policies_demand_what_they_did(look, approved):
     approved.refresh_from_db()
     assert [each.demand for each in list_requirements(approved)] == [
         "evidence of exactly these components",
+        "evidence under the system message that is served",
         "every range inside the evaluated α",
         "every gate of the evidence passed",
     ]
