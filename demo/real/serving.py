@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from demo import story
-from demo.real.corpus.intents import SERVED
+from demo.real.corpus.knowledge import SERVED
 from demo.real.material import Row
 from demo.real.stage import PROFILE, Stage
 from demo.steps import Answer, ask, read_reply, wait_for_head
@@ -63,9 +63,8 @@ def serve(stage: Stage, revision: dict[str, Any]) -> dict[str, Any]:
 
 
 def pick(stage: Stage, intent: str) -> list[Row]:
-    """The first held-out tickets of an intent, as they are served."""
-    rows = [row for row in stage.material.read_rows("tickets") if row["split"] == "test" and row["intent"] == intent]
-    return [{**row, "messages": [{"role": "system", "content": SERVED}, *row["messages"]]} for row in rows[:TICKETS]]
+    """The first held-out tickets of an intent."""
+    return [row for row in stage.material.read_rows("tickets") if row["split"] == "test" and row["intent"] == intent][:TICKETS]
 
 
 def _questions(stage: Stage) -> list[SuiteItem]:
@@ -76,11 +75,15 @@ def _questions(stage: Stage) -> list[SuiteItem]:
 
 def _ask_all(stage: Stage, asked: dict[str, list[list[dict[str, str]]]], facts: list[SuiteItem]) -> dict[str, list[Answer]]:
     questions = [[message.to_document() for message in item.messages] for item in facts]
-    served = [messages if messages[0]["role"] == "system" else [{"role": "system", "content": SERVED}, *messages] for messages in questions]
     return {
-        name: [ask(stage.processes, messages, TENANT, MAX_TOKENS) for messages in conversations]
-        for name, conversations in {**asked, "facts": served}.items()
+        name: [ask(stage.processes, _put_under(messages), TENANT, MAX_TOKENS) for messages in conversations]
+        for name, conversations in {**asked, "facts": questions}.items()
     }
+
+
+def _put_under(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """As it is served, where the request has no system message of its own."""
+    return messages if messages[0]["role"] == "system" else [{"role": "system", "content": SERVED}, *messages]
 
 
 def _replies(answers: list[Answer]) -> list[str]:

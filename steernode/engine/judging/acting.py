@@ -20,7 +20,7 @@ from steernode.engine.access.models import LoadedModel
 from steernode.engine.applying.conditions import decide
 from steernode.engine.judging.candidate import Candidate, read_probe_direction
 from steernode.engine.judging.comparison import describe_nothing
-from steernode.engine.measuring.items import EvalItems
+from steernode.engine.measuring.items import EvalItems, serve_items
 from steernode.engine.reading.probes import Probe
 from steernode.errors import EngineError
 from steernode.files.suites import SuiteFile, SuiteItem
@@ -36,15 +36,16 @@ def find_acting(loaded: LoadedModel, candidate: Candidate, items: Sequence[Suite
     What items say decides as `power.may_meet` has it, and a probe by their prompts; of an item that may be refused it is taken to hold.
     Raises: the codes of `decide`.
     """
-    condition = candidate.condition
-    if isinstance(condition, ProbeCondition):
-        return _find_fired(loaded, Probe.from_condition(condition, candidate.probe_direction), items)
-    return np.array([may_meet(condition, item) for item in items], np.bool_)
+    direction = candidate.probe_direction if isinstance(candidate.condition, ProbeCondition) else None
+    return _find_met(loaded, candidate.condition, direction, items)
 
 
-def _find_fired(loaded: LoadedModel, probe: Probe, items: Sequence[SuiteItem]) -> Rows:
-    holds: Rows = decide(loaded, [probe], encode_prompts(loaded, [item.messages for item in items]))[:, 0].numpy()
-    return holds | np.array(["refuse" in item.expect for item in items], np.bool_)
+def _find_met(loaded: LoadedModel, condition: Condition | None, probe_direction: Tensor | None, items: Sequence[SuiteItem]) -> Rows:
+    if not isinstance(condition, ProbeCondition) or probe_direction is None:
+        return np.array([may_meet(condition, item) for item in items], np.bool_)
+    probe = Probe.from_condition(condition, probe_direction)
+    fires: Rows = decide(loaded, [probe], encode_prompts(loaded, [item.messages for item in items]))[:, 0].numpy()
+    return fires | np.array(["refuse" in item.expect for item in items], np.bool_)
 
 
 def serve_suites(
@@ -56,9 +57,7 @@ def serve_suites(
 
     Raises: EngineError CONDITION_NEVER if it holds on no ticket; the codes of `decide`.
     """
-    served = {
-        kind: replace(suite, items=EvalItems(suite.items, (), ()).under(loaded, system_message).behaviour) for kind, suite in suites.items()
-    }
+    served = {kind: replace(suite, items=serve_items(loaded, suite.items, system_message)) for kind, suite in suites.items()}
     if condition is None:
         return served
     direction = None if probe_file is None else read_probe_direction(probe_file)
@@ -72,12 +71,8 @@ def serve_suites(
 def _keep_met(loaded: LoadedModel, suite: SuiteFile, condition: Condition, probe_direction: Tensor | None) -> SuiteFile:
     """The suite without the items of the select split on which the condition does not hold."""
     select = suite.split("select")
-    if isinstance(condition, ProbeCondition) and probe_direction is not None:
-        meets = _find_fired(loaded, Probe.from_condition(condition, probe_direction), select)
-    else:
-        meets = np.array([may_meet(condition, item) for item in select], np.bool_)
-    dropped = {item.id for item, is_met in zip(select, meets, strict=True) if not is_met}
-    return replace(suite, items=tuple(item for item in suite.items if item.split != "select" or item.id not in dropped))
+    kept = compress(select, _find_met(loaded, condition, probe_direction, select))
+    return replace(suite, items=(*kept, *(item for item in suite.items if item.split != "select")))
 
 
 def by_component(acts: Rows | None, items: int, components: int) -> Rows:

@@ -13,7 +13,7 @@ from steernode.engine.judging.candidate import Candidate
 from steernode.engine.judging.randomreplies import measure_random_replies
 from steernode.engine.judging.runs import Metrics, Runs
 from steernode.engine.judging.turns import measure_turns
-from steernode.engine.measuring.items import EvalItems
+from steernode.engine.measuring.items import EvalItems, serve_items
 from steernode.engine.measuring.metrics import Scorer
 from steernode.files.suites import SuiteFile, SuiteItem
 from steernode.gates import OF_ATTACKS, OF_RANDOM, OF_TURNS
@@ -36,8 +36,8 @@ def find_conversations(
     loaded: LoadedModel, suites: Mapping[str, SuiteFile], system_message: str = "", candidate: Candidate | None = None
 ) -> tuple[SuiteItem, ...]:
     """Those of several turns in the test split, as they are served, on whose first turn the candidate acts. Raises: as `find_acting`."""
-    found = tuple(item for item in suites["fluency"].split("test") if item.turns) if "fluency" in suites else ()
-    found = EvalItems(found, (), ()).under(loaded, system_message).behaviour
+    turned = [item for item in suites["fluency"].split("test") if item.turns] if "fluency" in suites else []
+    found = serve_items(loaded, turned, system_message)
     if not found or candidate is None:
         return found
     return tuple(item for item, meets in zip(found, find_acting(loaded, candidate, found), strict=True) if meets)

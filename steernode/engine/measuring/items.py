@@ -48,9 +48,7 @@ class EvalItems:
 
     def under(self, loaded: LoadedModel, system: str) -> EvalItems:
         """All of them as they are served: under this system message, where an item has none of its own."""
-        if not system:
-            return self
-        behaviour, facts, refusals, capability = (tuple(_serve(loaded, part, system)) for part in self.parts)
+        behaviour, facts, refusals, capability = (serve_items(loaded, part, system) for part in self.parts)
         return EvalItems(behaviour, facts, refusals, capability, self.repeats)
 
     def subset(self, behaviour: int, facts: int, refusals: int) -> EvalItems:
@@ -97,10 +95,13 @@ class EvalItems:
         return counts | ({"capability": len(self.capability)} if self.capability else {})
 
 
-def _serve(loaded: LoadedModel, items: Sequence[SuiteItem], system: str) -> list[SuiteItem]:
+def serve_items(loaded: LoadedModel, items: Sequence[SuiteItem], system: str) -> tuple[SuiteItem, ...]:
+    """The items as they are served: under this system message, where one has none of its own; an empty one changes nothing."""
+    if not system:
+        return tuple(items)
     systems = ["" if item.messages[0].role == "system" else system for item in items]
     asked = put_under(loaded, [item.messages for item in items], systems)
-    return [replace(item, messages=messages) for item, messages in zip(items, asked, strict=True)]
+    return tuple(replace(item, messages=messages) for item, messages in zip(items, asked, strict=True))
 
 
 def spread(items: Sequence[T], count: int) -> tuple[T, ...]:
